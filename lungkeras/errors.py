@@ -1,0 +1,21 @@
+"""What a user can mend: each error is one sentence that says what was expected, what is there, and what to do."""
+
+
+class LungkerasError(Exception):
+    """The base of all; the command line prints its sentence without a traceback and exits with 1."""
+
+
+class SourceError(LungkerasError):
+    """A source folder does not hold what a dataset is read from."""
+
+
+class ScanError(LungkerasError):
+    """One file is not a scan that can be prepared; callers quarantine it."""
+
+
+class ParamsError(LungkerasError):
+    """A params file, or a value in it, is not what the study understands."""
+
+
+class RunError(LungkerasError):
+    """A run, a prepared dataset or a model file is missing, unfinished or broken."""
