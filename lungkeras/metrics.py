@@ -1,0 +1,119 @@
+"""From logits and probabilities to scores: loss, decisions, F1, AUROC, confusion.
+
+Labels are 0-or-1 arrays of shape (scans, classes); in a multiclass task each row holds a single 1. Logits and
+probabilities are float arrays of the same shape, columns in the order of the dataset's classes.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import f1_score, precision_recall_fscore_support, roc_auc_score
+
+THRESHOLD = 0.5
+
+
+def probabilities(logits: np.ndarray, task: str) -> np.ndarray:
+    """Softmax (multiclass) or sigmoid (multilabel) of logits: float32, computed in float64, stable for large logits."""
+    logits = np.asarray(logits, dtype=np.float64)
+    if task == "multiclass":
+        return np.exp(_log_softmax(logits)).astype(np.float32)
+    return np.exp(-np.logaddexp(0.0, -logits)).astype(np.float32)
+
+
+def cross_entropy(labels: np.ndarray, logits: np.ndarray, task: str, class_weights: np.ndarray | None = None) -> float:
+    """The mean loss that training minimises, from logits, in float64.
+
+    Multiclass: categorical cross-entropy, mean over scans. Multilabel: binary cross-entropy, mean over all elements,
+    where `class_weights` (classes,) multiplies the loss of positive labels, as `pos_weight` of PyTorch's
+    BCEWithLogitsLoss does. Raises ValueError for weights in a multiclass task: the study has none there.
+    """
+    labels, logits = np.asarray(labels, dtype=np.float64), np.asarray(logits, dtype=np.float64)
+    if task == "multiclass":
+        if class_weights is not None:
+            raise ValueError(
+                "cross_entropy: class weights belong to the multilabel task. Received some for multiclass."
+            )
+        return float(-(labels * _log_softmax(logits)).sum(axis=1).mean())
+    weights = 1.0 if class_weights is None else np.asarray(class_weights, dtype=np.float64)
+    positive, negative = np.logaddexp(0.0, -logits), np.logaddexp(0.0, logits)
+    return float((weights * labels * positive + (1.0 - labels) * negative).mean())
+
+
+def positive_weights(labels: np.ndarray) -> np.ndarray:
+    """Negatives over positives of each class, float32 (classes,); 1 for a class without a positive."""
+    positives = np.asarray(labels, dtype=np.float64).sum(axis=0)
+    return np.where(positives > 0, (len(labels) - positives) / np.maximum(positives, 1.0), 1.0).astype(np.float32)
+
+
+def decide(probabilities: np.ndarray, task: str, threshold: float = THRESHOLD) -> np.ndarray:
+    """Decisions as an int array of 0 and 1, shape (scans, classes).
+
+    Multiclass: 1 for the most probable class alone, the first of equals. Multilabel: 1 wherever the probability is at
+    least `threshold`, so 0 decides for every class and anything above 1 for none.
+    """
+    probabilities = np.asarray(probabilities)
+    if task == "multiclass":
+        return np.eye(probabilities.shape[1], dtype=int)[probabilities.argmax(axis=1)]
+    return (probabilities >= threshold).astype(int)
+
+
+def macro_f1(labels: np.ndarray, probabilities: np.ndarray, task: str) -> float:
+    """The mean over all classes of the F1 of the decisions; a class neither present nor predicted counts as 0."""
+    decided = decide(probabilities, task)
+    return float(f1_score(_integers(labels), decided, average="macro", zero_division=0))
+
+
+def per_class(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], task: str) -> dict[str, dict]:
+    """{class: {f1, precision, recall, auroc, support}}; support counts the scans that have the class.
+
+    An AUROC is NaN where it is undefined: no positive, no negative, or a probability that is not a number.
+    """
+    labels = _integers(labels)
+    precision, recall, f1, support = precision_recall_fscore_support(
+        labels, decide(probabilities, task), average=None, zero_division=0
+    )
+    return {
+        name: {
+            "f1": float(f1[index]),
+            "precision": float(precision[index]),
+            "recall": float(recall[index]),
+            "auroc": _auroc(labels[:, index], np.asarray(probabilities)[:, index]),
+            "support": int(support[index]),
+        }
+        for index, name in enumerate(classes)
+    }
+
+
+def scores(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], task: str) -> dict:
+    """{macro_f1, macro_auroc, per_class}; macro_auroc is the mean of the AUROCs that are defined, NaN where none is."""
+    each = per_class(labels, probabilities, classes, task)
+    defined = [entry["auroc"] for entry in each.values() if not np.isnan(entry["auroc"])]
+    return {
+        "macro_f1": macro_f1(labels, probabilities, task),
+        "macro_auroc": float(np.mean(defined)) if defined else float("nan"),
+        "per_class": each,
+    }
+
+
+def confusion(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
+    """Counts (int) of a multiclass task: true classes as rows, predicted classes as columns."""
+    counts = _integers(labels).T @ decide(probabilities, "multiclass")
+    return pd.DataFrame(
+        counts, index=pd.Index(classes, name="true"), columns=pd.Index(classes, name="predicted"), dtype=int
+    )
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def _auroc(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    if labels.min(initial=1) == labels.max(initial=0) or not np.isfinite(probabilities).all() or len(labels) == 0:
+        return float("nan")
+    return float(roc_auc_score(labels, probabilities))
+
+
+def _integers(labels: np.ndarray) -> np.ndarray:
+    return np.asarray(labels).astype(int)
