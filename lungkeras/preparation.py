@@ -1,0 +1,179 @@
+"""Scans as published -> the prepared dataset: grey arrays of one size on disk, ready to train on.
+
+    prepared/<study>/<dataset>/
+      train.npy val.npy test.npy   uint8 (scans, size, size)
+      records.parquet              a row a scan, in the order of the arrays: scan, patient, split, a column a class
+      statistics.json              mean and std of the training split in grey levels, and what was counted
+      quarantine.csv               scan, reason: the files that could not be read
+      flow.csv                     step, scans: how the source became these records
+
+The study equalises the histogram, blurs, then resizes (published.yaml, preprocessing), and so does this module.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lungkeras.decoding import cv2, decode_grey
+from lungkeras.errors import RunError, ScanError, SourceError
+from lungkeras.files import glance, write_csv, write_json
+from lungkeras.progress import progress
+
+SPLITS = ("train", "val", "test")
+FILES = {*(f"{split}.npy" for split in SPLITS), "records.parquet", "statistics.json", "quarantine.csv", "flow.csv"}
+BLUR = (5, 5)
+
+
+def prepare_scan(path: Path | str, size: int) -> np.ndarray:
+    """Reads one scan and prepares it as the study does: equalise, blur 5 x 5, resize.
+
+    Returns uint8 of shape (size, size) in [0, 255], whatever the file holds (grey, RGB, RGBA, palette, 16 bit; see
+    `decode_grey`). Equalising comes first, at full size: after resizing, the histogram would be that of interpolated
+    pixels. The blur is OpenCV's where no sigma is given: weights 1 4 6 4 1, over 16, along each axis. Resizing averages
+    areas and gives up the aspect ratio.
+
+    Raises ScanError, naming the file, where it is empty, cut short or not an image; callers quarantine it.
+    """
+    return preparation_steps(path, size)["resized"]
+
+
+def preparation_steps(path: Path | str, size: int) -> dict[str, np.ndarray]:
+    """The scan after each step: original, equalised, blurred (uint8, the file's size), resized (size, size)."""
+    original = decode_grey(path)
+    equalised = cv2.equalizeHist(original)
+    blurred = cv2.GaussianBlur(equalised, BLUR, 0)
+    resized = cv2.resize(blurred, (size, size), interpolation=cv2.INTER_AREA)
+    return {"original": original, "equalised": equalised, "blurred": blurred, "resized": resized}
+
+
+def prepare_dataset(
+    dataset: str, source: Path | str, to: Path | str, *, size: int, workers: int | None = None, seed: int = 0
+) -> dict:
+    """Prepares all records of a source, splits them by patient, and writes the folder described above.
+
+    A scan that can't be read is quarantined, and the rest goes on. The folder appears whole: until then an earlier one
+    stays as it was. The same source, size and seed give the same bytes whatever `workers` is (None: one a processor).
+    On the way the disk holds the arrays twice; memory does not grow with the number of scans.
+
+    Returns what statistics.json holds: dataset, task, classes, size, mean and std (grey levels in [0, 255] of the
+    training split), scans (a split), quarantined, absent.
+    Raises SourceError where the source is not this dataset's or no scan is readable, RunError where `to` holds
+    something else or the disk is too small.
+    """
+    from lungkeras.datasets import DATASETS, read_records
+    from lungkeras.splits import split_records
+
+    source = Path(source)
+    records = read_records(dataset, source, require_files=True, seed=seed)
+    flow = list(records.attrs.get("flow", []))
+    with replaced_folder(Path(to), needed=2 * len(records) * size**2) as folder:
+        images = np.lib.format.open_memmap(
+            folder / "images.npy", mode="w+", dtype=np.uint8, shape=(len(records), size, size)
+        )
+        reasons = fill(images, [source / path for path in records["path"]], workers)
+        readable = np.array([reason is None for reason in reasons], bool)
+        if not readable.any():
+            raise SourceError(f"{dataset}: none of {len(records)} scans in {source} can be read. {reasons[0]}")
+        quarantine = pd.DataFrame({"scan": records["scan"], "reason": reasons})[~readable]
+        records = records.assign(row=range(len(records)))[readable].reset_index(drop=True)
+        records = in_split_order(split_records(records, seed=seed))
+        for split in SPLITS:
+            write_rows(folder / f"{split}.npy", images, records.loc[records["split"] == split, "row"])
+        del images
+        (folder / "images.npy").unlink()
+
+        mean, std = grey_statistics(np.load(folder / "train.npy", mmap_mode="r"))
+        summary = {
+            "dataset": dataset,
+            "task": DATASETS[dataset].task,
+            "classes": list(DATASETS[dataset].classes),
+            "size": size,
+            "mean": mean,
+            "std": std,
+            "scans": {split: int((records["split"] == split).sum()) for split in SPLITS},
+            "quarantined": len(quarantine),
+            "absent": int(records.attrs.get("absent", 0)),
+        }
+        write_csv(folder / "quarantine.csv", quarantine)
+        write_csv(folder / "flow.csv", pd.DataFrame(flow, columns=["step", "scans"]))
+        records.drop(columns="row").to_parquet(folder / "records.parquet", index=False)
+        write_json(folder / "statistics.json", summary)
+    return summary
+
+
+def fill(images: np.ndarray, paths: list[Path], workers: int | None = None) -> list[str | None]:
+    """Prepares each path into its row of `images`, in threads (OpenCV lets go of Python's lock while it works).
+
+    Returns a reason for each scan that could not be read, else None; such a row stays as it was.
+    """
+    size = images.shape[1]
+
+    def prepare(row: int) -> str | None:
+        try:
+            images[row] = prepare_scan(paths[row], size)
+        except ScanError as error:
+            return str(error)
+        return None
+
+    threads = cv2.getNumThreads()
+    pool = ThreadPoolExecutor(workers or os.cpu_count())
+    cv2.setNumThreads(1)  # one scan a thread is faster than many threads a scan
+    try:
+        return list(progress(pool.map(prepare, range(len(paths))), total=len(paths), description="preparing scans"))
+    finally:
+        pool.shutdown(cancel_futures=True)
+        cv2.setNumThreads(threads)
+
+
+def in_split_order(records: pd.DataFrame) -> pd.DataFrame:
+    """Train first, then val, then test; within a split the order stays."""
+    order = records["split"].map({split: place for place, split in enumerate(SPLITS)})
+    return records.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
+
+
+def write_rows(path: Path, images: np.ndarray, rows: pd.Series) -> None:
+    """Copies the given rows of an array to a new file, one at a time."""
+    chosen = np.lib.format.open_memmap(path, mode="w+", dtype=images.dtype, shape=(len(rows), *images.shape[1:]))
+    for place, row in enumerate(rows):
+        chosen[place] = images[row]
+    chosen.flush()
+
+
+def grey_statistics(images: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of all pixels of uint8 images, in grey levels; exact, from counts of the levels."""
+    counts = sum(np.bincount(image.ravel(), minlength=256) for image in images)
+    levels = np.arange(256)
+    mean = float((counts * levels).sum() / counts.sum())
+    variance = float((counts * (levels - mean) ** 2).sum() / counts.sum())
+    return mean, variance**0.5
+
+
+@contextmanager
+def replaced_folder(to: Path, *, needed: int) -> Iterator[Path]:
+    """Yields a temporary folder beside `to`, which takes its place when the block succeeds and vanishes when not.
+
+    `needed` is the room in bytes that the block will fill: a memory-mapped file on a full disk ends the process.
+    """
+    strangers = to.is_dir() and {entry.name for entry in to.iterdir() if entry.name[0] != "."} - FILES
+    if strangers or to.is_file():
+        raise RunError(f"{to} is no prepared dataset, and is left as it is: it holds {glance(to)}. Give a new folder.")
+    to.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(to.parent).free
+    if needed > free:
+        raise RunError(f"{to.parent} has room for {free / 1e9:.1f} GB; preparing needs {needed / 1e9:.1f} GB.")
+    temporary = Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}-"))
+    try:
+        (temporary / "new").mkdir()
+        yield temporary / "new"
+        if to.exists():
+            to.rename(temporary / "old")
+        (temporary / "new").rename(to)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
