@@ -1,0 +1,189 @@
+"""Backbones and heads: a scan in grey levels goes in, logits come out, and all between is one flat model.
+
+    scan (N, S, S, 1) uint8 -> standardise -> three equal channels -> backbone -> average -> head -> logits (N, C)
+
+The dataset's mean and standard deviation are applied once, by a layer inside the model, so that no caller can forget
+them; what keras.applications' backbones do to their input is left out. The heads are torchvision's, as in the study.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import keras
+
+from lungkeras import files, layers
+from lungkeras.backbones import BACKBONES, Backbone, extract_features, find_backbone, weights_origin
+from lungkeras.complexity import count_layers, count_multiply_accumulates, count_parameters
+from lungkeras.errors import ParamsError, RunError
+
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "build_model",
+    "count_layers",
+    "count_multiply_accumulates",
+    "count_parameters",
+    "last_convolution",
+    "load_model",
+    "penultimate",
+    "save_model",
+]
+
+SMALLEST_IMAGE = 32
+
+
+def build_model(
+    backbone: str,
+    classes: int | Sequence[str],
+    task: str,
+    *,
+    image_size: int,
+    weights: str | Path = "random",
+    mean: float = 127.5,
+    std: float = 64.0,
+    seed: int | None = None,
+    batch_norm_momentum: float | None = None,
+) -> keras.Model:
+    """A model from scans, uint8 of shape (N, image_size, image_size, 1), to logits, float32 of shape (N, classes).
+
+    Args:
+        backbone: a name in BACKBONES, which becomes the model's.
+        classes: their names, or how many they are.
+        task: "multiclass" (softmax the logits) or "multilabel" (sigmoid).
+        image_size: 32 pixels or more.
+        weights: "random"; "imagenet" (fetched once, then kept by Keras); a file of ImageNet weights (of
+            keras.applications without its head, .h5 or .weights.h5; for ResNet-34 torchvision's, .safetensors); or a
+            .keras file of ours with the same backbone, of which all but the logits is taken, with its epsilon.
+        mean, std: of the training split, in grey levels from 0 to 255.
+        seed: fixes the initial weights and every dropout; nothing outside the model is seeded.
+        batch_norm_momentum: replaces the backbone's. The higher it is, the more steps until the moving statistics, and
+            with them validation, mean something: at 0.99 some 200, at 0.9 some 20.
+
+    Raises ParamsError for a value that is not understood, RunError for weights that are absent or do not fit.
+    """
+    chosen = find_backbone(backbone)
+    count = classes if isinstance(classes, int) else len(classes)
+    _check(count, task, image_size, std)
+    scans = keras.Input((image_size, image_size, 1), dtype="uint8", name="scan")
+    grey = keras.layers.Rescaling(1.0 / std, -mean / std, name="standardise")(scans)
+    images = keras.layers.Concatenate(name="grey_to_rgb")([grey, grey, grey])
+
+    origin = weights_origin(weights)
+    features = extract_features(chosen, images, str(weights) if origin == "imagenet" else None)
+    model = keras.Model(scans, _head(chosen, features.output, count), name=chosen.name)
+    source = load_model(weights) if origin == "transfer" else features
+    epsilon = {"random": chosen.epsilon, "imagenet": chosen.imagenet_epsilon}.get(origin) or _epsilon(source)
+    model = _rebuild(model, batch_norm_momentum or chosen.momentum, epsilon, seed)
+    if origin != "random":
+        head = ("logits",) if origin == "transfer" else ("logits", "hidden")
+        copied = [layer.name for layer in model.layers if layer.weights and layer.name not in head]
+        _copy_weights(source, model, copied, weights)
+    return model
+
+
+def _epsilon(model: keras.Model) -> float:
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    return norms[0].epsilon if norms else keras.layers.BatchNormalization().epsilon
+
+
+def _check(classes: int, task: str, image_size: int, std: float) -> None:
+    if task not in ("multiclass", "multilabel"):
+        raise ParamsError(f"task: expected multiclass or multilabel; received {task!r}.")
+    least = 2 if task == "multiclass" else 1
+    if classes < least:
+        raise ParamsError(f"classes: {task} needs {least} or more; received {classes}.")
+    if image_size < SMALLEST_IMAGE:
+        raise ParamsError(f"image_size: expected {SMALLEST_IMAGE} pixels or more; received {image_size}.")
+    if not std > 0:
+        raise ParamsError(f"std: expected a positive number of grey levels; received {std}. Are all scans blank?")
+
+
+def _head(backbone: Backbone, features, classes: int):
+    x = keras.layers.GlobalAveragePooling2D(name="average")(features)
+    if backbone.hidden:
+        x = keras.layers.Dense(backbone.hidden, activation="hard_swish", name="hidden")(x)
+    if backbone.dropout:
+        x = keras.layers.Dropout(backbone.dropout, name="dropout")(x)
+    return keras.layers.Dense(classes, name="logits", dtype="float32")(x)
+
+
+def _rebuild(model: keras.Model, momentum: float, epsilon: float, seed: int | None) -> keras.Model:
+    """The same graph with fresh weights, our batch norm, seeds, and without the backbone's own preprocessing."""
+    numbers = random.Random(seed)
+
+    def renew(layer):
+        config = layer.get_config()
+        if seed is not None:
+            config = _seeded(config, iter(lambda: numbers.randrange(2**31), None))
+        if isinstance(layer, keras.layers.BatchNormalization):
+            return layers.BatchNormalization.from_config({**config, "momentum": momentum, "epsilon": epsilon})
+        return type(layer).from_config(config)
+
+    def connect(layer, *inputs, **options):
+        preprocessing = isinstance(layer, keras.layers.Normalization | keras.layers.Rescaling)
+        if preprocessing and layer.name != "standardise":
+            return inputs[0]
+        return layer(*inputs, **options)
+
+    return keras.models.clone_model(model, clone_function=renew, call_function=connect)
+
+
+def _seeded(config: dict, numbers: Iterator[int]) -> dict:
+    """A layer's config in which every "seed", its initialisers' too, is the next of `numbers`."""
+    seeded = {}
+    for key, value in config.items():
+        if key == "seed":
+            value = next(numbers)
+        elif isinstance(value, dict):
+            value = _seeded(value, numbers)
+        seeded[key] = value
+    return seeded
+
+
+def _copy_weights(source: keras.Model, model: keras.Model, names: list[str], weights: str | Path) -> None:
+    try:
+        for name in names:
+            model.get_layer(name).set_weights(source.get_layer(name).get_weights())
+    except ValueError as error:
+        raise RunError(
+            f"weights: {weights} holds {source.name}, which does not fit {model.name} at layer {name}. "
+            f"Start from a run of the same backbone."
+        ) from error
+
+
+def save_model(model: keras.Model, path: Path | str) -> None:
+    """Writes a .keras file, whole or not at all, that keras.models.load_model opens without lungkeras.
+
+    It holds neither loss nor optimizer, which might be ours.
+    """
+    bare = keras.Model(model.input, model.output, name=model.name)
+    with files.atomic(path) as temporary, layers.plain(bare):
+        bare.save(temporary)
+
+
+def load_model(path: Path | str) -> keras.Model:
+    """Reads a .keras file, by Keras' safe mode, and gives it the fused batch norm back; not compiled.
+
+    Raises RunError where the file is missing or not a Keras model.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise RunError(f"there is no model {path}; its folder holds {files.glance(path.parent)}.")
+    try:
+        return layers.fuse(keras.models.load_model(path, compile=False, safe_mode=True))
+    except Exception as error:
+        # A damaged archive ends in any of a dozen classes, by where the damage is.
+        reason = str(error).strip().split("\n")[0]
+        raise RunError(f"{path} could not be read as a Keras model ({reason}). Train the run again.") from error
+
+
+def last_convolution(model: keras.Model) -> keras.Layer:
+    """The last layer with an output of (N, h, w, C): the activation behind the last convolution, for Grad-CAM."""
+    return next(layer for layer in reversed(model.layers) if len(layer.output.shape) == 4)
+
+
+def penultimate(model: keras.Model) -> keras.Layer:
+    """The layer whose output, of shape (N, F), the logits are computed from; dropout between them is passed over."""
+    below = model.layers[: model.layers.index(model.get_layer("logits"))]
+    return next(layer for layer in reversed(below) if not isinstance(layer, keras.layers.Dropout))
