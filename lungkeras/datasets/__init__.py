@@ -1,0 +1,141 @@
+"""Folders of chest X-rays, as they are published, read into one table of records.
+
+records.py                         the columns, and what every dataset promises
+covid.py pneumonia.py xray8.py     layout, labels and selection of one collection each
+folders.py                         looking for them in the folder that a user names
+phantom.py                         draws chests in the same layouts
+download.py                        Kaggle, or a local archive, to a folder
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lungkeras.datasets import covid, pneumonia, xray8
+from lungkeras.datasets.records import EXTRAS, finish
+from lungkeras.errors import SourceError
+from lungkeras.files import glance
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One collection: what it is called, what its scans are told apart by, and how its folder is read."""
+
+    name: str
+    title: str
+    task: str  # "multiclass" (one class a scan) or "multilabel" (any number of findings)
+    classes: tuple[str, ...]
+    image_size: int  # pixels a side in the study
+    handle: str  # of the Kaggle page
+    citation: str
+    layout: str
+    holds: str  # what lies in the folder to be given as source
+    find: Callable[[Path], list[Path]] = field(repr=False)
+    read: Callable[..., pd.DataFrame] = field(repr=False)
+
+
+def _dataset(module, **facts) -> Dataset:
+    return Dataset(
+        name=module.__name__.rpartition(".")[2],
+        classes=module.CLASSES,
+        citation=module.CITATION,
+        layout=module.LAYOUT,
+        holds=module.HOLDS,
+        find=module.find,
+        read=module.read,
+        **facts,
+    )
+
+
+DATASETS: dict[str, Dataset] = {
+    dataset.name: dataset
+    for dataset in (
+        _dataset(
+            covid,
+            title="COVID-19 Radiography Database",
+            task="multiclass",
+            image_size=299,
+            handle="tawsifurrahman/covid19-radiography-database",
+        ),
+        _dataset(
+            pneumonia,
+            title="Chest X-ray pneumonia, children of one to five years (Guangzhou)",
+            task="multiclass",
+            image_size=224,
+            handle="tolgadincer/labeled-chest-xray-images",
+        ),
+        _dataset(
+            xray8,
+            title="NIH ChestX-ray8 (the 112,120 scans of Data_Entry_2017.csv)",
+            task="multilabel",
+            image_size=384,
+            handle="nih-chest-xrays/data",
+        ),
+    )
+}
+
+TITLES = {"covid": "COVID-19", "xray8": "ChestX-ray8"}
+
+
+def title(name: str) -> str:
+    """A class or a dataset as figures and tables write it.
+
+    >>> title("viral_pneumonia")
+    'viral pneumonia'
+    """
+    return TITLES.get(name, name.replace("_", " "))
+
+
+def read_records(dataset: str, source: Path | str, *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
+    """Reads a source into its records, with the study's selection applied.
+
+    `source` is the folder that holds the collection as published, or the collection's own folder. Where a collection
+    has a list of its scans (xray8), `require_files=False` keeps those whose files are absent. `seed` draws the
+    undersampled normal scans. Columns and `attrs` are those of lungkeras.datasets.records.
+
+    Raises SourceError where `source` does not hold the collection, or not one scan of it.
+    """
+    chosen, source = known_dataset(dataset), Path(source)
+    found = chosen.find(source)
+    if not found:
+        raise SourceError(_nothing_found(chosen, source))
+    records = finish(chosen.read(source, found, require_files=require_files, seed=seed), dataset, chosen.classes)
+    if records.empty:
+        raise SourceError(_nothing_found(chosen, source))
+    return records
+
+
+def known_dataset(name: str) -> Dataset:
+    """Raises SourceError, naming the datasets, where `name` is none of them."""
+    if name not in DATASETS:
+        raise SourceError(f"expected a dataset, one of {', '.join(DATASETS)}; found {name!r}: choose one of these")
+    return DATASETS[name]
+
+
+def _nothing_found(dataset: Dataset, source: Path) -> str:
+    others = [other.name for other in DATASETS.values() if other is not dataset and other.find(source)]
+    is_other = f", which is a source of {' and '.join(others)}" if others else ""
+    return (
+        f"{dataset.name}: no scan in {source}. Expected {dataset.layout}; found {glance(source)}{is_other}. "
+        f"Give the folder that holds {dataset.holds}, or draw one: lungkeras phantom {dataset.name} --to DIR"
+    )
+
+
+def class_columns(records: pd.DataFrame) -> list[str]:
+    """The class columns of records, in order: as they were read, or told by their names, or by holding only 0 and 1."""
+    if "classes" in records.attrs:
+        return list(records.attrs["classes"])
+    for dataset in DATASETS.values():
+        if set(dataset.classes) <= set(records.columns):
+            return list(dataset.classes)
+    return [
+        name
+        for name in records.select_dtypes("integer").columns
+        if name not in EXTRAS and records[name].isin([0, 1]).all()
+    ]

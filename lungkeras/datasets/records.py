@@ -1,0 +1,73 @@
+"""Records: the table that every dataset is read into, one row a scan.
+
+    scan       str, unique: the file's name; where two files share it, the path
+    path       str, relative to the source, with forward slashes
+    patient    str; scans of one patient share it, and no split parts them
+    <class>    int, 0 or 1, a column a class in the dataset's order
+    age, sex, view, follow_up where the collection tells them
+
+`records.attrs` holds "dataset", "classes", "absent" (scans that a list names and no file holds), and "flow": [step,
+scans] from what was found, through what was left out and why, to what was kept; found = left out + kept.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lungkeras.errors import SourceError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ABSENT = "file absent"
+EXTRAS = ("age", "sex", "view", "follow_up")
+
+
+def tabulate(source: Path, scans: list[tuple[Path, str | None, str | None]]) -> pd.DataFrame:
+    """The files found, as rows of scan, path, patient and label, in order of their paths.
+
+    Each of `scans` is (file, patient, label); where nothing is known of the patient, the scan stands alone; where the
+    label is None, the scan is for the caller to leave out.
+    """
+    import pandas as pd
+
+    rows = sorted((file.relative_to(source).as_posix(), patient, label) for file, patient, label in scans)
+    records = pd.DataFrame(rows, columns=["path", "patient", "label"], dtype="str")
+    names = records["path"].str.rpartition("/")[2] if rows else records["path"]
+    records.insert(0, "scan", names.where(~names.duplicated(keep=False), records["path"]))
+    records["patient"] = records["patient"].fillna(records["scan"])
+    records.attrs["flow"] = [["found", len(records)]]
+    return records
+
+
+def leave_out(records: pd.DataFrame, unwanted: pd.Series, reason: str) -> pd.DataFrame:
+    """The other rows; how many were left out, and why, goes into the flow."""
+    kept = records[~unwanted]
+    kept.attrs["flow"] = [*records.attrs["flow"], [f"left out: {reason}", int(unwanted.sum())]]
+    return kept
+
+
+def one_hot(records: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
+    """The column `label` as a 0-or-1 column a class."""
+    columns = {name: (records["label"] == name).astype("int64") for name in classes}
+    return records.drop(columns="label").assign(**columns)
+
+
+def finish(records: pd.DataFrame, dataset: str, classes: tuple[str, ...]) -> pd.DataFrame:
+    """Checks what the docstring above promises, closes the flow, and numbers the rows from 0.
+
+    Raises SourceError where a scan stands twice in the table (a list of labels that names a file twice).
+    """
+    twice = records.loc[records["scan"].duplicated(), "scan"].unique()
+    if len(twice):
+        raise SourceError(
+            f"{dataset}: expected every scan once, found {len(twice)} listed more often, such as {twice[0]}: "
+            f"remove the repeated rows from the list of labels, or fetch the collection anew"
+        )
+    extras = [name for name in EXTRAS if name in records]
+    flow = [*records.attrs["flow"], ["kept", len(records)]]
+    records = records[["scan", "path", "patient", *classes, *extras]].reset_index(drop=True)
+    absent = sum(scans for step, scans in flow if step.endswith(ABSENT))
+    records.attrs = {"dataset": dataset, "classes": list(classes), "absent": absent, "flow": flow}
+    return records

@@ -1,0 +1,308 @@
+"""Folders as published become one table: every scan once, its class, its patient, and a count of what was left out."""
+
+import doctest
+import importlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+from layouts import write_covid, write_first_covid, write_pneumonia, write_scans, write_xray8
+
+from lungkeras.datasets import DATASETS, class_columns, read_records, title
+from lungkeras.datasets.xray8 import CLASSES as XRAY8_CLASSES
+from lungkeras.datasets.xray8 import LABELS, balanced_findings, read_entries
+from lungkeras.errors import SourceError
+
+REAL_FOLDERS = {"covid": "covid", "pneumonia": "kermany", "xray8": "nih"}
+REAL_COUNTS = {
+    "covid": {"covid": 31, "viral_pneumonia": 22, "normal": 31},
+    "pneumonia": {"bacterial_pneumonia": 105, "viral_pneumonia": 95, "normal": 102},
+}
+
+
+def assert_is_records(records: pd.DataFrame, dataset: str, source) -> None:
+    classes = list(DATASETS[dataset].classes)
+    assert list(records.columns[: 3 + len(classes)]) == ["scan", "path", "patient", *classes]
+    assert records["scan"].is_unique
+    assert records["path"].is_unique
+    assert records.index.equals(pd.RangeIndex(len(records)))
+    assert all((source / path).is_file() for path in records["path"])
+    assert (records["patient"].str.len() > 0).all()
+    assert (records[classes].dtypes == "int64").all()
+    assert records[classes].isin([0, 1]).all(axis=None)
+    assert (records[classes].sum(axis=1) >= 1).all()
+    if DATASETS[dataset].task == "multiclass":
+        assert (records[classes].sum(axis=1) == 1).all()
+    flow = records.attrs["flow"]
+    assert flow[0][0] == "found"
+    assert flow[-1] == ["kept", len(records)]
+    assert flow[0][1] - sum(scans for _, scans in flow[1:-1]) == len(records)
+    assert class_columns(records) == classes
+
+
+@pytest.fixture
+def xray8_source(tmp_path):
+    findings = {
+        "00000001_000.png": "Cardiomegaly",
+        "00000001_001.png": "Cardiomegaly|Effusion",
+        "00000002_000.png": "Effusion|Mass",
+        "00000003_000.png": "No Finding",
+        "00000003_001.png": "No Finding",
+        "00000003_002.png": "Nodule",
+        "00000004_000.png": "Mass",
+    }
+    return write_xray8(tmp_path / "nih", findings, absent=("00000003_000.png", "00000004_000.png"))
+
+
+# What holds for every dataset
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_real_scans_become_records(dataset, real_scans):
+    source = real_scans / REAL_FOLDERS[dataset]
+    records = read_records(dataset, source)
+    assert_is_records(records, dataset, source)
+    if dataset in REAL_COUNTS:
+        assert records[class_columns(records)].sum().to_dict() == REAL_COUNTS[dataset]
+    if dataset == "xray8":
+        assert records.attrs["absent"] == 112_120 - 260
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_a_drawn_source_becomes_records(dataset, phantom_source, phantom_records):
+    records = phantom_records(dataset)
+    assert_is_records(records, dataset, phantom_source(dataset))
+    assert (records[class_columns(records)].sum() > 0).all()
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_the_source_may_be_a_folder_above_or_the_collection_itself(dataset, tmp_path, xray8_source):
+    write_pneumonia(tmp_path / "children")
+    write_covid(tmp_path / "covid")
+    own = {
+        "pneumonia": tmp_path / "children" / "chest_xray",
+        "covid": tmp_path / "covid" / "COVID-19_Radiography_Dataset",
+        "xray8": xray8_source,
+    }[dataset]
+    scans = [list(read_records(dataset, source)["scan"]) for source in (own, own.parent, tmp_path)]
+    assert scans[0] == scans[1] == scans[2]
+    assert_is_records(read_records(dataset, tmp_path), dataset, tmp_path)
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_an_empty_or_absent_source_is_one_sentence_with_the_way_out(dataset, tmp_path):
+    with pytest.raises(SourceError, match=rf"found an empty folder.*lungkeras phantom {dataset} --to"):
+        read_records(dataset, tmp_path)
+    with pytest.raises(SourceError, match="found no such folder"):
+        read_records(dataset, tmp_path / "absent")
+
+
+def test_the_folder_of_another_dataset_is_recognised(tmp_path):
+    write_pneumonia(tmp_path)
+    with pytest.raises(SourceError, match=r"covid: no scan in .*which is a source of pneumonia"):
+        read_records("covid", tmp_path)
+
+
+def test_an_unknown_dataset_names_the_known():
+    with pytest.raises(SourceError, match=r"covid, pneumonia, xray8.*'chexpert'"):
+        read_records("chexpert", ".")
+
+
+def test_stray_files_are_no_scans_but_broken_scans_are(tmp_path):
+    folder = write_pneumonia(tmp_path) / "chest_xray" / "train" / "NORMAL"
+    for name in (".DS_Store", "._IM-0001-0001.jpeg", "Thumbs.db", "notes.txt"):
+        (folder / name).write_bytes(b"stray")
+    (folder / "IM-0117-0001.jpeg").write_bytes(b"")
+    (folder / "my favourite.jpeg").write_bytes(b"")
+    records = read_records("pneumonia", tmp_path)
+    assert len(records) == 8
+    assert "IM-0117-0001.jpeg" in set(records["scan"])
+    assert ["left out: file name gives no patient and class", 1] in records.attrs["flow"]
+
+
+def test_the_seed_alone_decides_which_normals_are_drawn(tmp_path):
+    write_covid(tmp_path, normals=40)
+    first, again, other = (set(read_records("covid", tmp_path, seed=seed)["scan"]) for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_titles_are_for_reading():
+    assert title("viral_pneumonia") == "viral pneumonia"
+    assert title("covid") == "COVID-19"
+
+
+@pytest.mark.parametrize("module", ["records", "pneumonia", "covid", "xray8", "folders", "download"])
+def test_examples_in_docstrings_are_true(module):
+    assert doctest.testmod(importlib.import_module(f"lungkeras.datasets.{module}")).failed == 0
+
+
+def test_knowing_the_datasets_costs_no_heavy_import():
+    code = "import sys, lungkeras.datasets; print({'pandas', 'keras', 'tensorflow', 'cv2'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+# pneumonia
+
+
+def test_pneumonia_pools_the_published_folders_and_groups_by_number(tmp_path):
+    records = read_records("pneumonia", write_pneumonia(tmp_path)).set_index("scan")
+    assert records[["bacterial_pneumonia", "viral_pneumonia", "normal"]].sum().tolist() == [3, 1, 3]
+    assert records.loc["person14_bacteria_51.jpeg", "patient"] == records.loc["person14_virus_44.jpeg", "patient"]
+    assert set(records["patient"]) == {"person1", "person14", "IM-0115", "NORMAL2-IM-1350"}
+
+
+def test_pneumonia_reads_the_names_of_the_later_release(tmp_path):
+    write_scans(
+        tmp_path / "chest_xray",
+        "train/PNEUMONIA/BACTERIA-1008087-0001.jpeg",
+        "test/PNEUMONIA/VIRUS-1008087-0002.jpeg",
+        "train/NORMAL/NORMAL-1003233-0001.jpeg",
+    )
+    records = read_records("pneumonia", tmp_path).set_index("scan")
+    assert records["patient"].to_dict() == {
+        "BACTERIA-1008087-0001.jpeg": "1008087",
+        "VIRUS-1008087-0002.jpeg": "1008087",
+        "NORMAL-1003233-0001.jpeg": "1003233",
+    }
+    assert records[["bacterial_pneumonia", "viral_pneumonia", "normal"]].sum().tolist() == [1, 1, 1]
+
+
+def test_pneumonia_reads_a_nested_copy_once(tmp_path):
+    write_pneumonia(tmp_path)
+    shutil.copytree(tmp_path / "chest_xray", tmp_path / "copy" / "chest_xray")
+    shutil.move(tmp_path / "copy" / "chest_xray", tmp_path / "chest_xray" / "chest_xray")
+    assert len(read_records("pneumonia", tmp_path)) == 7
+    assert len(read_records("pneumonia", tmp_path / "chest_xray" / "chest_xray")) == 7
+
+
+def test_pneumonia_scans_that_share_a_name_keep_both_rows_and_one_patient(tmp_path):
+    write_pneumonia(tmp_path)
+    write_scans(tmp_path / "chest_xray", "test/PNEUMONIA/person1_bacteria_1.jpeg")
+    records = read_records("pneumonia", tmp_path)
+    clash = records[records["path"].str.endswith("person1_bacteria_1.jpeg")]
+    assert list(clash["scan"]) == list(clash["path"])
+    assert set(clash["patient"]) == {"person1"}
+
+
+def test_every_real_pneumonia_name_is_understood(real_scans):
+    records = read_records("pneumonia", real_scans / "kermany")
+    assert records.attrs["flow"][1] == ["left out: file name gives no patient and class", 0]
+    assert records["patient"].str.fullmatch(r"person\d+|(NORMAL2-)?IM-\d+").all()
+    person14 = records[records["patient"] == "person14"]
+    assert person14[["bacterial_pneumonia", "viral_pneumonia"]].sum().min() >= 1
+
+
+# covid
+
+
+def test_covid_leaves_out_lung_opacity_masks_and_surplus_normals(tmp_path):
+    records = read_records("covid", write_covid(tmp_path))
+    assert records[["covid", "viral_pneumonia", "normal"]].sum().tolist() == [3, 2, 3]
+    assert (records["patient"] == records["scan"]).all()
+    assert [scans for _, scans in records.attrs["flow"]] == [11, 1, 2, 8]
+
+
+def test_covid_reads_both_releases_side_by_side(tmp_path):
+    write_covid(tmp_path)
+    write_first_covid(tmp_path)
+    records = read_records("covid", tmp_path)
+    assert records[["covid", "viral_pneumonia", "normal"]].sum().tolist() == [4, 3, 4]
+    assert read_records("covid", tmp_path / "COVID-19 Radiography Database")["covid"].sum() == 1
+
+
+def test_covid_takes_scans_directly_in_a_class_folder(tmp_path):
+    write_scans(tmp_path, "COVID/COVID-1.png", "Normal/Normal-1.png", "Viral Pneumonia/Viral Pneumonia-1.png")
+    assert len(read_records("covid", tmp_path)) == 3
+
+
+# xray8
+
+
+def test_xray8_keeps_scans_of_the_six_findings_and_counts_the_absent(xray8_source):
+    records = read_records("xray8", xray8_source)
+    assert set(records["scan"]) == {"00000002_000.png", "00000003_001.png", "00000003_002.png"}
+    assert records.attrs["absent"] == 2
+    both = records.set_index("scan").loc["00000002_000.png"]
+    assert both[list(XRAY8_CLASSES)].tolist() == [0, 1, 1, 0, 0, 0, 0]
+    assert (both["patient"], both["age"], both["sex"], both["view"], both["follow_up"]) == (
+        "00000002",
+        58,
+        "F",
+        "PA",
+        0,
+    )
+
+
+def test_xray8_draws_a_present_normal_of_a_patient_whose_other_is_absent(xray8_source):
+    assert read_records("xray8", xray8_source)["no_finding"].sum() == 1
+    for seed in range(5):
+        assert "00000003_001.png" in set(read_records("xray8", xray8_source, seed=seed)["scan"])
+
+
+def test_xray8_without_files_reads_the_whole_list(xray8_source):
+    records = read_records("xray8", xray8_source, require_files=False)
+    assert len(records) == 4
+    assert records.attrs["absent"] == 0
+    assert records.set_index("scan").loc["00000004_000.png", "path"] == "images/00000004_000.png"
+
+
+def test_xray8_reads_ages_of_the_early_release_and_the_revised_list(xray8_source):
+    file = xray8_source / "Data_Entry_2017.csv"
+    revised = file.with_name("Data_Entry_2017_v2020.csv")
+    revised.write_text(file.read_text().replace(",058,", ",058Y,").replace("Gender", "Sex"))
+    file.unlink()
+    records = read_records("xray8", xray8_source)
+    assert set(records["age"]) == {58}
+    assert set(records["sex"]) == {"F"}
+
+
+@pytest.mark.parametrize("content", ["", "a,b\n1,2\n", '"Image Index\n', "\x00\x01"])
+def test_xray8_says_what_is_wrong_with_its_list(content, xray8_source):
+    (xray8_source / "Data_Entry_2017.csv").write_text(content)
+    with pytest.raises(SourceError, match=r"Data_Entry_2017.csv is not as published\. Expected .*; found .*Fetch"):
+        read_records("xray8", xray8_source)
+
+
+def test_xray8_refuses_a_list_that_names_a_scan_twice(xray8_source):
+    file = xray8_source / "Data_Entry_2017.csv"
+    file.write_text(file.read_text() + file.read_text().splitlines()[3] + "\n")
+    with pytest.raises(SourceError, match=re.escape("00000002_000.png")):
+        read_records("xray8", xray8_source)
+
+
+def test_xray8_selection_of_the_full_list_has_the_counts_of_the_study(real_scans):
+    started = time.process_time()
+    records = read_records("xray8", real_scans / "nih", require_files=False)
+    assert time.process_time() - started < 3
+    assert len(records) == 29_067
+    findings = [name for name in XRAY8_CLASSES if name != "no_finding"]
+    assert sorted(records[findings].sum(), reverse=True) == [7269, 7038, 4133, 3900, 3474, 2891]
+    assert (records[findings].sum(axis=1) > 0).sum() == 22_067
+    normals = records[records["no_finding"] == 1]
+    assert len(normals) == 7000
+    assert normals["patient"].is_unique
+
+
+def test_normals_are_drawn_evenly_from_patients_and_visits(real_scans):
+    entries = read_entries(real_scans / "nih" / "Data_Entry_2017.csv")
+    normals = entries[entries["label"] == "No Finding"]
+    expected = (normals["follow_up"] > 0).groupby(normals["patient"]).mean().mean()
+    records = read_records("xray8", real_scans / "nih", require_files=False)
+    drawn = (records.loc[records["no_finding"] == 1, "follow_up"] > 0).mean()
+    assert abs(drawn - expected) < 0.02
+
+
+def test_balanced_findings_end_in_the_six_of_the_study(real_scans):
+    labels = read_entries(real_scans / "nih" / "Data_Entry_2017.csv")["label"].str.get_dummies("|")
+    counts = labels.drop(columns="No Finding").sum()
+    assert {*balanced_findings(counts.to_dict()), "No Finding"} == set(LABELS)
+
+
+def test_balanced_findings_leave_a_balanced_list_alone():
+    assert balanced_findings({"Mass": 4, "Nodule": 9, "Effusion": 12}) == ["Mass", "Nodule", "Effusion"]
+    assert balanced_findings({"Mass": 0, "Nodule": 9}) == ["Nodule"]
+    assert balanced_findings({}) == []
