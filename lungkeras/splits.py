@@ -1,0 +1,118 @@
+"""70:15:15 by patient: no patient in two splits, and in each split its share of every class, as far as patients allow.
+
+Stratifying by patient has no ready tool: scikit-learn's StratifiedGroupKFold makes equal folds and takes one label a
+scan, GroupShuffleSplit does not stratify. Here patients are dealt one after another, those that weigh most first, each
+to the split that its classes lack most.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lungkeras.datasets import class_columns
+from lungkeras.errors import SourceError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
+ATTEMPTS = 20
+
+
+def split_records(records: pd.DataFrame, *, seed: int = 0, every_class: bool = True) -> pd.DataFrame:
+    """Records with a column `split` (train, val or test); rows and their order stay as they are.
+
+    The same records and seed give the same splits. Multiclass and multilabel records are treated alike. With
+    `every_class=False` a class of fewer than three patients is put in train, then test, as far as it goes.
+
+    Raises SourceError, naming the class and the number of its patients, where a class can't be in every split.
+    """
+    classes = class_columns(records)
+    if not classes:
+        raise SourceError(
+            f"expected records with a 0-or-1 column a class, found the columns {', '.join(records.columns)}: "
+            f"read them with lungkeras.datasets.read_records"
+        )
+    scans = records[classes].assign(scans=1).groupby(records["patient"], sort=True).sum()
+    counts = scans.to_numpy(dtype=float)
+    if every_class:
+        _check_patients(counts, classes)
+    # A class that no scan shows weighs nothing.
+    shares = counts / np.maximum(counts.sum(axis=0), 1)
+    rng = np.random.default_rng(seed)
+    for _ in range(ATTEMPTS):
+        places = _fill_gaps(_deal(shares, rng), shares)
+        gaps = _gaps(places, counts, classes)
+        if not gaps or not every_class:
+            break
+    else:
+        raise SourceError(
+            f"expected every class in train, val and test; found no patient to spare for "
+            f"{' and '.join(gaps)}: give a source with more scans"
+        )
+    split_of_patient = dict(zip(scans.index, np.array(list(SHARES))[places], strict=True))
+    return records.assign(split=records["patient"].map(split_of_patient))
+
+
+def _check_patients(counts: np.ndarray, classes: list[str]) -> None:
+    patients = (counts[:, :-1] > 0).sum(axis=0)
+    rare = [f"{name} ({number})" for name, number in zip(classes, patients, strict=True) if number < len(SHARES)]
+    if rare:
+        raise SourceError(
+            f"expected at least three patients of every class, for train, val and test; found too few of "
+            f"{', '.join(rare)}: give a source with more scans"
+        )
+
+
+def _deal(shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The split of each patient, int of shape (patients,); `shares` (patients, classes + 1) sum to 1 in each column.
+
+    The cost of a split is the squared distance of its shares from its due, over its due; each patient goes where the
+    cost grows least. Large patients come first, while there is room for them; the seed shuffles those of about one size
+    (within a factor of two), so that it is not always the same who are learnt from.
+    """
+    due = np.array(list(SHARES.values()))[:, None]
+    order = rng.permutation(len(shares))
+    order = order[np.argsort(-np.floor(np.log2(shares[order].sum(axis=1))), kind="stable")]
+    places = np.empty(len(shares), dtype=int)
+    lack = np.repeat(due, shares.shape[1], axis=1)
+    for patient in order:
+        growth = ((shares[patient] - 2 * lack) * shares[patient] / due).sum(axis=1).round(15)
+        place = int(growth.argmin())
+        places[patient] = place
+        lack[place] -= shares[patient]
+    return places
+
+
+def _fill_gaps(places: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Places with a patient moved to each split that lacks a class, where that takes no class from the split it leaves.
+
+    Rarest class first, and train before test before val: where two patients are all there is, one is learnt from and
+    one is tested.
+    """
+    places = places.copy()
+    shown = shares[:, :-1] > 0
+    for column in np.argsort(shown.sum(axis=0), kind="stable"):
+        for place in (0, 2, 1):
+            if (shown[:, column] & (places == place)).any():
+                continue
+            movable = [patient for patient in np.flatnonzero(shown[:, column]) if _can_leave(patient, places, shown)]
+            if movable:
+                places[min(movable, key=lambda patient: shares[patient].sum())] = place
+    return places
+
+
+def _can_leave(patient: int, places: np.ndarray, shown: np.ndarray) -> bool:
+    left_behind = shown[places == places[patient]].sum(axis=0)
+    return bool((left_behind[shown[patient]] > 1).all())
+
+
+def _gaps(places: np.ndarray, counts: np.ndarray, classes: list[str]) -> list[str]:
+    return [
+        f"{name} in {split}"
+        for place, split in enumerate(SHARES)
+        for name, scans in zip(classes, counts[places == place, :-1].sum(axis=0), strict=True)
+        if scans == 0
+    ]
