@@ -1,0 +1,150 @@
+"""A collection arrives whole in its folder or not at all, and no archive writes anywhere else."""
+
+import io
+import sys
+import tarfile
+import types
+import zipfile
+from pathlib import Path
+
+import pytest
+from layouts import write_covid, write_pneumonia, write_xray8
+
+from lungkeras.datasets import DATASETS, read_records
+from lungkeras.datasets.download import fetch
+from lungkeras.errors import LungkerasError, SourceError
+
+WRITE = {
+    "covid": write_covid,
+    "pneumonia": write_pneumonia,
+    "xray8": lambda source: write_xray8(source, {"00000001_000.png": "Mass", "00000002_000.png": "No Finding"}),
+}
+
+
+def pack(source, archive, kind):
+    files = sorted(path for path in source.rglob("*") if path.is_file())
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w") as opened:
+            for file in files:
+                opened.write(file, file.relative_to(source))
+    else:
+        with tarfile.open(archive, f"w:{kind}") as opened:
+            opened.add(source, ".")
+    return archive
+
+
+@pytest.fixture
+def kagglehub(monkeypatch):
+    """Stands for the client: `kagglehub.dataset_download` is for the test to set."""
+    module = types.ModuleType("kagglehub")
+    monkeypatch.setitem(sys.modules, "kagglehub", module)
+    monkeypatch.setattr(tarfile.TarFile, "extraction_filter", None, raising=False)
+    return module
+
+
+@pytest.mark.parametrize("kind", ["zip", "", "gz", "xz"])
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_an_archive_becomes_a_source(dataset, kind, tmp_path):
+    source = WRITE[dataset](tmp_path / "published")
+    archive = pack(source, tmp_path / "archive", kind)
+    to = fetch(dataset, tmp_path / "new" / "source", archive=archive)
+    assert read_records(dataset, to).equals(read_records(dataset, source))
+    assert {path.name for path in to.parent.iterdir()} == {"source"}
+    assert to.stat().st_mode & 0o777 == source.stat().st_mode & 0o777
+
+
+def test_a_collection_that_is_there_is_not_fetched_again(tmp_path):
+    assert fetch("covid", write_covid(tmp_path), archive=tmp_path / "absent.zip") == tmp_path
+
+
+def test_other_files_are_not_written_over(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(LungkerasError, match=r"found thesis\.tex: name another"):
+        fetch("covid", tmp_path, archive=tmp_path / "archive.zip")
+
+
+def hostile_zip(archive, name, mode=0):
+    member = zipfile.ZipInfo(name)
+    member.external_attr = mode << 16
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr("COVID/COVID-1.png", b"")
+        opened.writestr(member, b"/etc/hostname")
+
+
+def hostile_tar(archive, name, kind=tarfile.REGTYPE):
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, "/etc/hostname"
+    with tarfile.open(archive, "w") as opened:
+        opened.addfile(member, io.BytesIO())
+
+
+@pytest.mark.parametrize("name", ["../x", "COVID/../../x", "/x", "..\\x", "C:\\x", "\\x"])
+@pytest.mark.parametrize("write", [hostile_zip, hostile_tar])
+def test_names_that_leave_the_folder_are_refused(write, name, tmp_path):
+    write(tmp_path / "archive", name)
+    with pytest.raises(LungkerasError, match="a name outside its folder"):
+        fetch("covid", tmp_path / "inner" / "source", archive=tmp_path / "archive")
+    assert {path.name for path in tmp_path.rglob("*")} == {"archive", "inner"}
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_links_and_devices_in_a_tar_are_refused(kind, tmp_path):
+    hostile_tar(tmp_path / "archive", "COVID/COVID-1.png", kind)
+    with pytest.raises(LungkerasError, match="a link or device"):
+        fetch("covid", tmp_path / "source", archive=tmp_path / "archive")
+
+
+def test_links_in_a_zip_are_refused(tmp_path):
+    hostile_zip(tmp_path / "archive", "COVID/COVID-2.png", 0o120777)
+    with pytest.raises(LungkerasError, match="a link or device"):
+        fetch("covid", tmp_path / "source", archive=tmp_path / "archive")
+
+
+@pytest.mark.parametrize("kind", ["zip", "gz"])
+def test_a_cut_archive_leaves_nothing_behind(kind, tmp_path):
+    archive = pack(write_covid(tmp_path / "published"), tmp_path / "archive", kind)
+    archive.write_bytes(archive.read_bytes()[:-200])
+    with pytest.raises(LungkerasError, match="to be a whole zip or tar archive"):
+        fetch("covid", tmp_path / "new" / "source", archive=archive)
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_an_absent_archive_is_named(tmp_path):
+    with pytest.raises(LungkerasError, match=r"expected .*absent\.zip to be .*No such file"):
+        fetch("covid", tmp_path / "source", archive=tmp_path / "absent.zip")
+
+
+def test_the_archive_of_another_collection_is_refused(tmp_path):
+    archive = pack(write_pneumonia(tmp_path / "published"), tmp_path / "archive", "zip")
+    with pytest.raises(SourceError, match=r"found chest_xray/: get kaggle\.com/datasets/tawsifurrahman"):
+        fetch("covid", tmp_path / "source", archive=archive)
+    assert not (tmp_path / "source").exists()
+
+
+def test_kaggle_is_asked_for_the_dataset_with_a_safe_filter(kagglehub, tmp_path):
+    asked = []
+
+    def download(handle, *, output_dir):
+        asked.append((handle, tarfile.TarFile.extraction_filter))
+        write_covid(Path(output_dir))
+
+    kagglehub.dataset_download = download
+    to = fetch("covid", tmp_path / "source")
+    assert asked == [("tawsifurrahman/covid19-radiography-database", tarfile.data_filter)]
+    assert len(read_records("covid", to)) == 8
+
+
+def test_a_failed_download_is_one_sentence_without_secrets(kagglehub, tmp_path):
+    def download(handle, *, output_dir):
+        write_covid(Path(output_dir))
+        raise ConnectionError("https://storage.example/?token=canary")
+
+    kagglehub.dataset_download = download
+    with pytest.raises(LungkerasError) as caught:
+        fetch("xray8", tmp_path / "new" / "source")
+    said = str(caught.value)
+    for part in ("nih-chest-xrays/data", "ConnectionError", "--archive FILE", "lungkeras phantom xray8 --to"):
+        assert part in said
+    assert "canary" not in said
+    assert "\n" not in said
+    assert list((tmp_path / "new").iterdir()) == []
