@@ -80,7 +80,9 @@ def prepare_dataset(
         reasons = fill(images, [source / path for path in records["path"]], workers)
         readable = np.array([reason is None for reason in reasons], bool)
         if not readable.any():
-            raise SourceError(f"{dataset}: none of {len(records)} scans in {source} can be read. {reasons[0]}")
+            raise SourceError(
+                f"{dataset}: none of {len(records)} scans in {source} can be read. The first: {reasons[0]}"
+            )
         quarantine = pd.DataFrame({"scan": records["scan"], "reason": reasons})[~readable]
         records = records.assign(row=range(len(records)))[readable].reset_index(drop=True)
         records = in_split_order(split_records(records, seed=seed))
@@ -111,7 +113,7 @@ def prepare_dataset(
 def fill(images: np.ndarray, paths: list[Path], workers: int | None = None) -> list[str | None]:
     """Prepares each path into its row of `images`, in threads (OpenCV lets go of Python's lock while it works).
 
-    Returns a reason for each scan that could not be read, else None; such a row stays as it was.
+    Returns for each the reason why it could not be read, else None; a row that was not read stays as it was.
     """
     size = images.shape[1]
 
@@ -119,7 +121,7 @@ def fill(images: np.ndarray, paths: list[Path], workers: int | None = None) -> l
         try:
             images[row] = prepare_scan(paths[row], size)
         except ScanError as error:
-            return str(error)
+            return str(error).removeprefix(f"{paths[row]}: ")
         return None
 
     threads = cv2.getNumThreads()

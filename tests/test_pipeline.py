@@ -1,0 +1,151 @@
+"""The same batches in the same order on every backend, in every run, whether or not it was interrupted."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lungkeras.errors import RunError
+from lungkeras.pipeline import Batches, evaluation_batches, load_prepared, steps, training_batches
+
+CLASSES = ["normal", "pneumonia"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A prepared dataset of 23 training, 5 validation and 4 test scans of 8 x 8, each flat, of its row's level."""
+    records = []
+    for split, scans in (("train", 23), ("val", 5), ("test", 4)):
+        levels = np.arange(scans, dtype=np.uint8)
+        np.save(tmp_path / f"{split}.npy", np.broadcast_to(levels[:, None, None], (scans, 8, 8)))
+        records += [{"scan": f"{split}{i}.png", "patient": str(i), "split": split, "normal": i % 2} for i in levels]
+    frame = pd.DataFrame(records)
+    frame["pneumonia"] = 1 - frame["normal"]
+    frame.to_parquet(tmp_path / "records.parquet")
+    statistics = {"dataset": "toy", "task": "multiclass", "classes": CLASSES, "size": 8, "mean": 11.0, "std": 6.6}
+    (tmp_path / "statistics.json").write_text(json.dumps(statistics))
+    return tmp_path
+
+
+@pytest.fixture
+def prepared(folder):
+    return load_prepared(folder)
+
+
+def seen(batches) -> list[tuple[int, ...]]:
+    """The rows that each batch shows, read off the images' grey levels; checks shapes, types and labels on the way."""
+    rows = []
+    for images, labels in batches:
+        images, labels = np.asarray(images), np.asarray(labels)
+        levels = images[:, 0, 0, 0]
+        assert images.shape == (len(levels), 8, 8, 1)
+        assert images.dtype == np.uint8
+        assert labels.dtype == np.float32
+        assert np.array_equal(labels, np.stack([levels % 2, 1 - levels % 2], 1)), "labels are not those of the images"
+        assert (images == levels[:, None, None, None]).all()
+        rows.append(tuple(int(level) for level in levels))
+    return rows
+
+
+def batches_of(prepared, **options):
+    options = {"batch_size": 5, "seed": 1, "epochs": 3, **options}
+    return training_batches(prepared.images["train"], prepared.labels("train"), **options)
+
+
+def test_a_prepared_dataset_opens_with_its_labels_in_the_order_of_its_images(prepared):
+    assert (prepared.name, prepared.task, prepared.size) == ("toy", "multiclass", 8)
+    assert prepared.classes == tuple(CLASSES)
+    assert isinstance(prepared.images["train"], np.memmap)
+    for split, scans in (("train", 23), ("val", 5), ("test", 4)):
+        assert prepared.images[split].shape == (scans, 8, 8)
+        assert np.array_equal(prepared.labels(split)[:, 0], prepared.images[split][:, 0, 0] % 2)
+    assert prepared.labels("val").dtype == np.float32
+
+
+@pytest.mark.parametrize("name", ["statistics.json", "records.parquet", "val.npy"])
+def test_a_missing_or_broken_part_is_one_sentence_with_the_command_to_type(name, folder):
+    (folder / name).write_bytes(b"{}")
+    with pytest.raises(RunError, match="lungkeras prepare"):
+        load_prepared(folder)
+    (folder / name).unlink()
+    with pytest.raises(RunError, match="lungkeras prepare"):
+        load_prepared(folder)
+    with pytest.raises(RunError, match="no such folder"):
+        load_prepared(folder / "absent")
+
+
+def test_arrays_that_do_not_fit_their_records_are_refused(folder):
+    np.save(folder / "val.npy", np.zeros((6, 8, 8), np.uint8))
+    with pytest.raises(RunError, match=r"val\.npy has the shape \(6, 8, 8\)"):
+        load_prepared(folder)
+
+
+def test_every_epoch_shows_every_scan_once_in_an_order_of_its_own(prepared):
+    rows = seen(batches_of(prepared))
+    epoch = steps(prepared.images["train"], 5)
+    assert len(rows) == 3 * epoch
+    orders = [sum(rows[start : start + epoch], ()) for start in range(0, len(rows), epoch)]
+    assert all(sorted(order) == list(range(23)) for order in orders)
+    assert len({tuple(range(23)), *orders}) == 4
+    assert [len(batch) for batch in rows[:epoch]] == [5, 5, 5, 5, 3]
+
+
+def test_the_order_depends_on_the_seed_and_the_epoch_alone(prepared):
+    whole = seen(batches_of(prepared))
+    assert seen(batches_of(prepared)) == whole
+    assert seen(batches_of(prepared, first_epoch=1)) == whole[5:]
+    assert seen(batches_of(prepared, seed=2)) != whole
+
+
+def test_evaluation_keeps_the_order_and_the_last_short_batch(prepared):
+    batches = [np.asarray(images) for images in evaluation_batches(prepared.images["train"], batch_size=10)]
+    assert [len(images) for images in batches] == [10, 10, 3]
+    assert np.array_equal(np.concatenate(batches)[..., 0], prepared.images["train"])
+
+
+TRAINED = """
+import sys, numpy as np, keras
+from lungkeras.pipeline import evaluation_batches, load_prepared, steps, training_batches
+prepared = load_prepared(sys.argv[1])
+images, labels = prepared.images["train"], prepared.labels("train")
+seen = []
+
+class Look(keras.layers.Layer):
+    def call(self, images):
+        return keras.ops.cast(images, "float32")[:, 0, 0]
+
+class Model(keras.Sequential):
+    def train_step(self, *arguments):
+        data = arguments[-1]
+        seen.append([int(level) for level in np.asarray(data[0])[:, 0, 0, 0]])
+        return super().train_step(*arguments)
+
+model = Model([keras.Input((8, 8, 1), dtype="uint8"), Look(), keras.layers.Dense(2)])
+model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True), run_eagerly=True)
+for first, last in ((0, 2), (2, 3)):
+    batches = training_batches(images, labels, batch_size=5, seed=1, epochs=last, first_epoch=first)
+    history = model.fit(batches, initial_epoch=first, epochs=last, steps_per_epoch=steps(images, 5), verbose=0)
+    assert len(history.history["loss"]) == last - first
+assert model.predict(evaluation_batches(images, batch_size=10), verbose=0).shape == (23, 2)
+print(keras.backend.backend(), seen)
+"""
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "torch", "jax"])
+def test_fit_sees_the_stream_as_it_is_on_every_backend_and_over_a_resume(backend, folder, prepared):
+    pytest.importorskip(backend)
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning:keras", "-c", TRAINED, str(folder)],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    batches = Batches(prepared.images["train"], prepared.labels("train"), 5, seed=1, epochs=3)
+    expected = [[int(level) for level in images[:, 0, 0, 0]] for images, _ in batches]
+    assert done.stdout.split("\n")[-2] == f"{backend} {expected}"
+    assert "ran out of data" not in done.stderr
