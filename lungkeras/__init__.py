@@ -1,7 +1,62 @@
-"""lungkeras: a published comparison of CNNs on chest X-rays, regenerated."""
+"""lungkeras: a published comparison of CNNs on chest X-rays, regenerated whole, and each step of it by hand.
 
+The map, in the order in which data flows; a module reads what stands above it:
+
+    datasets        folders as published -> one table of records
+    splits          70:15:15 by patient
+    preparation     equalise, blur, resize -> the prepared dataset
+    pipeline        prepared dataset -> batches
+    augmentation    three random transforms, inside the training step
+    models          uint8 greyscale in, logits out
+    params          what a study and its runs are made with
+    training        one run: history, best model, predictions
+    metrics         logits -> F1, AUROC, confusion
+    evaluation      run folders -> tables
+    explanation     Grad-CAM, features, t-SNE
+    prediction      a run -> probabilities for any scan
+    summaries       small tables for notebooks
+    figures, tables one function a figure or table of the paper
+    report          tables, figures and runs -> one HTML file
+    cli             the commands
+
+    >>> import lungkeras
+    >>> lungkeras.Params(dataset="covid", backbone="resnet34").run
+    'covid-resnet34-random'
+"""
+
+import importlib
 import os
 
 # TensorFlow reads both once, at its import: oneDNN halves a training step on processors where it is not on by itself.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+# Loaded when first asked for, so that the command line answers before Keras is there.
+_HOMES = {
+    "datasets": ("DATASETS", "read_records"),
+    "splits": ("split_records",),
+    "preparation": ("prepare_dataset", "prepare_scan"),
+    "pipeline": ("Prepared", "load_prepared"),
+    "augmentation": ("Augmentation", "adjust_sharpness", "autocontrast", "flip_horizontal"),
+    "models": ("build_model", "load_model", "save_model"),
+    "params": ("Params", "load_params"),
+    "training": ("train",),
+    "evaluation": ("read_run", "read_runs"),
+    "explanation": ("grad_cam",),
+    "prediction": ("load_predictor", "predict_images"),
+    "summaries": ("class_counts", "flow", "per_class"),
+    "report": ("write_report",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module 'lungkeras' has no attribute {name!r}; its names are {', '.join(sorted(_HOME))}")
+    return getattr(importlib.import_module(f"lungkeras.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -12,6 +12,7 @@ The study equalises the histogram, blurs, then resizes (published.yaml, preproce
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -63,12 +64,11 @@ def prepare_dataset(
     On the way the disk holds the arrays twice; memory does not grow with the number of scans.
 
     Returns what statistics.json holds: dataset, task, classes, size, mean and std (grey levels in [0, 255] of the
-    training split), scans (a split), quarantined, absent.
-    Raises SourceError where the source is not this dataset's or no scan is readable, RunError where `to` holds
+    training split), scans (a split), missing (classes that a split lacks), quarantined, absent.
+    Raises SourceError where the source is not this dataset's, a class has no scan or no scan is readable, RunError where `to` holds
     something else or the disk is too small.
     """
     from lungkeras.datasets import DATASETS, read_records
-    from lungkeras.splits import split_records
 
     source = Path(source)
     records = read_records(dataset, source, require_files=True, seed=seed)
@@ -85,7 +85,7 @@ def prepare_dataset(
             )
         quarantine = pd.DataFrame({"scan": records["scan"], "reason": reasons})[~readable]
         records = records.assign(row=range(len(records)))[readable].reset_index(drop=True)
-        records = in_split_order(split_records(records, seed=seed))
+        records = in_split_order(split_what_is_there(records, seed))
         for split in SPLITS:
             write_rows(folder / f"{split}.npy", images, records.loc[records["split"] == split, "row"])
         del images
@@ -100,6 +100,7 @@ def prepare_dataset(
             "mean": mean,
             "std": std,
             "scans": {split: int((records["split"] == split).sum()) for split in SPLITS},
+            "missing": missing_classes(records, DATASETS[dataset].classes),
             "quarantined": len(quarantine),
             "absent": int(records.attrs.get("absent", 0)),
         }
@@ -132,6 +133,26 @@ def fill(images: np.ndarray, paths: list[Path], workers: int | None = None) -> l
     finally:
         pool.shutdown(cancel_futures=True)
         cv2.setNumThreads(threads)
+
+
+def split_what_is_there(records: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Splits the records; a class of fewer than three patients, as a partial download leaves, stops nothing and is said."""
+    from lungkeras.datasets import class_columns
+    from lungkeras.splits import split_records
+
+    try:
+        return split_records(records, seed=seed)
+    except SourceError as error:
+        if not records[class_columns(records)].any().all():
+            raise
+        print(f"{error}. The split goes on without them where they lack.", file=sys.stderr)
+        return split_records(records, seed=seed, every_class=False)
+
+
+def missing_classes(records: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, list[str]]:
+    """The classes that a split has no scan of, by split; empty where every split has every class."""
+    shown = records.groupby("split")[list(classes)].any()
+    return {split: [name for name in classes if not row[name]] for split, row in shown.iterrows() if not row.all()}
 
 
 def in_split_order(records: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,44 @@
+# `make` lists the targets. Every one of them sets up what it needs, in .venv.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
+
+.PHONY: help report test test-study notebooks jupyter lint clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+report: $(VENV)/.installed  ## the whole demo study, from drawn chests to reports/demo/report.html
+	@$(BIN)/lungkeras report demo
+
+test: $(VENV)/.test-installed  ## the tests, in minutes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+test-study: $(VENV)/.test-installed  ## the whole study in a small cut: every run, few scans, one epoch
+	$(BIN)/python -m pytest -m study
+
+notebooks: $(VENV)/.installed  ## write each notebook anew from the script that it is paired with
+	$(BIN)/jupytext --to ipynb --update notebooks/*.py
+
+jupyter: $(VENV)/.installed  ## open the notebooks
+	$(BIN)/jupyter lab notebooks
+
+lint: $(VENV)/.test-installed  ## mend style where a tool can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove drawn sources, prepared datasets and reports
+	rm -rf sources prepared reports/*/ .snakemake
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "Setting up $(VENV), a few minutes once"
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) ".[jupyter]"
+	@touch $@
+
+$(VENV)/.test-installed: $(VENV)/.installed
+	$(INSTALL) ".[jupyter,test,hub,keras-cv]"
+	@touch $@

@@ -1,0 +1,252 @@
+"""The command line: one verb a step, `report` for the whole study.
+
+Exit status: 0 done; 1 failed, with one sentence on stderr; 2 wrong usage; 130 interrupted.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from lungkeras.datasets import DATASETS
+from lungkeras.errors import LungkerasError, ParamsError, RunError
+from lungkeras.params import load_params, load_study, nearest, project_folder, study_folder
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with errors of one line, which offer the nearest word."""
+
+    def __init__(self, **options):
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def error(self, message: str):
+        if "invalid choice: " in message:
+            wrong, _, known = message.partition("invalid choice: ")[2].partition(" (choose from ")
+            message += nearest(wrong.strip("'"), [word.strip(" ')") for word in known.split(",")])
+        self.exit(2, f"{self.prog}: {message}. See {self.prog} --help\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command and returns the exit status."""
+    options = parser().parse_args(arguments)
+    try:
+        return options.command(options) or 0
+    except LungkerasError as error:
+        print(f"lungkeras: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"lungkeras: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("lungkeras: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = Parser(
+        prog="lungkeras",
+        description="Regenerates a published comparison of CNNs on chest X-rays, step by step or whole.",
+        epilog="examples:\n  lungkeras report demo\n  lungkeras predict reports/demo/runs/covid-resnet34-random scan.png\n\n"
+        "For research only, not for diagnosis.",
+    )
+    top.add_argument("--version", action="version", version=f"lungkeras {version('lungkeras')}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, command, about: str, example: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=about, description=about, epilog=f"example:\n  lungkeras {example}")
+        sub.set_defaults(command=command)
+        return sub
+
+    phantom = add("phantom", draw, "draw a source of chest phantoms in the published layout",
+                  "phantom pneumonia --to sources/pneumonia --scans 200")  # fmt: skip
+    add_dataset(phantom)
+    phantom.add_argument("--to", type=Path, required=True, metavar="DIR", help="the folder to write")
+    phantom.add_argument("--scans", type=count, metavar="N", help="scans that the study will keep (default: the demo's)")
+    phantom.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, other chests (default: 0)")
+
+    download = add("fetch", fetch, "download a collection by kagglehub, or unpack a local archive of it",
+                   "fetch covid --to sources/covid --archive covid19-radiography-database.zip")  # fmt: skip
+    add_dataset(download)
+    download.add_argument("--to", type=Path, required=True, metavar="DIR", help="the folder to write")
+    download.add_argument("--archive", type=Path, metavar="FILE", help="a zip or tar of the collection, instead of a download")
+
+    prepare = add("prepare", prepare_source, "equalise, blur, resize, split and store the scans of a source",
+                  "prepare pneumonia --source sources/pneumonia --to prepared/mine/pneumonia --size 224")  # fmt: skip
+    add_dataset(prepare)
+    prepare.add_argument("--source", type=Path, required=True, metavar="DIR", help="the folder as published")
+    prepare.add_argument("--to", type=Path, required=True, metavar="DIR", help="the prepared dataset to write")
+    prepare.add_argument("--size", type=count, metavar="N", help="pixels a side (default: the published size)")
+    prepare.add_argument("--workers", type=count, metavar="N", help="threads (default: one a core)")
+    prepare.add_argument("--seed", type=int, default=0, metavar="N", help="seed of undersampling and split (default: 0)")
+
+    train = add("train", train_run, "train one run, outside any notebook",
+                "train --params params/demo/study.yaml --params params/demo/covid-resnet34-random.yaml")  # fmt: skip
+    train.add_argument("--params", type=Path, required=True, action="append", metavar="FILE",
+                       help="a file of params; may be repeated, the last wins key by key")  # fmt: skip
+
+    report = add("report", report_study, "run a whole study and write its report",
+                 "report sample --source pneumonia=DIR --source covid=DIR --source xray8=DIR")  # fmt: skip
+    report.add_argument("study", metavar="STUDY", help="a name in params/ (demo, sample, paper) or a folder of params")
+    report.add_argument("--source", action="append", default=[], metavar="DATASET=DIR", help="read a dataset from a folder")
+    report.add_argument("--cores", type=count, default=os.cpu_count(), metavar="N", help="runs side by side (default: all cores)")
+    report.add_argument("--profile", metavar="SNAKEMAKE_PROFILE", help="a Snakemake profile, for a cluster")
+    report.add_argument("--dry-run", action="store_true", help="list what would run")
+
+    predict = add("predict", predict_scans, "a probability a class for each scan",
+                  "predict reports/demo/runs/covid-resnet34-random scans/ --heatmaps heatmaps/")  # fmt: skip
+    predict.add_argument("model", type=Path, metavar="RUN_OR_MODEL", help="a run's folder, or a .keras file")
+    predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER", help="PNG or JPEG, or folders of them")
+    output = predict.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    output.add_argument("--csv", type=Path, metavar="FILE", help="write a CSV file instead")
+    predict.add_argument("--heatmaps", type=Path, metavar="DIR", help="write a Grad-CAM overlay of each scan there")
+
+    evaluate = add("evaluate", evaluate_run, "score a run on another prepared dataset, over the classes both know",
+                   "evaluate reports/demo/runs/covid-resnet34-random --on prepared/demo/pneumonia")  # fmt: skip
+    evaluate.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    evaluate.add_argument("--on", type=Path, required=True, metavar="PREPARED", help="a prepared dataset's folder")
+    return top
+
+
+def add_dataset(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("dataset", choices=DATASETS, metavar="DATASET", help=", ".join(DATASETS))
+
+
+def count(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
+    return int(text)
+
+
+def draw(options) -> None:
+    from lungkeras.datasets.phantom import draw_source
+
+    print(draw_source(options.dataset, options.to, scans=options.scans, seed=options.seed))
+
+
+def fetch(options) -> None:
+    from lungkeras.datasets import download
+
+    print(download.fetch(options.dataset, options.to, archive=options.archive))
+
+
+def prepare_source(options) -> None:
+    from lungkeras.preparation import prepare_dataset
+
+    size = options.size or DATASETS[options.dataset].image_size
+    summary = prepare_dataset(
+        options.dataset, options.source, options.to, size=size, workers=options.workers, seed=options.seed
+    )
+    print(json.dumps(summary, indent=2))
+
+
+def train_run(options) -> None:
+    params = load_params(options.params)
+    from lungkeras.training import train
+
+    print(train(params))
+
+
+def report_study(options) -> int:
+    """Starts Snakemake on the graph of notebooks; what it prints beyond a line a step goes to its own log."""
+    folder = study_folder(options.study)
+    shared, runs = load_study(folder)
+    sources = dict(given_source(text) for text in options.source)
+    wanted = {params.dataset for params in runs.values()}
+    if strange := sorted(set(sources) - wanted):
+        raise ParamsError(f"--source {strange[0]}: the study {folder.name} has no run of it, only {', '.join(sorted(wanted))}")
+    if shared.acquire == "given" and (missing := sorted(wanted - set(sources))):
+        raise ParamsError(
+            f"The study {folder.name} reads real scans: give --source {missing[0]}=DIR"
+            + "".join(f" and --source {dataset}=DIR" for dataset in missing[1:])
+        )
+    root = project_folder()
+    report = shared.study_folder / "report.html"
+    command = [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--directory", str(root)),
+        *("--cores", str(options.cores), "--rerun-incomplete", "--keep-going"),
+        *(["--profile", options.profile] if options.profile else []),
+        *(["--dry-run", "--quiet", "host"] if options.dry_run else ["--quiet", "all"]),
+        *("--config", f"study={os.path.relpath(folder, root)}", f"sources={json.dumps(sources)}"),
+    ]
+    if not options.dry_run:
+        print(f"Study {folder.name}: {len(runs)} runs on {options.cores} cores, to {report}", flush=True)
+    status = subprocess.run(command, check=False, env=os.environ | {"PYTHONUNBUFFERED": "1"}).returncode
+    if status:
+        raise RunError(failure(shared.study_folder, root))
+    if not options.dry_run:
+        print(f"{report} is complete")
+    return 0
+
+
+def given_source(text: str) -> tuple[str, str]:
+    """pneumonia=DIR -> its dataset and its folder, as seen from the project. Raises ParamsError."""
+    dataset, _, folder = text.partition("=")
+    if dataset not in DATASETS or not folder:
+        raise ParamsError(
+            f"--source {text}: expected DATASET=DIR with one of {', '.join(DATASETS)}{nearest(dataset, DATASETS)}"
+        )
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise ParamsError(f"--source {text}: there is no folder {folder}")
+    return dataset, os.path.relpath(path.resolve(), project_folder())
+
+
+def failure(study: Path, root: Path) -> str:
+    """One sentence on why a study stopped: the failed notebook and its last error, else Snakemake's log."""
+    failed = sorted((study / "notebooks").glob("*.failed.ipynb"), key=lambda file: file.stat().st_mtime)
+    if not failed:
+        return f"The study stopped before a notebook failed; Snakemake's words are in {root / '.snakemake' / 'log'}"
+    last = failed[-1]
+    more = f" ({len(failed) - 1} more failed)" if len(failed) > 1 else ""
+    return f"{last.name.removesuffix('.failed.ipynb')} failed{more}: {last_error(last)}. The notebook is kept: {last}"
+
+
+def last_error(notebook: Path) -> str:
+    """Name and message of the error that a failed notebook holds."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    errors = [o for cell in cells for o in cell.get("outputs", []) if o["output_type"] == "error"]
+    if not errors:
+        return "its kernel died"
+    message = " ".join(errors[-1]["evalue"].split()).rstrip(".")
+    return message if errors[-1]["ename"].endswith("Error") and message else f"{errors[-1]['ename']} {message}"
+
+
+def predict_scans(options) -> int:
+    from lungkeras.prediction import find_images, load_predictor, predict_images, write_heatmaps
+
+    files = find_images(options.images)
+    predictor = load_predictor(options.model)
+    table, failed = predict_images(predictor, files)
+    if options.json:
+        rows = json.loads(table.to_json(orient="records"))
+        print(json.dumps({"predictions": rows, "failed": failed.to_dict("records")}, indent=2))
+    elif options.csv:
+        from lungkeras.files import write_csv
+
+        write_csv(options.csv, table)
+        print(options.csv)
+    elif len(table):
+        print(table.to_string(index=False, float_format="{:.3f}".format))
+    if options.heatmaps:
+        write_heatmaps(predictor, table["file"], options.heatmaps)
+        print(f"heat maps: {options.heatmaps}", file=sys.stderr)
+    for row in failed.itertuples():
+        print(f"lungkeras: {row.file}: {row.reason}", file=sys.stderr)
+    return 1 if len(failed) else 0
+
+
+def evaluate_run(options) -> None:
+    from lungkeras.evaluation import evaluate_on
+    from lungkeras.pipeline import load_prepared
+
+    print(json.dumps(evaluate_on(options.run, load_prepared(options.on)), indent=2))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

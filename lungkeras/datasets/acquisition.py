@@ -1,0 +1,26 @@
+"""Fills a source folder that is not there yet: drawn, fetched, or asked of the user."""
+
+from pathlib import Path
+
+from lungkeras.datasets.download import fetch
+from lungkeras.datasets.phantom import draw_source
+from lungkeras.errors import SourceError
+
+
+def acquire(dataset: str, source: Path | str, how: str, *, scans: int | None = None, seed: int = 0) -> Path:
+    """Returns the source folder, after filling it where it is absent, as the param `acquire` says.
+
+    how: draw writes phantoms (`scans` of them), fetch downloads by kagglehub, given expects the folder to be there.
+    Raises SourceError where a given folder is missing.
+    """
+    source = Path(source)
+    if source.is_dir():
+        return source
+    if how == "draw":
+        return draw_source(dataset, source, scans=scans, seed=seed)
+    if how == "fetch":
+        return fetch(dataset, source)
+    raise SourceError(
+        f"{dataset}: no folder {source}. Give the collection's folder (--source {dataset}=DIR), get it "
+        f"(lungkeras fetch {dataset} --to DIR), or draw one (lungkeras phantom {dataset} --to DIR)"
+    )

@@ -1,0 +1,229 @@
+"""The parameters of a study and its runs: flat YAML files, merged in order, checked once.
+
+    params/<study>/study.yaml     what all runs of a study share
+    params/<study>/<run>.yaml     the few differences of one run
+
+Later files win, key by key, as papermill merges several `-f` files. Relative folders are meant from the project's
+folder, wherever a notebook or command was started.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from lungkeras.datasets import DATASETS
+from lungkeras.errors import ParamsError
+
+BACKBONES = ("resnet34", "mobilenet_v3_large", "efficientnet_b1")
+
+
+class Params(BaseModel):
+    """Every parameter, with its default; a file that names none trains MobileNetV3-Large on the demo's pneumonia.
+
+    weights   random | imagenet | best.keras of another run (`<run>/best.keras` in `runs`, or any path): its features
+              are copied, its classes are not | a file of ImageNet weights as keras.applications writes them
+    source    given: the dataset's folder as published | else a folder in which each dataset has one
+    acquire   draw (phantoms, `scans` of them, where absent) | fetch (by kagglehub, where absent) | given (by the user)
+    suffix    tells a run from another of the same dataset, backbone and weights, as in -lr0.05
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    title: str = "A study"
+    dataset: Literal["covid", "pneumonia", "xray8"] = "pneumonia"
+    source: str = "sources/demo"
+    acquire: Literal["draw", "fetch", "given"] = "draw"
+    scans: int | None = Field(None, ge=20, description="scans drawn for each dataset; its default where null")
+    prepared: str = "prepared/demo"
+    runs: str = "reports/demo/runs"
+    image_size: int = Field(64, ge=32, le=1024)
+    backbone: str = "mobilenet_v3_large"
+    weights: str = "random"
+    suffix: str = Field("", pattern=r"^(-[A-Za-z0-9._-]+)?$")
+    seed: int = Field(0, ge=0)
+    epochs: int = Field(10, ge=1)
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(0.01, gt=0)
+    final_learning_rate: float = Field(0.001, gt=0)
+    batch_norm_momentum: float | None = Field(None, ge=0, lt=1)
+
+    @field_validator("backbone")
+    @classmethod
+    def known_backbone(cls, name: str) -> str:
+        if name not in BACKBONES:
+            raise ValueError(f"expected one of {', '.join(BACKBONES)}{nearest(name, BACKBONES)}")
+        return name
+
+    @field_validator("weights")
+    @classmethod
+    def known_weights(cls, weights: str) -> str:
+        if weights not in ("random", "imagenet") and Path(weights).suffix not in (".keras", ".h5"):
+            raise ValueError("expected random, imagenet, a run's best.keras, or a file of ImageNet weights (.h5)")
+        return weights
+
+    @model_validator(mode="after")
+    def falling_rate(self) -> "Params":
+        if self.final_learning_rate > self.learning_rate:
+            raise ValueError(
+                f"final_learning_rate {self.final_learning_rate} is above learning_rate {self.learning_rate}"
+            )
+        return self
+
+    @property
+    def weights_word(self) -> str:
+        """random, imagenet or transfer: the word that stands in names and tables."""
+        if self.weights in ("random", "imagenet"):
+            return self.weights
+        return "imagenet" if self.weights.endswith(".h5") else "transfer"
+
+    @property
+    def run(self) -> str:
+        """The run's name, as in covid-efficientnet_b1-random-lr0.05."""
+        return f"{self.dataset}-{self.backbone}-{self.weights_word}{self.suffix}"
+
+    @property
+    def source_folder(self) -> Path:
+        """The folder, as published, of the dataset."""
+        return from_project(self.source) / ("" if self.acquire == "given" else self.dataset)
+
+    @property
+    def prepared_folder(self) -> Path:
+        return from_project(self.prepared) / self.dataset
+
+    @property
+    def study_folder(self) -> Path:
+        """reports/<study>: tables, figures, notebooks and the report lie here, the runs in a folder of it."""
+        return from_project(self.runs).parent
+
+    @property
+    def run_folder(self) -> Path:
+        return from_project(self.runs) / self.run
+
+    @property
+    def transfer_file(self) -> Path:
+        """The file that `weights` names: in the folder of runs, else from the project's folder."""
+        in_runs = from_project(self.runs) / self.weights
+        return in_runs if in_runs.exists() or self.weights.endswith("/best.keras") else from_project(self.weights)
+
+    @classmethod
+    def collect(cls, names: Mapping[str, object]) -> "Params":
+        """The parameters among a notebook's variables: `Params.collect(globals())` after its cell of parameters."""
+        return check({key: names[key] for key in cls.model_fields if key in names}, "the notebook's parameters")
+
+
+def load_params(files: Iterable[Path | str]) -> Params:
+    """Merges params files in order and checks them. Raises ParamsError, naming file and key, for what is wrong."""
+    merged: dict[str, object] = {}
+    files = [Path(file) for file in files]
+    for file in files:
+        merged |= read_yaml(file)
+    return check(merged, " + ".join(str(file) for file in files))
+
+
+def read_yaml(file: Path) -> dict[str, object]:
+    """One file of flat params, its keys known. Raises ParamsError."""
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ParamsError(f"{file}: expected a readable YAML file of params; {' '.join(str(error).split())}") from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ParamsError(f"{file}: expected lines of `key: value`, found a {type(data).__name__}")
+    for key in data:
+        if key not in Params.model_fields:
+            raise ParamsError(
+                f"{file}: unknown key {key!r}{nearest(str(key), Params.model_fields)}. "
+                f"Known keys: {', '.join(Params.model_fields)}"
+            )
+    return data
+
+
+def check(values: Mapping[str, object], origin: str) -> Params:
+    """Params from values; a whole number is taken where a real one is meant. Raises ParamsError for the first fault."""
+    values = {
+        key: float(value) if key.endswith("learning_rate") and type(value) is int else value
+        for key, value in values.items()
+    }
+    try:
+        return Params(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "params"
+        found = f", found {first['input']!r}" if first["loc"] else ""
+        hint = " (write 0.001, not 1e-3: YAML reads the latter as text)" if _is_exponent(first["input"]) else ""
+        raise ParamsError(f"{origin}: {key}: {first['msg'].removeprefix('Value error, ')}{found}{hint}") from error
+
+
+def _is_exponent(value: object) -> bool:
+    if not isinstance(value, str) or "e" not in value.lower():
+        return False
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A question that offers the known name closest to a mistyped one, or nothing."""
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {found[0]}?)" if found else ""
+
+
+def project_folder() -> Path:
+    """The folder that holds the Snakefile: the working directory or one above it, else the package's checkout."""
+    here = Path.cwd()
+    for folder in (here, *here.parents, Path(__file__).resolve().parent.parent):
+        if (folder / "Snakefile").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    return here
+
+
+def from_project(path: Path | str) -> Path:
+    """A path of the params as it is on disk: relative ones start at the project's folder."""
+    return project_folder() / Path(path).expanduser()
+
+
+def study_folder(study: str) -> Path:
+    """The folder of a study's params: a name in params/, or a folder that holds a study.yaml. Raises ParamsError."""
+    named = project_folder() / "params"
+    for folder in (named / study, Path(study)):
+        if (folder / "study.yaml").is_file():
+            return folder
+    studies = sorted(file.parent.name for file in named.glob("*/study.yaml"))
+    raise ParamsError(
+        f"No study {study!r}{nearest(study, studies)}: expected one of {', '.join(studies)} in {named}, "
+        "or a folder with a study.yaml"
+    )
+
+
+def load_study(folder: Path) -> tuple[Params, dict[str, Params]]:
+    """The study's shared params, and the params of each run by its name. Raises ParamsError.
+
+    A run's file must be called after the run that it describes, so that a copied file can't train the wrong model.
+    """
+    shared = load_params([folder / "study.yaml"])
+    runs = {}
+    for file in sorted(folder.glob("*.yaml")):
+        if file.name == "study.yaml":
+            continue
+        params = load_params([folder / "study.yaml", file])
+        if params.run != file.stem:
+            raise ParamsError(f"{file}: describes the run {params.run}; call it {params.run}.yaml")
+        runs[params.run] = params
+    if not runs:
+        raise ParamsError(f"{folder}: holds no run beside study.yaml; add a file such as covid-resnet34-random.yaml")
+    return shared, runs
+
+
+def dump(params: Params) -> str:
+    """The params as YAML text, every key in the order of the model."""
+    return yaml.safe_dump(params.model_dump(), sort_keys=False)
+
+
+__all__ = ["Params", "check", "dump", "load_params", "load_study", "project_folder", "study_folder"]

@@ -1,0 +1,28 @@
+"""Small tables that notebooks print on the way."""
+
+import pandas as pd
+
+from lungkeras.datasets import class_columns, title
+
+
+def class_counts(records: pd.DataFrame) -> pd.DataFrame:
+    """Scans a class (rows) in each split (columns) and in all; the last row counts scans and, beside it, patients.
+
+    A scan with several findings counts in each, so the rows of a multilabel dataset sum to more than its scans.
+    """
+    groups = records.groupby("split", sort=False)
+    counts = groups[class_columns(records)].sum().T
+    counts["all"] = counts.sum(axis=1)
+    counts.loc["scans"] = [*groups.size()[counts.columns[:-1]], len(records)]
+    counts.loc["patients"] = [*groups["patient"].nunique()[counts.columns[:-1]], records["patient"].nunique()]
+    return counts.rename(index=title).rename_axis(index=None, columns=None).astype(int)
+
+
+def flow(records: pd.DataFrame) -> pd.DataFrame:
+    """The steps of the selection and the scans that each leaves or takes away."""
+    return pd.DataFrame(records.attrs["flow"], columns=["step", "scans"])
+
+
+def per_class(scores: dict) -> pd.DataFrame:
+    """The scores of one split, from a run's metrics: a row a class."""
+    return pd.DataFrame(scores["per_class"]).T.astype({"support": int}).rename(index=title).round(3)

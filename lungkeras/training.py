@@ -1,0 +1,332 @@
+"""One run: a model trained as the study trains, its history, its best weights, its predictions.
+
+Adam (0.9, 0.999, 1e-8) with a cosine from the first to the final learning rate over all steps; cross-entropy, for a
+multilabel dataset binary with a weight a class; the best model is the one of the lowest validation loss.
+"""
+
+import io
+import json
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+from keras import ops
+
+from lungkeras import metrics
+from lungkeras.augmentation import Augmentation
+from lungkeras.errors import RunError
+from lungkeras.files import atomic, write_csv, write_json, write_text
+from lungkeras.models import build_model, save_model
+from lungkeras.params import Params, dump
+from lungkeras.pipeline import SPLITS, Prepared, evaluation_batches, load_prepared, steps, training_batches
+
+SECONDS_BETWEEN_CHECKPOINTS = 60.0
+RESULTS = ("params.yaml", "environment.json", "best.keras", "history.csv", "predictions.parquet", "metrics.json")
+PACKAGES = ("lungkeras", "keras", "tensorflow", "torch", "jax", "numpy", "scikit-learn", "opencv-python-headless")
+
+
+def train(params: Params, model: keras.Model | None = None) -> Path:
+    """Trains the run that `params` describe, or what is left of it, and returns its folder.
+
+    `model` is the run's `initial_model` where the caller has built it already; it is trained in place.
+    A finished run of equal params is returned as it is; an interrupted one goes on at its last checkpoint, with the
+    batches and random draws that an uninterrupted one would have seen. Raises RunError where the prepared dataset or
+    the weights are missing, or were prepared at another size.
+    """
+    folder = params.run_folder
+    if is_finished(folder, params):
+        return folder
+    prepared = load_prepared(params.prepared_folder)
+    if prepared.size != params.image_size:
+        raise RunError(
+            f"{params.prepared_folder} holds scans of {prepared.size} pixels, image_size is {params.image_size}: "
+            "prepare it again at that size, or name another folder in `prepared`"
+        )
+    # What stood here belongs to other params, unless the checkpoint says otherwise: metrics.json goes first, since
+    # its presence alone makes a run a result.
+    (folder / "metrics.json").unlink(missing_ok=True)
+    write_text(folder / "params.yaml", dump(params))
+    write_json(folder / "environment.json", environment())
+
+    model = model or initial_model(params, prepared)
+    record = fit(model, params, prepared)
+    save_model(model, folder / "best.keras")
+    write_csv(folder / "history.csv", record)
+    write_results(model, params, prepared, record)
+    (folder / "checkpoint.npz").unlink(missing_ok=True)
+    return folder
+
+
+def is_finished(folder: Path, params: Params) -> bool:
+    """Whether a run folder holds all results, of these very params."""
+    return all((folder / name).is_file() for name in RESULTS) and (folder / "params.yaml").read_text() == dump(params)
+
+
+def initial_model(params: Params, prepared: Prepared) -> keras.Model:
+    """The run's model before the first step: uint8 greyscale in, logits out, the training split's statistics inside."""
+    weights = params.weights if params.weights in ("random", "imagenet") else params.transfer_file
+    return build_model(
+        params.backbone,
+        prepared.classes,
+        prepared.task,
+        image_size=prepared.size,
+        weights=weights,
+        mean=prepared.mean,
+        std=prepared.std,
+        seed=params.seed,
+        batch_norm_momentum=params.batch_norm_momentum,
+    )
+
+
+def fit(model: keras.Model, params: Params, prepared: Prepared) -> pd.DataFrame:
+    """Trains `model` in place, leaves it with its best weights, and returns the history: one row an epoch."""
+    images, labels = prepared.images["train"], prepared.labels("train")
+    trainer = compiled(model, params, prepared)
+    progress = Progress(model, params, prepared)
+    progress.set_model(trainer)
+    first = progress.restore()
+    if first < params.epochs:
+        trainer.fit(
+            training_batches(
+                images,
+                labels,
+                batch_size=params.batch_size,
+                seed=params.seed,
+                epochs=params.epochs,
+                first_epoch=first,
+            ),
+            steps_per_epoch=steps(images, params.batch_size),
+            epochs=params.epochs,
+            initial_epoch=first,
+            callbacks=[progress],
+            verbose=0,
+        )
+    model.set_weights(progress.best_weights)
+    return pd.DataFrame(progress.rows)
+
+
+def compiled(model: keras.Model, params: Params, prepared: Prepared) -> keras.Model:
+    """The model behind its augmentation, compiled. Both train in one step; saved and evaluated is the model alone."""
+    total = steps(prepared.images["train"], params.batch_size) * params.epochs
+    images = keras.Input(model.input_shape[1:], dtype="uint8")
+    trainer = keras.Model(images, model(Augmentation(seed=params.seed)(images)))
+    trainer.compile(
+        optimizer=keras.optimizers.Adam(
+            keras.optimizers.schedules.CosineDecay(
+                params.learning_rate, total, alpha=params.final_learning_rate / params.learning_rate
+            ),
+            beta_1=0.9,
+            beta_2=0.999,
+            epsilon=1e-8,
+        ),
+        loss=loss_function(prepared.task, class_weights(prepared)),
+        metrics=[MacroF1(prepared.task, name="macro_f1")],
+    )
+    create_variables(trainer, len(prepared.classes))
+    return trainer
+
+
+def create_variables(trainer: keras.Model, classes: int) -> None:
+    """Creates the variables of optimizer and metrics now: TensorFlow traces a step that creates variables twice."""
+    trainer.optimizer.build(trainer.trainable_variables)
+    nothing = ops.zeros((1, classes))
+    trainer.compute_loss(y=nothing, y_pred=nothing)
+    trainer.compute_metrics(None, nothing, nothing)
+    trainer.reset_metrics()
+
+
+def class_weights(prepared: Prepared) -> np.ndarray | None:
+    """The weight of a positive label a class, from the training split; None for a multiclass dataset."""
+    return metrics.positive_weights(prepared.labels("train")) if prepared.task == "multilabel" else None
+
+
+def loss_function(task: str, class_weights: np.ndarray | None):
+    """The loss as Keras compiles it: (labels, logits) -> (batch,); its mean is `metrics.cross_entropy`."""
+    if task == "multiclass":
+        return keras.losses.CategoricalCrossentropy(from_logits=True)
+
+    def weighted_binary_cross_entropy(labels, logits):
+        weights = ops.convert_to_tensor(class_weights, dtype=logits.dtype)
+        each = weights * labels * ops.softplus(-logits) + (1.0 - labels) * ops.softplus(logits)
+        return ops.mean(each, axis=-1)
+
+    return weighted_binary_cross_entropy
+
+
+class MacroF1(keras.metrics.F1Score):
+    """Macro F1 of logits over an epoch: the greatest logit decides a multiclass scan, 0 (probability 0.5) a label."""
+
+    def __init__(self, task: str, name: str = "macro_f1"):
+        super().__init__(average="macro", threshold=None if task == "multiclass" else 0.5, name=name)
+
+    def update_state(self, labels, logits, sample_weight=None):
+        if self.threshold is not None:
+            logits = ops.sigmoid(logits)
+        return super().update_state(labels, logits, sample_weight)
+
+
+class Progress(keras.callbacks.Callback):
+    """Validates after each epoch, keeps the best weights, writes checkpoints, and prints a line."""
+
+    def __init__(self, model: keras.Model, params: Params, prepared: Prepared):
+        super().__init__()
+        self.bare_model = model
+        self.run_params = params
+        self.images = prepared.images["val"]
+        self.labels = prepared.labels("val")
+        self.task = prepared.task
+        self.class_weights = class_weights(prepared)
+        self.rows: list[dict] = []
+        self.best_weights = model.get_weights()
+        self.best_loss = np.inf
+        self.saved = time.monotonic()
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.run_params.run_folder / "checkpoint.npz"
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started = time.perf_counter()
+        seed_random_layers(self.model, self.run_params.seed, epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        logits = predict_logits(self.bare_model, self.images, self.run_params.batch_size)
+        probabilities = metrics.probabilities(logits, self.task)
+        row = {
+            "epoch": epoch + 1,
+            "loss": float(logs["loss"]),
+            "macro_f1": float(logs["macro_f1"]),
+            "val_loss": metrics.cross_entropy(self.labels, logits, self.task, self.class_weights),
+            "val_macro_f1": metrics.macro_f1(self.labels, probabilities, self.task),
+            "learning_rate": float(self.model.optimizer.learning_rate),
+            "seconds": time.perf_counter() - self.started,
+        }
+        self.rows.append(row)
+        # A diverged run never improves: then the last weights are what there is to show.
+        if row["val_loss"] < self.best_loss or not np.isfinite(self.best_loss):
+            self.best_loss = row["val_loss"] if np.isfinite(row["val_loss"]) else np.inf
+            self.best_weights = self.bare_model.get_weights()
+        if time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS and row["epoch"] < self.run_params.epochs:
+            self.save()
+        print(
+            f"epoch {row['epoch']}/{self.run_params.epochs}: loss {row['loss']:.3f}, macro F1 {row['macro_f1']:.3f}; "
+            f"validation {row['val_loss']:.3f}, {row['val_macro_f1']:.3f}; {row['seconds']:.1f} s",
+            flush=True,
+        )
+
+    def save(self) -> None:
+        """Writes all that the next epoch depends on as one file."""
+        state = {"params": dump(self.run_params), "rows": self.rows, "best_loss": self.best_loss}
+        arrays = {"state": np.frombuffer(json.dumps(state).encode(), dtype=np.uint8)}
+        for name, values in (
+            ("weights", self.model.get_weights()),
+            ("best", self.best_weights),
+            ("optimizer", [ops.convert_to_numpy(variable) for variable in self.model.optimizer.variables]),
+        ):
+            arrays |= {f"{name}_{index:04d}": value for index, value in enumerate(values)}
+        with atomic(self.checkpoint) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)
+        self.saved = time.monotonic()
+
+    def restore(self) -> int:
+        """Takes up the checkpoint of an interrupted run of equal params; returns the epochs that are behind it."""
+        if not self.checkpoint.is_file():
+            return 0
+        with np.load(io.BytesIO(self.checkpoint.read_bytes()), allow_pickle=False) as arrays:
+            state = json.loads(arrays["state"].tobytes())
+            if state["params"] != dump(self.run_params):
+                return 0
+            groups = {
+                group: [arrays[name] for name in arrays.files if name.startswith(f"{group}_")]
+                for group in ("weights", "best", "optimizer")
+            }
+        self.model.set_weights(groups["weights"])
+        for variable, value in zip(self.model.optimizer.variables, groups["optimizer"], strict=True):
+            variable.assign(value)
+        self.rows, self.best_loss, self.best_weights = state["rows"], state["best_loss"], groups["best"]
+        return len(self.rows)
+
+
+def seed_random_layers(model: keras.Model, seed: int, epoch: int) -> None:
+    """Sets every random layer's generator from (seed, epoch), so that no generator has to be saved to resume."""
+    generators = [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]
+    for place, generator in enumerate(generators):
+        draw = np.random.default_rng([seed, epoch, place]).integers(2**31)
+        generator.assign(np.array([draw, 0]))
+
+
+def predict_logits(model: keras.Model, images: np.ndarray, batch_size: int) -> np.ndarray:
+    """float32 of shape (scans, classes), in the order of `images`, uint8 (scans, size, size)."""
+    return np.asarray(model.predict(evaluation_batches(images, batch_size=batch_size), verbose=0), dtype=np.float32)
+
+
+def write_results(model: keras.Model, params: Params, prepared: Prepared, history: pd.DataFrame) -> None:
+    """Predicts every split with the best model and writes predictions.parquet, then metrics.json."""
+    frames, scores = [], {}
+    for split in SPLITS:
+        labels = prepared.labels(split)
+        logits = predict_logits(model, prepared.images[split], params.batch_size)
+        probabilities = metrics.probabilities(logits, prepared.task)
+        records = prepared.split(split)
+        frame = pd.DataFrame({"split": split, "scan": records["scan"], "patient": records["patient"]})
+        for column, name in enumerate(prepared.classes):
+            frame[f"label_{name}"] = labels[:, column].astype(int)
+            frame[f"probability_{name}"] = probabilities[:, column]
+        frames.append(frame)
+        scores[split] = {
+            **metrics.scores(labels, probabilities, prepared.classes, prepared.task),
+            "loss": metrics.cross_entropy(labels, logits, prepared.task, class_weights(prepared)),
+            "scans": len(labels),
+        }
+    with atomic(params.run_folder / "predictions.parquet") as temporary:
+        pd.concat(frames, ignore_index=True).to_parquet(temporary, index=False)
+    losses = history["val_loss"]
+    best = int(losses.argmin()) if losses.notna().any() else len(losses) - 1
+    timed = history["seconds"].iloc[1:] if len(history) > 1 else history["seconds"]
+    write_json(
+        params.run_folder / "metrics.json",
+        {
+            "run": params.run,
+            "dataset": params.dataset,
+            "task": prepared.task,
+            "classes": list(prepared.classes),
+            "backbone": params.backbone,
+            "weights": params.weights_word,
+            "best_epoch": int(history["epoch"].iloc[best]),
+            "epochs": len(history),
+            "seconds_per_epoch": float(timed.median()),
+            **scores,
+        },
+    )
+
+
+def environment() -> dict:
+    """What the run was trained with: versions, backend, device, machine."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except ImportError:
+            continue
+    return {
+        "backend": keras.backend.backend(),
+        "devices": keras.distribution.list_devices(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": processor(),
+        "versions": versions,
+    }
+
+
+def processor() -> str:
+    """The processor's name where Linux tells it, else the architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]} ({len(names)} threads)" if names else platform.machine()

@@ -1,0 +1,88 @@
+# %% [markdown]
+# # Data preparation
+#
+# A folder of chest X-rays, as published, becomes a *prepared dataset*: equalised, blurred, resized scans in three
+# arrays, a table of records, and the training split's mean and standard deviation. Everything later reads only that.
+
+# %% tags=["parameters"]
+dataset = "pneumonia"
+source = "sources/demo"
+acquire = "draw"
+scans = None
+prepared = "prepared/demo"
+image_size = 64
+seed = 0
+
+# %%
+# %matplotlib inline
+import lungkeras
+from lungkeras import figures, preparation
+from lungkeras.datasets import DATASETS, acquisition
+
+params = lungkeras.Params.collect(globals())
+folder = acquisition.acquire(dataset, params.source_folder, acquire, scans=scans, seed=seed)
+DATASETS[dataset].title
+
+# %% [markdown]
+# ## What does the collection hold?
+#
+# The reader applies the study's selection. Each step of it is counted, so that no scan disappears in silence.
+
+# %%
+records = lungkeras.read_records(dataset, folder, seed=seed)
+records.head()
+
+# %%
+lungkeras.flow(records)
+
+# %% [markdown]
+# One scan of each class, as it lies in the folder.
+
+# %%
+classes = DATASETS[dataset].classes
+examples = {name: records[records[name] == 1].iloc[0] for name in classes if records[name].any()}
+images = {name: preparation.preparation_steps(folder / row.path, 256)["original"] for name, row in examples.items()}
+figures.sample_scans({dataset: images})
+
+# %% [markdown]
+# ## What does the preparation do to a scan?
+#
+# Histogram equalisation spreads the grey levels over the whole range, at full size; a Gaussian blur of 5 x 5 pixels
+# takes away fine noise; then the scan is resized. The histograms below each step show the first two at work.
+
+# %%
+steps = preparation.preparation_steps(folder / records.iloc[0].path, image_size)
+figures.preprocessing_effect({dataset: steps})
+
+# %% [markdown]
+# ## Prepare all scans
+#
+# Scans that can't be read are put in quarantine, with the reason, and the others go on. The split is 70:15:15 by
+# patient: all scans of a patient are on one side.
+
+# %%
+summary = preparation.prepare_dataset(dataset, folder, params.prepared_folder, size=image_size, seed=seed)
+data = lungkeras.load_prepared(params.prepared_folder)
+lungkeras.class_counts(data.records)
+
+# %% [markdown]
+# The proof that no patient is on two sides: patients by the number of splits in which they have scans.
+
+# %%
+data.records.groupby("patient")["split"].nunique().value_counts().rename("patients").to_frame()
+
+# %% [markdown]
+# The training split's statistics become a layer of every model of this dataset. They are in grey levels, 0 to 255.
+
+# %%
+{"mean": data.mean, "standard deviation": data.std, "quarantined": summary["quarantined"], "absent": summary["absent"]}
+
+# %% [markdown]
+# ## What a model will see
+#
+# Prepared scans of the training split, one of each class.
+
+# %%
+train = data.split("train")
+seen = {name: data.images["train"][train.index[train[name] == 1][0]] for name in classes}
+figures.sample_scans({dataset: seen})

@@ -1,0 +1,108 @@
+"""Params: what is merged, what is refused, and the words of the study."""
+
+import subprocess
+import sys
+
+import pytest
+
+from lungkeras.errors import ParamsError
+from lungkeras.params import Params, dump, load_params, load_study, project_folder, read_yaml, study_folder
+
+STUDIES = sorted(file.parent.name for file in (project_folder() / "params").glob("*/study.yaml"))
+
+
+def write(folder, name, text):
+    file = folder / name
+    file.write_text(text)
+    return file
+
+
+def test_a_later_file_wins_key_by_key(tmp_path):
+    study = write(tmp_path, "study.yaml", "epochs: 100\nbatch_size: 32\n")
+    run = write(tmp_path, "run.yaml", "epochs: 3\n")
+    params = load_params([study, run])
+    assert (params.epochs, params.batch_size) == (3, 32)
+
+
+def test_an_unknown_key_is_refused_with_file_key_and_nearest_name(tmp_path):
+    file = write(tmp_path, "run.yaml", "learning_rat: 0.1\n")
+    with pytest.raises(ParamsError, match=r"run.yaml.*'learning_rat'.*did you mean learning_rate"):
+        load_params([file])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("learning_rate: 1e-3", "learning_rate.*'1e-3'.*write 0.001"),
+        ("epochs: 0", "epochs.*found 0"),
+        ("epochs: ten", "epochs.*found 'ten'"),
+        ("backbone: resnet", "backbone.*did you mean resnet34"),
+        ("dataset: mnist", "dataset.*found 'mnist'"),
+        ("weights: image_net", "weights.*imagenet"),
+        ("learning_rate: 0.0001", "final_learning_rate 0.001 is above"),
+        ("- a\n- b", "found a list"),
+        ("a: [", "readable YAML"),
+        ("suffix: ../../x", "suffix"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence_that_names_file_and_key(tmp_path, text, words):
+    file = write(tmp_path, "run.yaml", text)
+    with pytest.raises(ParamsError, match=f"(?s)run.yaml.*{words}") as raised:
+        load_params([file])
+    assert "\n" not in str(raised.value)
+
+
+def test_a_whole_number_is_a_learning_rate():
+    assert Params.collect({"learning_rate": 1, "final_learning_rate": 1}).learning_rate == 1.0
+
+
+def test_a_run_is_named_after_what_it_trains():
+    params = Params(dataset="covid", backbone="efficientnet_b1", suffix="-lr0.05")
+    assert params.run == "covid-efficientnet_b1-random-lr0.05"
+    assert Params(weights="xray8-efficientnet_b1-random/best.keras").run.endswith("-transfer")
+    assert Params(weights="/weights/efficientnetb1_notop.h5").weights_word == "imagenet"
+
+
+def test_what_is_dumped_loads_to_the_same_params(tmp_path):
+    params = Params(dataset="xray8", learning_rate=0.05, suffix="-lr0.05")
+    assert load_params([write(tmp_path, "params.yaml", dump(params))]) == params
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_study_has_the_twelve_models_and_the_ablation(study):
+    _, runs = load_study(study_folder(study))
+    main = [run for run in runs.values() if not run.suffix]
+    ablation = [run for run in runs.values() if run.suffix]
+    assert len({(run.dataset, run.backbone, run.weights_word) for run in main}) == 12
+    assert sorted(run.learning_rate for run in ablation) == [0.001, 0.005, 0.01, 0.05, 0.1]
+    assert {(run.dataset, run.backbone, run.weights_word) for run in ablation} == {("covid", "efficientnet_b1", "random")}
+
+
+def test_the_paper_study_is_the_published_one():
+    shared, runs = load_study(study_folder("paper"))
+    assert (shared.epochs, shared.batch_size, shared.learning_rate, shared.final_learning_rate) == (100, 32, 0.01, 0.001)
+    assert shared.batch_norm_momentum is None
+    assert {run.dataset: run.image_size for run in runs.values()} == {"covid": 299, "pneumonia": 224, "xray8": 384}
+    assert {run.weights for run in runs.values()} == {"random", "imagenet"}
+
+
+def test_a_run_file_that_describes_another_run_is_refused(tmp_path):
+    write(tmp_path, "study.yaml", "epochs: 1\n")
+    write(tmp_path, "covid-resnet34-random.yaml", "dataset: covid\nbackbone: mobilenet_v3_large\n")
+    with pytest.raises(ParamsError, match="call it covid-mobilenet_v3_large-random.yaml"):
+        load_study(tmp_path)
+
+
+def test_an_unknown_study_is_answered_with_those_that_are_there():
+    with pytest.raises(ParamsError, match=r"did you mean demo.*demo, paper, sample"):
+        study_folder("dmeo")
+
+
+def test_every_params_file_is_flat():
+    for file in (project_folder() / "params").glob("*/*.yaml"):
+        assert all(not isinstance(value, dict | list) for value in read_yaml(file).values()), file
+
+
+def test_params_are_checked_without_keras():
+    code = "import sys, lungkeras.params; sys.exit('keras' in sys.modules or 'tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
