@@ -1,0 +1,112 @@
+"""A film: a drawn chest with its findings, placed, exposed and developed as one scan."""
+
+from dataclasses import dataclass, replace
+from functools import cache
+
+import cv2
+import numpy as np
+
+from lungkeras.datasets.anatomy import CANVAS, UNIT, Chest, Lungs, attenuate
+from lungkeras.datasets.lesions import draw_lesions
+
+SEEN = 0.2  # a lesion's box holds what is more than this share of its densest part
+
+
+@dataclass(frozen=True)
+class Box:
+    """Where a lesion is: left, top, width, height in pixels of its film."""
+
+    finding: str
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+def draw_film(
+    chest: Chest, findings: tuple[str, ...], rng: np.random.Generator, shape: tuple[int, int] = (256, 256)
+) -> tuple[np.ndarray, list[Box]]:
+    """Draws one scan: uint8 of `shape` (height, width), and a box a lesion (none for normal and no_finding).
+
+    Place, exposure and noise come from streams of their own: without its findings, the same film is drawn.
+    """
+    placing, ailing, exposing = rng.spawn(3)
+    if "cardiomegaly" in findings:
+        chest = replace(chest, heart=chest.heart * 1.45)
+    lungs = Lungs(chest, breath=placing.uniform(-0.12, 0.08))
+    matrix = place(chest, placing, shape)
+    side = int(ailing.choice([-1, 1]))
+    sides = [side, -side]
+    lesions = [
+        lesion
+        for number, finding in enumerate(finding for finding in findings if finding != "cardiomegaly")
+        for lesion in draw_lesions(finding, lungs, ailing, sides[number % 2])
+    ]
+    opacity = np.zeros((CANVAS, CANVAS), np.float32)
+    lucency = np.zeros((CANVAS, CANVAS), np.float32)
+    for lesion in lesions:
+        opacity = np.maximum(opacity, lesion.opacity)
+        lucency = lucency if lesion.lucency is None else np.maximum(lucency, lesion.lucency)
+    body = attenuate(chest, lungs, opacity, lucency * (1 - opacity))
+    size = (shape[1], shape[0])
+    image = expose(cv2.warpAffine(body, matrix, size), exposing)
+    return image, [box(lesion.finding, cv2.warpAffine(lesion.extent, matrix, size)) for lesion in lesions]
+
+
+def place(chest: Chest, rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """The affine map (2, 3) from canvas to film: the patient's proportions, distance, tilt and shift."""
+    height, width = shape
+    scale = rng.uniform(0.82, 1.06) * min(shape) / (2.5 * UNIT)
+    angle = np.deg2rad(rng.normal(0, 3.0))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = turn @ np.diag(np.array(chest.proportions) * scale)
+    shift = np.array([width, height]) * (0.5 + rng.uniform(-0.07, 0.07, 2))
+    return np.column_stack([linear, shift - linear @ (CANVAS / 2, CANVAS / 2)])
+
+
+def expose(body: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Develops attenuation to grey levels: exposure, uneven beam, curve, noise, a marker, at times a blank border."""
+    height, width = body.shape
+    x, y = np.meshgrid(np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32))
+    uneven = rng.normal(0, 0.07, 2)
+    signal = body * np.float32(rng.uniform(0.9, 1.25)) * (1 + uneven[0] * x + uneven[1] * y)
+    row, column = rng.integers(0, _noise().shape[0] - max(body.shape), 2)
+    signal += np.float32(rng.uniform(0.008, 0.02)) * _noise()[row : row + height, column : column + width]
+    film = np.clip(signal, 0, 1) ** np.float32(rng.uniform(0.8, 1.25))
+    film = rng.uniform(0.0, 0.12) + film * rng.uniform(0.78, 0.95)
+    image = np.clip(film * 255, 0, 255).astype(np.uint8)
+    mark(image, rng)
+    if rng.random() < 0.25:
+        blank_border(image, rng)
+    return image
+
+
+def mark(image: np.ndarray, rng: np.random.Generator) -> None:
+    """Writes the side's letter into an upper corner: R on the left of the image, L on its right."""
+    height, width = image.shape
+    letter = str(rng.choice(["R", "L"]))
+    x = rng.uniform(0.03, 0.12) if letter == "R" else rng.uniform(0.84, 0.92)
+    place = (int(x * width), int(rng.uniform(0.08, 0.22) * height))
+    cv2.putText(image, letter, place, cv2.FONT_HERSHEY_SIMPLEX, rng.uniform(0.35, 0.65), 245, 1, cv2.LINE_AA)
+
+
+def blank_border(image: np.ndarray, rng: np.random.Generator) -> None:
+    """Blanks a strip on one or more sides, as the collimator does."""
+    height, width = image.shape
+    left, right = (rng.random(2) < 0.6) * rng.uniform(0.01, 0.06, 2) * width
+    top, bottom = (rng.random(2) < 0.4) * rng.uniform(0.01, 0.05, 2) * height
+    image[: int(top)] = image[height - int(bottom) :] = 0
+    image[:, : int(left)] = image[:, width - int(right) :] = 0
+
+
+def box(finding: str, extent: np.ndarray) -> Box:
+    """The box around what is seen of a lesion."""
+    seen = (extent > SEEN * max(float(extent.max()), 1e-6)).astype(np.uint8)
+    return Box(finding, *cv2.boundingRect(seen))
+
+
+@cache
+def _noise() -> np.ndarray:
+    """A field of grain to cut from, standard deviation 1: float32 (640, 640)."""
+    noise = cv2.GaussianBlur(np.random.default_rng(1).normal(size=(640, 640)).astype(np.float32), (0, 0), 0.7)
+    return noise / noise.std()

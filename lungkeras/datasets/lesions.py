@@ -1,0 +1,221 @@
+"""Findings drawn into the lungs, where and how radiology describes them.
+
+A lesion is what one finding changes: `opacity` (share of the lung's air that it replaces) and `lucency` (lung that has
+left the ribs), both float32 (CANVAS, CANVAS) in [0, 1]. Side, place, size and density are random.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+
+from lungkeras.datasets.anatomy import APEX, CANVAS, MEDIAL, SIDES, Lungs, fill, grid, half_width, smooth, stroke
+
+CENTIMETRE = 1 / 14
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """One lesion of a finding; `lucency` is None where no air is gained."""
+
+    finding: str
+    opacity: np.ndarray
+    lucency: np.ndarray | None = None
+
+    @property
+    def extent(self) -> np.ndarray:
+        """Where the film changes, in [0, 1]."""
+        return self.opacity if self.lucency is None else np.maximum(self.opacity, self.lucency)
+
+
+def draw_lesions(finding: str, lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
+    """The lesions of a finding, the one-sided ones in the lung on `side`; none for `normal` and `no_finding`."""
+    return [] if finding in ("normal", "no_finding") else DRAWN[finding](lungs, rng, side)
+
+
+def bacterial_pneumonia(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
+    """A dense part of one lobe, cut sharply by the fissure, with air in the bronchi."""
+    return [Lesion("bacterial_pneumonia", lobe(lungs, rng, side, density=rng.uniform(0.6, 0.95), fissure=True))]
+
+
+def viral_pneumonia(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
+    """Streaks like a net in both lungs, most around the hila, and small patches there."""
+    x, y = grid()
+    opacity = np.zeros((CANVAS, CANVAS), np.float32)
+    for lung in SIDES:
+        centre = lungs.point(lung, rng.uniform(0.15, 0.5), rng.uniform(0.35, 0.7))
+        reach = np.exp(-(((x - centre[0]) / 0.5) ** 2 + ((y - centre[1]) / 0.65) ** 2))
+        patches = sum(
+            blob(lungs.point(lung, rng.uniform(0.1, 0.5), rng.uniform(0.3, 0.75)), rng.uniform(0.06, 0.12), rng, blur=4)
+            for _ in range(rng.integers(1, 4))
+        )
+        opacity += lungs.masks[lung] * rng.uniform(0.55, 0.95) * (texture("net", rng) * reach + 0.3 * patches)
+    return [Lesion("viral_pneumonia", np.clip(opacity, 0, 0.95))]
+
+
+def covid(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
+    """Haze in patches along the ribs of both lungs, mostly low; vessels stay visible in it."""
+    opacity = np.zeros((CANVAS, CANVAS), np.float32)
+    for lung in SIDES:
+        density = rng.uniform(0.3, 0.65)
+        for _ in range(rng.integers(1, 4)):
+            centre = lungs.point(lung, rng.uniform(0.68, 0.95), np.clip(rng.normal(0.68, 0.18), 0.2, 0.95))
+            patch = blob(centre, rng.uniform(0.12, 0.24), rng, stretch=rng.uniform(1.1, 1.9), blur=rng.uniform(4, 8))
+            opacity = np.maximum(opacity, density * patch * lungs.masks[lung])
+    return [Lesion("covid", opacity * (0.85 + 0.3 * texture("grain", rng)))]
+
+
+def lung_opacity(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
+    """Whatever else darkens no lung: a lobe or fluid."""
+    return (consolidation if rng.random() < 0.6 else effusion)(lungs, rng, side)
+
+
+def atelectasis(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
+    """Plates of collapsed lung above a raised half of the diaphragm."""
+    raised = rng.uniform(0.08, 0.22)
+    dome = lungs.base(side) - 0.28 + lungs.chest.domes[side]
+    floor = [
+        (MEDIAL, 1.2),
+        (MEDIAL, dome + 0.1),
+        (0.38, dome - raised),
+        (0.62, dome - raised),
+        (0.9, dome + 0.12),
+        (1.05, 1.2),
+    ]
+    opacity = fill([smooth(np.array(floor) * (side, 1))], blur=1.2)
+    for _ in range(rng.integers(1, 4)):
+        y = dome - raised - rng.uniform(0.06, 0.45)
+        start, length, tilt = rng.uniform(0.25, 0.45), rng.uniform(0.3, 0.5), rng.normal(0, 0.15)
+        share = np.linspace(0, 1, 6)
+        plate = np.column_stack([start + length * share, y + tilt * share + 0.03 * np.sin(3 * share)]) * (side, 1)
+        opacity = np.maximum(opacity, rng.uniform(0.6, 0.95) * stroke([plate], int(rng.integers(4, 8)), blur=1))
+    return [Lesion("atelectasis", opacity * lungs.masks[side])]
+
+
+def effusion(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
+    """Fluid on the base whose upper edge climbs along the ribs."""
+    level = lungs.base(side) - rng.uniform(0.22, 0.7)
+    climb = rng.uniform(0.15, 0.35)
+    x = np.linspace(0, 1.1, 12)
+    top = level + climb * (0.35 - (x / 1.0) ** 3)
+    outline = np.concatenate([np.column_stack([x, top]), [(1.1, 1.4), (0.0, 1.4)]])
+    return [Lesion("effusion", rng.uniform(0.85, 1.0) * fill([outline * (side, 1)], blur=1.8) * lungs.masks[side])]
+
+
+def mass(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
+    """Round, wider than 3 cm, with a lobed edge."""
+    radius = rng.uniform(1.8, 3.2) * CENTIMETRE
+    centre = lungs.point(side, rng.uniform(0.35, 0.8), rng.uniform(0.15, 0.8))
+    return [Lesion("mass", rng.uniform(0.7, 0.95) * blob(centre, radius, rng, rough=0.1, blur=1.2) * lungs.masks[side])]
+
+
+def nodule(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
+    """One to three round spots, less than 3 cm wide."""
+    lesions = []
+    for _ in range(rng.choice([1, 1, 2, 3])):
+        centre = lungs.point(side, rng.uniform(0.3, 0.85), rng.uniform(0.1, 0.85))
+        spot = blob(centre, rng.uniform(0.75, 1.3) * CENTIMETRE, rng, rough=0.04, blur=0.8)
+        lesions.append(Lesion("nodule", rng.uniform(0.7, 0.95) * spot * lungs.masks[side]))
+    return lesions
+
+
+def pneumothorax(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
+    """Air between ribs and lung at apex and side: no vessels beyond the thin line of the pleura."""
+    apical, lateral = rng.uniform(0.12, 0.4), rng.uniform(0.12, 0.4)
+    end = rng.uniform(0.1, 0.8)
+    y = np.linspace(APEX + apical, end, 14)
+    share = (y - y[0]) / (y[-1] - y[0])
+    pleura = np.column_stack([half_width(y) - lateral * (1 - share**2) * np.minimum(1, 0.5 + share) - 0.01, y])
+    pleura = np.concatenate([[(MEDIAL, APEX + 0.8 * apical), (MEDIAL + 0.1, APEX + 0.75 * apical)], pleura])
+    beyond = np.concatenate([pleura, [(1.3, end), (1.3, -1.4), (MEDIAL, -1.4)]])
+    lucency = fill([smooth(beyond * (side, 1))], blur=0.8) * lungs.masks[side]
+    line = stroke([smooth(pleura * (side, 1), closed=False)], 2, blur=0.6) * lungs.masks[side]
+    return [Lesion("pneumothorax", rng.uniform(0.5, 0.8) * line, lucency)]
+
+
+def consolidation(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
+    """A lobe filled, with fuzzy edges and air in the bronchi."""
+    return [Lesion("consolidation", lobe(lungs, rng, side, density=rng.uniform(0.6, 0.9), fissure=False))]
+
+
+DRAWN: dict[str, Callable[[Lungs, np.random.Generator, int], list[Lesion]]] = {
+    function.__name__: function
+    for function in (
+        bacterial_pneumonia,
+        viral_pneumonia,
+        covid,
+        lung_opacity,
+        atelectasis,
+        effusion,
+        mass,
+        nodule,
+        pneumothorax,
+        consolidation,
+    )
+}
+
+
+def lobe(lungs: Lungs, rng: np.random.Generator, side: int, *, density: float, fissure: bool) -> np.ndarray:
+    """Opacity of a filled part of one lobe: mottled, with dark bronchi, straight along the fissure if there is one."""
+    centre = lungs.point(side, rng.uniform(0.35, 0.65), rng.uniform(0.2, 0.85))
+    region = blob(
+        centre, rng.uniform(0.24, 0.36), rng, stretch=rng.uniform(0.7, 1.3), rough=0.15, blur=3 if fissure else 6
+    )
+    if fissure:
+        tilt, upper = rng.uniform(-0.2, 0.45) * side, rng.choice([-1, 1])
+        y = centre[1] + upper * rng.uniform(0.0, 0.12)
+        edge = np.array([(-1.6, y + tilt * (-1.6 - centre[0])), (1.6, y + tilt * (1.6 - centre[0]))])
+        region = region * fill([np.concatenate([edge, [(1.6, -2.5 * upper), (-1.6, -2.5 * upper)]])], blur=0.8)
+    hilum = np.array([side * 0.25, 0.02])
+    ends = [
+        lungs.point(side, rng.uniform(0.4, 0.85), 0.5) * (1, 0) + (0, centre[1] + rng.uniform(-0.3, 0.3))
+        for _ in range(4)
+    ]
+    bronchi = stroke(
+        [smooth(np.array([hilum, (hilum + end) / 2 + rng.normal(0, 0.03, 2), end]), closed=False) for end in ends],
+        3,
+        blur=0.8,
+    )
+    return (
+        np.clip(density * region * (0.75 + 0.4 * texture("cloud", rng)), 0, 1) * (1 - 0.6 * bronchi) * lungs.masks[side]
+    )
+
+
+def blob(
+    centre: np.ndarray,
+    radius: float,
+    rng: np.random.Generator,
+    *,
+    stretch: float = 1.0,
+    rough: float = 0.12,
+    blur: float = 1.0,
+) -> np.ndarray:
+    """A layer with one roundish spot, `stretch` times as high as wide."""
+    angles = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    radii = radius * (1 + rng.normal(0, rough, 12))
+    outline = np.column_stack([np.cos(angles) * radii / np.sqrt(stretch), np.sin(angles) * radii * np.sqrt(stretch)])
+    return fill([smooth(centre + outline)], blur=blur)
+
+
+@cache
+def _textures() -> dict[str, np.ndarray]:
+    """Large fields in [0, 1] to cut from: a net of streaks, fine grain, soft clouds."""
+    noise = np.random.default_rng(0).normal(size=(3, 2 * CANVAS, 2 * CANVAS)).astype(np.float32)
+    band = cv2.GaussianBlur(noise[0], (0, 0), 3.2) - cv2.GaussianBlur(noise[0], (0, 0), 8)
+    net = np.clip(1.25 - 2.2 * np.abs(band) / band.std(), 0, 1)
+    grain = cv2.GaussianBlur(noise[1], (0, 0), 1.2)
+    cloud = cv2.GaussianBlur(noise[2], (0, 0), 6)
+    return {
+        "net": net,
+        "grain": 0.5 + 0.2 * grain / grain.std(),
+        "cloud": np.clip(0.5 + 0.25 * cloud / cloud.std(), 0, 1),
+    }
+
+
+def texture(name: str, rng: np.random.Generator) -> np.ndarray:
+    """A random cut of a field, sometimes mirrored: float32 (CANVAS, CANVAS) around 0.5."""
+    row, column = rng.integers(0, CANVAS, 2)
+    cut = _textures()[name][row : row + CANVAS, column : column + CANVAS]
+    return cut[:, ::-1] if rng.random() < 0.5 else cut
