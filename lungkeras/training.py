@@ -103,6 +103,7 @@ def fit(model: keras.Model, params: Params, prepared: Prepared) -> pd.DataFrame:
             epochs=params.epochs,
             initial_epoch=first,
             callbacks=[progress],
+            shuffle=False,  # the batches come shuffled
             verbose=0,
         )
     model.set_weights(progress.best_weights)

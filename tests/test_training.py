@@ -1,0 +1,180 @@
+"""Training: losses against PyTorch, a run's files, and a run that was interrupted."""
+
+import json
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score
+
+from lungkeras import metrics, training
+from lungkeras.errors import RunError
+from lungkeras.files import write_json
+from lungkeras.layers import BatchNormalization
+from lungkeras.params import Params, load_params
+from lungkeras.pipeline import load_prepared
+
+SIZE = 32
+COUNTS = {"train": 24, "val": 9, "test": 9}
+CLASSES = ("bacterial_pneumonia", "viral_pneumonia", "normal")
+
+
+@pytest.fixture(scope="module")
+def prepared_folder(tmp_path_factory):
+    """A prepared pneumonia dataset of scans that a few steps can tell apart: the class is the brightness."""
+    folder = tmp_path_factory.mktemp("prepared") / "pneumonia"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    records = []
+    for split, count in COUNTS.items():
+        classes = np.arange(count) % 3
+        images = rng.integers(0, 60, (count, SIZE, SIZE)) + 90 * classes[:, None, None]
+        np.save(folder / f"{split}.npy", images.astype(np.uint8))
+        for place, chosen in enumerate(classes):
+            row = {"scan": f"{split}-{place}.png", "patient": f"{split}-{place}", "split": split}
+            records.append(row | {name: int(chosen == index) for index, name in enumerate(CLASSES)})
+    pd.DataFrame(records).to_parquet(folder / "records.parquet")
+    statistics = {"dataset": "pneumonia", "task": "multiclass", "classes": list(CLASSES), "size": SIZE}
+    write_json(folder / "statistics.json", statistics | {"mean": 119.5, "std": 75.0})
+    return folder
+
+
+def params_of(prepared_folder, runs, **changes) -> Params:
+    shared = {"prepared": str(prepared_folder.parent), "runs": str(runs), "image_size": SIZE, "backbone": "resnet34"}
+    return Params(**shared | {"epochs": 2, "batch_size": 8, "batch_norm_momentum": 0.5} | changes)
+
+
+def small_model() -> keras.Model:
+    """A model with all that training must carry over a break: moving statistics and a random layer."""
+    keras.utils.set_random_seed(0)
+    images = keras.Input((SIZE, SIZE, 1), dtype="uint8")
+    features = keras.layers.Rescaling(1 / 75.0, -119.5 / 75.0)(images)
+    features = keras.layers.Conv2D(8, 3, strides=2)(features)
+    features = BatchNormalization(momentum=0.5)(features)
+    features = keras.layers.GlobalAveragePooling2D()(keras.ops.relu(features))
+    features = keras.layers.Dropout(0.2, seed=1)(features)
+    return keras.Model(images, keras.layers.Dense(len(CLASSES), name="logits")(features))
+
+
+@pytest.fixture(scope="module")
+def finished(prepared_folder, tmp_path_factory):
+    params = params_of(prepared_folder, tmp_path_factory.mktemp("runs"))
+    return params, training.train(params, small_model())
+
+
+def test_a_run_leaves_every_file_with_its_columns(finished):
+    params, folder = finished
+    assert {file.name for file in folder.iterdir()} == set(training.RESULTS)
+    history = pd.read_csv(folder / "history.csv")
+    columns = ["epoch", "loss", "macro_f1", "val_loss", "val_macro_f1", "learning_rate", "seconds"]
+    assert list(history.columns) == columns
+    assert list(history["epoch"]) == [1, 2]
+    assert load_params([folder / "params.yaml"]) == params
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    assert predictions["split"].value_counts().to_dict() == COUNTS
+    assert np.allclose(predictions[[f"probability_{name}" for name in CLASSES]].sum(axis=1), 1, atol=1e-5)
+
+
+def test_the_best_epoch_is_that_of_the_lowest_validation_loss_and_its_model_is_the_one_saved(finished, prepared_folder):
+    _, folder = finished
+    history = pd.read_csv(folder / "history.csv")
+    scores = json.loads((folder / "metrics.json").read_text())
+    assert scores["best_epoch"] == history.loc[history["val_loss"].idxmin(), "epoch"]
+    assert scores["val"]["loss"] == pytest.approx(history["val_loss"].min(), rel=1e-4)
+    model = keras.models.load_model(folder / "best.keras")
+    prepared = load_prepared(prepared_folder)
+    logits = training.predict_logits(model, prepared.images["test"], 4)
+    predictions = pd.read_parquet(folder / "predictions.parquet").query("split == 'test'")
+    probabilities = predictions[[f"probability_{name}" for name in CLASSES]].to_numpy()
+    np.testing.assert_allclose(metrics.probabilities(logits, "multiclass"), probabilities, atol=1e-4)
+
+
+def test_the_macro_f1_of_a_run_is_that_of_scikit_learn_on_its_predictions(finished):
+    _, folder = finished
+    predictions = pd.read_parquet(folder / "predictions.parquet").query("split == 'test'")
+    labels = predictions[[f"label_{name}" for name in CLASSES]].to_numpy().argmax(axis=1)
+    decided = predictions[[f"probability_{name}" for name in CLASSES]].to_numpy().argmax(axis=1)
+    expected = f1_score(labels, decided, average="macro", labels=[0, 1, 2], zero_division=0)
+    assert json.loads((folder / "metrics.json").read_text())["test"]["macro_f1"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_finished_run_is_not_trained_again_and_a_changed_one_is(finished):
+    params, folder = finished
+    before = (folder / "history.csv").stat().st_mtime_ns
+    training.train(params)
+    assert (folder / "history.csv").stat().st_mtime_ns == before
+    assert not training.is_finished(folder, params.model_copy(update={"epochs": 3}))
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_an_interrupted_run_ends_as_an_undisturbed_one(finished, prepared_folder, tmp_path, monkeypatch):
+    _, undisturbed = finished
+    params = params_of(prepared_folder, tmp_path)
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    begin = training.Progress.on_epoch_begin
+
+    def interrupt(self, epoch, logs=None):
+        if epoch == 1:
+            raise Interrupted
+        begin(self, epoch, logs)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(training.Progress, "on_epoch_begin", interrupt)
+        training.train(params, small_model())
+    assert (params.run_folder / "checkpoint.npz").is_file()
+    folder = training.train(params, small_model())
+    resumed, expected = (pd.read_csv(run / "history.csv").drop(columns="seconds") for run in (folder, undisturbed))
+    pd.testing.assert_frame_equal(resumed, expected, rtol=1e-5)
+    assert not (folder / "checkpoint.npz").exists()
+
+
+def test_prepared_scans_of_another_size_are_refused_with_what_to_do(prepared_folder, tmp_path):
+    params = params_of(prepared_folder, tmp_path, image_size=64)
+    with pytest.raises(RunError, match="32 pixels, image_size is 64: prepare it again"):
+        training.train(params)
+
+
+def test_the_weighted_loss_is_that_of_pytorch_and_of_metrics():
+    torch = pytest.importorskip("torch", reason="torch, of the extra [test], is the judge of the loss")
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 2, (12, 7)).astype(np.float32)
+    logits = rng.normal(0, 3, (12, 7)).astype(np.float32)
+    weights = metrics.positive_weights(labels)
+    expected = torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor(weights))(torch.tensor(logits), torch.tensor(labels))
+    ours = keras.ops.mean(training.loss_function("multilabel", weights)(labels, keras.ops.convert_to_tensor(logits)))
+    assert float(ours) == pytest.approx(float(expected), rel=1e-5)
+    assert metrics.cross_entropy(labels, logits, "multilabel", weights) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+def test_the_streamed_macro_f1_is_that_of_scikit_learn(task):
+    rng = np.random.default_rng(2)
+    logits = rng.normal(0, 2, (60, 4)).astype(np.float32)
+    labels = np.eye(4, dtype=np.float32)[rng.integers(0, 4, 60)] if task == "multiclass" else rng.integers(0, 2, (60, 4))
+    metric = training.MacroF1(task)
+    for start in range(0, 60, 16):
+        metric.update_state(labels[start : start + 16].astype(np.float32), logits[start : start + 16])
+    expected = metrics.macro_f1(labels, metrics.probabilities(logits, task), task)
+    assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_learning_rate_falls_from_the_first_to_the_final_one_along_a_cosine(finished):
+    params, folder = finished
+    rates = pd.read_csv(folder / "history.csv")["learning_rate"]
+    first, final = params.learning_rate, params.final_learning_rate
+    assert rates[0] == pytest.approx((first + final) / 2, rel=1e-4)  # half of the steps: the middle of the cosine
+    assert rates[1] == pytest.approx(final, rel=1e-4)
+
+
+def test_optimizer_and_loss_are_those_of_the_paper(prepared_folder, tmp_path):
+    params = params_of(prepared_folder, tmp_path)
+    prepared = load_prepared(prepared_folder)
+    trainer = training.compiled(small_model(), params, prepared)
+    adam = trainer.optimizer
+    assert isinstance(adam, keras.optimizers.Adam)
+    assert trainer.optimizer.variables, "created before the first step, or TensorFlow traces it twice"
+    assert (adam.beta_1, adam.beta_2, adam.epsilon) == (0.9, 0.999, 1e-8)
