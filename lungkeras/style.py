@@ -1,0 +1,129 @@
+"""How everything looks: one theme, one colour a backbone, one colour and marker a class, all told apart without hue.
+
+The colours are from the palettes of Okabe and Ito and of Paul Tol, made for colour-blind readers; the weights of a
+backbone are told apart by lightness, classes also by their markers.
+"""
+
+import functools
+import math
+import textwrap
+from collections.abc import Callable
+
+import matplotlib
+import seaborn
+from matplotlib.figure import Figure
+
+from lungkeras.datasets import title
+from lungkeras.published import published
+
+BACKBONE_COLOURS = {
+    "resnet34": {"random": "#0072b2", "pretrained": "#003a5c"},
+    "mobilenet_v3_large": {"random": "#d55e00", "pretrained": "#6e3000"},
+    "efficientnet_b1": {"random": "#009e73", "pretrained": "#00402f"},
+}
+OTHER_BACKBONE = {"random": "#8c5aa8", "pretrained": "#452457"}
+
+CLASS_STYLES = {  # colour, marker
+    "normal": ("#8c8c8c", "o"),
+    "no_finding": ("#8c8c8c", "o"),
+    "viral_pneumonia": ("#ddaa33", "^"),
+    "bacterial_pneumonia": ("#0077bb", "s"),
+    "covid": ("#aa2255", "D"),
+    "atelectasis": ("#332288", "s"),
+    "effusion": ("#4aa7d8", "^"),
+    "mass": ("#117733", "D"),
+    "nodule": ("#44aa99", "v"),
+    "pneumothorax": ("#cc6677", "P"),
+    "consolidation": ("#aa4499", "X"),
+}
+OTHER_CLASSES = [("#5b6770", marker) for marker in "p*h<>d"]
+
+WEIGHTS_TITLES = {"random": "from scratch", "imagenet": "ImageNet weights", "transfer": "transferred features"}
+
+INK = "#2b2f33"
+THEME = {
+    **seaborn.axes_style("whitegrid"),
+    **seaborn.plotting_context("paper", font_scale=1.15),
+    "font.family": ["sans-serif"],
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same figure on every machine
+    "axes.edgecolor": "#b8bec4",
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "figure.facecolor": "white",
+    "figure.titlesize": 12,
+    "grid.color": "#e6e9ec",
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "savefig.facecolor": "white",
+    "svg.fonttype": "path",
+    "svg.hashsalt": "lungkeras",  # ids in an SVG follow from its content, so that equal figures are equal files
+    "text.color": INK,
+    "text.parse_math": False,  # names from data may hold a dollar sign
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+def theme():
+    """A context in which figures are made and saved; nothing of it stays behind."""
+    return matplotlib.rc_context(THEME)
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draws a figure in the theme, and once to the end, as ticks made later would take their looks from outside it."""
+
+    @functools.wraps(draw)
+    def drawn(*args, **kwargs) -> Figure:
+        with theme():
+            figure = draw(*args, **kwargs)
+            figure.draw_without_rendering()
+        return figure
+
+    return drawn
+
+
+def run_colour(backbone: str, weights: str = "random") -> str:
+    """The colour of a backbone: as it is from random weights, darker from pretrained ones."""
+    return BACKBONE_COLOURS.get(backbone, OTHER_BACKBONE)["random" if weights == "random" else "pretrained"]
+
+
+def class_style(name: str, position: int = 0) -> tuple[str, str]:
+    """Colour and marker of a class; one that the study does not know takes grey and a marker by its position."""
+    return CLASS_STYLES.get(name, OTHER_CLASSES[position % len(OTHER_CLASSES)])
+
+
+def backbone_title(backbone: str) -> str:
+    """ "resnet34" -> "ResNet-34"; another name as it is."""
+    return published()["complexity"].get(backbone, {}).get("architecture", backbone)
+
+
+def run_title(backbone: str, weights: str, *, scratch: bool = False) -> str:
+    """ "EfficientNet-B1, ImageNet weights"; from random weights the backbone alone, unless `scratch` asks to say so."""
+    start = "" if weights == "random" and not scratch else f", {WEIGHTS_TITLES.get(weights, weights)}"
+    return backbone_title(backbone) + start
+
+
+def run_name_title(run: str) -> str:
+    """The title of a run by its name, <dataset>-<backbone>-<weights>; any other name as it is."""
+    parts = run.split("-", 3)
+    return run_title(parts[1], parts[2]) + "".join(f", {part}" for part in parts[3:]) if len(parts) > 2 else run
+
+
+def heading(name: str) -> str:
+    """A class or dataset at the start of a line: "Pneumonia", "ChestX-ray8"."""
+    text = title(name)
+    return text[:1].upper() + text[1:]
+
+
+def wrapped(text: str, width: int) -> str:
+    """A title in lines of about `width` characters."""
+    return "\n".join(textwrap.wrap(text, width)) or text
+
+
+def decimal(value: float | None, places: int) -> str:
+    """A number with so many decimals; a dash where there is none."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{places}f}"

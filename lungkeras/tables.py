@@ -1,0 +1,133 @@
+"""One function a table of the paper, ours and the published numbers side by side: data in, DataFrame out."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from lungkeras.datasets import class_columns
+from lungkeras.published import (
+    published_best,
+    published_complexity,
+    published_counts,
+    published_run,
+    published_scans,
+    published_weights,
+)
+from lungkeras.runs import ABLATION
+
+SPLITS = ("train", "val", "test")
+ALL_SCANS = "all scans"
+BATCH = 32  # the paper's operations are those of a batch
+GIGA, MEGA = 1e9, 1e6
+
+TABLE_3_COLUMNS = [
+    "dataset",
+    "backbone",
+    "weights",
+    "macro_f1",
+    "seconds_per_epoch",
+    "best_epoch",
+    "published_macro_f1",
+    "run",
+    "learning_rate",
+    "macro_auroc",
+    "test_scans",
+    "published_seconds_per_epoch",
+    "published_best_epoch",
+    "published_weights",
+]
+
+
+def table_1(records_of: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Scans of each dataset, class and split, beside the published ones.
+
+    `records_of` is {dataset: records with the column split and a 0-or-1 column a class}. The last row of a dataset
+    counts its scans: in a multilabel dataset fewer than its labels. Columns: dataset, class, train, val, test, total,
+    published (NaN where the paper gives none).
+    """
+    rows = []
+    for dataset, records in records_of.items():
+        counts = published_counts(dataset)
+        for name in class_columns(records):
+            found = records.loc[records[name] == 1, "split"]
+            rows.append(_counted(dataset, name, found, counts.get(name)))
+        rows.append(_counted(dataset, ALL_SCANS, records["split"], published_scans(dataset)))
+    return pd.DataFrame(rows, columns=["dataset", "class", *SPLITS, "total", "published"])
+
+
+def _counted(dataset: str, name: str, splits: pd.Series, published: float | None) -> dict:
+    counts = {split: int((splits == split).sum()) for split in SPLITS}
+    return {"dataset": dataset, "class": name, **counts, "total": len(splits), "published": published}
+
+
+def table_2(complexity: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    """Size of each backbone, beside the published one.
+
+    `complexity` is {backbone: {parameters, layers, multiply_accumulates (of one image), image_size (pixels a side)}},
+    counted from models. The FLOPs that the paper prints are multiply-accumulates of a batch of 32 at 256 x 256: count
+    at that size to compare. Parameters are in millions, operations in thousand millions (giga).
+    """
+    rows = []
+    for backbone, counted in complexity.items():
+        published = published_complexity(backbone)
+        giga = counted["multiply_accumulates"] / GIGA
+        rows.append(
+            {
+                "backbone": backbone,
+                "parameters_millions": counted["parameters"] / MEGA,
+                "published_parameters_millions": published["parameters_millions"],
+                "layers": counted["layers"],
+                "published_layers": published["layers"],
+                "image_size": counted["image_size"],
+                "giga_operations_per_image": giga,
+                "giga_operations": BATCH * giga,
+                "published_giga_operations": published["giga_operations"],
+                "published_imagenet_top5": published["imagenet_top5"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def table_3(results: pd.DataFrame) -> pd.DataFrame:
+    """A row a run, in the order of `results`, beside the paper's run of the same dataset, backbone and weights.
+
+    `results` has the columns run, dataset, backbone, weights, learning_rate, macro_f1, macro_auroc, seconds_per_epoch,
+    best_epoch (lungkeras.evaluation.results). Runs from transferred features stand beside the paper's ImageNet runs:
+    `published_weights` says so. The ablation, of which the paper prints no numbers, has none.
+    """
+    rows = []
+    for row in results.to_dict("records"):
+        key = (row["dataset"], row["backbone"], "" if ABLATION.search(row["run"]) else row["weights"])
+        published = published_run(*key)
+        weights = published_weights(row["weights"]) if np.isfinite(published["macro_f1"]) else ""
+        rows.append(
+            row | {f"published_{name}": value for name, value in published.items()} | {"published_weights": weights}
+        )
+    return pd.DataFrame(rows).reindex(columns=TABLE_3_COLUMNS)
+
+
+def baselines(results: pd.DataFrame, linear: Mapping[str, float]) -> pd.DataFrame:
+    """The best run of each dataset beside a linear classifier on the same pixels, and the best published run.
+
+    `linear` is {dataset: test macro F1 of the linear classifier}; a dataset that it lacks gets NaN. The ablation does
+    not compete: the paper's runs do not include it. Columns: dataset, run, backbone, weights, macro_f1, macro_auroc,
+    linear_macro_f1, difference, published_run, published_macro_f1.
+    """
+    competing = results[~results["run"].str.contains(ABLATION) & results["macro_f1"].notna()]
+    rows = []
+    for dataset, group in competing.groupby("dataset", sort=False):
+        best = group.loc[group["macro_f1"].idxmax()]
+        run, published = published_best(dataset)
+        straight = linear.get(dataset, np.nan)
+        rows.append(
+            {
+                **best[["dataset", "run", "backbone", "weights", "macro_f1", "macro_auroc"]],
+                "linear_macro_f1": straight,
+                "difference": best["macro_f1"] - straight,
+                "published_run": run,
+                "published_macro_f1": published,
+            }
+        )
+    columns = ["dataset", "run", "backbone", "weights", "macro_f1", "macro_auroc", "linear_macro_f1", "difference"]
+    return pd.DataFrame(rows, columns=[*columns, "published_run", "published_macro_f1"])
