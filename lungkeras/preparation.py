@@ -72,7 +72,7 @@ def prepare_dataset(
 
     source = Path(source)
     records = read_records(dataset, source, require_files=True, seed=seed)
-    flow = list(records.attrs.get("flow", []))
+    flow, absent = records.attrs["flow"], records.attrs["absent"]
     with replaced_folder(Path(to), needed=2 * len(records) * size**2) as folder:
         images = np.lib.format.open_memmap(
             folder / "images.npy", mode="w+", dtype=np.uint8, shape=(len(records), size, size)
@@ -102,9 +102,10 @@ def prepare_dataset(
             "scans": {split: int((records["split"] == split).sum()) for split in SPLITS},
             "missing": missing_classes(records, DATASETS[dataset].classes),
             "quarantined": len(quarantine),
-            "absent": int(records.attrs.get("absent", 0)),
+            "absent": absent,
         }
         write_csv(folder / "quarantine.csv", quarantine)
+        flow = [*flow, ["quarantined", len(quarantine)], ["prepared", len(records)]]
         write_csv(folder / "flow.csv", pd.DataFrame(flow, columns=["step", "scans"]))
         records.drop(columns="row").to_parquet(folder / "records.parquet", index=False)
         write_json(folder / "statistics.json", summary)

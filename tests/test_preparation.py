@@ -1,0 +1,317 @@
+"""Whatever a file holds becomes one grey image or one sentence; a folder of files becomes one prepared dataset."""
+
+import io
+import json
+import shutil
+import struct
+import zlib
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from lungkeras import preparation
+from lungkeras.datasets import DATASETS
+from lungkeras.decoding import cv2, decode_grey
+from lungkeras.errors import RunError, ScanError, SourceError
+from lungkeras.preparation import preparation_steps, prepare_dataset, prepare_scan
+
+
+@pytest.fixture
+def grey() -> np.ndarray:
+    """A smooth random image, uint8 (60, 80)."""
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80), dtype=np.uint8)
+    blurred = cv2.GaussianBlur(noise, (9, 9), 0)
+    return cv2.normalize(blurred, None, 3, 250, cv2.NORM_MINMAX)
+
+
+def encoded(image: Image.Image, kind: str, **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A function: bytes -> the path of a file that holds them."""
+
+    def write(data: bytes, name: str = "scan.png"):
+        path = tmp_path / name
+        path.write_bytes(data)
+        return path
+
+    return write
+
+
+# What a file may hold
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1"])
+def test_png_of_every_kind_gives_the_pixels_that_pillow_gives(mode, grey, written):
+    image = Image.fromarray(grey).convert("RGB").quantize(256) if mode == "P" else Image.fromarray(grey).convert(mode)
+    if mode in ("RGBA", "LA"):
+        image.putalpha(Image.fromarray(grey[::-1].copy()))  # alpha must not matter
+    path = written(encoded(image, "PNG"))
+    assert np.array_equal(decode_grey(path), np.array(image.convert("L")))
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"optimize": True}])
+def test_grey_jpeg_gives_the_pixels_that_pillow_gives(options, grey, written):
+    path = written(encoded(Image.fromarray(grey), "JPEG", quality=90, **options))
+    assert np.array_equal(decode_grey(path), np.array(Image.open(path)))
+
+
+def test_colour_becomes_its_luma(grey, written):
+    colour = Image.fromarray(np.dstack([grey, grey[::-1], grey[:, ::-1]]))
+    for data in (encoded(colour, "PNG"), encoded(colour, "JPEG", quality=95), encoded(colour.convert("CMYK"), "JPEG")):
+        path = written(data)
+        expected = np.array(Image.open(path).convert("L")).astype(int)
+        assert np.abs(decode_grey(path).astype(int) - expected).max() <= 2
+
+
+def test_sixteen_bits_are_scaled_by_their_full_range(written):
+    levels = np.linspace(0, 65535, 4000).astype(np.uint16).reshape(40, 100)
+    expected = np.rint(levels / 257).astype(np.uint8)
+    for planes in (levels, np.dstack([levels] * 3), np.dstack([levels] * 4)):
+        assert np.array_equal(decode_grey(written(cv2.imencode(".png", planes)[1].tobytes())), expected)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_exif_orientation_is_respected(kind, grey, written):
+    orientation = Image.Exif()
+    orientation[0x0112] = 6  # the camera was turned: show rotated by 90 degrees clockwise
+    path = written(encoded(Image.fromarray(grey), kind, exif=orientation))
+    assert np.array_equal(decode_grey(path), np.rot90(np.array(Image.open(path)), -1))
+
+
+def test_the_name_of_a_file_does_not_matter(grey, written):
+    assert decode_grey(written(encoded(Image.fromarray(grey), "JPEG"), "scan.png")).shape == grey.shape
+
+
+# What is no scan
+
+
+def png_of_size(width: int, height: int) -> bytes:
+    header = b"IHDR" + struct.pack(">II5B", width, height, 8, 0, 0, 0, 0)
+    data = b"IDAT" + zlib.compress(b"\0")
+    chunks = [header, data, b"IEND"]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks
+    )
+
+
+def broken(grey: np.ndarray) -> dict[str, tuple[bytes, str]]:
+    """Name -> (content of a file, what the error must say)."""
+    png = encoded(Image.fromarray(grey), "PNG")
+    thumbnail = encoded(Image.fromarray(grey[:8, :8]), "JPEG")
+    exif = b"Exif\0\0" + thumbnail  # holds an end-of-image marker of its own
+    jpeg = encoded(Image.fromarray(np.tile(grey, (8, 8))), "JPEG", exif=exif)
+    flipped = bytearray(png)
+    flipped[len(png) // 2] ^= 0x10
+    return {
+        "empty": (b"", "empty file"),
+        "text": (b"not an image\n" * 30, "neither PNG nor JPEG"),
+        "bitmap": (encoded(Image.fromarray(grey), "BMP"), "neither PNG nor JPEG"),
+        "truncated JPEG": (jpeg[: len(jpeg) * 3 // 4], "JPEG cut short"),
+        "JPEG without its last byte": (jpeg[:-1], "JPEG cut short"),
+        "JPEG header": (jpeg[:40], "JPEG cut short"),
+        "truncated PNG": (png[: len(png) // 2], "PNG cut short"),
+        "PNG without its end": (png[:-12], "PNG cut short"),
+        "PNG signature": (png[:8], "PNG cut short"),
+        "damaged PNG": (bytes(flipped), "checksum"),
+        "PNG of no width": (png_of_size(0, 10), "can not be decoded"),
+        "PNG without pixels": (png_of_size(10, 10), "can not be decoded"),
+        "PNG of 400 megapixels": (png_of_size(20_000, 20_000), "too many pixels"),
+    }
+
+
+@pytest.mark.parametrize("name", list(broken(np.zeros((60, 80), np.uint8))))
+def test_what_is_no_scan_is_refused_by_name_and_reason(name, grey, written):
+    data, reason = broken(grey)[name]
+    path = written(data, "the scan.png")
+    with pytest.raises(ScanError, match=reason) as error:
+        prepare_scan(path, 32)
+    assert "the scan.png" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_jpeg_cut_anywhere_is_refused(grey, written):
+    jpeg = encoded(Image.fromarray(grey), "JPEG")
+    for length in range(len(jpeg)):
+        with pytest.raises(ScanError):
+            decode_grey(written(jpeg[:length]))
+
+
+def test_an_absent_file_and_a_folder_are_refused(tmp_path):
+    for path in (tmp_path / "absent.png", tmp_path):
+        with pytest.raises(ScanError, match="can't be read"):
+            prepare_scan(path, 32)
+
+
+# The steps
+
+
+def equalised_by_numpy(image: np.ndarray) -> np.ndarray:
+    """Histogram equalisation as a textbook has it: the cumulative share of darker pixels, the darkest level to 0."""
+    counts = np.bincount(image.ravel(), minlength=256)
+    cumulative = counts.cumsum()
+    darkest = counts[image.min()]
+    if darkest == image.size:
+        return image
+    return np.rint((cumulative - darkest) / (image.size - darkest) * 255).clip(0, 255).astype(np.uint8)[image]
+
+
+def blurred_by_numpy(image: np.ndarray) -> np.ndarray:
+    """A 5 x 5 Gaussian as the binomial weights 1 4 6 4 1, mirrored at the borders."""
+    weights = np.array([1, 4, 6, 4, 1]) / 16
+    padded = np.pad(image.astype(float), 2, mode="reflect")
+    rows = sum(weight * padded[place : place + image.shape[0]] for place, weight in enumerate(weights))
+    return sum(weight * rows[:, place : place + image.shape[1]] for place, weight in enumerate(weights))
+
+
+def images_to_judge(grey: np.ndarray) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(1)
+    return {
+        "smooth": grey,
+        "noise": generator.integers(0, 256, (33, 47), dtype=np.uint8),
+        "dark": (grey // 16).astype(np.uint8),
+        "two levels": np.where(grey > 100, 200, 90).astype(np.uint8),
+        "flat": np.full((20, 30), 77, np.uint8),
+    }
+
+
+@pytest.mark.parametrize("name", ["smooth", "noise", "dark", "two levels", "flat"])
+def test_equalising_and_blurring_equal_a_plain_implementation(name, grey, written):
+    image = images_to_judge(grey)[name]
+    steps = preparation_steps(written(encoded(Image.fromarray(image), "PNG")), 16)
+    assert list(steps) == ["original", "equalised", "blurred", "resized"]
+    assert np.array_equal(steps["original"], image)
+    assert np.abs(steps["equalised"].astype(int) - equalised_by_numpy(image)).max() <= 1
+    assert np.abs(steps["blurred"] - blurred_by_numpy(steps["equalised"])).max() <= 0.5
+
+
+def test_resizing_averages_areas(grey, written):
+    steps = preparation_steps(written(encoded(Image.fromarray(grey), "PNG")), 20)
+    areas = steps["blurred"].reshape(20, 3, 20, 4).mean(axis=(1, 3))
+    assert np.abs(steps["resized"] - areas).max() <= 0.5 + 1e-6
+
+
+@pytest.mark.parametrize("size", [1, 64, 299])
+def test_every_scan_becomes_a_square_of_bytes(size, grey, written):
+    for image in (grey, grey[:1, :1], grey[:1], grey[:, :2]):
+        scan = prepare_scan(written(encoded(Image.fromarray(np.ascontiguousarray(image)), "PNG")), size)
+        assert scan.shape == (size, size)
+        assert scan.dtype == np.uint8
+
+
+def test_real_scans_of_all_collections_are_prepared(real_scans):
+    for folder, pattern in (("kermany", "*.jpeg"), ("covid", "*.png"), ("nih", "*.png")):
+        for path in sorted((real_scans / folder).rglob(pattern))[::40]:
+            scan = prepare_scan(path, 64)
+            assert scan.shape == (64, 64)
+            assert 100 < scan.mean() < 156, f"{path} is not equalised: mean {scan.mean():.0f}"
+            with Image.open(path) as image:
+                expected = np.array(image.convert("L")).astype(int)
+            assert np.abs(decode_grey(path).astype(int) - expected).max() <= 1, path
+
+
+# The dataset
+
+
+@pytest.fixture(params=DATASETS)
+def dataset(request) -> str:
+    return request.param
+
+
+def contents(folder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_arrays_records_and_statistics_agree(dataset, phantom_source, phantom_records, tmp_path):
+    source, to = phantom_source(dataset), tmp_path / "prepared"
+    summary = prepare_dataset(dataset, source, to, size=32)
+    assert summary == json.loads((to / "statistics.json").read_text())
+    records = pd.read_parquet(to / "records.parquet")
+    arrays = {split: np.load(to / f"{split}.npy") for split in ("train", "val", "test")}
+    assert sorted(records["scan"]) == sorted(phantom_records(dataset)["scan"])
+    assert list(records["split"]) == [split for split in arrays for _ in range(len(arrays[split]))]
+    assert summary["scans"] == {split: len(array) for split, array in arrays.items()}
+    assert summary["mean"] == pytest.approx(arrays["train"].mean(dtype=float), abs=1e-9)
+    assert summary["std"] == pytest.approx(arrays["train"].std(dtype=float), abs=1e-9)
+    for split, array in arrays.items():
+        assert array.dtype == np.uint8
+        for image, path in zip(array, records.loc[records["split"] == split, "path"], strict=True):
+            assert np.array_equal(image, prepare_scan(source / path, 32)), f"not in its row: {path}"
+
+
+def test_the_bytes_do_not_depend_on_the_workers(phantom_source, tmp_path):
+    source = phantom_source("pneumonia")
+    for workers in (1, 4):
+        prepare_dataset("pneumonia", source, tmp_path / str(workers), size=24, workers=workers)
+    assert contents(tmp_path / "1") == contents(tmp_path / "4")
+
+
+def spoil(source, tmp_path, count: int):
+    """A copy of a source of which the first `count` scans are cut short."""
+    copy = tmp_path / "spoiled"
+    shutil.copytree(source, copy)
+    scans = sorted(path for path in copy.rglob("*") if path.suffix in (".png", ".jpeg", ".jpg"))
+    for path in scans[:count]:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return copy, scans
+
+
+def test_unreadable_scans_are_quarantined_and_the_rest_goes_on(phantom_source, tmp_path):
+    source, scans = spoil(phantom_source("pneumonia"), tmp_path, 2)
+    summary = prepare_dataset("pneumonia", source, tmp_path / "prepared", size=24)
+    quarantine = pd.read_csv(tmp_path / "prepared" / "quarantine.csv")
+    assert summary["quarantined"] == 2
+    assert sum(summary["scans"].values()) == len(scans) - 2
+    assert sorted(quarantine["scan"]) == sorted(path.name for path in scans[:2])
+    assert quarantine["reason"].str.endswith("cut short").all()
+    flow = pd.read_csv(tmp_path / "prepared" / "flow.csv")
+    assert flow.values.tolist()[-2:] == [["quarantined", 2], ["prepared", len(scans) - 2]]
+
+
+def test_nothing_quarantined_leaves_a_table_with_its_header(phantom_source, tmp_path):
+    prepare_dataset("covid", phantom_source("covid"), tmp_path / "prepared", size=8)
+    assert (tmp_path / "prepared" / "quarantine.csv").read_text() == "scan,reason\n"
+
+
+def test_a_source_without_a_readable_scan_is_an_error_and_leaves_nothing(phantom_source, tmp_path):
+    source, _ = spoil(phantom_source("pneumonia"), tmp_path, 10_000)
+    with pytest.raises(SourceError, match="cut short"):
+        prepare_dataset("pneumonia", source, tmp_path / "prepared", size=24)
+    assert [path.name for path in tmp_path.iterdir()] == ["spoiled"]
+
+
+def test_a_failed_preparation_leaves_the_earlier_one_as_it_was(phantom_source, tmp_path, monkeypatch):
+    to = tmp_path / "prepared"
+    prepare_dataset("pneumonia", phantom_source("pneumonia"), to, size=24)
+    before = contents(to)
+
+    def fails(images):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(preparation, "grey_statistics", fails)
+        prepare_dataset("pneumonia", phantom_source("pneumonia"), to, size=16)
+    assert contents(to) == before
+    assert list(tmp_path.iterdir()) == [to]
+
+    prepare_dataset("pneumonia", phantom_source("pneumonia"), to, size=16)
+    assert np.load(to / "val.npy").shape[1:] == (16, 16)
+    assert list(tmp_path.iterdir()) == [to]
+
+
+def test_a_folder_that_holds_something_else_is_not_replaced(phantom_source, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(RunError, match=r"thesis\.tex"):
+        prepare_dataset("pneumonia", phantom_source("pneumonia"), tmp_path, size=16)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_disk_too_small_is_told_beforehand(phantom_source, tmp_path):
+    with pytest.raises(RunError, match="GB"):
+        prepare_dataset("pneumonia", phantom_source("pneumonia"), tmp_path / "prepared", size=1_000_000)
