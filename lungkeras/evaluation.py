@@ -1,0 +1,189 @@
+"""Runs -> what tables and figures are drawn from; a run on another dataset; a linear model to compare with.
+
+Scores are worked out from predictions.parquet, so that they can be checked without a model.
+"""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lungkeras import metrics
+from lungkeras.errors import RunError
+from lungkeras.pipeline import Batches, Prepared, evaluation_batches
+from lungkeras.runs import CURVES, Run, ablation_runs, main_runs, read_run, read_runs, split_of
+
+__all__ = [
+    "Run",
+    "ablation_runs",
+    "evaluate_on",
+    "histories",
+    "linear_baseline",
+    "main_runs",
+    "outputs",
+    "read_run",
+    "read_runs",
+    "results",
+    "shared_classes",
+    "split_of",
+]
+
+RUN_COLUMNS = ["run", "dataset", "backbone", "weights", "learning_rate"]
+SCORE_COLUMNS = ["macro_f1", "macro_auroc", "seconds_per_epoch", "best_epoch", "test_scans"]
+FEW_SCANS = 256
+BASELINE_SIZE = 64
+BASELINE_FREEDOMS = (1e-4, 1e-3, 1e-2, 1e-1)
+
+
+def histories(runs: Mapping[str, Run]) -> pd.DataFrame:
+    """The curves of all runs, a row an epoch.
+
+    Columns: run, dataset, backbone, weights, rate (the initial learning rate), epoch, loss, macro_f1, val_loss,
+    val_macro_f1.
+    """
+    parts = [
+        run.history[CURVES].assign(
+            run=name, dataset=run.dataset, backbone=run.backbone, weights=run.weights, rate=run.params["learning_rate"]
+        )
+        for name, run in runs.items()
+    ]
+    columns = ["run", "dataset", "backbone", "weights", "rate", *CURVES]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def results(runs: Mapping[str, Run]) -> pd.DataFrame:
+    """A row a run, with RUN_COLUMNS and SCORE_COLUMNS.
+
+    Scores are those of the test split. seconds_per_epoch is the median, without the first epoch where there are more:
+    that one holds the tracing of the graph.
+    """
+    return pd.DataFrame([_result(run) for run in runs.values()], columns=RUN_COLUMNS + SCORE_COLUMNS)
+
+
+def _result(run: Run) -> dict:
+    labels, probabilities = split_of(run, "test")
+    scores = metrics.scores(labels, probabilities, run.classes, run.task)
+    seconds = run.history["seconds"]
+    return {
+        "run": run.name,
+        "dataset": run.dataset,
+        "backbone": run.backbone,
+        "weights": run.weights,
+        "learning_rate": run.params["learning_rate"],
+        "macro_f1": scores["macro_f1"],
+        "macro_auroc": scores["macro_auroc"],
+        "seconds_per_epoch": float(seconds[1:].median() if len(seconds) > 1 else seconds.median()),
+        "best_epoch": run.metrics["best_epoch"],
+        "test_scans": len(labels),
+    }
+
+
+def linear_baseline(prepared: Prepared, seed: int = 0) -> float:
+    """Test macro F1 of a linear classifier on the pixels: what a network has to beat.
+
+    Logistic regression on standardised pixels at 64 x 64 or less (areas averaged), its penalty chosen by the macro F1
+    of the validation split; for a multilabel dataset one regression a class, balanced, as the networks' loss is. Where
+    scans are fewer than pixels, these are first turned to all of their principal axes: a rotation, which changes no
+    prediction of a regression with an L2 penalty, and leaves no more columns than scans.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
+
+    pixels = {split: _pixels(prepared.images[split]) for split in ("train", "val", "test")}
+    labels = {split: prepared.labels(split) for split in pixels}
+    multiclass = prepared.task == "multiclass"
+    macro_f1 = {"val": [], "test": []}
+    # One thread: on shared cores, BLAS threads that wait for each other take thirty times as long for so small a task.
+    with threadpool_limits(1), warnings.catch_warnings():
+        # Two hundred steps are plenty for a baseline on separable training data, where the optimum lies far away.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        scans, places = pixels["train"].shape
+        rotate = PCA(random_state=seed) if scans < places else "passthrough"
+        rotation = make_pipeline(StandardScaler(), rotate).fit(pixels["train"])
+        columns = {split: rotation.transform(pixels[split]) for split in pixels}
+        for freedom in BASELINE_FREEDOMS:
+            linear = LogisticRegression(C=freedom, max_iter=200, class_weight=None if multiclass else "balanced")
+            model = linear if multiclass else OneVsRestClassifier(linear)
+            model.fit(columns["train"], labels["train"].argmax(axis=1) if multiclass else labels["train"].astype(int))
+            for split, found in macro_f1.items():
+                found.append(metrics.macro_f1(labels[split], model.predict_proba(columns[split]), prepared.task))
+    return macro_f1["test"][int(np.argmax(macro_f1["val"]))]
+
+
+def _pixels(images: np.ndarray) -> np.ndarray:
+    size = min(BASELINE_SIZE, images.shape[1])
+    return np.stack([_resized(image, size).ravel() for image in images]).astype(np.float32)
+
+
+def _resized(image: np.ndarray, size: int) -> np.ndarray:
+    import cv2
+
+    return image if image.shape == (size, size) else cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def evaluate_on(folder: Path | str, prepared: Prepared, *, split: str = "test", batch_size: int = 64) -> dict:
+    """Scores a run on another prepared dataset, over the classes that both know by name.
+
+    Scans with a label outside those classes are left out. Multiclass probabilities are divided by their sum over the
+    shared classes, as if the model had been asked to choose among these alone; multilabel ones stand. `normal` and
+    `no_finding` stay two names: one is the choice against other diseases, the other the absence of six findings. Where
+    the prepared images have another size than the model's, they are resized (areas averaged).
+
+    Returns {run, dataset, split, classes, scans, left_out, macro_f1, macro_auroc, per_class}.
+    Raises RunError where fewer than two classes are shared, the tasks differ, or no scan is left.
+    """
+    from lungkeras import models
+
+    run = read_run(folder)
+    classes = shared_classes(run, prepared)
+    labels = prepared.labels(split)
+    mine = [prepared.classes.index(name) for name in classes]
+    kept = np.flatnonzero((labels[:, mine].sum(axis=1) > 0) & (labels.sum(axis=1) == labels[:, mine].sum(axis=1)))
+    if len(kept) == 0:
+        raise RunError(f"{run.name} on {prepared.name}: no scan of the split {split} has only {', '.join(classes)}.")
+    model = models.load_model(Path(folder) / "best.keras")
+    size = model.input_shape[1]
+    images = np.stack([_resized(prepared.images[split][row], size) for row in kept])
+    logits = outputs(model, images, batch_size=batch_size)
+    theirs = logits[:, [run.classes.index(name) for name in classes]]
+    # The softmax over some of the logits is the softmax over all, divided by its sum over these.
+    probabilities = metrics.probabilities(theirs, run.task)
+    counted = {"scans": len(kept), "left_out": len(labels) - len(kept)}
+    about = {"run": run.name, "dataset": prepared.name, "split": split, "classes": list(classes)}
+    return about | counted | metrics.scores(labels[kept][:, mine], probabilities, classes, run.task)
+
+
+def outputs(model, images: np.ndarray, *, batch_size: int = 64) -> np.ndarray:
+    """What a keras.Model gives, float32 of shape (N, ...), for uint8 images of shape (N, size, size), in their order.
+
+    On TensorFlow a few hundred scans are answered sooner without a graph, which takes seconds to trace.
+    """
+    import keras
+
+    if keras.backend.backend() == "tensorflow" and len(images) <= FEW_SCANS:
+        batches = Batches(images, None, batch_size)
+        return np.concatenate([np.asarray(model(batches[step], training=False)) for step in range(len(batches))])
+    return np.asarray(model.predict(evaluation_batches(images, batch_size=batch_size), verbose=0))
+
+
+def shared_classes(run: Run, prepared: Prepared) -> tuple[str, ...]:
+    """The classes that a run and a prepared dataset both know, in the run's order; RunError for fewer than two."""
+    if run.task != prepared.task:
+        raise RunError(
+            f"{run.name} is {run.task} and {prepared.name} is {prepared.task}: their classes are not the same notions. "
+            f"Give a prepared dataset that is {run.task}."
+        )
+    classes = tuple(name for name in run.classes if name in prepared.classes)
+    if len(classes) < 2:
+        raise RunError(
+            f"{run.name} and {prepared.name} share {', '.join(classes) or 'no class'}; two classes are needed. "
+            f"The run knows {', '.join(run.classes)}; the dataset {', '.join(prepared.classes)}."
+        )
+    return classes

@@ -1,0 +1,190 @@
+"""New images -> a table of probabilities, and overlays of what the model looks at.
+
+A file that can't be read is listed with its reason; the others are answered.
+"""
+
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lungkeras import files as written
+from lungkeras import metrics
+from lungkeras.decoding import JPEG, PNG, cv2
+from lungkeras.errors import RunError, ScanError
+from lungkeras.evaluation import outputs
+from lungkeras.preparation import fill
+
+FILES_AT_ONCE = 1024  # what memory holds does not grow with the folder
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model with what is needed to ask it: the names of its classes, its task, and the size of its images."""
+
+    name: str
+    model: object
+    classes: tuple[str, ...]
+    task: str
+    size: int
+
+
+def load_predictor(path: Path | str) -> Predictor:
+    """Opens a run's folder, or a .keras file.
+
+    The names of the classes and the task are those of metrics.json, in the folder or beside the file. A file on its own
+    tells neither: its classes are then class_1, class_2 and so on, and exclude each other (multiclass).
+    Raises RunError where there is no model, where it does not take square grey scans (uint8, one channel), or where
+    metrics.json speaks of another number of classes.
+    """
+    from lungkeras import models
+
+    path = Path(path)
+    file = path / "best.keras" if path.is_dir() else path
+    if not file.is_file():
+        raise RunError(
+            f"No model at {path}: expected a run's folder with best.keras, or a .keras file; "
+            f"found {written.glance(path)}."
+        )
+    model = models.load_model(file)
+    count, size = _outputs_and_size(model, file)
+    about = _beside(file)
+    classes = tuple(about.get("classes") or (f"class_{place + 1}" for place in range(count)))
+    if len(classes) != count:
+        raise RunError(
+            f"{file} answers for {count} classes, metrics.json beside it names {len(classes)}: "
+            f"{', '.join(classes)}. Give the folder of the run that the model comes from."
+        )
+    name = file.resolve().parent.name if about else file.stem
+    return Predictor(name, model, classes, about.get("task", "multiclass"), size)
+
+
+def _outputs_and_size(model, file: Path) -> tuple[int, int]:
+    takes, gives = model.input_shape, model.output_shape
+    square = (
+        isinstance(takes, tuple) and len(takes) == 4 and takes[1] is not None and takes[1:] == (takes[1], takes[1], 1)
+    )
+    if not square or len(gives) != 2:
+        raise RunError(
+            f"{file} is no model of lungkeras: expected scans (size, size, 1) in and logits (classes) out; "
+            f"it takes {takes} and gives {gives}."
+        )
+    return gives[1], takes[1]
+
+
+def _beside(file: Path) -> dict:
+    path = file.parent / "metrics.json"
+    if not path.is_file():
+        return {}
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} can't be read ({error}). Train the run again, or remove it.") from error
+    return {key: about[key] for key in ("classes", "task") if key in about}
+
+
+def find_images(paths: Iterable[Path | str]) -> list[Path]:
+    """The files to ask about: each stated file as it is, each folder's PNG and JPEG files at any depth, sorted.
+
+    In a folder, files are known by their first bytes, so notes and .DS_Store are passed over; a stated file is always
+    tried, so that its fault is told. No file comes twice. Raises ScanError where there is none at all.
+    """
+    found, paths = {}, [Path(path) for path in paths]
+    for path in paths:
+        for file in _images_in(path) if path.is_dir() else [path]:
+            found.setdefault(os.path.abspath(file), file)
+    if not found:
+        raise ScanError(f"No PNG or JPEG file in {', '.join(map(str, paths))}: give images, or folders that hold some.")
+    return list(found.values())
+
+
+def _images_in(folder: Path) -> list[Path]:
+    below = (Path(parent) / name for parent, _, names in os.walk(folder) for name in names)
+    return sorted(file for file in below if file.is_file() and _is_image(file))
+
+
+def _is_image(file: Path) -> bool:
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(len(PNG))
+    except OSError:
+        return True  # told as a fault when it is read
+    return start.startswith((PNG, JPEG))
+
+
+def predict_images(
+    predictor: Predictor, files: Sequence[Path | str], *, workers: int | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Asks a model about files, prepared as its training data was.
+
+    Returns (answers, failed). answers: file, probability_<class> (float32, in [0, 1]), predicted (the likeliest class;
+    in a multilabel task all classes of at least 0.5, joined by "|", perhaps none). failed: file, reason.
+    """
+    asked, failed, answers = [], [], [np.zeros((0, len(predictor.classes)), np.float32)]
+    for readable, images, faults in _prepared(predictor, files, workers):
+        asked += readable
+        failed += faults
+        if readable:
+            answers.append(_ask(predictor, images))
+    probabilities = np.concatenate(answers)
+    table = pd.DataFrame(probabilities, columns=[f"probability_{name}" for name in predictor.classes])
+    table.insert(0, "file", asked)
+    table["predicted"] = [
+        "|".join(name for name, is_so in zip(predictor.classes, row, strict=True) if is_so)
+        for row in metrics.decide(probabilities, predictor.task)
+    ]
+    return table, pd.DataFrame(failed, columns=["file", "reason"])
+
+
+def write_heatmaps(
+    predictor: Predictor, files: Iterable[Path | str], folder: Path | str, *, workers: int | None = None
+) -> dict[str, Path]:
+    """Writes for each readable file a PNG of the prepared scan under the Grad-CAM map of its likeliest class.
+
+    A PNG is named after its file, with a number where two files share a name. Returns {file: its PNG}.
+    """
+    from lungkeras import explanation
+
+    folder, drawn, taken = Path(folder), {}, set()
+    for readable, images, _ in _prepared(predictor, list(files), workers):
+        if not readable:
+            continue
+        likeliest = _ask(predictor, images).argmax(axis=1)
+        maps = explanation.grad_cam(predictor.model, images, likeliest)
+        for file, image, heatmap in zip(readable, images, maps, strict=True):
+            drawn[file] = folder / _unique(Path(file).stem, taken)
+            coloured = cv2.cvtColor(explanation.overlay(image, heatmap), cv2.COLOR_RGB2BGR)
+            with written.atomic(drawn[file]) as temporary:
+                temporary.write_bytes(cv2.imencode(".png", coloured)[1].tobytes())
+    return drawn
+
+
+def _prepared(
+    predictor: Predictor, files: Sequence[Path | str], workers: int | None
+) -> Iterator[tuple[list[str], np.ndarray, list[tuple[str, str]]]]:
+    """(files that could be read, their images uint8 (N, size, size), faults (file, reason)), some files at a time."""
+    for start in range(0, len(files), FILES_AT_ONCE):
+        paths = [Path(file) for file in files[start : start + FILES_AT_ONCE]]
+        images = np.zeros((len(paths), predictor.size, predictor.size), np.uint8)
+        reasons = fill(images, paths, workers)
+        readable = [place for place, reason in enumerate(reasons) if reason is None]
+        reasoned = zip(paths, reasons, strict=True)
+        faults = [(str(path), reason.removeprefix(f"{path}: ")) for path, reason in reasoned if reason is not None]
+        yield [str(paths[place]) for place in readable], images[readable], faults
+
+
+def _ask(predictor: Predictor, images: np.ndarray) -> np.ndarray:
+    return metrics.probabilities(outputs(predictor.model, images), predictor.task)
+
+
+def _unique(stem: str, taken: set[str]) -> str:
+    """A file name that no earlier one equals, upper or lower case, as some file systems do not tell them apart."""
+    names = (f"{stem}{suffix}.png" for suffix in itertools.chain([""], (f"-{number}" for number in itertools.count(2))))
+    name = next(name for name in names if name.casefold() not in taken)
+    taken.add(name.casefold())
+    return name

@@ -1,0 +1,140 @@
+"""The folder of a run, read: what training leaves, and in which order a study lists it.
+
+runs/<run>/params.yaml  environment.json  best.keras
+          /history.csv           epoch, loss, macro_f1, val_loss, val_macro_f1, learning_rate, seconds
+          /predictions.parquet   split, scan, patient, label_<class> (0 or 1), probability_<class>
+          /metrics.json          the scores of the test split, best_epoch, classes, task; written last
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from lungkeras.errors import RunError
+from lungkeras.files import glance
+
+DATASETS = ("pneumonia", "covid", "xray8")
+BACKBONES = ("resnet34", "mobilenet_v3_large", "efficientnet_b1")
+WEIGHTS = ("random", "transfer", "imagenet")
+ABLATION = re.compile(r"-lr\d")
+CURVES = ["epoch", "loss", "macro_f1", "val_loss", "val_macro_f1"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trained model, as its folder tells of it; `weights` is random, imagenet or transfer."""
+
+    name: str
+    params: dict
+    history: pd.DataFrame
+    predictions: pd.DataFrame
+    metrics: dict
+    classes: tuple[str, ...]
+    task: str
+
+    @property
+    def dataset(self) -> str:
+        return self.params["dataset"]
+
+    @property
+    def backbone(self) -> str:
+        return self.params["backbone"]
+
+    @property
+    def weights(self) -> str:
+        return weights_word(self.params["weights"])
+
+
+def weights_word(weights: str) -> str:
+    """The word for where a run starts: random, imagenet (also from a file of such weights), or transfer (a .keras)."""
+    weights = str(weights)
+    if weights in WEIGHTS:
+        return weights
+    return "transfer" if weights.endswith(".keras") else "imagenet"
+
+
+def read_run(folder: Path | str) -> Run:
+    """Reads the folder of a finished run. Raises RunError where it is missing, unfinished or broken."""
+    folder = Path(folder)
+    if not (folder / "metrics.json").is_file():
+        raise RunError(
+            f"{folder} is no finished run: expected metrics.json, found {glance(folder)}. "
+            "Train it: lungkeras train --params FILE"
+        )
+    try:
+        scored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        run = Run(
+            name=folder.resolve().name,
+            params=yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8")) or {},
+            history=pd.read_csv(folder / "history.csv"),
+            predictions=pd.read_parquet(folder / "predictions.parquet"),
+            metrics=scored,
+            classes=tuple(scored["classes"]),
+            task=scored["task"],
+        )
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise RunError(f"{folder} can't be read ({type(error).__name__}: {error}). Train it again.") from error
+    if missing := _missing(run):
+        raise RunError(f"{folder} is incomplete: {missing}. Train it again.")
+    return run
+
+
+def _missing(run: Run) -> str | None:
+    """Which file lacks which of the words that the tables need, None where none does."""
+    predictions = ["split", *(f"{kind}_{name}" for name in run.classes for kind in ("label", "probability"))]
+    needed = {
+        "params.yaml": (["dataset", "backbone", "weights", "learning_rate"], run.params),
+        "history.csv": ([*CURVES, "seconds"], run.history),
+        "predictions.parquet": (predictions, run.predictions),
+        "metrics.json": (["best_epoch"], run.metrics),
+    }
+    lacks = ((file, word) for file, (words, present) in needed.items() for word in words if word not in present)
+    return next((f"{file} has no {word}" for file, word in lacks), None)
+
+
+def read_runs(folder: Path | str) -> dict[str, Run]:
+    """The finished runs of a folder, {name: run}, in the order of the paper's Table 3, the ablation last.
+
+    A run without metrics.json is still at work and left out. Raises RunError where none is finished.
+    """
+    folder = Path(folder)
+    runs = [read_run(path.parent) for path in folder.glob("*/metrics.json")]
+    if not runs:
+        raise RunError(f"No finished run in {folder}: expected <run>/metrics.json, found {glance(folder)}.")
+    return {run.name: run for run in sorted(runs, key=_place)}
+
+
+def _place(run: Run) -> tuple:
+    orders = ((DATASETS, run.dataset), (BACKBONES, run.backbone), (WEIGHTS, run.weights))
+    places = [known.index(word) if word in known else len(known) for known, word in orders]
+    return (bool(ABLATION.search(run.name)), *places, run.params["learning_rate"], run.name)
+
+
+def main_runs(runs: Mapping[str, Run]) -> dict[str, Run]:
+    """The runs that are not of the learning-rate ablation."""
+    return {name: run for name, run in runs.items() if not ABLATION.search(name)}
+
+
+def ablation_runs(runs: Mapping[str, Run]) -> dict[str, Run]:
+    """The runs of the learning-rate ablation, whose names end in -lr<rate>, by their initial learning rate."""
+    return {name: run for name, run in runs.items() if ABLATION.search(name)}
+
+
+def split_of(run: Run, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """(labels, probabilities) of a split: int and float32, both (scans, classes), in the order of the predictions.
+
+    Raises RunError where the run has no predictions of this split.
+    """
+    rows = run.predictions[run.predictions["split"] == split]
+    if rows.empty:
+        raise RunError(
+            f"{run.name}: no predictions of the split {split}; it has {list(run.predictions['split'].unique())}."
+        )
+    labels = rows[[f"label_{name}" for name in run.classes]].to_numpy(int)
+    return labels, rows[[f"probability_{name}" for name in run.classes]].to_numpy(np.float32)

@@ -1,0 +1,120 @@
+"""Grad-CAM against maps that are known beforehand, t-SNE on groups that are apart."""
+
+import keras
+import numpy as np
+import pytest
+
+from lungkeras.explanation import embed, features, grad_cam, overlay
+from lungkeras.models import BACKBONES, build_model, last_convolution, penultimate
+
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="Grad-CAM is that of tf-keras-vis")
+
+SIZE = 64
+
+
+def bright_or_dark() -> keras.Model:
+    """Two logits: the mean of what is brighter than the mid grey, and of what is darker."""
+    scans = keras.Input((SIZE, SIZE, 1), dtype="uint8")
+    grey = keras.layers.Rescaling(1 / 127.5, -1.0)(scans)
+    channels = keras.layers.Conv2D(2, 1, activation="relu", use_bias=False)(grey)
+    average = keras.layers.GlobalAveragePooling2D()(channels)
+    model = keras.Model(scans, keras.layers.Dense(2, use_bias=False, name="logits")(average))
+    model.set_weights([np.array([1.0, -1.0]).reshape(1, 1, 1, 2), np.eye(2)])
+    return model
+
+
+@pytest.fixture(scope="module")
+def scans() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module", params=BACKBONES)
+def model(request) -> keras.Model:
+    return build_model(request.param, 3, "multiclass", image_size=SIZE, seed=0)
+
+
+def test_the_map_of_a_logit_is_the_channel_that_makes_it(scans):
+    found = grad_cam(bright_or_dark(), scans, [0, 1, 0, 1, 0], batch_size=2)
+    sign = np.array([1, -1, 1, -1, 1]).reshape(-1, 1, 1)
+    expected = np.maximum(sign * (scans / 127.5 - 1), 0)
+    np.testing.assert_allclose(found, expected / expected.max(axis=(1, 2), keepdims=True), atol=1e-5)
+    assert found.dtype == np.float32
+
+
+def test_a_map_without_evidence_stays_zero():
+    white = np.full((2, SIZE, SIZE), 255, np.uint8)
+    found = grad_cam(bright_or_dark(), white, [0, 1])
+    assert (found[0] == 1).all()
+    assert (found[1] == 0).all()
+
+
+def test_one_class_may_be_asked_of_all_images_and_the_channel_given(scans):
+    model = bright_or_dark()
+    np.testing.assert_array_equal(grad_cam(model, scans, 1), grad_cam(model, scans[..., None], [1] * 5))
+
+
+def test_no_image_gives_no_map():
+    assert grad_cam(bright_or_dark(), np.zeros((0, SIZE, SIZE), np.uint8), []).shape == (0, SIZE, SIZE)
+
+
+def test_maps_of_a_backbone_cover_the_image(model, scans):
+    found = grad_cam(model, scans, [0, 1, 2, 0, 1], batch_size=3)
+    assert found.shape == scans.shape
+    assert found.min() >= 0
+    assert set(found.max(axis=(1, 2))) <= {0.0, 1.0}
+    assert found.max() == 1
+
+
+def test_maps_of_a_backbone_are_those_of_its_definition(model, scans):
+    """Activations weighted by the slope of the logit in each channel, as a small step of the channel tells."""
+    convolution = last_convolution(model).output
+    head = keras.Model(convolution, model.output)
+    activations = np.asarray(keras.Model(model.input, convolution)(scans[:1, ..., None]))
+    steps = 1e-2 * np.eye(activations.shape[-1], dtype=np.float32)[:, None, None, :]
+    there, back = (np.asarray(head(activations + sign * steps))[:, 2] for sign in (1, -1))
+    coarse = np.maximum((activations[0] * (there - back)).sum(axis=-1), 0)
+    found = grad_cam(model, scans[:1], 2)[0]
+    # Linear enlarging keeps the grid's corners.
+    corners = np.ix_([0, -1], [0, -1])
+    np.testing.assert_allclose(found[corners] * coarse.max(), coarse[corners], atol=0.02 * coarse.max())
+
+
+def test_logits_are_computed_from_the_features(model, scans):
+    found = features(model, scans, batch_size=2)
+    assert found.shape == (5, penultimate(model).output.shape[1])
+    kernel, bias = model.get_layer("logits").get_weights()
+    expected = np.asarray(model(scans[..., None]))
+    np.testing.assert_allclose(found @ kernel + bias, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_groups_that_are_apart_stay_apart():
+    random = np.random.default_rng(0)
+    group = np.repeat([0, 1], 30)
+    points = embed(random.normal(size=(60, 16)) + 20 * group[:, None], seed=1)
+    assert points.shape == (60, 2)
+    centres = np.array([points[group == number].mean(axis=0) for number in (0, 1)])
+    nearest = np.linalg.norm(points[:, None] - centres, axis=-1).argmin(axis=1)
+    np.testing.assert_array_equal(nearest, group)
+
+
+@pytest.mark.parametrize("scans", [1, 3, 4, 7])
+def test_few_scans_are_embedded_too(scans):
+    points = embed(np.random.default_rng(0).normal(size=(scans, 8)))
+    assert points.shape == (scans, 2)
+    assert np.isfinite(points).all()
+
+
+@pytest.mark.parametrize("value", [1.0, np.nan])
+def test_features_of_a_dead_model_come_to_lie_on_one_point(value):
+    assert (embed(np.full((10, 8), value)) == 0).all()
+
+
+def test_overlay_leaves_the_scan_where_the_map_is_zero(scans):
+    heatmap = np.zeros((SIZE, SIZE), np.float32)
+    heatmap[:, 32:] = 1
+    found = overlay(scans[0], heatmap)
+    assert found.shape == (SIZE, SIZE, 3)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found[:, :32], np.repeat(scans[0][:, :32, None], 3, axis=2))
+    warmth = found[:, 32:].astype(float).mean(axis=(0, 1))
+    assert warmth[0] > warmth[2], "inferno's highest colour is yellow: more red than blue"

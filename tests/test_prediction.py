@@ -1,0 +1,129 @@
+"""New images: what is asked, what is answered, what is listed as unreadable."""
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+from lungkeras import files, metrics
+from lungkeras.errors import RunError, ScanError
+from lungkeras.prediction import find_images, load_predictor, predict_images, write_heatmaps
+from lungkeras.preparation import prepare_scan
+
+SIZE = 32
+CLASSES = ["covid", "viral_pneumonia", "normal"]
+
+
+def small_model(classes: int = 3) -> keras.Model:
+    scans = keras.Input((SIZE, SIZE, 1), dtype="uint8", name="scan")
+    x = keras.layers.Rescaling(1 / 64, -2.0)(scans)
+    x = keras.layers.Conv2D(4, 3, strides=2, activation="relu")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(scans, keras.layers.Dense(classes, name="logits")(x))
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = tmp_path / "covid-resnet34-random"
+    folder.mkdir()
+    keras.utils.set_random_seed(0)
+    small_model().save(folder / "best.keras")
+    files.write_json(folder / "metrics.json", {"classes": CLASSES, "task": "multiclass", "best_epoch": 1})
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Two scans that share a name, one broken scan, and what else lies in folders."""
+    folder = tmp_path / "scans"
+    random = np.random.default_rng(0)
+    for place in ("a/scan.png", "b/scan.jpeg"):
+        (folder / place).parent.mkdir(parents=True)
+        cv2.imwrite(str(folder / place), random.integers(0, 256, (60, 50), dtype=np.uint8))
+    whole = (folder / "a/scan.png").read_bytes()
+    (folder / "broken.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "notes.txt").write_text("not a scan")
+    (folder / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    return folder
+
+
+def test_folders_are_searched_for_images_and_stated_files_are_tried(images):
+    below = [images / "a/scan.png", images / "b/scan.jpeg", images / "broken.png"]
+    assert find_images([images]) == below
+    assert find_images([images / "notes.txt", images, images / "a"]) == [images / "notes.txt", *below]
+    assert find_images([str(images / "absent.png")]) == [images / "absent.png"]
+
+
+def test_folders_without_an_image_are_refused(tmp_path):
+    with pytest.raises(ScanError, match="No PNG or JPEG"):
+        find_images([tmp_path])
+
+
+def test_answers_are_those_of_the_model_on_prepared_scans(run, images):
+    predictor = load_predictor(run)
+    answers, failed = predict_images(predictor, find_images([images]))
+    assert list(answers.columns) == ["file", *(f"probability_{name}" for name in CLASSES), "predicted"]
+    assert answers["file"].tolist() == [str(images / "a/scan.png"), str(images / "b/scan.jpeg")]
+    prepared = np.stack([prepare_scan(file, SIZE) for file in answers["file"]])[..., None]
+    expected = metrics.probabilities(predictor.model.predict(prepared, verbose=0), "multiclass")
+    found = answers[[f"probability_{name}" for name in CLASSES]].to_numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert answers["predicted"].tolist() == [CLASSES[place] for place in expected.argmax(axis=1)]
+    assert failed["file"].tolist() == [str(images / "broken.png")]
+    assert "cut short" in failed["reason"][0]
+    assert str(images) not in failed["reason"][0]
+
+
+def test_where_no_file_can_be_read_the_answers_are_empty(run, images):
+    answers, failed = predict_images(load_predictor(run), [images / "notes.txt", images / "absent.png"])
+    assert answers.empty
+    assert "predicted" in answers
+    assert len(failed) == 2
+
+
+def test_multilabel_answers_name_every_class_from_one_half_up(run, images):
+    files.write_json(run / "metrics.json", {"classes": CLASSES, "task": "multilabel"})
+    predictor = load_predictor(run)
+    predictor.model.get_layer("logits").set_weights([np.zeros((4, 3)), np.array([0.0, -5.0, 5.0])])
+    answers, _ = predict_images(predictor, [images / "a/scan.png"])
+    assert answers["predicted"].tolist() == ["covid|normal"]
+    predictor.model.get_layer("logits").set_weights([np.zeros((4, 3)), np.full(3, -5.0)])
+    answers, _ = predict_images(predictor, [images / "a/scan.png"])
+    assert answers["predicted"].tolist() == [""]
+
+
+def test_a_model_file_finds_its_classes_beside_it_or_numbers_them(run, tmp_path):
+    assert load_predictor(run / "best.keras").classes == tuple(CLASSES)
+    assert load_predictor(run).name == "covid-resnet34-random"
+    alone = tmp_path / "alone.keras"
+    alone.write_bytes((run / "best.keras").read_bytes())
+    found = load_predictor(alone)
+    assert found.classes == ("class_1", "class_2", "class_3")
+    assert (found.name, found.size, found.task) == ("alone", SIZE, "multiclass")
+
+
+def test_what_is_no_model_is_told(run, tmp_path):
+    with pytest.raises(RunError, match=r"best\.keras"):
+        load_predictor(tmp_path / "absent")
+    files.write_json(run / "metrics.json", {"classes": CLASSES[:2], "task": "multiclass"})
+    with pytest.raises(RunError, match="names 2"):
+        load_predictor(run)
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(tmp_path / "other.keras")
+    with pytest.raises(RunError, match="no model of lungkeras"):
+        load_predictor(tmp_path / "other.keras")
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="Grad-CAM is that of tf-keras-vis")
+def test_heatmaps_are_named_after_their_files_and_none_is_overwritten(run, images, tmp_path):
+    readable = [images / "a/scan.png", images / "b/scan.jpeg"]
+    drawn = write_heatmaps(load_predictor(run), [*readable, images / "broken.png"], tmp_path / "heatmaps")
+    assert list(drawn) == [str(file) for file in readable]
+    assert sorted(path.name for path in (tmp_path / "heatmaps").iterdir()) == ["scan-2.png", "scan.png"]
+    assert all(cv2.imread(str(path)).shape == (SIZE, SIZE, 3) for path in drawn.values())
+
+
+def test_real_scans_are_answered(run, real_scans):
+    some = find_images([real_scans])[:20]
+    answers, failed = predict_images(load_predictor(run), some)
+    assert len(answers) + len(failed) == 20
+    assert len(answers) > 0
