@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,8 +65,8 @@ def prepare_dataset(
 
     Returns what statistics.json holds: dataset, task, classes, size, mean and std (grey levels in [0, 255] of the
     training split), scans (a split), missing (classes that a split lacks), quarantined, absent.
-    Raises SourceError where the source is not this dataset's, a class has no scan or no scan is readable, RunError where `to` holds
-    something else or the disk is too small.
+    Raises SourceError where the source is not this dataset's, no scan of a class is readable, or there are too few for
+    three splits; RunError where `to` holds something else or the disk is too small.
     """
     from lungkeras.datasets import DATASETS, read_records
 
@@ -74,20 +74,16 @@ def prepare_dataset(
     records = read_records(dataset, source, require_files=True, seed=seed)
     flow, absent = records.attrs["flow"], records.attrs["absent"]
     with replaced_folder(Path(to), needed=2 * len(records) * size**2) as folder:
-        images = np.lib.format.open_memmap(
-            folder / "images.npy", mode="w+", dtype=np.uint8, shape=(len(records), size, size)
-        )
-        reasons = fill(images, [source / path for path in records["path"]], workers)
-        readable = np.array([reason is None for reason in reasons], bool)
-        if not readable.any():
+        images = new_array(folder / "images.npy", (len(records), size, size))
+        reasons = pd.Series(fill(images, [source / path for path in records["path"]], workers))
+        if reasons.notna().all():
             raise SourceError(
                 f"{dataset}: none of {len(records)} scans in {source} can be read. The first: {reasons[0]}"
             )
-        quarantine = pd.DataFrame({"scan": records["scan"], "reason": reasons})[~readable]
-        records = records.assign(row=range(len(records)))[readable].reset_index(drop=True)
-        records = in_split_order(split_what_is_there(records, seed))
+        quarantine = pd.DataFrame({"scan": records["scan"], "reason": reasons})[reasons.notna()]
+        records = in_split_order(split_what_is_there(records[reasons.isna()], seed))
         for split in SPLITS:
-            write_rows(folder / f"{split}.npy", images, records.loc[records["split"] == split, "row"])
+            write_rows(folder / f"{split}.npy", images, records.index[records["split"] == split])
         del images
         (folder / "images.npy").unlink()
 
@@ -104,10 +100,10 @@ def prepare_dataset(
             "quarantined": len(quarantine),
             "absent": absent,
         }
-        write_csv(folder / "quarantine.csv", quarantine)
         flow = [*flow, ["quarantined", len(quarantine)], ["prepared", len(records)]]
+        records.to_parquet(folder / "records.parquet", index=False)
+        write_csv(folder / "quarantine.csv", quarantine)
         write_csv(folder / "flow.csv", pd.DataFrame(flow, columns=["step", "scans"]))
-        records.drop(columns="row").to_parquet(folder / "records.parquet", index=False)
         write_json(folder / "statistics.json", summary)
     return summary
 
@@ -137,17 +133,18 @@ def fill(images: np.ndarray, paths: list[Path], workers: int | None = None) -> l
 
 
 def split_what_is_there(records: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Splits the records; a class of fewer than three patients, as a partial download leaves, stops nothing and is said."""
+    """Splits the records. A class of fewer than three patients, as a partial download leaves, is said and goes on."""
     from lungkeras.datasets import class_columns
     from lungkeras.splits import split_records
 
     try:
         return split_records(records, seed=seed)
     except SourceError as error:
-        if not records[class_columns(records)].any().all():
+        split = split_records(records, seed=seed, every_class=False)
+        if not records[class_columns(records)].any().all() or split["split"].nunique() < len(SPLITS):
             raise
         print(f"{error}. The split goes on without them where they lack.", file=sys.stderr)
-        return split_records(records, seed=seed, every_class=False)
+        return split
 
 
 def missing_classes(records: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, list[str]]:
@@ -157,14 +154,19 @@ def missing_classes(records: pd.DataFrame, classes: tuple[str, ...]) -> dict[str
 
 
 def in_split_order(records: pd.DataFrame) -> pd.DataFrame:
-    """Train first, then val, then test; within a split the order stays."""
+    """Train first, then val, then test; within a split the order stays. The index goes with its row."""
     order = records["split"].map({split: place for place, split in enumerate(SPLITS)})
-    return records.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
+    return records.iloc[np.argsort(order.to_numpy(), kind="stable")]
 
 
-def write_rows(path: Path, images: np.ndarray, rows: pd.Series) -> None:
+def new_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A memory-mapped .npy of bytes, all 0."""
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+
+
+def write_rows(path: Path, images: np.ndarray, rows: Sequence[int]) -> None:
     """Copies the given rows of an array to a new file, one at a time."""
-    chosen = np.lib.format.open_memmap(path, mode="w+", dtype=images.dtype, shape=(len(rows), *images.shape[1:]))
+    chosen = new_array(path, (len(rows), *images.shape[1:]))
     for place, row in enumerate(rows):
         chosen[place] = images[row]
     chosen.flush()

@@ -271,7 +271,28 @@ def test_unreadable_scans_are_quarantined_and_the_rest_goes_on(phantom_source, t
     assert sorted(quarantine["scan"]) == sorted(path.name for path in scans[:2])
     assert quarantine["reason"].str.endswith("cut short").all()
     flow = pd.read_csv(tmp_path / "prepared" / "flow.csv")
-    assert flow.values.tolist()[-2:] == [["quarantined", 2], ["prepared", len(scans) - 2]]
+    assert flow.iloc[-2:].to_numpy().tolist() == [["quarantined", 2], ["prepared", len(scans) - 2]]
+
+
+def test_a_class_of_two_patients_is_told_and_stops_nothing(phantom_source, tmp_path, capsys):
+    source, _ = spoil(phantom_source("pneumonia"), tmp_path, 0)
+    viruses = sorted((path for path in source.rglob("*_virus_*")), key=lambda path: path.name.split("_")[0])
+    patients = {path.name.split("_")[0] for path in viruses[:1] + viruses[-1:]}
+    for path in viruses:
+        if path.name.split("_")[0] not in patients:
+            path.unlink()
+    summary = prepare_dataset("pneumonia", source, tmp_path / "prepared", size=8)
+    assert summary["missing"] == {"val": ["viral_pneumonia"]}
+    assert "viral_pneumonia (2)" in capsys.readouterr().err
+
+
+def test_too_few_patients_for_three_splits_are_an_error(phantom_source, tmp_path):
+    source, scans = spoil(phantom_source("pneumonia"), tmp_path, 0)
+    kept = [next(path for path in scans if word in path.name) for word in ("bacteria", "virus")]
+    for path in set(scans) - set(kept):
+        path.unlink()
+    with pytest.raises(SourceError, match="at least three patients"):
+        prepare_dataset("pneumonia", source, tmp_path / "prepared", size=8)
 
 
 def test_nothing_quarantined_leaves_a_table_with_its_header(phantom_source, tmp_path):
