@@ -14,13 +14,16 @@ import numpy as np
 
 CANVAS, UNIT = 320, 100
 SIDES = (-1, 1)
-MEDIAL, APEX, BASE = 0.17, -1.06, 0.8
+MEDIAL, APEX, BASE = 0.17, -1.06, 0.9
 FRACTION_BITS = 4
 
 HEART = [(-0.1, -0.4), (0.14, -0.46), (0.23, -0.36), (0.2, -0.16), (0.3, 0.08), (0.47, 0.36), (0.54, 0.58)]
 HEART += [(0.44, 0.76), (0.0, 0.86), (-0.24, 0.74), (-0.29, 0.48), (-0.25, 0.2), (-0.14, -0.08)]
-HALF_BODY = [(0.24, -1.7), (0.25, -1.32), (0.5, -1.22), (0.95, -1.14), (1.3, -0.95), (1.7, -0.85), (1.7, -0.3)]
-HALF_BODY += [(1.28, -0.38), (1.17, 0.0), (1.14, 0.6), (1.16, 1.1), (1.2, 1.7)]
+TORSO = [(0.24, -1.7), (0.25, -1.32), (0.5, -1.22), (0.95, -1.14), (1.3, -0.95), (1.7, -0.85), (1.7, -0.3)]
+TORSO += [(1.28, -0.38), (1.17, 0.0), (1.14, 0.6), (1.16, 1.1), (1.2, 1.7)]
+SCAPULA = [(1.02, -0.92), (1.2, -0.86), (1.12, -0.5), (0.94, -0.12), (0.86, -0.16), (0.9, -0.55), (0.82, -0.86)]
+COLLARBONE = [(0.12, -0.82), (0.35, -0.9), (0.6, -0.99), (0.85, -1.0), (1.12, -1.0)]
+STOMACH = [(0.3, 0.8), (0.6, 0.74), (0.66, 0.9), (0.4, 0.96)]
 
 
 @dataclass(frozen=True)
@@ -28,149 +31,150 @@ class Chest:
     """One patient: the same in all of the patient's scans."""
 
     proportions: tuple[float, float]  # width and height, 1 on average
-    domes: dict[int, float]  # height of each half of the diaphragm
+    domes: dict[int, float]  # how much higher each half of the diaphragm stands
     heart: float  # size, 1 on average
     ribs: tuple[float, float, float]  # slope, spacing, attenuation
-    thickness: float  # of the soft tissue
+    thickness: float  # of the soft tissue, 1 on average
     aeration: float  # share of the soft tissue's attenuation that the lungs lack
     breasts: float  # attenuation of the breast shadows, 0 for none
-    stomach: float  # size of the air under the left dome, 0 for none
-    vessels: dict[int, list[np.ndarray]]  # thickness in pixels -> branches
+    stomach: float  # how much air lies under the left dome, 0 for none
+    vessels: list[np.ndarray]  # branches (number, 5 points, 2), from the hila outwards
 
 
 def draw_patient(rng: np.random.Generator, *, child: bool = False) -> Chest:
     """Draws a patient's body. Children have a wider heart and flatter ribs, and no breast shadows."""
-    adult = not child
     return Chest(
-        proportions=(rng.uniform(0.88, 1.08) * (1.0 if adult else 0.94), rng.uniform(0.88, 1.1)),
-        domes={-1: rng.uniform(-0.1, 0.12), 1: rng.uniform(-0.04, 0.16)},
-        heart=rng.uniform(0.82, 1.12) * (1.0 if adult else 1.1),
+        proportions=(rng.uniform(0.9, 1.08), rng.uniform(0.9, 1.1)),
+        domes={-1: rng.uniform(-0.08, 0.12), 1: rng.uniform(-0.12, 0.08)},
+        heart=rng.uniform(0.82, 1.12) * (1.1 if child else 1.0),
         ribs=(
-            rng.uniform(0.22, 0.42) if adult else rng.uniform(0.12, 0.3),
+            rng.uniform(0.12, 0.3) if child else rng.uniform(0.22, 0.42),
             rng.uniform(0.16, 0.2),
-            rng.uniform(0.05, 0.12),
+            rng.uniform(0.05, 0.11),
         ),
-        thickness=rng.uniform(0.85, 1.2),
-        aeration=rng.uniform(0.55, 0.8),
-        breasts=rng.choice([0.0, rng.uniform(0.05, 0.16)]) if adult else 0.0,
-        stomach=rng.choice([0.0, rng.uniform(0.5, 1.0)]),
+        thickness=rng.uniform(0.85, 1.15),
+        aeration=rng.uniform(0.58, 0.8),
+        breasts=0.0 if child or rng.random() < 0.5 else rng.uniform(0.05, 0.16),
+        stomach=0.0 if rng.random() < 0.4 else rng.uniform(0.5, 1.0),
         vessels=grow_vessels(rng),
     )
 
 
+def grow_vessels(rng: np.random.Generator) -> list[np.ndarray]:
+    """Branches that leave the hila like a fan, and divide three times."""
+    count = 16
+    side = np.repeat(SIDES, count // 2)
+    tips = np.column_stack([side * rng.uniform(0.2, 0.28, count), rng.uniform(-0.12, 0.16, count)])
+    angles = np.tile(np.linspace(-1.35, 1.45, count // 2), 2) + rng.normal(0, 0.12, count)
+    generations = []
+    for length, most in ((0.2, 28), (0.22, 36), (0.22, 40), (0.2, 0)):
+        turns = angles[:, None] + np.cumsum(rng.normal(0, 0.14, (len(tips), 4)), axis=1)
+        steps = np.stack([side[:, None] * np.cos(turns), np.sin(turns)], axis=2)
+        steps *= length / 4 * rng.uniform(0.8, 1.3, (len(tips), 1, 1))
+        lines = tips[:, None] + np.concatenate([np.zeros((len(tips), 1, 2)), np.cumsum(steps, axis=1)], axis=1)
+        generations.append(lines)
+        spread = rng.uniform(0.15, 0.5, (2, len(tips))) * np.array([[1], [-1]])
+        kept = rng.permutation(2 * len(tips))[:most]
+        tips, angles = np.tile(lines[:, -1], (2, 1))[kept], (turns[:, -1] + spread).ravel()[kept]
+        side = np.tile(side, 2)[kept]
+    return generations
+
+
 class Lungs:
-    """The lungs of a patient in one scan: how far `breath` (units) lowers the diaphragm."""
+    """The lungs of a patient in one scan: `breath` (units) lowers the diaphragm."""
 
     def __init__(self, chest: Chest, breath: float) -> None:
-        self.chest, self.breath = chest, breath
-        self.masks = {side: fill([self.outline(side)], blur=1.5) for side in SIDES}
-
-    def base(self, side: int) -> float:
-        """y of the costophrenic angle."""
-        return BASE + 0.1 + self.breath
+        self.base = BASE + breath  # y of the angles between ribs and diaphragm
+        self.domes = {side: self.base - 0.26 - chest.domes[side] for side in SIDES}  # y of their tops
+        self.masks = {side: fill(self.outline(side), blur=1.5) for side in SIDES}
 
     def outline(self, side: int) -> np.ndarray:
         """Closed curve: up along the mediastinum, over the apex, down the ribs, back over the dome."""
-        base, dome = self.base(side), self.base(side) - 0.28 + self.chest.domes[side]
+        base, dome = self.base, self.domes[side]
         heights = np.linspace(-0.9, base - 0.08, 9)
         wall = np.column_stack([half_width(heights), heights])
-        floor = [(half_width(base) - 0.01, base), (half_width(base) - 0.02, base), (0.82, dome + 0.1), (0.6, dome)]
-        floor += [(0.38, dome + 0.03), (MEDIAL, dome + 0.14)]
-        points = np.concatenate([[(MEDIAL, 0.3), (0.15, -0.4), (0.2, -0.85), (0.36, APEX), (0.5, -1.02)], wall, floor])
-        return smooth(points * (side, 1))
+        angle = [(half_width(base) - 0.01, base), (half_width(base) - 0.02, base)]
+        floor = [(0.82, dome + 0.1), (0.6, dome), (0.38, dome + 0.03), (MEDIAL, dome + 0.14)]
+        inner = [(MEDIAL, 0.3), (0.15, -0.4), (0.2, -0.85), (0.36, APEX), (0.5, -1.02)]
+        return smooth(np.concatenate([inner, wall, angle, floor]) * (side, 1))
 
     def point(self, side: int, across: float, down: float) -> np.ndarray:
         """(x, y) of a place in a lung: `across` from hilum (0) to ribs (1), `down` from apex (0) to base (1)."""
-        y = APEX + 0.1 + down * (self.base(side) - APEX - 0.2)
+        y = APEX + 0.1 + down * (self.base - APEX - 0.2)
         return np.array([side * (MEDIAL + across * (half_width(y) - MEDIAL)), y])
 
 
 def half_width(y: np.ndarray | float) -> np.ndarray | float:
     """Distance from the spine to the ribs' inner side."""
-    return 1.0 - (np.maximum(0.6 - np.asarray(y), 0.0) / 1.8) ** 4 - 0.02 * np.maximum(np.asarray(y) - 0.6, 0.0)
-
-
-def grow_vessels(rng: np.random.Generator) -> dict[int, list[np.ndarray]]:
-    """Branches that leave the hila like a fan, and divide three times while they thin from 4 pixels to 1."""
-    branches: dict[int, list[np.ndarray]] = {4: [], 3: [], 2: [], 1: []}
-    for side in SIDES:
-        angles = np.linspace(-1.35, 1.45, 8) + rng.normal(0, 0.12, 8)
-        tips = [(np.array([side * rng.uniform(0.2, 0.28), rng.uniform(-0.12, 0.16)]), angle) for angle in angles]
-        for thickness, length in zip((4, 3, 2, 1), (0.2, 0.22, 0.22, 0.2), strict=True):
-            children = []
-            for start, angle in tips:
-                turns = angle + np.cumsum(rng.normal(0, 0.14, 4))
-                steps = np.column_stack([side * np.cos(turns), np.sin(turns)]) * length / 4 * rng.uniform(0.8, 1.3)
-                line = start + np.vstack([np.zeros(2), np.cumsum(steps, axis=0)])
-                branches[thickness].append(line)
-                spread = rng.uniform(0.15, 0.5, 2)
-                children += [(line[-1], turns[-1] + spread[0]), (line[-1], turns[-1] - spread[1])]
-            keep = rng.permutation(len(children))[: 14 if thickness > 2 else 20]
-            tips = [children[index] for index in keep]
-    return branches
+    return 1.0 - (np.maximum(0.6 - np.asarray(y), 0.0) / 1.8) ** 4
 
 
 def attenuate(chest: Chest, lungs: Lungs, opacity: np.ndarray, lucency: np.ndarray) -> np.ndarray:
     """What the body holds back, about 0 (air) to 1 (spine): float32 (CANVAS, CANVAS).
 
-    `opacity` is the share of the lungs' air that a finding replaces; where `lucency` is 1, the lung has left the ribs:
-    more air, no vessels.
+    `opacity` is the share of the lungs' air that a finding replaces; where `lucency` is 1, air has taken the lung's
+    place: no vessels.
     """
-    x, y = grid()
-    body = fill([np.concatenate([HALF_BODY, np.array(HALF_BODY)[::-1] * (-1, 1)])], blur=3)
-    heart = fill([smooth(np.array(HEART) * chest.heart + (0, 0.62 * (1 - chest.heart) + lungs.breath))], blur=2)
+    tissue, breasts, hila = soft_tissue()
+    shift = lungs.base - BASE
+    heart = fill(smooth(np.array(HEART) * chest.heart + (0, 0.62 * (1 - chest.heart) + shift)), blur=2.0)
+    vessels = (
+        paint(reversed([*zip(chest.vessels, (4, 3, 2, 1), (0.4, 0.36, 0.32, 0.32), strict=True)]), blur=0.8)
+        + 0.3 * hila
+    )
     air = np.maximum(lungs.masks[-1], lungs.masks[1]) * (1 - 0.88 * heart)
-    vessels = sum(
-        stroke(lines, size, blur=0.7) * weight
-        for (size, lines), weight in zip(chest.vessels.items(), (0.5, 0.45, 0.4, 0.35), strict=True)
-    )
-    hila = np.exp(-(((np.abs(x) - 0.25) / 0.09) ** 2 + ((y - 0.02) / 0.16) ** 2)).astype(np.float32)
-    tissue = (
-        body
-        * chest.thickness
-        * (0.3 + 0.25 * np.sqrt(np.clip(1 - (x / 1.5) ** 2, 0, 1)) + 0.12 / (1 + np.exp((0.6 - y) * 6)))
-    )
-    tissue += body * 0.16 * np.exp(-((x / 0.22) ** 2)) + 0.1 * heart
-    tissue += chest.breasts * np.exp(-(((np.abs(x) - 0.6) / 0.34) ** 4) - (((y - 0.55) / 0.32) ** 4))
-    filled = np.clip(1 - 0.55 * np.minimum(vessels + 0.8 * hila, 1) * (1 - lucency), 0, 1) * (1 - opacity)
-    tissue *= 1 - np.clip(chest.aeration * (1 + 0.25 * lucency), 0, 0.93) * air * filled
-    bubble = fill(
-        [
-            smooth(
-                np.array([(0.3, 0.74), (0.6, 0.68), (0.66, 0.84), (0.4, 0.9)])
-                + (0, lungs.breath + chest.domes[1] + 0.06)
-            )
-        ],
-        blur=2,
-    )
-    tissue -= 0.22 * chest.stomach * bubble * (1 - air)
-    return tissue.astype(np.float32) + body * bones(chest)
+    share = chest.aeration + (0.93 - chest.aeration) * 0.6 * lucency
+    body = tissue * chest.thickness + 0.08 * heart + chest.breasts * breasts
+    body *= 1 - share * air * (1 - np.minimum(vessels, 0.6) * (1 - lucency)) * (1 - opacity)
+    if chest.stomach:
+        bubble = fill(smooth(np.array(STOMACH) + (0, shift - chest.domes[1])), blur=2.0)
+        body -= 0.25 * chest.stomach * bubble * (1 - air)
+    return body + bones(chest)
+
+
+@cache
+def soft_tissue() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Attenuation that all bodies share: torso and mediastinum; breasts; the hila."""
+    x, y = grid()
+    torso = 0.3 + 0.25 * np.sqrt(np.clip(1 - (x / 1.6) ** 2, 0, 1)) + 0.14 / (1 + np.exp((0.6 - y) * 6))
+    middle = 0.17 * np.exp(-((x / 0.2) ** 2)) - 0.07 * np.exp(-((x / 0.06) ** 4)) / (1 + np.exp((y + 0.4) * 12))
+    breasts = np.exp(-(((np.abs(x) - 0.6) / 0.34) ** 4) - (((y - 0.55) / 0.32) ** 4))
+    hila = np.exp(-(((np.abs(x) - 0.25) / 0.09) ** 2 + ((y - 0.02) / 0.16) ** 2))
+    half = np.array(TORSO)
+    skin = fill(np.concatenate([half, half[::-1] * (-1, 1)]), blur=3.0)
+    return skin * (torso + middle), skin * breasts, hila
 
 
 def bones(chest: Chest) -> np.ndarray:
-    """Ribs with bright edges, collarbones, vertebrae."""
+    """Ribs with bright edges, and what they have in common in all bodies: collarbones, shoulder blades, vertebrae."""
     slope, spacing, strength = chest.ribs
-    share = np.linspace(0, 1, 14)
-    behind, before = [], []
-    for number in range(11):
-        root = -1.12 + number * spacing
-        wall = half_width(root + 0.8 * slope) + 0.02
-        across = 0.1 + (wall - 0.1) * np.sin(share * np.pi / 2)
-        behind.append(
-            np.column_stack([across, root - 0.08 * np.sin(2.2 * share) + slope * (0.4 + 0.08 * number) * share**2])
-        )
-        start = root + slope * (0.4 + 0.08 * number) - 0.06
-        before.append(
-            np.column_stack([wall - (wall - 0.32) * np.sin(share * 1.4), start + (0.25 + slope * 0.5) * share**1.5])
-        )
-    collarbone = np.array([(0.12, -0.82), (0.35, -0.9), (0.6, -0.99), (0.85, -1.0), (1.1, -1.03)])
-    behind, before = ([line * (side, 1) for side in SIDES for line in lines] for lines in (behind, before[1:8]))
+    share, number = np.linspace(0, 1, 14), np.arange(11)[:, None]
+    root, drop = -1.12 + number * spacing, slope * (0.4 + 0.08 * number)
+    wall = half_width(root + 0.8 * slope) + 0.02
+    across = 0.1 + (wall - 0.1) * np.sin(share * np.pi / 2)
+    behind = _both_sides(across, root - 0.08 * np.sin(2.2 * share) + drop * share**2)
+    across = wall - (wall - 0.32) * np.sin(share * 1.4)
+    before = _both_sides(across[1:8], (root + drop - 0.06 + (0.25 + 0.5 * slope) * share**1.5)[1:8])
+    ribs = paint([(before, 6, 0.6), (behind, 7, 1.0), (behind, 4, 0.6)], blur=1.0)
+    return strength * ribs + _other_bones()
+
+
+@cache
+def _other_bones() -> np.ndarray:
+    collarbones = [smooth(np.array(COLLARBONE) * (side, 1), closed=False) for side in SIDES]
+    blades = [smooth(np.array(SCAPULA) * (side, 1)) for side in SIDES]
     plates = [
         np.array([(-0.1, 0), (0.1, 0), (0.1, 0.11), (-0.1, 0.11)]) + (0, top) for top in np.arange(-1.6, 1.6, 0.15)
     ]
-    edges = stroke(behind, 7, blur=1) - 0.45 * stroke(behind, 4, blur=1) + 0.6 * stroke(before, 7, blur=1.2)
-    clavicles = stroke([smooth(collarbone * (side, 1), closed=False) for side in SIDES], 8, blur=1)
-    return strength * edges + 0.12 * clavicles + 0.06 * fill(plates, blur=1)
+    return (
+        0.13 * paint([(collarbones, 8, 1.0), (collarbones, 5, 0.75)], blur=1.0)
+        + 0.05 * fill(*blades, blur=1.0)
+        + 0.07 * fill(*plates, blur=1.0)
+    )
+
+
+def _both_sides(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.stack([side * x, y], axis=2) for side in SIDES])
 
 
 @cache
@@ -182,34 +186,34 @@ def grid() -> tuple[np.ndarray, np.ndarray]:
 
 
 def smooth(points: np.ndarray, *, closed: bool = True) -> np.ndarray:
-    """Rounds a polygon (Chaikin's corner cutting); a point given twice stays a sharper corner."""
+    """Rounds a polygon (Chaikin's corner cutting, three times); a point given twice stays a sharper corner."""
     for _ in range(3):
-        after = np.roll(points, -1, axis=0) if closed else points[1:]
-        before = points if closed else points[:-1]
+        before, after = (points, np.roll(points, -1, axis=0)) if closed else (points[:-1], points[1:])
         points = np.stack([0.75 * before + 0.25 * after, 0.25 * before + 0.75 * after], axis=1).reshape(-1, 2)
     return points
 
 
-def fill(outlines: Iterable[np.ndarray], *, blur: float = 0.0) -> np.ndarray:
-    """A layer that is 1 inside the outlines."""
+def fill(*outlines: np.ndarray, blur: float = 0.0) -> np.ndarray:
+    """A layer that is 1 inside the outlines, each (points, 2)."""
     layer = np.zeros((CANVAS, CANVAS), np.uint8)
     for outline in outlines:
         cv2.fillPoly(layer, [_pixels(outline)], 255, cv2.LINE_AA, FRACTION_BITS)
     return _soften(layer, blur)
 
 
-def stroke(lines: Iterable[np.ndarray], thickness: int, *, blur: float = 0.0) -> np.ndarray:
-    """A layer that is 1 along the lines, `thickness` pixels wide."""
+def paint(strokes: Iterable[tuple[np.ndarray | list, int, float]], *, blur: float = 0.0) -> np.ndarray:
+    """A layer with strokes of (lines, thickness in pixels, value), later ones over earlier ones."""
     layer = np.zeros((CANVAS, CANVAS), np.uint8)
-    cv2.polylines(layer, [_pixels(line) for line in lines], False, 255, thickness, cv2.LINE_AA, FRACTION_BITS)
+    for lines, thickness, value in strokes:
+        cv2.polylines(layer, list(_pixels(lines)), False, 255 * value, thickness, cv2.LINE_AA, FRACTION_BITS)
     return _soften(layer, blur)
 
 
-def _pixels(points: np.ndarray) -> np.ndarray:
+def _pixels(points: np.ndarray | list) -> np.ndarray:
     return np.round((np.asarray(points) * UNIT + CANVAS / 2) * 2**FRACTION_BITS).astype(np.int32)
 
 
 def _soften(layer: np.ndarray, blur: float) -> np.ndarray:
     if blur:
         layer = cv2.GaussianBlur(layer, (0, 0), blur)
-    return layer.astype(np.float32) / 255
+    return layer * np.float32(1 / 255)

@@ -9,6 +9,7 @@ import numpy as np
 from lungkeras.datasets.anatomy import CANVAS, UNIT, Chest, Lungs, attenuate
 from lungkeras.datasets.lesions import draw_lesions
 
+NOISE_SIDE = 640
 SEEN = 0.2  # a lesion's box holds what is more than this share of its densest part
 
 
@@ -47,16 +48,17 @@ def draw_film(
     for lesion in lesions:
         opacity = np.maximum(opacity, lesion.opacity)
         lucency = lucency if lesion.lucency is None else np.maximum(lucency, lesion.lucency)
+    air = np.maximum(lungs.masks[-1], lungs.masks[1])
     body = attenuate(chest, lungs, opacity, lucency * (1 - opacity))
     size = (shape[1], shape[0])
     image = expose(cv2.warpAffine(body, matrix, size), exposing)
-    return image, [box(lesion.finding, cv2.warpAffine(lesion.extent, matrix, size)) for lesion in lesions]
+    return image, [box(lesion.finding, cv2.warpAffine(lesion.extent * air, matrix, size)) for lesion in lesions]
 
 
 def place(chest: Chest, rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """The affine map (2, 3) from canvas to film: the patient's proportions, distance, tilt and shift."""
     height, width = shape
-    scale = rng.uniform(0.82, 1.06) * min(shape) / (2.5 * UNIT)
+    scale = rng.uniform(0.92, 1.14) * min(shape) / (2.5 * UNIT)
     angle = np.deg2rad(rng.normal(0, 3.0))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     linear = turn @ np.diag(np.array(chest.proportions) * scale)
@@ -67,14 +69,14 @@ def place(chest: Chest, rng: np.random.Generator, shape: tuple[int, int]) -> np.
 def expose(body: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Develops attenuation to grey levels: exposure, uneven beam, curve, noise, a marker, at times a blank border."""
     height, width = body.shape
-    x, y = np.meshgrid(np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32))
-    uneven = rng.normal(0, 0.07, 2)
-    signal = body * np.float32(rng.uniform(0.9, 1.25)) * (1 + uneven[0] * x + uneven[1] * y)
-    row, column = rng.integers(0, _noise().shape[0] - max(body.shape), 2)
-    signal += np.float32(rng.uniform(0.008, 0.02)) * _noise()[row : row + height, column : column + width]
-    film = np.clip(signal, 0, 1) ** np.float32(rng.uniform(0.8, 1.25))
-    film = rng.uniform(0.0, 0.12) + film * rng.uniform(0.78, 0.95)
-    image = np.clip(film * 255, 0, 255).astype(np.uint8)
+    across, down = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
+    exposure, slope = rng.uniform(1.3, 2.0), rng.normal(0, 0.07, 2)
+    beam = exposure * (1 + slope[0] * across + slope[1] * down[:, None])
+    row, column = rng.integers(0, NOISE_SIDE - max(body.shape), 2)
+    noise = _noise()[row : row + height, column : column + width]
+    film = 1 - np.exp(-body * beam.astype(np.float32)) + rng.uniform(0.004, 0.014) * noise
+    film = cv2.pow(np.clip(film / float(1 - np.exp(-1.1 * exposure)), 0, 1), rng.uniform(0.9, 1.5))
+    image = np.clip(255 * (rng.uniform(0.0, 0.12) + rng.uniform(0.75, 0.9) * film), 0, 255).astype(np.uint8)
     mark(image, rng)
     if rng.random() < 0.25:
         blank_border(image, rng)
@@ -107,6 +109,7 @@ def box(finding: str, extent: np.ndarray) -> Box:
 
 @cache
 def _noise() -> np.ndarray:
-    """A field of grain to cut from, standard deviation 1: float32 (640, 640)."""
-    noise = cv2.GaussianBlur(np.random.default_rng(1).normal(size=(640, 640)).astype(np.float32), (0, 0), 0.7)
+    """A field of grain to cut from, standard deviation 1: float32 (NOISE_SIDE, NOISE_SIDE)."""
+    noise = np.random.default_rng(1).normal(size=(NOISE_SIDE, NOISE_SIDE)).astype(np.float32)
+    noise = cv2.GaussianBlur(noise, (0, 0), 0.7)
     return noise / noise.std()

@@ -1,7 +1,8 @@
 """Findings drawn into the lungs, where and how radiology describes them.
 
-A lesion is what one finding changes: `opacity` (share of the lung's air that it replaces) and `lucency` (lung that has
-left the ribs), both float32 (CANVAS, CANVAS) in [0, 1]. Side, place, size and density are random.
+A lesion is what one finding changes: `opacity` (share of the lung's air that it replaces) and `lucency` (air in place
+of lung), both float32 (CANVAS, CANVAS) in [0, 1]; what lies beyond the lungs' edge counts for nothing. Side, place,
+size and density are random.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from lungkeras.datasets.anatomy import APEX, CANVAS, MEDIAL, SIDES, Lungs, fill, grid, half_width, smooth, stroke
+from lungkeras.datasets.anatomy import APEX, CANVAS, MEDIAL, SIDES, Lungs, fill, grid, half_width, paint, smooth
 
 CENTIMETRE = 1 / 14
 
@@ -43,28 +44,29 @@ def bacterial_pneumonia(lungs: Lungs, rng: np.random.Generator, side: int) -> li
 def viral_pneumonia(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
     """Streaks like a net in both lungs, most around the hila, and small patches there."""
     x, y = grid()
-    opacity = np.zeros((CANVAS, CANVAS), np.float32)
-    for lung in SIDES:
-        centre = lungs.point(lung, rng.uniform(0.15, 0.5), rng.uniform(0.35, 0.7))
-        reach = np.exp(-(((x - centre[0]) / 0.5) ** 2 + ((y - centre[1]) / 0.65) ** 2))
-        patches = sum(
-            blob(lungs.point(lung, rng.uniform(0.1, 0.5), rng.uniform(0.3, 0.75)), rng.uniform(0.06, 0.12), rng, blur=4)
-            for _ in range(rng.integers(1, 4))
-        )
-        opacity += lungs.masks[lung] * rng.uniform(0.55, 0.95) * (texture("net", rng) * reach + 0.3 * patches)
-    return [Lesion("viral_pneumonia", np.clip(opacity, 0, 0.95))]
+    density = np.where(x < 0, *rng.uniform(0.5, 0.9, 2)).astype(np.float32)
+    across, down = rng.uniform(0.3, 0.55), rng.uniform(-0.2, 0.3)
+    reach = np.exp(-(((np.abs(x) - across) / 0.4) ** 2 + ((y - down) / 0.6) ** 2))
+    centres = [lungs.point(lung, *rng.uniform((0.1, 0.3), (0.5, 0.75))) for lung in SIDES * rng.integers(1, 4)]
+    patches = fill(*(blob(centre, rng.uniform(0.06, 0.12), rng) for centre in centres), blur=4.0)
+    return [Lesion("viral_pneumonia", density * np.minimum(texture("net", rng) * reach + 0.35 * patches, 1))]
 
 
 def covid(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
     """Haze in patches along the ribs of both lungs, mostly low; vessels stay visible in it."""
-    opacity = np.zeros((CANVAS, CANVAS), np.float32)
-    for lung in SIDES:
-        density = rng.uniform(0.3, 0.65)
-        for _ in range(rng.integers(1, 4)):
-            centre = lungs.point(lung, rng.uniform(0.68, 0.95), np.clip(rng.normal(0.68, 0.18), 0.2, 0.95))
-            patch = blob(centre, rng.uniform(0.12, 0.24), rng, stretch=rng.uniform(1.1, 1.9), blur=rng.uniform(4, 8))
-            opacity = np.maximum(opacity, density * patch * lungs.masks[lung])
-    return [Lesion("covid", opacity * (0.85 + 0.3 * texture("grain", rng)))]
+    density = np.where(grid()[0] < 0, *rng.uniform(0.35, 0.7, 2)).astype(np.float32)
+    patches = [
+        blob(
+            lungs.point(lung, rng.uniform(0.68, 0.95), np.clip(rng.normal(0.66, 0.2), 0.15, 0.95)),
+            rng.uniform(0.12, 0.24),
+            rng,
+            stretch=rng.uniform(1.1, 1.9),
+        )
+        for lung in SIDES
+        for _ in range(rng.integers(1, 4))
+    ]
+    haze = fill(*patches, blur=rng.uniform(4.0, 7.0))
+    return [Lesion("covid", density * haze * (0.85 + 0.3 * texture("grain", rng)))]
 
 
 def lung_opacity(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
@@ -75,7 +77,7 @@ def lung_opacity(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesi
 def atelectasis(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
     """Plates of collapsed lung above a raised half of the diaphragm."""
     raised = rng.uniform(0.08, 0.22)
-    dome = lungs.base(side) - 0.28 + lungs.chest.domes[side]
+    dome = lungs.domes[side]
     floor = [
         (MEDIAL, 1.2),
         (MEDIAL, dome + 0.1),
@@ -84,31 +86,31 @@ def atelectasis(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesio
         (0.9, dome + 0.12),
         (1.05, 1.2),
     ]
-    opacity = fill([smooth(np.array(floor) * (side, 1))], blur=1.2)
+    opacity = fill(smooth(np.array(floor) * (side, 1)), blur=1.2)
     for _ in range(rng.integers(1, 4)):
         y = dome - raised - rng.uniform(0.06, 0.45)
         start, length, tilt = rng.uniform(0.25, 0.45), rng.uniform(0.3, 0.5), rng.normal(0, 0.15)
         share = np.linspace(0, 1, 6)
         plate = np.column_stack([start + length * share, y + tilt * share + 0.03 * np.sin(3 * share)]) * (side, 1)
-        opacity = np.maximum(opacity, rng.uniform(0.6, 0.95) * stroke([plate], int(rng.integers(4, 8)), blur=1))
-    return [Lesion("atelectasis", opacity * lungs.masks[side])]
+        opacity = np.maximum(opacity, rng.uniform(0.6, 0.95) * paint([([plate], int(rng.integers(4, 8)), 1.0)], blur=1))
+    return [Lesion("atelectasis", opacity)]
 
 
 def effusion(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
     """Fluid on the base whose upper edge climbs along the ribs."""
-    level = lungs.base(side) - rng.uniform(0.22, 0.7)
+    level = lungs.base - rng.uniform(0.22, 0.7)
     climb = rng.uniform(0.15, 0.35)
     x = np.linspace(0, 1.1, 12)
     top = level + climb * (0.35 - (x / 1.0) ** 3)
     outline = np.concatenate([np.column_stack([x, top]), [(1.1, 1.4), (0.0, 1.4)]])
-    return [Lesion("effusion", rng.uniform(0.85, 1.0) * fill([outline * (side, 1)], blur=1.8) * lungs.masks[side])]
+    return [Lesion("effusion", rng.uniform(0.85, 1.0) * fill(outline * (side, 1), blur=1.8))]
 
 
 def mass(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
     """Round, wider than 3 cm, with a lobed edge."""
     radius = rng.uniform(1.8, 3.2) * CENTIMETRE
     centre = lungs.point(side, rng.uniform(0.35, 0.8), rng.uniform(0.15, 0.8))
-    return [Lesion("mass", rng.uniform(0.7, 0.95) * blob(centre, radius, rng, rough=0.1, blur=1.2) * lungs.masks[side])]
+    return [Lesion("mass", rng.uniform(0.7, 0.95) * fill(blob(centre, radius, rng, rough=0.1), blur=1.2))]
 
 
 def nodule(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
@@ -116,8 +118,8 @@ def nodule(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
     lesions = []
     for _ in range(rng.choice([1, 1, 2, 3])):
         centre = lungs.point(side, rng.uniform(0.3, 0.85), rng.uniform(0.1, 0.85))
-        spot = blob(centre, rng.uniform(0.75, 1.3) * CENTIMETRE, rng, rough=0.04, blur=0.8)
-        lesions.append(Lesion("nodule", rng.uniform(0.7, 0.95) * spot * lungs.masks[side]))
+        spot = fill(blob(centre, rng.uniform(0.75, 1.3) * CENTIMETRE, rng, rough=0.04), blur=0.8)
+        lesions.append(Lesion("nodule", rng.uniform(0.7, 0.95) * spot))
     return lesions
 
 
@@ -130,8 +132,8 @@ def pneumothorax(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesi
     pleura = np.column_stack([half_width(y) - lateral * (1 - share**2) * np.minimum(1, 0.5 + share) - 0.01, y])
     pleura = np.concatenate([[(MEDIAL, APEX + 0.8 * apical), (MEDIAL + 0.1, APEX + 0.75 * apical)], pleura])
     beyond = np.concatenate([pleura, [(1.3, end), (1.3, -1.4), (MEDIAL, -1.4)]])
-    lucency = fill([smooth(beyond * (side, 1))], blur=0.8) * lungs.masks[side]
-    line = stroke([smooth(pleura * (side, 1), closed=False)], 2, blur=0.6) * lungs.masks[side]
+    lucency = fill(smooth(beyond * (side, 1)), blur=0.8)
+    line = paint([([smooth(pleura * (side, 1), closed=False)], 2, 1.0)], blur=0.6)
     return [Lesion("pneumothorax", rng.uniform(0.5, 0.8) * line, lucency)]
 
 
@@ -159,44 +161,25 @@ DRAWN: dict[str, Callable[[Lungs, np.random.Generator, int], list[Lesion]]] = {
 
 def lobe(lungs: Lungs, rng: np.random.Generator, side: int, *, density: float, fissure: bool) -> np.ndarray:
     """Opacity of a filled part of one lobe: mottled, with dark bronchi, straight along the fissure if there is one."""
-    centre = lungs.point(side, rng.uniform(0.35, 0.65), rng.uniform(0.2, 0.85))
-    region = blob(
-        centre, rng.uniform(0.24, 0.36), rng, stretch=rng.uniform(0.7, 1.3), rough=0.15, blur=3 if fissure else 6
-    )
+    centre = lungs.point(side, rng.uniform(0.35, 0.7), rng.uniform(0.15, 0.85))
+    outline = blob(centre, rng.uniform(0.26, 0.42), rng, stretch=rng.uniform(0.7, 1.3), rough=0.15)
+    region = fill(outline, blur=2.5 if fissure else 6.0)
     if fissure:
-        tilt, upper = rng.uniform(-0.2, 0.45) * side, rng.choice([-1, 1])
-        y = centre[1] + upper * rng.uniform(0.0, 0.12)
-        edge = np.array([(-1.6, y + tilt * (-1.6 - centre[0])), (1.6, y + tilt * (1.6 - centre[0]))])
-        region = region * fill([np.concatenate([edge, [(1.6, -2.5 * upper), (-1.6, -2.5 * upper)]])], blur=0.8)
+        tilt, beyond = side * rng.uniform(-0.2, 0.45), rng.choice([-2.5, 2.5])
+        ends = np.array([(x, centre[1] + tilt * (x - centre[0])) for x in (-1.6, 1.6)])
+        region = region * fill(np.concatenate([ends, [(1.6, beyond), (-1.6, beyond)]]), blur=0.8)
     hilum = np.array([side * 0.25, 0.02])
-    ends = [
-        lungs.point(side, rng.uniform(0.4, 0.85), 0.5) * (1, 0) + (0, centre[1] + rng.uniform(-0.3, 0.3))
-        for _ in range(4)
-    ]
-    bronchi = stroke(
-        [smooth(np.array([hilum, (hilum + end) / 2 + rng.normal(0, 0.03, 2), end]), closed=False) for end in ends],
-        3,
-        blur=0.8,
-    )
-    return (
-        np.clip(density * region * (0.75 + 0.4 * texture("cloud", rng)), 0, 1) * (1 - 0.6 * bronchi) * lungs.masks[side]
-    )
+    tips = centre + rng.uniform(-0.3, 0.3, (4, 2))
+    bronchi = [smooth(np.array([hilum, (hilum + tip) / 2 + rng.normal(0, 0.04, 2), tip]), closed=False) for tip in tips]
+    opacity = density * region * (0.75 + 0.4 * texture("cloud", rng)) * (1 - 0.5 * paint([(bronchi, 3, 1.0)], blur=0.8))
+    return np.minimum(opacity, 1)
 
 
-def blob(
-    centre: np.ndarray,
-    radius: float,
-    rng: np.random.Generator,
-    *,
-    stretch: float = 1.0,
-    rough: float = 0.12,
-    blur: float = 1.0,
-) -> np.ndarray:
-    """A layer with one roundish spot, `stretch` times as high as wide."""
+def blob(centre: np.ndarray, radius: float, rng: np.random.Generator, *, stretch=1.0, rough=0.12) -> np.ndarray:
+    """The outline (points, 2) of a roundish spot, `stretch` times as high as wide; rough=0 is an ellipse."""
     angles = np.linspace(0, 2 * np.pi, 12, endpoint=False)
-    radii = radius * (1 + rng.normal(0, rough, 12))
-    outline = np.column_stack([np.cos(angles) * radii / np.sqrt(stretch), np.sin(angles) * radii * np.sqrt(stretch)])
-    return fill([smooth(centre + outline)], blur=blur)
+    radii = radius * (1 + rng.normal(0, rough, 12)) * np.array([[stretch**-0.5], [stretch**0.5]])
+    return smooth(centre + (radii * [np.cos(angles), np.sin(angles)]).T)
 
 
 @cache

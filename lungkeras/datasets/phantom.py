@@ -107,12 +107,9 @@ def _draw(dataset: str, to: Path, scans: int, seed: int, workers: int) -> None:
         boxes = dict(zip((scan.path for scan in planned), drawn, strict=True))
     write_lists(to, planned, boxes, chest)
     (to / NOTE).write_text(
-        f"Drawings, not scans of patients: {len(planned)} chest phantoms in the layout of the dataset {dataset},\
-"
-        f"drawn by lungkeras with seed {seed}; the study keeps {scans} of them. Boxes, where there are any, are in\
-"
-        "pixels of the files here. Not for medical use.\
-",
+        f"Drawings, not scans of patients: {len(planned)} chest phantoms in the layout of the dataset {dataset},\n"
+        f"drawn by lungkeras with seed {seed}; the study keeps {scans} of them. Boxes, where there are any, are in\n"
+        "pixels of the files here. Not for medical use.\n",
         encoding="utf-8",
     )
 
