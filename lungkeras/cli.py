@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lungkeras.datasets import DATASETS
 from lungkeras.errors import LungkerasError, ParamsError, RunError
+from lungkeras.files import as_json
 from lungkeras.params import load_params, load_study, nearest, project_folder, study_folder
 
 
@@ -142,7 +143,7 @@ def prepare_source(options) -> None:
     summary = prepare_dataset(
         options.dataset, options.source, options.to, size=size, workers=options.workers, seed=options.seed
     )
-    print(json.dumps(summary, indent=2))
+    print(as_json(summary))
 
 
 def train_run(options) -> None:
@@ -225,7 +226,7 @@ def predict_scans(options) -> int:
     table, failed = predict_images(predictor, files)
     if options.json:
         rows = json.loads(table.to_json(orient="records"))
-        print(json.dumps({"predictions": rows, "failed": failed.to_dict("records")}, indent=2))
+        print(as_json({"predictions": rows, "failed": failed.to_dict("records")}))
     elif options.csv:
         from lungkeras.files import write_csv
 
@@ -245,7 +246,7 @@ def evaluate_run(options) -> None:
     from lungkeras.evaluation import evaluate_on
     from lungkeras.pipeline import load_prepared
 
-    print(json.dumps(evaluate_on(options.run, load_prepared(options.on)), indent=2))
+    print(as_json(evaluate_on(options.run, load_prepared(options.on))))
 
 
 if __name__ == "__main__":

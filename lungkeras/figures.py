@@ -54,6 +54,16 @@ def sample_scans(examples: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
 
 
 @styled
+def strip(images: np.ndarray) -> Figure:
+    """A row of scans, uint8 (N, H, W), for a look in a notebook."""
+    figure = Figure(figsize=(1.4 * len(images), 1.5), layout="constrained")
+    for ax, image in zip(figure.subplots(1, len(images), squeeze=False).flat, images, strict=True):
+        panels.show(ax, image)
+    figure.set_label(f"{len(images)} scans.")
+    return figure
+
+
+@styled
 def preprocessing_effect(steps: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     """Figure 2: {dataset: {step: uint8 (H, W)}}, a column a step, the histogram of the grey levels under each image."""
     most = max(len(images) for images in steps.values())

@@ -41,8 +41,13 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def write_json(path: Path | str, data: object) -> None:
-    """Writes indented JSON with a newline at its end; NaN becomes null, as JSON has no NaN."""
-    write_text(path, json.dumps(_without_nan(data), indent=2) + "\n")
+    """Writes `as_json` with a newline at its end."""
+    write_text(path, as_json(data) + "\n")
+
+
+def as_json(data: object) -> str:
+    """Indented JSON; NaN becomes null, as JSON has no NaN."""
+    return json.dumps(_without_nan(data), indent=2)
 
 
 def _without_nan(data: object) -> object:

@@ -25,6 +25,7 @@ class Prepared:
 
     `mean` and `std` are those of the training split in grey levels [0, 255]; `records` has a row a scan, in the order
     of its split's array; `images` holds uint8 of shape (scans, size, size) for train, val and test, memory-mapped.
+    `source` is the folder that they were read from.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Prepared:
     std: float
     records: pd.DataFrame
     images: dict[str, np.ndarray]
+    source: str = ""
 
     def split(self, split: str) -> pd.DataFrame:
         """The records of one split, in the order of its images."""
@@ -61,6 +63,7 @@ def load_prepared(folder: Path | str) -> Prepared:
             std=statistics["std"],
             records=records,
             images=images,
+            source=statistics.get("source", ""),
         )
     except (OSError, ValueError, KeyError) as error:
         raise RunError(

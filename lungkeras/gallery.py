@@ -1,0 +1,76 @@
+"""Which scans the figures show, and what models say of them: prepared dataset and models -> what figures draw."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from lungkeras.errors import ScanError
+from lungkeras.evaluation import split_of
+from lungkeras.explanation import embed, features, grad_cam
+from lungkeras.params import from_project
+from lungkeras.pipeline import Prepared
+from lungkeras.preparation import preparation_steps
+from lungkeras.runs import Run
+
+
+def examples(prepared: Prepared) -> dict[str, np.ndarray]:
+    """{class: uint8 (H, W)}: the first training scan of each class as it lies in its source, alone in its label if any is.
+
+    Where the source is no longer there, the prepared scan stands in.
+    """
+    train = prepared.split("train")
+    chosen = {}
+    for name in prepared.classes:
+        holders = train[train[name] == 1]
+        alone = holders[holders[list(prepared.classes)].sum(axis=1) == 1]
+        if len(holders):
+            place = (alone if len(alone) else holders).index[0]
+            chosen[name] = _original(prepared, train.loc[place, "path"], prepared.images["train"][place])
+    return chosen
+
+
+def _original(prepared: Prepared, path: str, stand_in: np.ndarray) -> np.ndarray:
+    try:
+        return preparation_steps(from_project(prepared.source) / path, prepared.size)["original"]
+    except ScanError:
+        return np.asarray(stand_in)
+
+
+def steps(prepared: Prepared) -> dict[str, np.ndarray]:
+    """{step: uint8 (H, W)}: the first training scan on its way through preparation; the last step alone without source."""
+    try:
+        return preparation_steps(from_project(prepared.source) / prepared.split("train")["path"][0], prepared.size)
+    except ScanError:
+        return {"resized": np.asarray(prepared.images["train"][0])}
+
+
+def embeddings(models: Mapping[str, object], prepared: Prepared, *, seed: int = 0) -> pd.DataFrame:
+    """t-SNE of the test split's features under the logits, a row a run and scan: run, x, y, label (the true class)."""
+    labels = np.array(prepared.classes)[prepared.labels("test").argmax(axis=1)]
+    parts = []
+    for run, model in models.items():
+        x, y = embed(features(model, prepared.images["test"]), seed=seed).T
+        parts.append(pd.DataFrame({"run": run, "x": x, "y": y, "label": labels}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def explanations(
+    models: Mapping[str, object], runs: Mapping[str, Run], prepared: Prepared
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, np.ndarray]], dict[str, dict[str, float]]]:
+    """Grad-CAM of each model on one test scan a class: that whose true class the models, on average, are most sure of.
+
+    Returns {class: scan uint8 (H, W)}, {run: {class: map (H, W) in [0, 1]}}, {run: {class: probability}}.
+    """
+    labels = prepared.labels("test")
+    given = {name: split_of(run, "test")[1] for name, run in runs.items()}
+    certainty = np.where(labels == 1, np.nanmean(list(given.values()), axis=0), -1.0)
+    places = {name: int(certainty[:, column].argmax()) for column, name in enumerate(prepared.classes) if labels[:, column].any()}
+    columns = [prepared.classes.index(name) for name in places]
+    scans = prepared.images["test"][list(places.values())]
+    maps = {run: dict(zip(places, grad_cam(model, scans, columns), strict=True)) for run, model in models.items()}
+    probabilities = {
+        run: {name: float(given[run][place, column]) for (name, place), column in zip(places.items(), columns, strict=True)}
+        for run in models
+    }
+    return dict(zip(places, scans, strict=True)), maps, probabilities

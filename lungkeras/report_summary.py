@@ -1,0 +1,82 @@
+"""The top of the report: what its scans are, and the key results at a glance."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from lungkeras.published import published_best, published_scans
+from lungkeras.report_tables import anchor
+from lungkeras.runs import ABLATION
+from lungkeras.style import BACKBONE_COLOURS, OTHER_BACKBONE, decimal, heading, run_name_title, run_title
+
+AXIS_START, AXIS_LENGTH = 20, 600  # of the axis from 0 to 1 in the drawing of the key results
+
+
+def lead(datasets: list[Mapping]) -> dict:
+    """The first words of a report: what its scans are, and so what its numbers can say. {drawn, strong, text}."""
+    scans = {facts["dataset"]: sum(facts["scans"].values()) for facts in datasets}
+    drawn = [facts["dataset"] for facts in datasets if facts["drawn"]]
+    real = [name for name in scans if name not in drawn]
+    if not real:
+        text = (
+            f"All {sum(scans.values()):,} chest films were drawn by lungkeras, with known findings. "
+            "The numbers say that the machinery works; they say nothing about disease."
+        )
+        return {"drawn": True, "strong": "These are drawings, not patients.", "text": text}
+    smallest = min(facts["scans"]["test"] for facts in datasets if facts["dataset"] in real)
+    counted = ", ".join(f"{scans[name]:,} of {heading(name)}" + _published_scans(name) for name in real)
+    share = 1 / max(smallest, 1)
+    text = f"{counted}. The smallest test split has {smallest:,} scans: there, one scan is worth {share:.1%}."
+    strong = f"{sum(scans[name] for name in real):,} real scans."
+    if drawn:
+        strong = f"Drawings and real scans: those of {' and '.join(map(heading, drawn))} are drawn, not of patients."
+        text = f"Numbers of drawn scans say nothing about disease. Real are {text}"
+    return {"drawn": bool(drawn), "strong": strong, "text": text}
+
+
+def _published_scans(dataset: str) -> str:
+    published = published_scans(dataset)
+    return "" if pd.isna(published) else f" (the paper had {published:,.0f})"
+
+
+def headlines(baselines: pd.DataFrame | None, results: pd.DataFrame | None) -> list[dict]:
+    """The key results: of each dataset the best model, ours, the paper's and the linear one, and a dot a run."""
+    if baselines is None or results is None:
+        return []
+    competing = results[~results["run"].str.contains(ABLATION)]
+    found = []
+    for row in baselines.to_dict("records"):
+        own = competing[competing["dataset"] == row["dataset"]]
+        run, published = published_best(row["dataset"])
+        found.append(
+            {
+                "title": heading(row["dataset"]),
+                "model": run_title(row["backbone"], row["weights"]),
+                "anchor": anchor(row["run"]),
+                "macro_f1": decimal(row["macro_f1"], 3),
+                "linear": decimal(row["linear_macro_f1"], 3),
+                "linear_at": _position(row["linear_macro_f1"]),
+                "published": decimal(published, 3),
+                "published_model": run_name_title(run),
+                "dots": [_dot(entry) for entry in own.to_dict("records")],
+            }
+        )
+    return found
+
+
+def _dot(row: Mapping) -> dict:
+    colours = BACKBONE_COLOURS.get(row["backbone"], OTHER_BACKBONE)
+    name = run_title(row["backbone"], row["weights"])
+    return {
+        "name": name,
+        "at": _position(row["macro_f1"]),
+        "published_at": _position(row["published_macro_f1"]),
+        "text": f"{name}: {decimal(row['macro_f1'], 3)}, paper {decimal(row['published_macro_f1'], 3)}",
+        "colour": colours["random"],
+        "pretrained": row["weights"] != "random",
+    }
+
+
+def _position(score: float) -> float | None:
+    """A score in [0, 1] as a place on the axis of the key results, in its units."""
+    return None if pd.isna(score) else round(AXIS_START + AXIS_LENGTH * float(score), 1)

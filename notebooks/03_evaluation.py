@@ -1,0 +1,132 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Evaluation
+#
+# All finished runs of a study, side by side: the paper's three tables, and the figures that are curves. Scores come
+# from each run's predictions, so they can be checked without a model.
+
+# %% tags=["parameters"]
+prepared = "prepared/demo"
+runs = "reports/demo/runs"
+seed = 0
+
+# %%
+# %matplotlib inline
+import lungkeras
+from lungkeras import complexity, evaluation, figures, report, tables
+from lungkeras.files import write_csv
+from lungkeras.params import from_project
+
+study = from_project(runs).parent
+finished = lungkeras.read_runs(from_project(runs))
+main, ablation = evaluation.main_runs(finished), evaluation.ablation_runs(finished)
+folders = {dataset: from_project(prepared) / dataset for dataset in dict.fromkeys(run.dataset for run in main.values())}
+data = {dataset: lungkeras.load_prepared(folder) for dataset, folder in folders.items()}
+print(f"{len(main)} models and {len(ablation)} runs of the ablation")
+
+# %% [markdown]
+# ## Table 1: what was learned from
+#
+# Scans of each class in each split, beside the published collection's.
+
+# %%
+table_1 = tables.table_1({dataset: prepared.records for dataset, prepared in data.items()})
+write_csv(study / "tables" / "table_1.csv", table_1)
+table_1
+
+# %% [markdown]
+# ## Table 2: how large the models are
+#
+# Counted from the models as built here, with the 1000 classes of ImageNet and at 256 x 256 pixels, as the paper did.
+# The paper's FLOPs are multiply-accumulates of a batch of 32.
+
+# %%
+counted = {}
+for backbone in dict.fromkeys(run.backbone for run in main.values()):
+    model = lungkeras.build_model(backbone, range(1000), "multiclass", image_size=256)
+    counted[backbone] = {
+        "parameters": complexity.count_parameters(model),
+        "layers": complexity.count_layers(model),
+        "multiply_accumulates": complexity.count_multiply_accumulates(model),
+        "image_size": 256,
+    }
+table_2 = tables.table_2(counted)
+write_csv(study / "tables" / "table_2.csv", table_2)
+table_2
+
+# %% [markdown]
+# ## Table 3: what the models score
+#
+# Macro F1 of the test split, seconds an epoch, and the epoch of the lowest validation loss, beside the published ones.
+
+# %%
+results = evaluation.results(finished)
+table_3 = tables.table_3(results)
+write_csv(study / "tables" / "table_3.csv", table_3)
+table_3
+
+# %% [markdown]
+# ## Is a network needed?
+#
+# A linear classifier on the same pixels. Where it does as well as the networks, the task is too easy to compare them.
+
+# %%
+linear = {dataset: evaluation.linear_baseline(prepared, seed=seed) for dataset, prepared in data.items()}
+baselines = tables.baselines(results, linear)
+write_csv(study / "tables" / "baselines.csv", baselines)
+baselines
+
+# %% [markdown]
+# ## Figure 3: how the models from scratch learned
+#
+# Dashed: train. Solid: validation. A mark stands at the epoch of the lowest validation loss.
+
+# %%
+scratch = {name: run for name, run in main.items() if run.weights == "random"}
+figure = figures.learning_curves(evaluation.histories(scratch))
+report.save_figure(figure, study / "figures", 3)
+figure
+
+# %% [markdown]
+# ## Figure 4: does it help to start from learned features?
+#
+# EfficientNet-B1 from random weights beside the same network from pretrained ones.
+
+# %%
+pairs = {name: run for name, run in main.items() if run.backbone == "efficientnet_b1"}
+figure = figures.transfer_curves(evaluation.histories(pairs))
+report.save_figure(figure, study / "figures", 4)
+figure
+
+# %% [markdown]
+# ## Figures 9 and 10: which learning rate?
+#
+# EfficientNet-B1 from scratch on covid, five initial rates. The cosine ends at the same rate in all.
+
+# %%
+if ablation:
+    figure = figures.ablation_curves(evaluation.histories(ablation))
+    report.save_figure(figure, study / "figures", 9)
+    display(figure)  # noqa: F821
+
+# %%
+if ablation:
+    scores = results[results["run"].isin(ablation)].rename(columns={"learning_rate": "rate"})
+    figure = figures.ablation_bars(scores)
+    report.save_figure(figure, study / "figures", 10)
+    display(figure)  # noqa: F821

@@ -1,0 +1,100 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Visualization
+#
+# What the scans look like before and after preparation, how the models arrange the test split in their last features,
+# and where in a scan they find the evidence for a class.
+
+# %% tags=["parameters"]
+prepared = "prepared/demo"
+runs = "reports/demo/runs"
+seed = 0
+
+# %%
+# %matplotlib inline
+import lungkeras
+from lungkeras import evaluation, explanation, figures, gallery, metrics, report
+from lungkeras.params import from_project
+
+study = from_project(runs).parent
+main = evaluation.main_runs(lungkeras.read_runs(from_project(runs)))
+datasets = list(dict.fromkeys(run.dataset for run in main.values()))
+data = {dataset: lungkeras.load_prepared(from_project(prepared) / dataset) for dataset in datasets}
+
+# %% [markdown]
+# ## Figure 1: a scan of each class
+#
+# As they lie in the sources, before any preparation.
+
+# %%
+figure = figures.sample_scans({dataset: gallery.examples(data[dataset]) for dataset in datasets})
+report.save_figure(figure, study / "figures", 1)
+figure
+
+# %% [markdown]
+# ## Figure 2: what preparation does
+#
+# Equalised at full size, blurred, resized. Below each image, how many pixels have which grey level.
+
+# %%
+figure = figures.preprocessing_effect({dataset: gallery.steps(data[dataset]) for dataset in datasets})
+report.save_figure(figure, study / "figures", 2)
+figure
+
+# %% [markdown]
+# ## Figures 5 and 6: how do the models arrange the test split?
+#
+# Above, t-SNE of the features under the logits: scans that the model takes for alike lie close together; distances
+# between clusters mean nothing. Below, the confusion matrix: the truth in rows, the decision in columns.
+
+# %%
+def of(dataset):
+    return {name: run for name, run in main.items() if run.dataset == dataset}
+
+
+models = {
+    name: lungkeras.load_model(from_project(runs) / name / "best.keras")
+    for name in [*of("pneumonia"), *of("covid")]
+}
+
+# %%
+for number, dataset in ((5, "pneumonia"), (6, "covid")):
+    if chosen := of(dataset):
+        points = gallery.embeddings({name: models[name] for name in chosen}, data[dataset], seed=seed)
+        confusions = {
+            name: metrics.confusion(*evaluation.split_of(run, "test"), run.classes) for name, run in chosen.items()
+        }
+        figure = figures.embeddings_and_confusions(points, confusions)
+        report.save_figure(figure, study / "figures", number, data=points)
+        display(figure)  # noqa: F821
+
+# %% [markdown]
+# ## Figures 7 and 8: where do the models look?
+#
+# Grad-CAM at the last convolutional layer, for the true class of one test scan a class: the scan that the models,
+# taken together, are most sure of. Its grid is coarse, so a map says about where, not exactly where.
+
+# %%
+for number, dataset in ((7, "pneumonia"), (8, "covid")):
+    if chosen := of(dataset):
+        scans, heatmaps, probabilities = gallery.explanations(
+            {name: models[name] for name in chosen}, chosen, data[dataset]
+        )
+        figure = figures.grad_cams(scans, heatmaps, probabilities)
+        report.save_figure(figure, study / "figures", number)
+        display(figure)  # noqa: F821
