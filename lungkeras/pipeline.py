@@ -25,7 +25,7 @@ class Prepared:
 
     `mean` and `std` are those of the training split in grey levels [0, 255]; `records` has a row a scan, in the order
     of its split's array; `images` holds uint8 of shape (scans, size, size) for train, val and test, memory-mapped.
-    `source` is the folder that they were read from.
+    `source` is the folder that they were read from, `drawn` whether it held phantoms.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Prepared:
     records: pd.DataFrame
     images: dict[str, np.ndarray]
     source: str = ""
+    drawn: bool = False
 
     def split(self, split: str) -> pd.DataFrame:
         """The records of one split, in the order of its images."""
@@ -64,6 +65,7 @@ def load_prepared(folder: Path | str) -> Prepared:
             records=records,
             images=images,
             source=statistics.get("source", ""),
+            drawn=statistics.get("drawn", False),
         )
     except (OSError, ValueError, KeyError) as error:
         raise RunError(

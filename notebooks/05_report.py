@@ -32,4 +32,44 @@ final_learning_rate = 0.0002
 batch_norm_momentum = 0.9
 
 # %%
+from pathlib import Path
+
 import lungkeras
+from lungkeras import pages, report, training
+
+params = lungkeras.Params.collect(globals())
+study = params.study_folder
+folders = sorted(folder.parent for folder in Path(params.prepared_folder).parent.glob("*/statistics.json"))
+[folder.name for folder in folders]
+
+# %% [markdown]
+# ## The data, in facts
+#
+# What was selected, what could not be read, and whether these are drawings.
+
+# %%
+datasets = [report.dataset_facts(folder, drawn=lungkeras.load_prepared(folder).drawn) for folder in folders]
+{facts["dataset"]: {"scans": facts["scans"], "quarantined": len(facts["quarantine"])} for facts in datasets}
+
+# %% [markdown]
+# ## The runs' notebooks
+#
+# Each executed notebook becomes a page beside the report, so that it opens without Jupyter.
+
+# %%
+links = pages.notebook_pages(study)
+len(links)
+
+# %% [markdown]
+# ## One file
+
+# %%
+settings = params.model_dump(exclude={"title", "dataset", "backbone", "weights", "suffix", "source", "scans"})
+report.write_report(
+    study,
+    title=title,
+    settings=settings,
+    datasets=datasets,
+    versions=training.environment()["versions"],
+    notebooks=links,
+).name

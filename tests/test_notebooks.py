@@ -1,0 +1,62 @@
+"""Notebooks: paired, without outputs, with known parameters, in short cells; the first runs from end to end."""
+
+from pathlib import Path
+
+import jupytext
+import nbformat
+import papermill
+import pytest
+
+from lungkeras.params import Params
+
+FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+SCRIPTS = sorted(FOLDER.glob("*.py"))
+NAMES = [script.stem for script in SCRIPTS]
+MOST_LINES = 16
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_there_are_five_in_the_order_of_the_work():
+    assert NAMES == ["01_data_preparation", "02_training", "03_evaluation", "04_visualization", "05_report"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=NAMES)
+def test_script_and_notebook_hold_the_same_cells_and_no_output(script):
+    text, notebook = jupytext.read(script), nbformat.read(script.with_suffix(".ipynb"), as_version=4)
+    assert [(c.cell_type, c.source) for c in text.cells] == [(c.cell_type, c.source) for c in notebook.cells], (
+        "run: make notebooks"
+    )
+    assert all(not cell.outputs and cell.execution_count is None for cell in code_cells(notebook))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=NAMES)
+def test_every_parameter_is_one_of_params(script):
+    tagged = [cell for cell in code_cells(jupytext.read(script)) if "parameters" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    names = [line.partition("=")[0].strip() for line in tagged[0].source.splitlines()]
+    assert set(names) <= set(Params.model_fields)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=NAMES)
+def test_it_reads_as_an_article(script):
+    cells = jupytext.read(script).cells
+    assert cells[0].cell_type == "markdown"
+    assert cells[0].source.startswith("# ")
+    too_long = [cell.source for cell in cells if cell.cell_type == "code" and len(cell.source.splitlines()) > MOST_LINES]
+    assert not too_long
+    kinds = "".join(cell.cell_type[0] for cell in cells)
+    assert "cccc" not in kinds, "more than three cells of code without a word between them"
+
+
+def test_the_preparation_runs_from_end_to_end_on_drawn_scans(tmp_path):
+    parameters = {"source": str(tmp_path / "source"), "prepared": str(tmp_path / "prepared"), "scans": 40, "image_size": 32}
+    papermill.execute_notebook(
+        FOLDER / "01_data_preparation.ipynb", tmp_path / "out.ipynb", parameters, progress_bar=False, cwd=tmp_path
+    )
+    executed = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    pictures = [o for cell in code_cells(executed) for o in cell.outputs if "image/png" in o.get("data", {})]
+    assert len(pictures) >= 3
+    assert (tmp_path / "prepared" / "pneumonia" / "train.npy").is_file()

@@ -1,0 +1,57 @@
+"""The whole study in a small cut: the same graph and the same 17 runs, few drawn scans, one epoch."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+PARAMS = Path(__file__).resolve().parent.parent / "params" / "demo"
+pytestmark = pytest.mark.study
+
+
+def report(folder: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "lungkeras", "report", str(folder), "--cores", str(min(os.cpu_count(), 4))]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+def test_one_command_makes_the_whole_report_and_a_second_one_only_what_changed(tmp_path):
+    study, results = tmp_path / "small", tmp_path / "results"
+    shutil.copytree(PARAMS, study)
+    shared = yaml.safe_load((study / "study.yaml").read_text())
+    shared |= {"source": str(tmp_path / "sources"), "prepared": str(tmp_path / "prepared"), "runs": str(results / "runs")}
+    shared |= {"scans": 48, "image_size": 32, "epochs": 1, "batch_size": 8}
+    (study / "study.yaml").write_text(yaml.safe_dump(shared))
+
+    done = report(study)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    table = pd.read_csv(results / "tables" / "table_3.csv")
+    columns = ["dataset", "backbone", "weights", "macro_f1", "seconds_per_epoch", "best_epoch", "published_macro_f1"]
+    assert len(table) == 17
+    assert set(columns) <= set(table.columns)
+    assert table["published_macro_f1"].notna().sum() == 12
+    expected = [f"figures/figure_{number:02d}.png" for number in range(1, 11)]
+    expected += [f"tables/table_{number}.csv" for number in (1, 2, 3)]
+    assert not [name for name in expected if not (results / name).is_file()]
+    page = (results / "report.html").read_text(encoding="utf-8")
+    assert "These are drawings" in page
+    for run in table["run"]:
+        assert (results / f"notebooks/02_training-{run}.html").is_file()
+
+    started = time.monotonic()
+    again = report(study)
+    assert again.returncode == 0, again.stderr
+    assert "trained" not in again.stdout
+    assert time.monotonic() - started < 60
+
+    changed = study / "xray8-mobilenet_v3_large-random.yaml"
+    changed.write_text(changed.read_text() + "seed: 1\n")
+    before = {file: file.stat().st_mtime_ns for file in results.glob("runs/*/metrics.json")}
+    assert report(study).returncode == 0
+    retrained = {file.parent.name for file, stamp in before.items() if file.stat().st_mtime_ns != stamp}
+    assert retrained == {"xray8-mobilenet_v3_large-random"}
