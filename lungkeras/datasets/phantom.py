@@ -2,8 +2,9 @@
 
 A drawn source goes through the same readers as the real collection, without a network. It holds what they must cope
 with: several scans of some patients, scans that the study leaves out, and (xray8) two findings in one scan. The same
-seed gives the same bytes (but a workbook also holds the time of its writing). PHANTOM.txt in its root says that these are drawings, and marks the folder as one that may
-be drawn anew. Boxes are in pixels of the file that they belong to (NIH's are in pixels of 1024 x 1024 scans).
+seed gives the same bytes (but a workbook also holds the time of its writing). PHANTOM.txt in its root says that these
+are drawings, and marks the folder as one that may be drawn anew. Boxes are in pixels of the file that they belong to
+(NIH's are in pixels of scans of 1024 x 1024).
 """
 
 from __future__ import annotations
