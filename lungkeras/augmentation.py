@@ -20,15 +20,7 @@ def adjust_sharpness(images, factor: float):
     """
     if factor < 0:
         raise ValueError(f"Expected a sharpness factor of 0 or more. Received: {factor}")
-    pixels, restore = as_float(images)
-    if any(side is not None and side <= 2 for side in pixels.shape[1:3]):
-        return images
-    rows = pixels[:, :-2] + pixels[:, 1:-1] + pixels[:, 2:]
-    neighbours = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
-    inner = pixels[:, 1:-1, 1:-1]
-    smoothed = ops.round((neighbours + 4.0 * inner) / 13.0)
-    change = ops.pad((1.0 - factor) * (smoothed - inner), [[0, 0], [1, 1], [1, 1], [0, 0]])
-    return restore(pixels + change)
+    return through_float(images, lambda pixels: sharpened(pixels, factor))
 
 
 def autocontrast(images):
@@ -36,12 +28,7 @@ def autocontrast(images):
 
     A channel of a single grey level stays as it is.
     """
-    pixels, restore = as_float(images)
-    darkest = ops.min(pixels, axis=(1, 2), keepdims=True)
-    brightest = ops.max(pixels, axis=(1, 2), keepdims=True)
-    flat = ops.equal(darkest, brightest)
-    scale = ops.where(flat, 1.0, (brightest - darkest) * (1.0 / 255.0))
-    return restore((pixels - ops.where(flat, 0.0, darkest)) / scale)
+    return through_float(images, stretched)
 
 
 def flip_horizontal(images):
@@ -49,8 +36,29 @@ def flip_horizontal(images):
     return ops.flip(images, axis=2)
 
 
-def as_float(images):
-    """A batch as float32 of four dimensions, and the way back: clipped to [0, 255], fractions cut, the shape it had."""
+def sharpened(pixels, factor):
+    """`adjust_sharpness` of float32 pixels; `factor` may be of shape (batch, 1, 1, 1), one for each image."""
+    if any(side is not None and side <= 2 for side in pixels.shape[1:3]):
+        return pixels
+    rows = pixels[:, :-2] + pixels[:, 1:-1] + pixels[:, 2:]
+    neighbours = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
+    inner = pixels[:, 1:-1, 1:-1]
+    smoothed = ops.round((neighbours + 4.0 * inner) * (1.0 / 13.0))
+    change = ops.pad((1.0 - factor) * (smoothed - inner), [[0, 0], [1, 1], [1, 1], [0, 0]])
+    return ops.floor(ops.clip(pixels + change, 0.0, 255.0))
+
+
+def stretched(pixels, chosen=True):
+    """`autocontrast` of float32 pixels; `chosen`, of shape (batch, 1, 1, 1), says which images."""
+    darkest = ops.min(pixels, axis=(1, 2), keepdims=True)
+    brightest = ops.max(pixels, axis=(1, 2), keepdims=True)
+    chosen = ops.logical_and(chosen, brightest > darkest)
+    scale = ops.where(chosen, (brightest - darkest) * (1.0 / 255.0), 1.0)
+    return ops.floor(ops.clip((pixels - ops.where(chosen, darkest, 0.0)) / scale, 0.0, 255.0))
+
+
+def through_float(images, transform):
+    """Applies a function of float32 pixels (batch, height, width, channels) to a batch of bytes."""
     images = ops.convert_to_tensor(images)
     dtype, dimensions = keras.backend.standardize_dtype(images.dtype), len(images.shape)
     if dtype != "uint8" or dimensions not in (3, 4):
@@ -58,15 +66,9 @@ def as_float(images):
             "Expected uint8 images of shape (batch, height, width) or (batch, height, width, channels). "
             f"Received: {dtype} of shape {tuple(images.shape)}"
         )
-    pixels = ops.cast(images, "float32")
-    if dimensions == 4:
-        return pixels, to_grey_levels
-    return ops.expand_dims(pixels, -1), lambda changed: ops.squeeze(to_grey_levels(changed), -1)
-
-
-def to_grey_levels(pixels):
-    """float32 -> uint8, as torchvision does it."""
-    return ops.cast(ops.clip(pixels, 0.0, 255.0), "uint8")
+    pixels = ops.cast(images if dimensions == 4 else ops.expand_dims(images, -1), "float32")
+    changed = ops.cast(transform(pixels), "uint8")
+    return changed if dimensions == 4 else ops.squeeze(changed, -1)
 
 
 @keras.saving.register_keras_serializable(package="lungkeras")
@@ -87,8 +89,8 @@ class Augmentation(keras.layers.Layer):
             return images
         chances = keras.random.uniform((ops.shape(images)[0], 3), dtype="float32", seed=self.draws)
         drawn = ops.reshape(chances < PROBABILITY, (-1, 3, 1, 1, 1))
-        images = ops.where(drawn[:, 0], adjust_sharpness(images, SHARPNESS_FACTOR), images)
-        images = ops.where(drawn[:, 1], autocontrast(images), images)
+        factors = ops.where(drawn[:, 0], SHARPNESS_FACTOR, 1.0)
+        images = through_float(images, lambda pixels: stretched(sharpened(pixels, factors), drawn[:, 1]))
         return ops.where(drawn[:, 2], flip_horizontal(images), images)
 
     def forward_to(self, step: int) -> None:
