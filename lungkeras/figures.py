@@ -47,7 +47,7 @@ def sample_scans(examples: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
             axes = part.subplots(1, len(examples[dataset]), squeeze=False).flat
             for ax, (name, image) in zip(axes, examples[dataset].items(), strict=True):
                 panels.show(ax, image)
-                ax.set_title(wrapped(title(name), 15), loc="center", fontsize=9)
+                ax.set_title(wrapped(title(name), 20), loc="center", fontsize=8.5)
     shown = "; ".join(f"{heading(d)}: {', '.join(title(name) for name in images)}" for d, images in examples.items())
     figure.set_label(f"One scan of each class. {shown}.")
     return figure

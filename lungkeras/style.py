@@ -81,6 +81,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
         with theme():
             figure = draw(*args, **kwargs)
             figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # the layout is found; finding it again is most of the cost of saving
         return figure
 
     return drawn

@@ -9,6 +9,7 @@ CLASSES = {
     "xray8": ("atelectasis", "effusion", "mass", "nodule", "pneumothorax", "consolidation", "no_finding"),
 }
 BACKBONES = ("resnet34", "mobilenet_v3_large", "efficientnet_b1")
+SETTINGS = {"image_size": 64, "epochs": 10, "batch_size": 16, "learning_rate": 0.002, "seed": 0}
 RATES = (0.001, 0.005, 0.01, 0.05, 0.1)
 
 
@@ -117,3 +118,114 @@ def records(dataset: str, scans: int = 100, seed: int = 0) -> pd.DataFrame:
     for place, name in enumerate(classes):
         table[name] = (chosen == place).astype(int)
     return table
+
+
+def study(folder, *, drawn: bool = True, images=None, rename=str, dpi: int = 60) -> dict:
+    """Fills a study's folder, as its notebooks would, and returns what `write_report` takes beside it.
+
+    `images` gives a scan by its number; `rename` spoils the names of classes and files, to see them escaped.
+    """
+    from lungkeras import figures, tables
+    from lungkeras.files import write_csv
+    from lungkeras.report import save_figure
+
+    images = images or (lambda number: scan(64, number))
+    runs = run_table()
+    main, ablation, curves = runs.iloc[:12], runs.iloc[12:], histories(runs)
+    scored = results(runs)
+    write_csv(folder / "tables" / "table_1.csv", tables.table_1({name: records(name) for name in CLASSES}))
+    sizes = {
+        "resnet34": (21.3e6, 34, 4.77e9),
+        "mobilenet_v3_large": (3.0e6, 18, 0.28e9),
+        "efficientnet_b1": (6.5e6, 25, 0.75e9),
+    }
+    counted = {
+        name: dict(zip(("parameters", "layers", "multiply_accumulates"), size, strict=True)) | {"image_size": 256}
+        for name, size in sizes.items()
+    }
+    write_csv(folder / "tables" / "table_2.csv", tables.table_2(counted))
+    write_csv(folder / "tables" / "table_3.csv", tables.table_3(scored))
+    linear = {"pneumonia": 0.62, "covid": 0.71, "xray8": 0.4}
+    write_csv(folder / "tables" / "baselines.csv", tables.baselines(scored, linear))
+
+    of = {name: main.loc[main["dataset"] == name, "run"].tolist() for name in CLASSES}
+    drawings = {
+        1: figures.sample_scans(
+            {name: {rename(c): images(n) for n, c in enumerate(CLASSES[name])} for name in CLASSES}
+        ),
+        2: figures.preprocessing_effect(
+            {
+                name: {step: images(n) for n, step in enumerate(("original", "equalised", "blurred", "resized"))}
+                for name in CLASSES
+            }
+        ),
+        3: figures.learning_curves(curves[curves["run"].isin(main.loc[main["weights"] == "random", "run"])]),
+        4: figures.transfer_curves(curves[curves["run"].isin(main.loc[main["backbone"] == "efficientnet_b1", "run"])]),
+        9: figures.ablation_curves(curves[curves["run"].isin(ablation["run"])]),
+        10: figures.ablation_bars(scored.iloc[12:].rename(columns={"learning_rate": "rate"})),
+    }
+    for number, name in ((5, "pneumonia"), (6, "covid")):
+        confusions = {run: confusion(CLASSES[name], seed=place) for place, run in enumerate(of[name])}
+        drawings[number] = figures.embeddings_and_confusions(points(of[name], CLASSES[name]), confusions)
+        scans = {c: images(n) for n, c in enumerate(CLASSES[name])}
+        maps = {
+            run: {c: heatmap(scans[c].shape[0], n + 7 * m) for n, c in enumerate(scans)}
+            for m, run in enumerate(of[name])
+        }
+        drawings[number + 2] = figures.grad_cams(scans, maps, {run: dict.fromkeys(scans, 0.83) for run in of[name]})
+    for number, figure in drawings.items():
+        data = curves if number in (3, 4, 9) else None
+        save_figure(figure, folder / "figures", number, data, dpi=dpi)
+
+    for row in scored.itertuples():
+        _run(folder / "runs" / row.run, row, curves[curves["run"] == row.run], rename)
+    facts = [
+        {
+            "dataset": name,
+            "drawn": drawn,
+            "task": "multilabel" if name == "xray8" else "multiclass",
+            "classes": list(CLASSES[name]),
+            "size": 64,
+            "mean": 121.4,
+            "std": 60.2,
+            "scans": {"train": 210, "val": 45, "test": 45},
+            "absent": 0,
+            "quarantine": [{"scan": rename("broken.png"), "reason": rename("an empty file")}]
+            if name == "covid"
+            else [],
+            "flow": [["scans found", 320], ["of classes that the study uses", 300]],
+        }
+        for name in CLASSES
+    ]
+    return {
+        "title": "The synthetic study",
+        "settings": SETTINGS,
+        "datasets": facts,
+        "versions": {"lungkeras": "0.1.0", "keras": "3.15.1", "tensorflow": "2.21.0"},
+        "notebooks": {name: f"notebooks/{name}.ipynb" for name in [*runs["run"], "05_report"]},
+        "notes": ["A note."],
+        "date": "2026-01-01",
+    }  # fmt: skip
+
+
+def _run(folder, row, curve: pd.DataFrame, rename) -> None:
+    import yaml
+
+    from lungkeras.files import write_csv, write_json, write_text
+
+    classes = [rename(name) for name in CLASSES[row.dataset]]
+    scores = {"f1": row.macro_f1, "precision": 0.8, "recall": 0.8, "auroc": float("nan"), "support": 20}
+    write_csv(folder / "history.csv", curve[["epoch", "loss", "macro_f1", "val_loss", "val_macro_f1"]])
+    write_text(folder / "params.yaml", yaml.safe_dump({"dataset": row.dataset, "backbone": row.backbone, "epochs": 10}))
+    write_json(
+        folder / "environment.json", {"backend": "tensorflow", "devices": ["cpu:0"], "versions": {"keras": "3.15.1"}}
+    )
+    test = {
+        "macro_f1": row.macro_f1,
+        "macro_auroc": row.macro_auroc,
+        "loss": 0.4,
+        "per_class": dict.fromkeys(classes, scores),
+    }
+    write_json(
+        folder / "metrics.json", {"test": test, "best_epoch": row.best_epoch, "classes": classes, "task": "multiclass"}
+    )

@@ -1,0 +1,227 @@
+"""A study's folder -> one HTML file that opens anywhere, offline, and needs no other file.
+
+    reports/<study>/tables/<name>.csv  figures/figure_<NN>.png|svg|csv  runs/<run>/...  ->  reports/<study>/report.html
+
+What lies there is shown; what does not is said to be absent. The words are in templates/captions.yaml, to be read and
+mended in one place. The page may load nothing but its own style and script, which it names by their hashes.
+"""
+
+import base64
+import datetime
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+import pandas as pd
+import yaml
+from matplotlib.figure import Figure
+
+from lungkeras import report_tables
+from lungkeras.figures import description
+from lungkeras.files import atomic, write_csv, write_text
+from lungkeras.report_summary import headlines, lead
+from lungkeras.style import decimal, heading, run_name_title, theme
+
+TEMPLATES = Path(__file__).with_name("templates")
+DPI = 160
+CSS_DPI = 96
+LARGE_PNG = 400_000  # bytes; beyond, photographs are embedded as WebP
+RUN_FILES = {
+    "history.csv": "history (CSV)",
+    "predictions.parquet": "predictions (Parquet)",
+    "metrics.json": "metrics (JSON)",
+    "params.yaml": "params (YAML)",
+    "best.keras": "model (Keras)",
+}
+
+
+def save_figure(
+    figure: Figure, folder: Path | str, number: int, data: pd.DataFrame | None = None, *, dpi: int = DPI
+) -> Path:
+    """Writes figure_<NN>.png and .svg, and `data`, what was drawn, as .csv; returns the PNG's path.
+
+    Each file appears whole. Equal figures give equal files: no dates, no random ids. The PNG carries the figure's
+    description, which the report uses.
+    """
+    path = Path(folder) / f"figure_{number:02d}.png"
+    with theme():
+        with atomic(path) as temporary:
+            about = {"Description": description(figure), "Software": None}
+            figure.savefig(temporary, format="png", dpi=dpi, metadata=about)
+        with atomic(path.with_suffix(".svg")) as temporary:
+            about = {"Description": description(figure), "Date": None, "Creator": None}
+            figure.savefig(temporary, format="svg", metadata=about)
+    if data is not None:
+        write_csv(path.with_suffix(".csv"), data)
+    return path
+
+
+def dataset_facts(prepared: Path | str, *, drawn: bool) -> dict:
+    """What the report tells of a prepared dataset, from its folder.
+
+    Returns dataset, drawn, scans (a split), quarantine ([{scan, reason}]), absent (scans that the source lists but does
+    not hold), flow ([[step, scans]]), and size, mean, std.
+    """
+    folder = Path(prepared)
+    statistics = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
+    known = {
+        key: statistics.get(key) for key in ("dataset", "task", "classes", "size", "mean", "std", "scans", "absent")
+    }
+    quarantine = pd.read_csv(folder / "quarantine.csv", dtype=str).fillna("").to_dict("records")
+    flow = pd.read_csv(folder / "flow.csv").to_numpy().tolist()
+    return known | {"drawn": drawn, "quarantine": quarantine, "flow": flow}
+
+
+def write_report(
+    study_folder: Path | str,
+    *,
+    title: str,
+    settings: Mapping[str, object],
+    datasets: Iterable[Mapping[str, object]],
+    versions: Mapping[str, str],
+    notebooks: Mapping[str, str] | None = None,
+    notes: Iterable[str] = (),
+    date: str | None = None,
+) -> Path:
+    """Writes report.html in a study's folder and returns its path.
+
+    Args:
+        title: the study's, as its heading.
+        settings: the study's params, set beside the paper's.
+        datasets: of each its facts, as `dataset_facts` gives them.
+        versions: {package: version}.
+        notebooks: {run or notebook: link relative to the study's folder}; a run's is linked from its section.
+        notes: further paragraphs, set at the end.
+        date: when the study was made; today by default.
+    """
+    folder, datasets, notebooks = Path(study_folder), list(datasets), dict(notebooks or {})
+    captions = yaml.safe_load((TEMPLATES / "captions.yaml").read_text(encoding="utf-8"))
+    frames = {
+        name: pd.read_csv(file) for name in captions["tables"] if (file := folder / "tables" / f"{name}.csv").is_file()
+    }
+    runs = list(read_runs(folder, frames.get("table_3"), notebooks))
+    html = _environment().get_template("report.html.j2").render(
+        title=title,
+        study=folder.resolve().name,
+        date=date or datetime.date.today().isoformat(),
+        lead=lead(datasets),
+        headlines=headlines(frames.get("baselines"), frames.get("table_3")),
+        sections=captions["sections"],
+        items=dict(_items(folder, captions, frames)),
+        settings=report_tables.settings(settings, [facts["dataset"] for facts in datasets]),
+        datasets=datasets,
+        runs=runs,
+        versions=report_tables.pairs(versions, ("package", "version")),
+        notebooks={name: link(path) for name, path in notebooks.items() if name not in {run["name"] for run in runs}},
+        notes=list(notes),
+    )  # fmt: skip
+    write_text(folder / "report.html", html)
+    return folder / "report.html"
+
+
+def _items(folder: Path, captions: Mapping, frames: Mapping[str, pd.DataFrame]):
+    """(name, what the template needs) of each figure and table that the captions name."""
+    for name, words in captions["tables"].items():
+        files = [("CSV", folder / "tables" / f"{name}.csv")]
+        grid = getattr(report_tables, name)(frames[name]) if name in frames else None
+        label = f"Table {name[-1]}" if name[-1].isdigit() else "Baselines"
+        yield name, words | {"label": label, "grid": grid, "image": None, "files": _links(folder, files)}
+    for name, words in captions["figures"].items():
+        files = [(kind.upper(), folder / "figures" / f"{name}.{kind}") for kind in ("png", "svg", "csv")]
+        image = embedded(files[0][1]) if files[0][1].is_file() else None
+        label = f"Figure {int(name[-2:])}"
+        yield name, words | {"label": label, "grid": None, "image": image, "files": _links(folder, files)}
+
+
+def _links(folder: Path, files: list[tuple[str, Path]]) -> list[dict]:
+    return [{"text": kind, "link": link(file.relative_to(folder).as_posix())} for kind, file in files if file.is_file()]
+
+
+def link(path: str) -> str:
+    """A relative path as an address: never one with a scheme, as a colon is escaped too."""
+    return quote(path, safe="/#")
+
+
+def embedded(png: Path) -> dict:
+    """A figure inside the page: its data URI, width and height in CSS pixels, and its description.
+
+    A large PNG is embedded as WebP where that is smaller; the PNG itself stays one link away.
+    """
+    from PIL import Image
+
+    data, kind = png.read_bytes(), "png"
+    with Image.open(io.BytesIO(data)) as image:
+        about = image.info.get("Description", "")
+        scale = CSS_DPI / (image.info.get("dpi") or (DPI, DPI))[0]
+        width, height = (round(pixels * scale) for pixels in image.size)
+        if len(data) > LARGE_PNG:
+            smaller = io.BytesIO()
+            image.convert("RGB").save(smaller, "WEBP", quality=85)
+            if smaller.tell() < len(data):
+                data, kind = smaller.getvalue(), "webp"
+    uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return {"uri": uri, "width": width, "height": height, "description": about}
+
+
+def read_runs(folder: Path, results: pd.DataFrame | None, notebooks: Mapping[str, str]):
+    """A section a finished run: in the order of Table 3, then any others by name."""
+    named = [] if results is None else results["run"].tolist()
+    finished = {path.parent.name: path.parent for path in sorted(folder.glob("runs/*/metrics.json"))}
+    for name in dict.fromkeys([*named, *finished]):
+        if name in finished:
+            yield _run(folder, finished[name], notebooks.get(name))
+
+
+def _run(folder: Path, run: Path, notebook: str | None) -> dict:
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    test = metrics.get("test", {})
+    params, environment = _yaml(run / "params.yaml"), _yaml(run / "environment.json")
+    environment |= environment.pop("versions", {})
+    files = _links(folder, [(text, run / file) for file, text in RUN_FILES.items()])
+    if notebook:
+        files.insert(0, {"text": "executed notebook", "link": link(notebook)})
+    dataset = params.get("dataset") or metrics.get("dataset") or run.name.split("-")[0]
+    return {
+        "name": run.name,
+        "anchor": report_tables.anchor(run.name),
+        "title": f"{heading(dataset)}: {run_name_title(run.name)}",
+        "macro_f1": _number(test.get("macro_f1")),
+        "macro_auroc": _number(test.get("macro_auroc")),
+        "loss": _number(test.get("loss")),
+        "best_epoch": metrics.get("best_epoch"),
+        "per_class": report_tables.per_class(test["per_class"]) if test.get("per_class") else None,
+        "params": report_tables.pairs(params, ("param", "value")) if params else None,
+        "environment": report_tables.pairs(environment, ("environment", "value")) if environment else None,
+        "files": files,
+    }
+
+
+def _number(value: float | None) -> str:
+    return decimal(value, 3)
+
+
+def _yaml(file: Path) -> dict:
+    """YAML or JSON, which is YAML; empty where there is no such file."""
+    return (yaml.safe_load(file.read_text(encoding="utf-8")) or {}) if file.is_file() else {}
+
+
+def _environment():
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in ("report.css", "report.js"):
+        text = (TEMPLATES / name).read_text(encoding="utf-8")
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        environment.globals |= {name[7:]: Markup(text), f"{name[7:]}_hash": f"sha256-{digest}"}
+    environment.filters |= {"heading": heading, "count_text": report_tables.count}
+    return environment

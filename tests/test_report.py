@@ -1,0 +1,269 @@
+import json
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic
+from PIL import Image
+
+from lungkeras import figures, report, report_tables
+from lungkeras.files import write_csv, write_json
+from lungkeras.report import dataset_facts, save_figure, write_report
+from lungkeras.report_summary import lead
+
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+EVIL = "<script>alert('\"x\"')</script>&amp;"
+
+
+class Page(HTMLParser):
+    """What a browser finds in a page: elements, their attributes, and the text outside script and style."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.elements, self.open, self.words, self.unclosed = [], [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.unclosed.append(tag)
+
+    def handle_data(self, data):
+        if not {"script", "style"} & set(self.open):
+            self.words.append(data)
+
+    def all(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> tuple[Path, dict]:
+    folder = tmp_path_factory.mktemp("reports") / "tiny"
+    return folder, synthetic.study(folder, rename=lambda name: name + EVIL)
+
+
+@pytest.fixture(scope="module")
+def html(study) -> str:
+    folder, words = study
+    return write_report(folder, **words | {"title": f"Study {EVIL}"}).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(html) -> Page:
+    return Page(html)
+
+
+def test_every_element_is_closed_in_its_turn(page):
+    assert not page.unclosed and not page.open
+
+
+def test_the_first_words_say_that_the_scans_are_drawn(page):
+    main = page.text[page.text.index("Dark") :]
+    assert main.startswith("Dark These are drawings, not patients. All 900 chest films were drawn by lungkeras")
+    assert "they say nothing about disease" in main
+
+
+def test_names_from_data_are_words_and_never_elements(page, html):
+    assert EVIL in page.text
+    assert html.count("<script") == 1
+    assert "alert(" not in "".join(html.partition("<script>")[2:]).partition("</script>")[0]
+    assert all("onerror" not in attributes and "onclick" not in attributes for _, attributes in page.elements)
+
+
+def test_the_page_has_no_address_but_its_own_and_relative_ones(page, html):
+    assert "http:" not in html and "https:" not in html and "//cdn" not in html
+    foreign = {"iframe", "object", "embed", "link", "base", "form", "video", "audio", "source"}
+    assert not foreign & {tag for tag, _ in page.elements}
+    for _, attributes in page.elements:
+        source = attributes.get("src")
+        assert source is None or source.startswith("data:image/")
+        assert ":" not in (attributes.get("href") or "")
+        assert "style" not in attributes
+
+
+def test_the_policy_allows_the_two_inlined_texts_by_their_hashes_and_images_in_the_page(page, html):
+    import base64
+    import hashlib
+
+    policy = next(meta["content"] for meta in page.all("meta") if meta.get("http-equiv"))
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert "unsafe" not in policy
+    for tag in ("style", "script"):
+        text = html.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
+        assert f"{tag}-src 'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" in policy
+
+
+def test_every_link_leads_somewhere(study, page):
+    folder, words = study
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = [attributes["href"] for attributes in page.all("a")]
+    for link in links:
+        if link.startswith("#"):
+            assert link[1:] in ids, link
+        elif not link.startswith("notebooks/"):
+            assert (folder / unquote(link)).is_file(), link
+    assert set(words["notebooks"].values()) <= set(links)
+    assert {"tables/table_3.csv", "figures/figure_03.csv", "figures/figure_10.svg"} <= set(links)
+    assert "runs/covid-resnet34-random/history.csv" in links
+
+
+def test_all_figures_and_tables_are_there_with_their_words(page):
+    images = page.all("img")
+    assert len([image for image in images if image.get("src")]) == 10
+    assert all(len(image["alt"]) > 30 for image in images if image.get("src"))
+    assert page.text.count("Reading it") == 14
+    for number in range(1, 11):
+        assert f"Figure {number}" in page.text
+    assert "Not made in this study" not in page.text
+
+
+def test_alternative_texts_hold_the_numbers_of_the_figure(page):
+    alternative = next(image["alt"] for image in page.all("img") if image.get("alt", "").startswith("Figure 10."))
+    best = synthetic.results(synthetic.run_table()).iloc[12:]["macro_f1"].max()
+    assert f"{best:.3f}" in alternative
+
+
+def test_published_numbers_stand_beside_ours(page):
+    results = synthetic.results(synthetic.run_table())
+    for score in results["macro_f1"]:
+        assert f"{score:.3f}" in page.text
+    for published in ("0.784", "0.979", "0.457", "13,820", "153.9", "29,067"):
+        assert published in page.text
+
+
+def test_headings_of_tables_have_a_scope_and_every_row_has_a_head(page):
+    assert all("scope" in heading for heading in page.all("th"))
+    assert {heading["scope"] for heading in page.all("th")} == {"col", "colgroup", "row", "rowgroup"}
+    assert len(page.all("caption")) == len(page.all("table"))
+
+
+def test_quarantine_is_counted_and_listed(page):
+    assert "1 in quarantine" in page.text
+    assert "broken.png" in page.text and "an empty file" in page.text
+
+
+def test_the_page_is_readable_by_machines_for_people(page):
+    assert page.all("html")[0]["lang"] == "en"
+    assert page.all("main") and page.all("nav")[0]["aria-label"] == "Contents"
+    levels = [int(tag[1]) for tag, _ in page.elements if tag in {"h1", "h2", "h3", "h4"}]
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+def test_writing_the_report_again_gives_the_same_bytes(study, html):
+    folder, words = study
+    assert write_report(folder, **words | {"title": f"Study {EVIL}"}).read_text(encoding="utf-8") == html
+
+
+def test_an_empty_study_says_what_is_absent(tmp_path):
+    path = write_report(tmp_path, title="Nothing yet", settings={}, datasets=[], versions={})
+    page = Page(path.read_text(encoding="utf-8"))
+    assert page.text.count("Not made in this study.") == 14
+    assert "No run of this study has finished yet." in page.text
+
+
+def test_a_study_of_real_scans_says_how_few_there_are():
+    facts = {"dataset": "covid", "drawn": False, "scans": {"train": 58, "val": 12, "test": 13}}
+    words = lead([facts])
+    assert words["strong"] == "83 real scans." and not words["drawn"]
+    assert "83 of COVID-19 (the paper had 8,500)" in words["text"]
+    assert "13 scans: there, one scan is worth 7.7%" in words["text"]
+
+
+def test_a_mixed_study_names_what_is_drawn():
+    split = {"train": 70, "val": 15, "test": 15}
+    words = lead(
+        [{"dataset": "covid", "drawn": False, "scans": split}, {"dataset": "xray8", "drawn": True, "scans": split}]
+    )
+    assert words["drawn"] and "ChestX-ray8 are drawn" in words["strong"]
+    assert "100 of COVID-19" in words["text"]
+
+
+def test_a_link_never_has_a_scheme_or_leaves_its_attribute():
+    assert report.link("javascript:alert(1)") == "javascript%3Aalert%281%29"
+    assert report.link('a "b" <c>.ipynb') == "a%20%22b%22%20%3Cc%3E.ipynb"
+
+
+def test_an_anchor_holds_no_mark_that_ends_an_attribute():
+    assert report_tables.anchor('a b"<c>-lr0.05') == "run-a-b--c--lr0.05"
+
+
+def test_saved_figures_are_whole_equal_files_that_carry_their_description(tmp_path):
+    results = synthetic.results(synthetic.run_table()).iloc[12:].rename(columns={"learning_rate": "rate"})
+    for folder in ("one", "two"):
+        save_figure(figures.ablation_bars(results), tmp_path / folder, 10, results)
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == [
+        "figure_10.csv",
+        "figure_10.png",
+        "figure_10.svg",
+    ]
+    for kind in ("png", "svg"):
+        one, two = ((tmp_path / folder / f"figure_10.{kind}").read_bytes() for folder in ("one", "two"))
+        assert one == two
+    with Image.open(tmp_path / "one" / "figure_10.png") as image:
+        assert image.info["Description"].startswith("Test macro F1 by initial learning rate: 0.001: ")
+    assert "Test macro F1 by initial" in (tmp_path / "one" / "figure_10.svg").read_text(encoding="utf-8")
+
+
+def test_large_photographs_are_embedded_smaller_than_their_png(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (600, 600), dtype=np.uint8)
+    path = save_figure(figures.sample_scans({"covid": {"covid": noise, "normal": noise}}), tmp_path, 1, dpi=300)
+    found = report.embedded(path)
+    assert found["uri"].startswith("data:image/webp;base64,")
+    assert len(found["uri"]) < path.stat().st_size
+    assert found["description"].startswith("One scan of each class")
+
+
+def test_dataset_facts_are_read_from_a_prepared_folder(tmp_path):
+    known = {
+        "dataset": "covid",
+        "task": "multiclass",
+        "classes": ["a"],
+        "size": 64,
+        "mean": 1.0,
+        "std": 2.0,
+        "absent": 3,
+    }
+    write_json(tmp_path / "statistics.json", known | {"scans": {"train": 7, "val": 2, "test": 1}, "quarantined": 1})
+    write_csv(tmp_path / "quarantine.csv", pd.DataFrame({"scan": ["a.png"], "reason": ["empty"]}))
+    write_csv(tmp_path / "flow.csv", pd.DataFrame({"step": ["found"], "scans": [11]}))
+    facts = dataset_facts(tmp_path, drawn=True)
+    assert facts["quarantine"] == [{"scan": "a.png", "reason": "empty"}]
+    assert facts["flow"] == [["found", 11]] and facts["absent"] == 3 and facts["drawn"]
+
+
+def test_a_run_with_undefined_scores_shows_dashes(tmp_path):
+    test = {"macro_f1": 0.5, "macro_auroc": None, "loss": None, "per_class": {"covid": {"f1": 0.5, "auroc": None}}}
+    write_json(tmp_path / "runs" / "covid-resnet34-random" / "metrics.json", {"test": test, "best_epoch": 1})
+    path = write_report(tmp_path, title="One run", settings={}, datasets=[], versions={})
+    text = Page(path.read_text(encoding="utf-8")).text
+    assert "test macro F1 0.500, macro AUROC –, loss –; best epoch 1" in text
+    assert "COVID-19: ResNet-34" in text
+
+
+def test_captions_name_every_item_once():
+    import yaml
+
+    words = yaml.safe_load((report.TEMPLATES / "captions.yaml").read_text(encoding="utf-8"))
+    listed = [item for section in words["sections"] for item in section["items"]]
+    assert sorted(listed) == sorted([*words["tables"], *words["figures"]])
+    assert all(
+        set(entry) == {"title", "shows", "reading", "paper"} for entry in (words["tables"] | words["figures"]).values()
+    )
+    assert json.dumps(words, ensure_ascii=False).count("'") == 0
