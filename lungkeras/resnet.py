@@ -25,7 +25,7 @@ def resnet34(images, weights: str | None = None) -> keras.Model:
     for stage, (filters, blocks) in enumerate(BLOCKS.items(), start=1):
         for block in range(blocks):
             x = _block(x, filters, stride=2 if stage > 1 and block == 0 else 1, name=f"layer{stage}_{block}")
-    model = keras.Model(keras.utils.get_source_inputs(images), x, name="resnet34")
+    model = keras.Model(keras.utils.get_source_inputs(images)[0], x, name="resnet34")
     if weights == "imagenet":
         weights = keras.utils.get_file("resnet34.tv_in1k.safetensors", IMAGENET_URL, cache_subdir="models")
     if weights is not None:
