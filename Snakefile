@@ -18,8 +18,12 @@ REPORT = os.path.relpath(SHARED.study_folder, project_folder())
 PREPARED = os.path.relpath(from_project(SHARED.prepared), project_folder())
 RUN = os.path.relpath(from_project(SHARED.runs), project_folder())
 TABLES = expand(REPORT + "/tables/{table}.csv", table=["table_1", "table_2", "table_3", "baselines"])
-CURVES = expand(REPORT + "/figures/figure_{number}.png", number=["03", "04", "09", "10"])
-PICTURES = expand(REPORT + "/figures/figure_{number}.png", number=["01", "02", "05", "06", "07", "08"])
+FIGURE = REPORT + "/figures/figure_{number}.png"
+ABLATION = [name for name, run in RUNS.items() if run.suffix]
+CURVES = expand(FIGURE, number=["03", "04", *(["09", "10"] if ABLATION else [])])
+PICTURES = expand(FIGURE, number=["01", "02"])
+PICTURES += expand(FIGURE, number=["05", "07"]) if "pneumonia" in DATASETS else []
+PICTURES += expand(FIGURE, number=["06", "08"]) if "covid" in DATASETS else []
 
 # Side by side, a run needs one core; with more cores than runs, each takes its share.
 CORES_A_RUN = max(1, workflow.cores // len(RUNS)) if workflow.cores else 1
