@@ -74,7 +74,8 @@ def confusion(ax, counts: pd.DataFrame, *, named: bool) -> None:
         shares, ax=ax, vmin=0, vmax=1, cmap="Blues", cbar=False, square=True, linewidths=1, linecolor="white", **labels
     )
     ax.set(xlabel="predicted class", ylabel="true class" if named else "")
-    ax.tick_params(axis="x", rotation=45, labelsize=8.5)
+    ax.tick_params(axis="x", labelsize=8.5)
+    ax.set_xticks(ax.get_xticks(), ax.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
     ax.tick_params(axis="y", rotation=0, labelsize=8.5)
 
 

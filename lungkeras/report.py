@@ -71,6 +71,8 @@ def dataset_facts(prepared: Path | str, *, drawn: bool) -> dict:
         key: statistics.get(key) for key in ("dataset", "task", "classes", "size", "mean", "std", "scans", "absent")
     }
     quarantine = pd.read_csv(folder / "quarantine.csv", dtype=str).fillna("").to_dict("records")
+    for entry in quarantine:  # a reason names the file in full; the scan is named already
+        entry["reason"] = entry["reason"].rpartition(f"{entry['scan']}: ")[2]
     flow = pd.read_csv(folder / "flow.csv").to_numpy().tolist()
     return known | {"drawn": drawn, "quarantine": quarantine, "flow": flow}
 

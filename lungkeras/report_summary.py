@@ -9,6 +9,7 @@ from lungkeras.report_tables import anchor
 from lungkeras.runs import ABLATION
 from lungkeras.style import BACKBONE_COLOURS, OTHER_BACKBONE, decimal, heading, run_name_title, run_title
 
+FEW = 0.5  # of the published scans
 AXIS_START, AXIS_LENGTH = 20, 600  # of the axis from 0 to 1 in the drawing of the key results
 
 
@@ -23,20 +24,22 @@ def lead(datasets: list[Mapping]) -> dict:
             "The numbers say that the machinery works; they say nothing about disease."
         )
         return {"drawn": True, "strong": "These are drawings, not patients.", "text": text}
-    smallest = min(facts["scans"]["test"] for facts in datasets if facts["dataset"] in real)
-    counted = ", ".join(f"{scans[name]:,} of {heading(name)}" + _published_scans(name) for name in real)
-    share = 1 / max(smallest, 1)
-    text = f"{counted}. The smallest test split has {smallest:,} scans: there, one scan is worth {share:.1%}."
-    strong = f"{sum(scans[name] for name in real):,} real scans."
+    total, published = sum(scans[name] for name in real), sum(published_scans(name) for name in real)
+    few = total < FEW * published
+    strong = f"{total:,} real scans" + (f", where the published study had {published:,.0f}." if few else ".")
+    smallest = max(min(facts["scans"]["test"] for facts in datasets if facts["dataset"] in real), 1)
+    text = "; ".join(f"{heading(name)} {scans[name]:,}{_published_scans(name)}" for name in real) + ". "
+    text += f"The smallest test split has {smallest:,} scans, so that one scan is worth {1 / smallest:.1%}"
+    text += ": the scores say little about the models, and less about disease." if few else "."
     if drawn:
-        strong = f"Drawings and real scans: those of {' and '.join(map(heading, drawn))} are drawn, not of patients."
-        text = f"Numbers of drawn scans say nothing about disease. Real are {text}"
+        strong = f"Not all of these are patients: the scans of {' and '.join(map(heading, drawn))} are drawings."
+        text = f"Their numbers say nothing about disease. Real are {text}"
     return {"drawn": bool(drawn), "strong": strong, "text": text}
 
 
 def _published_scans(dataset: str) -> str:
     published = published_scans(dataset)
-    return "" if pd.isna(published) else f" (the paper had {published:,.0f})"
+    return "" if pd.isna(published) else f" (the paper {published:,.0f})"
 
 
 def headlines(baselines: pd.DataFrame | None, results: pd.DataFrame | None) -> list[dict]:

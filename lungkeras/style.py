@@ -6,6 +6,7 @@ backbone are told apart by lightness, classes also by their markers.
 
 import functools
 import math
+import re
 import textwrap
 from collections.abc import Callable
 
@@ -109,9 +110,12 @@ def run_title(backbone: str, weights: str, *, scratch: bool = False) -> str:
 
 
 def run_name_title(run: str) -> str:
-    """The title of a run by its name, <dataset>-<backbone>-<weights>; any other name as it is."""
+    """The title of a run by its name, <dataset>-<backbone>-<weights>[-lr<rate>]; any other name as it is."""
     parts = run.split("-", 3)
-    return run_title(parts[1], parts[2]) + "".join(f", {part}" for part in parts[3:]) if len(parts) > 2 else run
+    if len(parts) < 3:
+        return run
+    suffix = "".join(f", {part}" for part in parts[3:])
+    return run_title(parts[1], parts[2]) + re.sub(r"\blr(?=\d)", "learning rate ", suffix)
 
 
 def heading(name: str) -> str:

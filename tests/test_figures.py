@@ -5,7 +5,7 @@ import synthetic
 from matplotlib.figure import Figure
 
 from lungkeras import figures
-from lungkeras.style import BACKBONE_COLOURS, CLASS_STYLES, run_colour
+from lungkeras.style import BACKBONE_COLOURS, CLASS_STYLES, run_colour, run_name_title
 
 RUNS = synthetic.run_table()
 MAIN, ABLATION = RUNS.iloc[:12], RUNS.iloc[12:]
@@ -27,6 +27,12 @@ def test_sample_scans_show_every_class_of_every_dataset():
     assert len(figure.axes) == 13
     assert {"no finding", "viral pneumonia", "ChestX-ray8", "COVID-19"} <= set(texts(figure))
     np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), synthetic.scan())
+
+
+def test_a_strip_shows_every_scan_as_it_is():
+    scans = np.stack([synthetic.scan(32, seed) for seed in range(3)])
+    figure = figures.strip(scans)
+    np.testing.assert_array_equal(figure.axes[2].images[0].get_array(), scans[2])
 
 
 def test_preprocessing_shows_each_step_above_its_histogram():
@@ -161,6 +167,12 @@ def test_figures_leave_the_theme_of_others_alone():
     before = dict(matplotlib.rcParams)
     figures.ablation_bars(synthetic.results(ABLATION).rename(columns={"learning_rate": "rate"}))
     assert dict(matplotlib.rcParams) == before
+
+
+def test_a_run_is_titled_by_its_name():
+    assert run_name_title("covid-efficientnet_b1-random-lr0.05") == "EfficientNet-B1, learning rate 0.05"
+    assert run_name_title("xray8-resnet34-imagenet") == "ResNet-34, ImageNet weights"
+    assert run_name_title("mine") == "mine"
 
 
 def test_every_class_has_its_own_colour_or_marker_within_a_dataset():

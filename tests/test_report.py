@@ -3,6 +3,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -83,6 +84,12 @@ def test_names_from_data_are_words_and_never_elements(page, html):
     assert html.count("<script") == 1
     assert "alert(" not in "".join(html.partition("<script>")[2:]).partition("</script>")[0]
     assert all("onerror" not in attributes and "onclick" not in attributes for _, attributes in page.elements)
+
+
+def test_drawings_are_well_formed_and_hold_no_script(study):
+    for path in sorted((study[0] / "figures").glob("*.svg")):
+        tags = {element.tag.rpartition("}")[2] for element in ElementTree.parse(path).iter()}
+        assert "svg" in tags and "script" not in tags, path.name
 
 
 def test_the_page_has_no_address_but_its_own_and_relative_ones(page, html):
@@ -181,9 +188,15 @@ def test_an_empty_study_says_what_is_absent(tmp_path):
 def test_a_study_of_real_scans_says_how_few_there_are():
     facts = {"dataset": "covid", "drawn": False, "scans": {"train": 58, "val": 12, "test": 13}}
     words = lead([facts])
-    assert words["strong"] == "83 real scans." and not words["drawn"]
-    assert "83 of COVID-19 (the paper had 8,500)" in words["text"]
-    assert "13 scans: there, one scan is worth 7.7%" in words["text"]
+    assert words["strong"] == "83 real scans, where the published study had 8,500." and not words["drawn"]
+    assert "COVID-19 83 (the paper 8,500)" in words["text"]
+    assert "13 scans, so that one scan is worth 7.7%: the scores say little" in words["text"]
+
+
+def test_a_whole_collection_is_not_called_few():
+    facts = {"dataset": "covid", "drawn": False, "scans": {"train": 5900, "val": 1270, "test": 1270}}
+    words = lead([facts])
+    assert words["strong"] == "8,440 real scans." and "say little" not in words["text"]
 
 
 def test_a_mixed_study_names_what_is_drawn():
@@ -191,8 +204,8 @@ def test_a_mixed_study_names_what_is_drawn():
     words = lead(
         [{"dataset": "covid", "drawn": False, "scans": split}, {"dataset": "xray8", "drawn": True, "scans": split}]
     )
-    assert words["drawn"] and "ChestX-ray8 are drawn" in words["strong"]
-    assert "100 of COVID-19" in words["text"]
+    assert words["drawn"] and "ChestX-ray8 are drawings" in words["strong"]
+    assert "Real are COVID-19 100" in words["text"]
 
 
 def test_a_link_never_has_a_scheme_or_leaves_its_attribute():
@@ -241,7 +254,9 @@ def test_dataset_facts_are_read_from_a_prepared_folder(tmp_path):
         "absent": 3,
     }
     write_json(tmp_path / "statistics.json", known | {"scans": {"train": 7, "val": 2, "test": 1}, "quarantined": 1})
-    write_csv(tmp_path / "quarantine.csv", pd.DataFrame({"scan": ["a.png"], "reason": ["empty"]}))
+    write_csv(
+        tmp_path / "quarantine.csv", pd.DataFrame({"scan": ["a.png"], "reason": ["/somewhere/covid/a.png: empty"]})
+    )
     write_csv(tmp_path / "flow.csv", pd.DataFrame({"step": ["found"], "scans": [11]}))
     facts = dataset_facts(tmp_path, drawn=True)
     assert facts["quarantine"] == [{"scan": "a.png", "reason": "empty"}]
