@@ -51,7 +51,8 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(
         prog="lungkeras",
         description="Regenerates a published comparison of CNNs on chest X-rays, step by step or whole.",
-        epilog="examples:\n  lungkeras report demo\n  lungkeras predict reports/demo/runs/covid-resnet34-random scan.png\n\n"
+        epilog="examples:\n  lungkeras report demo\n"
+        "  lungkeras predict reports/demo/runs/covid-resnet34-random scan.png\n\n"
         "For research only, not for diagnosis.",
     )
     top.add_argument("--version", action="version", version=f"lungkeras {version('lungkeras')}")
@@ -66,14 +67,18 @@ def parser() -> argparse.ArgumentParser:
                   "phantom pneumonia --to sources/pneumonia --scans 200")  # fmt: skip
     add_dataset(phantom)
     phantom.add_argument("--to", type=Path, required=True, metavar="DIR", help="the folder to write")
-    phantom.add_argument("--scans", type=count, metavar="N", help="scans that the study will keep (default: the demo's)")
+    phantom.add_argument(
+        "--scans", type=count, metavar="N", help="scans that the study will keep (default: the demo's)"
+    )
     phantom.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, other chests (default: 0)")
 
     download = add("fetch", fetch, "download a collection by kagglehub, or unpack a local archive of it",
                    "fetch covid --to sources/covid --archive covid19-radiography-database.zip")  # fmt: skip
     add_dataset(download)
     download.add_argument("--to", type=Path, required=True, metavar="DIR", help="the folder to write")
-    download.add_argument("--archive", type=Path, metavar="FILE", help="a zip or tar of the collection, instead of a download")
+    download.add_argument(
+        "--archive", type=Path, metavar="FILE", help="a zip or tar of the collection, instead of a download"
+    )
 
     prepare = add("prepare", prepare_source, "equalise, blur, resize, split and store the scans of a source",
                   "prepare pneumonia --source sources/pneumonia --to prepared/mine/pneumonia --size 224")  # fmt: skip
@@ -82,7 +87,9 @@ def parser() -> argparse.ArgumentParser:
     prepare.add_argument("--to", type=Path, required=True, metavar="DIR", help="the prepared dataset to write")
     prepare.add_argument("--size", type=count, metavar="N", help="pixels a side (default: the published size)")
     prepare.add_argument("--workers", type=count, metavar="N", help="threads (default: one a core)")
-    prepare.add_argument("--seed", type=int, default=0, metavar="N", help="seed of undersampling and split (default: 0)")
+    prepare.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of undersampling and split (default: 0)"
+    )
 
     train = add("train", train_run, "train one run, outside any notebook",
                 "train --params params/demo/study.yaml --params params/demo/covid-resnet34-random.yaml")  # fmt: skip
@@ -92,15 +99,21 @@ def parser() -> argparse.ArgumentParser:
     report = add("report", report_study, "run a whole study and write its report",
                  "report sample --source pneumonia=DIR --source covid=DIR --source xray8=DIR")  # fmt: skip
     report.add_argument("study", metavar="STUDY", help="a name in params/ (demo, sample, paper) or a folder of params")
-    report.add_argument("--source", action="append", default=[], metavar="DATASET=DIR", help="read a dataset from a folder")
-    report.add_argument("--cores", type=count, default=os.cpu_count(), metavar="N", help="runs side by side (default: all cores)")
+    report.add_argument(
+        "--source", action="append", default=[], metavar="DATASET=DIR", help="read a dataset from a folder"
+    )
+    report.add_argument(
+        "--cores", type=count, default=os.cpu_count(), metavar="N", help="runs side by side (default: all cores)"
+    )
     report.add_argument("--profile", metavar="SNAKEMAKE_PROFILE", help="a Snakemake profile, for a cluster")
     report.add_argument("--dry-run", action="store_true", help="list what would run")
 
     predict = add("predict", predict_scans, "a probability a class for each scan",
                   "predict reports/demo/runs/covid-resnet34-random scans/ --heatmaps heatmaps/")  # fmt: skip
     predict.add_argument("model", type=Path, metavar="RUN_OR_MODEL", help="a run's folder, or a .keras file")
-    predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER", help="PNG or JPEG, or folders of them")
+    predict.add_argument(
+        "images", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER", help="PNG or JPEG, or folders of them"
+    )
     output = predict.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print JSON instead of a table")
     output.add_argument("--csv", type=Path, metavar="FILE", help="write a CSV file instead")
@@ -160,7 +173,9 @@ def report_study(options) -> int:
     sources = dict(given_source(text) for text in options.source)
     wanted = {params.dataset for params in runs.values()}
     if strange := sorted(set(sources) - wanted):
-        raise ParamsError(f"--source {strange[0]}: the study {folder.name} has no run of it, only {', '.join(sorted(wanted))}")
+        raise ParamsError(
+            f"--source {strange[0]}: the study {folder.name} has no run of it, only {', '.join(sorted(wanted))}"
+        )
     if shared.acquire == "given" and (missing := sorted(wanted - set(sources))):
         raise ParamsError(
             f"The study {folder.name} reads real scans: give --source {missing[0]}=DIR"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
-    """Yields a temporary path in the folder of `path`, with its suffix; renames it to `path` when the block succeeds."""
+    """Yields a temporary path beside `path`, with its suffix, which takes its place when the block succeeds."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     suffix = "".join(path.suffixes[-2:])

@@ -15,9 +15,9 @@ from lungkeras.runs import Run
 
 
 def examples(prepared: Prepared) -> dict[str, np.ndarray]:
-    """{class: uint8 (H, W)}: the first training scan of each class as it lies in its source, alone in its label if any is.
+    """{class: uint8 (H, W)}: the first training scan of each class as its source holds it.
 
-    Where the source is no longer there, the prepared scan stands in.
+    A scan of that class alone is preferred. Where the source is no longer there, the prepared scan stands in.
     """
     train = prepared.split("train")
     chosen = {}
@@ -38,7 +38,10 @@ def _original(prepared: Prepared, path: str, stand_in: np.ndarray) -> np.ndarray
 
 
 def steps(prepared: Prepared) -> dict[str, np.ndarray]:
-    """{step: uint8 (H, W)}: the first training scan on its way through preparation; the last step alone without source."""
+    """{step: uint8 (H, W)}: the first training scan on its way through preparation.
+
+    Where the source is no longer there, the last step is all there is.
+    """
     try:
         return preparation_steps(from_project(prepared.source) / prepared.split("train")["path"][0], prepared.size)
     except ScanError:
@@ -65,12 +68,19 @@ def explanations(
     labels = prepared.labels("test")
     given = {name: split_of(run, "test")[1] for name, run in runs.items()}
     certainty = np.where(labels == 1, np.nanmean(list(given.values()), axis=0), -1.0)
-    places = {name: int(certainty[:, column].argmax()) for column, name in enumerate(prepared.classes) if labels[:, column].any()}
+    places = {
+        name: int(certainty[:, column].argmax())
+        for column, name in enumerate(prepared.classes)
+        if labels[:, column].any()
+    }
     columns = [prepared.classes.index(name) for name in places]
     scans = prepared.images["test"][list(places.values())]
     maps = {run: dict(zip(places, grad_cam(model, scans, columns), strict=True)) for run, model in models.items()}
     probabilities = {
-        run: {name: float(given[run][place, column]) for (name, place), column in zip(places.items(), columns, strict=True)}
+        run: {
+            name: float(given[run][place, column])
+            for (name, place), column in zip(places.items(), columns, strict=True)
+        }
         for run in models
     }
     return dict(zip(places, scans, strict=True)), maps, probabilities

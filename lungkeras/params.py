@@ -15,7 +15,6 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from lungkeras.datasets import DATASETS
 from lungkeras.errors import ParamsError
 
 BACKBONES = ("resnet34", "mobilenet_v3_large", "efficientnet_b1")

@@ -69,7 +69,6 @@ def prepare_dataset(
     three splits; RunError where `to` holds something else or the disk is too small.
     """
     from lungkeras.datasets import DATASETS, read_records
-    from lungkeras.datasets.phantom import NOTE
 
     source = Path(source)
     records = read_records(dataset, source, require_files=True, seed=seed)

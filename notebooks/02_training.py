@@ -102,4 +102,4 @@ print(f"macro F1 {run.metrics['test']['macro_f1']:.3f}, best epoch {run.metrics[
 # %%
 labels, probabilities = evaluation.split_of(run, "test")
 if run.task == "multiclass":
-    display(metrics.confusion(labels, probabilities, run.classes))  # noqa: F821
+    display(metrics.confusion(labels, probabilities, run.classes))

@@ -122,11 +122,11 @@ figure
 if ablation:
     figure = figures.ablation_curves(evaluation.histories(ablation))
     report.save_figure(figure, study / "figures", 9)
-    display(figure)  # noqa: F821
+    display(figure)
 
 # %%
 if ablation:
     scores = results[results["run"].isin(ablation)].rename(columns={"learning_rate": "rate"})
     figure = figures.ablation_bars(scores)
     report.save_figure(figure, study / "figures", 10)
-    display(figure)  # noqa: F821
+    display(figure)

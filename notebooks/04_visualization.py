@@ -28,7 +28,7 @@ seed = 0
 # %%
 # %matplotlib inline
 import lungkeras
-from lungkeras import evaluation, explanation, figures, gallery, metrics, report
+from lungkeras import evaluation, figures, gallery, metrics, report
 from lungkeras.params import from_project
 
 study = from_project(runs).parent
@@ -62,14 +62,14 @@ figure
 # Above, t-SNE of the features under the logits: scans that the model takes for alike lie close together; distances
 # between clusters mean nothing. Below, the confusion matrix: the truth in rows, the decision in columns.
 
+
 # %%
 def of(dataset):
     return {name: run for name, run in main.items() if run.dataset == dataset}
 
 
 models = {
-    name: lungkeras.load_model(from_project(runs) / name / "best.keras")
-    for name in [*of("pneumonia"), *of("covid")]
+    name: lungkeras.load_model(from_project(runs) / name / "best.keras") for name in [*of("pneumonia"), *of("covid")]
 }
 
 # %%
@@ -81,7 +81,7 @@ for number, dataset in ((5, "pneumonia"), (6, "covid")):
         }
         figure = figures.embeddings_and_confusions(points, confusions)
         report.save_figure(figure, study / "figures", number, data=points)
-        display(figure)  # noqa: F821
+        display(figure)
 
 # %% [markdown]
 # ## Figures 7 and 8: where do the models look?
@@ -97,4 +97,4 @@ for number, dataset in ((7, "pneumonia"), (8, "covid")):
         )
         figure = figures.grad_cams(scans, heatmaps, probabilities)
         report.save_figure(figure, study / "figures", number)
-        display(figure)  # noqa: F821
+        display(figure)

@@ -14,7 +14,9 @@ def real_scans() -> Path:
     """The folder of real scans: $LUNGKERAS_REAL_SCANS, or shared/xray beside the checkout."""
     folder = Path(os.environ.get("LUNGKERAS_REAL_SCANS", CHECKOUT.parent / "shared" / "xray"))
     if not folder.is_dir():
-        pytest.skip(f"no real scans in {folder}: set LUNGKERAS_REAL_SCANS to a folder that holds kermany, covid and nih")
+        pytest.skip(
+            f"no real scans in {folder}: set LUNGKERAS_REAL_SCANS to a folder that holds kermany, covid and nih"
+        )
     return folder
 
 

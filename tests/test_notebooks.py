@@ -45,14 +45,21 @@ def test_it_reads_as_an_article(script):
     cells = jupytext.read(script).cells
     assert cells[0].cell_type == "markdown"
     assert cells[0].source.startswith("# ")
-    too_long = [cell.source for cell in cells if cell.cell_type == "code" and len(cell.source.splitlines()) > MOST_LINES]
+    too_long = [
+        cell.source for cell in cells if cell.cell_type == "code" and len(cell.source.splitlines()) > MOST_LINES
+    ]
     assert not too_long
     kinds = "".join(cell.cell_type[0] for cell in cells)
     assert "cccc" not in kinds, "more than three cells of code without a word between them"
 
 
 def test_the_preparation_runs_from_end_to_end_on_drawn_scans(tmp_path):
-    parameters = {"source": str(tmp_path / "source"), "prepared": str(tmp_path / "prepared"), "scans": 40, "image_size": 32}
+    parameters = {
+        "source": str(tmp_path / "source"),
+        "prepared": str(tmp_path / "prepared"),
+        "scans": 40,
+        "image_size": 32,
+    }
     papermill.execute_notebook(
         FOLDER / "01_data_preparation.ipynb", tmp_path / "out.ipynb", parameters, progress_bar=False, cwd=tmp_path
     )

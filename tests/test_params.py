@@ -75,12 +75,19 @@ def test_every_study_has_the_twelve_models_and_the_ablation(study):
     ablation = [run for run in runs.values() if run.suffix]
     assert len({(run.dataset, run.backbone, run.weights_word) for run in main}) == 12
     assert sorted(run.learning_rate for run in ablation) == [0.001, 0.005, 0.01, 0.05, 0.1]
-    assert {(run.dataset, run.backbone, run.weights_word) for run in ablation} == {("covid", "efficientnet_b1", "random")}
+    assert {(run.dataset, run.backbone, run.weights_word) for run in ablation} == {
+        ("covid", "efficientnet_b1", "random")
+    }
 
 
 def test_the_paper_study_is_the_published_one():
     shared, runs = load_study(study_folder("paper"))
-    assert (shared.epochs, shared.batch_size, shared.learning_rate, shared.final_learning_rate) == (100, 32, 0.01, 0.001)
+    assert (shared.epochs, shared.batch_size, shared.learning_rate, shared.final_learning_rate) == (
+        100,
+        32,
+        0.01,
+        0.001,
+    )
     assert shared.batch_norm_momentum is None
     assert {run.dataset: run.image_size for run in runs.values()} == {"covid": 299, "pneumonia": 224, "xray8": 384}
     assert {run.weights for run in runs.values()} == {"random", "imagenet"}
@@ -89,7 +96,7 @@ def test_the_paper_study_is_the_published_one():
 def test_a_run_file_that_describes_another_run_is_refused(tmp_path):
     write(tmp_path, "study.yaml", "epochs: 1\n")
     write(tmp_path, "covid-resnet34-random.yaml", "dataset: covid\nbackbone: mobilenet_v3_large\n")
-    with pytest.raises(ParamsError, match="call it covid-mobilenet_v3_large-random.yaml"):
+    with pytest.raises(ParamsError, match=r"call it covid-mobilenet_v3_large-random\.yaml"):
         load_study(tmp_path)
 
 

@@ -24,7 +24,11 @@ def test_one_command_makes_the_whole_report_and_a_second_one_only_what_changed(t
     study, results = tmp_path / "small", tmp_path / "results"
     shutil.copytree(PARAMS, study)
     shared = yaml.safe_load((study / "study.yaml").read_text())
-    shared |= {"source": str(tmp_path / "sources"), "prepared": str(tmp_path / "prepared"), "runs": str(results / "runs")}
+    shared |= {
+        "source": str(tmp_path / "sources"),
+        "prepared": str(tmp_path / "prepared"),
+        "runs": str(results / "runs"),
+    }
     shared |= {"scans": 48, "image_size": 32, "epochs": 1, "batch_size": 8}
     (study / "study.yaml").write_text(yaml.safe_dump(shared))
 

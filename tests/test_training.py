@@ -154,7 +154,9 @@ def test_the_weighted_loss_is_that_of_pytorch_and_of_metrics():
 def test_the_streamed_macro_f1_is_that_of_scikit_learn(task):
     rng = np.random.default_rng(2)
     logits = rng.normal(0, 2, (60, 4)).astype(np.float32)
-    labels = np.eye(4, dtype=np.float32)[rng.integers(0, 4, 60)] if task == "multiclass" else rng.integers(0, 2, (60, 4))
+    labels = (
+        np.eye(4, dtype=np.float32)[rng.integers(0, 4, 60)] if task == "multiclass" else rng.integers(0, 2, (60, 4))
+    )
     metric = training.MacroF1(task)
     for start in range(0, 60, 16):
         metric.update_state(labels[start : start + 16].astype(np.float32), logits[start : start + 16])
