@@ -127,8 +127,8 @@ def embeddings_and_confusions(
     classes = list(next(iter(confusions.values())).index)
     size = 0.55 * len(classes) + 1.3
     width = max(2.5, size) * len(confusions) + 0.8
-    figure = Figure(figsize=(width, size + 3.0), layout="constrained")
-    axes = figure.subplots(2, len(confusions), squeeze=False, gridspec_kw={"height_ratios": [2.5, size]})
+    figure = Figure(figsize=(width, size + 3.4), layout="constrained")
+    axes = figure.subplots(2, len(confusions), squeeze=False, gridspec_kw={"height_ratios": [2.9, size]})
     for column, (run, counts) in enumerate(confusions.items()):
         above, below = axes[:, column]
         panels.embedding(above, points[points["run"] == run], classes)

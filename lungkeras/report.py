@@ -104,13 +104,15 @@ def write_report(
     frames = {
         name: pd.read_csv(file) for name in captions["tables"] if (file := folder / "tables" / f"{name}.csv").is_file()
     }
+    key_results = headlines(frames.get("baselines"), frames.get("table_3"))
     runs = list(read_runs(folder, frames.get("table_3"), notebooks))
     html = _environment().get_template("report.html.j2").render(
         title=title,
         study=folder.resolve().name,
         date=date or datetime.date.today().isoformat(),
         lead=lead(datasets),
-        headlines=headlines(frames.get("baselines"), frames.get("table_3")),
+        headlines=key_results,
+        legend={dot["name"]: dot for row in key_results for dot in row["dots"]}.values(),
         sections=captions["sections"],
         items=dict(_items(folder, captions, frames)),
         settings=report_tables.settings(settings, [facts["dataset"] for facts in datasets]),
