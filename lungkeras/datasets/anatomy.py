@@ -67,7 +67,7 @@ def grow_vessels(rng: np.random.Generator) -> list[np.ndarray]:
     tips = np.column_stack([side * rng.uniform(0.2, 0.28, count), rng.uniform(-0.12, 0.16, count)])
     angles = np.tile(np.linspace(-1.35, 1.45, count // 2), 2) + rng.normal(0, 0.12, count)
     generations = []
-    for length, most in ((0.2, 28), (0.22, 36), (0.22, 40), (0.2, 0)):
+    for length, most in ((0.2, 24), (0.22, 28), (0.22, 28), (0.2, 0)):
         turns = angles[:, None] + np.cumsum(rng.normal(0, 0.14, (len(tips), 4)), axis=1)
         steps = np.stack([side[:, None] * np.cos(turns), np.sin(turns)], axis=2)
         steps *= length / 4 * rng.uniform(0.8, 1.3, (len(tips), 1, 1))
@@ -119,7 +119,7 @@ def attenuate(chest: Chest, lungs: Lungs, opacity: np.ndarray, lucency: np.ndarr
     shift = lungs.base - BASE
     heart = fill(smooth(np.array(HEART) * chest.heart + (0, 0.62 * (1 - chest.heart) + shift)), blur=2.0)
     vessels = (
-        paint(reversed([*zip(chest.vessels, (4, 3, 2, 1), (0.4, 0.36, 0.32, 0.32), strict=True)]), blur=0.8)
+        paint(reversed([*zip(chest.vessels, (4, 3, 2, 1), (0.34, 0.28, 0.22, 0.18), strict=True)]), blur=0.8)
         + 0.3 * hila
     )
     air = np.maximum(lungs.masks[-1], lungs.masks[1]) * (1 - 0.88 * heart)

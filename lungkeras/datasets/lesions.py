@@ -38,15 +38,15 @@ def draw_lesions(finding: str, lungs: Lungs, rng: np.random.Generator, side: int
 
 def bacterial_pneumonia(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
     """A dense part of one lobe, cut sharply by the fissure, with air in the bronchi."""
-    return [Lesion("bacterial_pneumonia", lobe(lungs, rng, side, density=rng.uniform(0.6, 0.95), fissure=True))]
+    return [Lesion("bacterial_pneumonia", lobe(lungs, rng, side, density=rng.uniform(0.7, 1.0), fissure=True))]
 
 
 def viral_pneumonia(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
     """Streaks like a net in both lungs, most around the hila, and small patches there."""
     x, y = grid()
-    density = np.where(x < 0, *rng.uniform(0.5, 0.9, 2)).astype(np.float32)
+    density = np.where(x < 0, *rng.uniform(0.6, 1.0, 2)).astype(np.float32)
     across, down = rng.uniform(0.3, 0.55), rng.uniform(-0.2, 0.3)
-    reach = np.exp(-(((np.abs(x) - across) / 0.4) ** 2 + ((y - down) / 0.6) ** 2))
+    reach = np.exp(-(((np.abs(x) - across) / 0.5) ** 2 + ((y - down) / 0.75) ** 2))
     centres = [lungs.point(lung, *rng.uniform((0.1, 0.3), (0.5, 0.75))) for lung in SIDES * rng.integers(1, 4)]
     patches = fill(*(blob(centre, rng.uniform(0.06, 0.12), rng) for centre in centres), blur=4.0)
     return [Lesion("viral_pneumonia", density * np.minimum(texture("net", rng) * reach + 0.35 * patches, 1))]
@@ -54,7 +54,7 @@ def viral_pneumonia(lungs: Lungs, rng: np.random.Generator, side: int) -> list[L
 
 def covid(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
     """Haze in patches along the ribs of both lungs, mostly low; vessels stay visible in it."""
-    density = np.where(grid()[0] < 0, *rng.uniform(0.35, 0.7, 2)).astype(np.float32)
+    density = np.where(grid()[0] < 0, *rng.uniform(0.4, 0.75, 2)).astype(np.float32)
     patches = [
         blob(
             lungs.point(lung, rng.uniform(0.68, 0.95), np.clip(rng.normal(0.66, 0.2), 0.15, 0.95)),
@@ -162,16 +162,18 @@ DRAWN: dict[str, Callable[[Lungs, np.random.Generator, int], list[Lesion]]] = {
 def lobe(lungs: Lungs, rng: np.random.Generator, side: int, *, density: float, fissure: bool) -> np.ndarray:
     """Opacity of a filled part of one lobe: mottled, with dark bronchi, straight along the fissure if there is one."""
     centre = lungs.point(side, rng.uniform(0.35, 0.7), rng.uniform(0.15, 0.85))
-    outline = blob(centre, rng.uniform(0.26, 0.42), rng, stretch=rng.uniform(0.7, 1.3), rough=0.15)
+    radius = rng.uniform(0.32, 0.5)
+    outline = blob(centre, radius, rng, stretch=rng.uniform(0.7, 1.3), rough=0.15)
     region = fill(outline, blur=2.5 if fissure else 6.0)
     if fissure:
-        tilt, beyond = side * rng.uniform(-0.2, 0.45), rng.choice([-2.5, 2.5])
-        ends = np.array([(x, centre[1] + tilt * (x - centre[0])) for x in (-1.6, 1.6)])
-        region = region * fill(np.concatenate([ends, [(1.6, beyond), (-1.6, beyond)]]), blur=0.8)
+        tilt, away = side * rng.uniform(-0.2, 0.45), rng.choice([-1, 1])
+        y = centre[1] - 0.3 * away * radius
+        ends = np.array([(x, y + tilt * (x - centre[0])) for x in (-1.6, 1.6)])
+        region = region * fill(np.concatenate([ends, [(1.6, 2.5 * away), (-1.6, 2.5 * away)]]), blur=0.8)
     hilum = np.array([side * 0.25, 0.02])
     tips = centre + rng.uniform(-0.3, 0.3, (4, 2))
     bronchi = [smooth(np.array([hilum, (hilum + tip) / 2 + rng.normal(0, 0.04, 2), tip]), closed=False) for tip in tips]
-    opacity = density * region * (0.75 + 0.4 * texture("cloud", rng)) * (1 - 0.5 * paint([(bronchi, 3, 1.0)], blur=0.8))
+    opacity = density * region * (0.75 + 0.4 * texture("cloud", rng)) * (1 - 0.5 * paint([(bronchi, 4, 1.0)], blur=0.8))
     return np.minimum(opacity, 1)
 
 
@@ -186,8 +188,8 @@ def blob(centre: np.ndarray, radius: float, rng: np.random.Generator, *, stretch
 def _textures() -> dict[str, np.ndarray]:
     """Large fields in [0, 1] to cut from: a net of streaks, fine grain, soft clouds."""
     noise = np.random.default_rng(0).normal(size=(3, 2 * CANVAS, 2 * CANVAS)).astype(np.float32)
-    band = cv2.GaussianBlur(noise[0], (0, 0), 3.2) - cv2.GaussianBlur(noise[0], (0, 0), 8)
-    net = np.clip(1.25 - 2.2 * np.abs(band) / band.std(), 0, 1)
+    band = cv2.GaussianBlur(noise[0], (0, 0), 3.8) - cv2.GaussianBlur(noise[0], (0, 0), 9)
+    net = np.clip(1.3 - 2.2 * np.abs(band) / band.std(), 0, 1)
     grain = cv2.GaussianBlur(noise[1], (0, 0), 1.2)
     cloud = cv2.GaussianBlur(noise[2], (0, 0), 6)
     return {
