@@ -93,11 +93,6 @@ class Augmentation(keras.layers.Layer):
         images = through_float(images, lambda pixels: stretched(sharpened(pixels, factors), drawn[:, 1]))
         return ops.where(drawn[:, 2], flip_horizontal(images), images)
 
-    def forward_to(self, step: int) -> None:
-        """Sets the draws to where they stand after `step` training steps, so that a resumed run goes on as it would."""
-        seed, _ = ops.convert_to_numpy(self.draws.state)
-        self.draws.state.assign([int(seed), step])
-
     def compute_output_shape(self, input_shape):
         return input_shape
 

@@ -69,6 +69,7 @@ def prepare_dataset(
     three splits; RunError where `to` holds something else or the disk is too small.
     """
     from lungkeras.datasets import DATASETS, read_records
+    from lungkeras.datasets.phantom import NOTE
 
     source = Path(source)
     records = read_records(dataset, source, require_files=True, seed=seed)
@@ -90,6 +91,8 @@ def prepare_dataset(
         mean, std = grey_statistics(np.load(folder / "train.npy", mmap_mode="r"))
         summary = {
             "dataset": dataset,
+            "source": str(source),
+            "drawn": (source / NOTE).is_file(),
             "task": DATASETS[dataset].task,
             "classes": list(DATASETS[dataset].classes),
             "size": size,

@@ -27,8 +27,8 @@ image_size = 64
 seed = 0
 epochs = 10
 batch_size = 16
-learning_rate = 0.002
-final_learning_rate = 0.0002
+learning_rate = 0.001
+final_learning_rate = 0.0001
 batch_norm_momentum = 0.9
 
 # %%

@@ -1,0 +1,55 @@
+"""The package as a whole: its public names, its map, and who imports whom."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import lungkeras
+
+FOLDER = Path(lungkeras.__file__).parent
+SOURCES = {path.relative_to(FOLDER).as_posix(): path for path in sorted(FOLDER.rglob("*.py"))}
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(lungkeras.__all__))
+def test_every_public_name_is_there_and_documented(name):
+    assert getattr(lungkeras, name).__doc__ or name.isupper()
+
+
+def test_every_module_says_what_it_is():
+    assert not [name for name, path in SOURCES.items() if not ast.get_docstring(ast.parse(path.read_text()))]
+
+
+def test_tensorflow_is_imported_by_name_in_the_pipeline_and_the_fused_layer_alone():
+    users = {name for name, path in SOURCES.items() if any(i.split(".")[0] == "tensorflow" for i in imports(path))}
+    assert users == {"pipeline.py", "layers.py"}
+
+
+def test_no_module_imports_a_notebook_the_orchestrator_or_papermill():
+    foreign = {"snakemake", "papermill", "notebooks"}
+    assert not {name for name, path in SOURCES.items() if {i.split(".")[0] for i in imports(path)} & foreign}
+
+
+def test_the_map_names_modules_that_exist():
+    named = set(re.findall(r"^    ([a-z]+)(?:, ([a-z]+))?  ", lungkeras.__doc__, flags=re.M))
+    modules = {name for pair in named for name in pair if name}
+    there = {name.removesuffix(".py").removesuffix("/__init__") for name in SOURCES}
+    assert modules
+    assert modules <= there
+
+
+def test_an_unknown_name_is_answered_with_those_that_are_there():
+    with pytest.raises(AttributeError, match="read_records"):
+        lungkeras.read_record  # noqa: B018
