@@ -48,8 +48,8 @@ def viral_pneumonia(lungs: Lungs, rng: np.random.Generator, side: int) -> list[L
     across, down = rng.uniform(0.3, 0.55), rng.uniform(-0.2, 0.3)
     reach = np.exp(-(((np.abs(x) - across) / 0.5) ** 2 + ((y - down) / 0.75) ** 2))
     centres = [lungs.point(lung, *rng.uniform((0.1, 0.3), (0.5, 0.75))) for lung in SIDES * rng.integers(1, 4)]
-    patches = fill(*(blob(centre, rng.uniform(0.06, 0.12), rng) for centre in centres), blur=4.0)
-    return [Lesion("viral_pneumonia", density * np.minimum(texture("net", rng) * reach + 0.35 * patches, 1))]
+    patches = fill(*(blob(centre, rng.uniform(0.08, 0.15), rng) for centre in centres), blur=4.0)
+    return [Lesion("viral_pneumonia", density * np.minimum(texture("net", rng) * reach + 0.5 * patches, 1))]
 
 
 def covid(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
@@ -188,7 +188,7 @@ def blob(centre: np.ndarray, radius: float, rng: np.random.Generator, *, stretch
 def _textures() -> dict[str, np.ndarray]:
     """Large fields in [0, 1] to cut from: a net of streaks, fine grain, soft clouds."""
     noise = np.random.default_rng(0).normal(size=(3, 2 * CANVAS, 2 * CANVAS)).astype(np.float32)
-    band = cv2.GaussianBlur(noise[0], (0, 0), 3.8) - cv2.GaussianBlur(noise[0], (0, 0), 9)
+    band = cv2.GaussianBlur(noise[0], (0, 0), 4.6) - cv2.GaussianBlur(noise[0], (0, 0), 11)
     net = np.clip(1.3 - 2.2 * np.abs(band) / band.std(), 0, 1)
     grain = cv2.GaussianBlur(noise[1], (0, 0), 1.2)
     cloud = cv2.GaussianBlur(noise[2], (0, 0), 6)
