@@ -2,11 +2,10 @@
 
     python benchmarks/training_step.py [--size 128] [--batch 32] [--rounds 5] [--backbones resnet34 ...]
 
-Writes benchmarks/results/training_step.csv, a row a backbone and contender: milliseconds a step (median, least,
-most), images a second, speed (the median over rounds of the peer's time over the contender's), seconds of the first
-step (it traces), and the machine's cores and load before it began. The peer is torchvision, eager, channels_last,
-where PyTorch is installed, else keras' own batch norm. A step is forward, cross-entropy of three classes, backward
-and Adam, on one batch.
+Writes benchmarks/results/training_step.csv, a row a backbone and contender: milliseconds a step (median, least, most),
+images a second, speed (the median over rounds of the peer's time over the contender's), seconds of the first step,
+which traces, and the machine's cores and load before it began. The peer is torchvision, eager, channels_last, where
+PyTorch is installed, else keras' own batch norm. A step is forward, cross-entropy, backward and Adam, on one batch.
 
 Each contender is a process of its own, that no other's threads or libraries disturb. Every round lets each of them
 take one step, in turn, as timings on a shared machine swing by a factor of two; on a busy one nothing can be read

@@ -119,7 +119,7 @@ def attenuate(chest: Chest, lungs: Lungs, opacity: np.ndarray, lucency: np.ndarr
     shift = lungs.base - BASE
     heart = fill(smooth(np.array(HEART) * chest.heart + (0, 0.62 * (1 - chest.heart) + shift)), blur=2.0)
     vessels = (
-        paint(reversed([*zip(chest.vessels, (4, 3, 2, 1), (0.34, 0.28, 0.22, 0.18), strict=True)]), blur=0.8)
+        paint(reversed([*zip(chest.vessels, (4, 3, 2, 1), (0.28, 0.22, 0.17, 0.14), strict=True)]), blur=0.8)
         + 0.3 * hila
     )
     air = np.maximum(lungs.masks[-1], lungs.masks[1]) * (1 - 0.88 * heart)

@@ -45,11 +45,13 @@ def viral_pneumonia(lungs: Lungs, rng: np.random.Generator, side: int) -> list[L
     """Streaks like a net in both lungs, most around the hila, and small patches there."""
     x, y = grid()
     density = np.where(x < 0, *rng.uniform(0.6, 1.0, 2)).astype(np.float32)
+    haze = rng.uniform(0.15, 0.4)
     across, down = rng.uniform(0.3, 0.55), rng.uniform(-0.2, 0.3)
     reach = np.exp(-(((np.abs(x) - across) / 0.5) ** 2 + ((y - down) / 0.75) ** 2))
     centres = [lungs.point(lung, *rng.uniform((0.1, 0.3), (0.5, 0.75))) for lung in SIDES * rng.integers(1, 4)]
     patches = fill(*(blob(centre, rng.uniform(0.08, 0.15), rng) for centre in centres), blur=4.0)
-    return [Lesion("viral_pneumonia", density * np.minimum(texture("net", rng) * reach + 0.5 * patches, 1))]
+    streaks = (0.8 * texture("net", rng) + haze) * reach
+    return [Lesion("viral_pneumonia", density * np.minimum(streaks + 0.5 * patches, 1))]
 
 
 def covid(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
@@ -92,7 +94,8 @@ def atelectasis(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesio
         start, length, tilt = rng.uniform(0.25, 0.45), rng.uniform(0.3, 0.5), rng.normal(0, 0.15)
         share = np.linspace(0, 1, 6)
         plate = np.column_stack([start + length * share, y + tilt * share + 0.03 * np.sin(3 * share)]) * (side, 1)
-        opacity = np.maximum(opacity, rng.uniform(0.6, 0.95) * paint([([plate], int(rng.integers(4, 8)), 1.0)], blur=1))
+        band = paint([([plate], int(rng.integers(5, 9)), 1.0)], blur=1.6)
+        opacity = np.maximum(opacity, rng.uniform(0.7, 1.0) * band)
     return [Lesion("atelectasis", opacity)]
 
 
@@ -108,25 +111,25 @@ def effusion(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
 
 def mass(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
     """Round, wider than 3 cm, with a lobed edge."""
-    radius = rng.uniform(1.8, 3.2) * CENTIMETRE
+    radius = rng.uniform(2.2, 4.0) * CENTIMETRE
     centre = lungs.point(side, rng.uniform(0.35, 0.8), rng.uniform(0.15, 0.8))
-    return [Lesion("mass", rng.uniform(0.7, 0.95) * fill(blob(centre, radius, rng, rough=0.1), blur=1.2))]
+    return [Lesion("mass", rng.uniform(0.75, 1.0) * fill(blob(centre, radius, rng, rough=0.1), blur=1.2))]
 
 
 def nodule(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
     """One to three round spots, less than 3 cm wide."""
     lesions = []
-    for _ in range(rng.choice([1, 1, 2, 3])):
+    for _ in range(rng.choice([1, 2, 2, 3])):
         centre = lungs.point(side, rng.uniform(0.3, 0.85), rng.uniform(0.1, 0.85))
-        spot = fill(blob(centre, rng.uniform(0.75, 1.3) * CENTIMETRE, rng, rough=0.04), blur=0.8)
-        lesions.append(Lesion("nodule", rng.uniform(0.7, 0.95) * spot))
+        spot = fill(blob(centre, rng.uniform(0.95, 1.38) * CENTIMETRE, rng, rough=0.04), blur=0.8)
+        lesions.append(Lesion("nodule", rng.uniform(0.8, 1.0) * spot))
     return lesions
 
 
 def pneumothorax(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
     """Air between ribs and lung at apex and side: no vessels beyond the thin line of the pleura."""
-    apical, lateral = rng.uniform(0.12, 0.4), rng.uniform(0.12, 0.4)
-    end = rng.uniform(0.1, 0.8)
+    apical, lateral = rng.uniform(0.15, 0.45), rng.uniform(0.2, 0.5)
+    end = rng.uniform(0.3, 0.9)
     y = np.linspace(APEX + apical, end, 14)
     share = (y - y[0]) / (y[-1] - y[0])
     pleura = np.column_stack([half_width(y) - lateral * (1 - share**2) * np.minimum(1, 0.5 + share) - 0.01, y])
