@@ -98,8 +98,9 @@ baselines
 
 # %%
 scratch = {name: run for name, run in main.items() if run.weights == "random"}
-figure = figures.learning_curves(evaluation.histories(scratch))
-report.save_figure(figure, study / "figures", 3)
+curves = evaluation.histories(scratch)
+figure = figures.learning_curves(curves)
+report.save_figure(figure, study / "figures", 3, data=curves)
 figure
 
 # %% [markdown]
@@ -109,8 +110,9 @@ figure
 
 # %%
 pairs = {name: run for name, run in main.items() if run.backbone == "efficientnet_b1"}
-figure = figures.transfer_curves(evaluation.histories(pairs))
-report.save_figure(figure, study / "figures", 4)
+curves = evaluation.histories(pairs)
+figure = figures.transfer_curves(curves)
+report.save_figure(figure, study / "figures", 4, data=curves)
 figure
 
 # %% [markdown]
@@ -120,13 +122,14 @@ figure
 
 # %%
 if ablation:
-    figure = figures.ablation_curves(evaluation.histories(ablation))
-    report.save_figure(figure, study / "figures", 9)
+    curves = evaluation.histories(ablation)
+    figure = figures.ablation_curves(curves)
+    report.save_figure(figure, study / "figures", 9, data=curves)
     display(figure)
 
 # %%
 if ablation:
     scores = results[results["run"].isin(ablation)].rename(columns={"learning_rate": "rate"})
     figure = figures.ablation_bars(scores)
-    report.save_figure(figure, study / "figures", 10)
+    report.save_figure(figure, study / "figures", 10, data=scores)
     display(figure)
