@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import lungkeras  # noqa: F401  before Keras: it turns on what TensorFlow reads at its import
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
