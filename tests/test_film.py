@@ -30,12 +30,15 @@ def test_what_a_finding_changes_lies_in_its_boxes(finding):
 
 @pytest.mark.parametrize("finding", ["mass", "nodule"])
 def test_a_box_is_tight_around_a_round_lesion(finding):
-    for seed in range(6):
-        change = np.abs(film((finding,), seed)[0].astype(float) - film((), seed)[0])
-        for box in film((finding,), seed)[1]:
-            inside = change[box.top : box.top + box.height, box.left : box.left + box.width]
-            assert inside.max(axis=0)[[0, -1]].max() < inside.max() and inside.max(axis=1)[[0, -1]].max() < inside.max()
-            assert 0.5 < box.width / box.height < 2
+    for seed in range(12):
+        drawn, boxes = film((finding,), seed)
+        if len(boxes) > 1:
+            continue  # a neighbour may reach into the box
+        box, change = boxes[0], np.abs(drawn.astype(float) - film((), seed)[0])
+        inside = change[box.top : box.top + box.height, box.left : box.left + box.width]
+        edge = max(inside[[0, -1]].max(), inside[:, [0, -1]].max())
+        assert edge < 0.75 * inside.max(), f"seed {seed}: cut off"
+        assert 0.5 < box.width / box.height < 2
 
 
 def test_a_nodule_is_less_than_3_cm_wide_and_a_mass_more():

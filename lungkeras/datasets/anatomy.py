@@ -53,7 +53,7 @@ def draw_patient(rng: np.random.Generator, *, child: bool = False) -> Chest:
             rng.uniform(0.05, 0.11),
         ),
         thickness=rng.uniform(0.85, 1.15),
-        aeration=rng.uniform(0.58, 0.8),
+        aeration=rng.uniform(0.58, 0.78),
         breasts=0.0 if child or rng.random() < 0.5 else rng.uniform(0.05, 0.16),
         stomach=0.0 if rng.random() < 0.4 else rng.uniform(0.5, 1.0),
         vessels=grow_vessels(rng),
@@ -81,12 +81,13 @@ def grow_vessels(rng: np.random.Generator) -> list[np.ndarray]:
 
 
 class Lungs:
-    """The lungs of a patient in one scan: `breath` (units) lowers the diaphragm."""
+    """The lungs of a patient in one scan: `breath` (units) lowers the diaphragm, `turn` makes the right one darker."""
 
-    def __init__(self, chest: Chest, breath: float) -> None:
+    def __init__(self, chest: Chest, breath: float = 0.0, turn: float = 0.0) -> None:
         self.base = BASE + breath  # y of the angles between ribs and diaphragm
         self.domes = {side: self.base - 0.26 - chest.domes[side] for side in SIDES}  # y of their tops
         self.masks = {side: fill(self.outline(side), blur=1.5) for side in SIDES}
+        self.air = self.masks[-1] * (1 - turn) + self.masks[1] * (1 + turn)
 
     def outline(self, side: int) -> np.ndarray:
         """Closed curve: up along the mediastinum, over the apex, down the ribs, back over the dome."""
@@ -122,8 +123,8 @@ def attenuate(chest: Chest, lungs: Lungs, opacity: np.ndarray, lucency: np.ndarr
         paint(reversed([*zip(chest.vessels, (4, 3, 2, 1), (0.28, 0.22, 0.17, 0.14), strict=True)]), blur=0.8)
         + 0.3 * hila
     )
-    air = np.maximum(lungs.masks[-1], lungs.masks[1]) * (1 - 0.88 * heart)
-    share = chest.aeration + (0.93 - chest.aeration) * 0.6 * lucency
+    air = lungs.air * (1 - 0.88 * heart)
+    share = chest.aeration + (0.85 - chest.aeration) * 0.6 * lucency
     body = tissue * chest.thickness + 0.08 * heart + chest.breasts * breasts
     body *= 1 - share * air * (1 - np.minimum(vessels, 0.6) * (1 - lucency)) * (1 - opacity)
     if chest.stomach:

@@ -34,7 +34,7 @@ def draw_film(
     placing, ailing, exposing = rng.spawn(3)
     if "cardiomegaly" in findings:
         chest = replace(chest, heart=chest.heart * 1.45)
-    lungs = Lungs(chest, breath=placing.uniform(-0.12, 0.08))
+    lungs = Lungs(chest, breath=placing.uniform(-0.12, 0.08), turn=placing.normal(0, 0.07))
     matrix = place(chest, placing, shape)
     side = int(ailing.choice([-1, 1]))
     sides = [side, -side]
@@ -48,11 +48,10 @@ def draw_film(
     for lesion in lesions:
         opacity = np.maximum(opacity, lesion.opacity)
         lucency = lucency if lesion.lucency is None else np.maximum(lucency, lesion.lucency)
-    air = np.maximum(lungs.masks[-1], lungs.masks[1])
     body = attenuate(chest, lungs, opacity, lucency * (1 - opacity))
     size = (shape[1], shape[0])
     image = expose(cv2.warpAffine(body, matrix, size), exposing)
-    return image, [box(lesion.finding, cv2.warpAffine(lesion.extent * air, matrix, size)) for lesion in lesions]
+    return image, [box(lesion.finding, cv2.warpAffine(lesion.extent * lungs.air, matrix, size)) for lesion in lesions]
 
 
 def place(chest: Chest, rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
@@ -74,7 +73,7 @@ def expose(body: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     beam = exposure * (1 + slope[0] * across + slope[1] * down[:, None])
     row, column = rng.integers(0, NOISE_SIDE - max(body.shape), 2)
     noise = _noise()[row : row + height, column : column + width]
-    film = 1 - np.exp(-body * beam.astype(np.float32)) + rng.uniform(0.004, 0.014) * noise
+    film = 1 - np.exp(-body * beam.astype(np.float32)) + rng.uniform(0.003, 0.01) * noise
     film = cv2.pow(np.clip(film / float(1 - np.exp(-1.1 * exposure)), 0, 1), rng.uniform(0.9, 1.5))
     image = np.clip(255 * (rng.uniform(0.0, 0.12) + rng.uniform(0.75, 0.9) * film), 0, 255).astype(np.uint8)
     mark(image, rng)

@@ -45,8 +45,8 @@ def viral_pneumonia(lungs: Lungs, rng: np.random.Generator, side: int) -> list[L
     """Streaks like a net in both lungs, most around the hila, and small patches there."""
     x, y = grid()
     density = np.where(x < 0, *rng.uniform(0.6, 1.0, 2)).astype(np.float32)
-    haze = rng.uniform(0.15, 0.4)
-    across, down = rng.uniform(0.3, 0.55), rng.uniform(-0.2, 0.3)
+    haze = rng.uniform(0.05, 0.2)
+    across, down = rng.uniform(0.3, 0.55), rng.uniform(-0.4, 0.4)
     reach = np.exp(-(((np.abs(x) - across) / 0.5) ** 2 + ((y - down) / 0.75) ** 2))
     centres = [lungs.point(lung, *rng.uniform((0.1, 0.3), (0.5, 0.75))) for lung in SIDES * rng.integers(1, 4)]
     patches = fill(*(blob(centre, rng.uniform(0.08, 0.15), rng) for centre in centres), blur=4.0)
@@ -56,18 +56,18 @@ def viral_pneumonia(lungs: Lungs, rng: np.random.Generator, side: int) -> list[L
 
 def covid(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
     """Haze in patches along the ribs of both lungs, mostly low; vessels stay visible in it."""
-    density = np.where(grid()[0] < 0, *rng.uniform(0.4, 0.75, 2)).astype(np.float32)
+    density = np.where(grid()[0] < 0, *rng.uniform(0.35, 0.8, 2)).astype(np.float32)
     patches = [
         blob(
-            lungs.point(lung, rng.uniform(0.68, 0.95), np.clip(rng.normal(0.66, 0.2), 0.15, 0.95)),
-            rng.uniform(0.12, 0.24),
+            lungs.point(lung, rng.uniform(0.55, 0.95), np.clip(rng.normal(0.6, 0.25), 0.1, 0.95)),
+            rng.uniform(0.11, 0.2),
             rng,
             stretch=rng.uniform(1.1, 1.9),
         )
         for lung in SIDES
         for _ in range(rng.integers(1, 4))
     ]
-    haze = fill(*patches, blur=rng.uniform(4.0, 7.0))
+    haze = fill(*patches, blur=rng.uniform(2.5, 5.0))
     return [Lesion("covid", density * haze * (0.85 + 0.3 * texture("grain", rng)))]
 
 
