@@ -19,8 +19,9 @@ PREPARED = os.path.relpath(from_project(SHARED.prepared), project_folder())
 RUN = os.path.relpath(from_project(SHARED.runs), project_folder())
 TABLES = expand(REPORT + "/tables/{table}.csv", table=["table_1", "table_2", "table_3", "baselines"])
 FIGURE = REPORT + "/figures/figure_{number}.png"
+PAIRS = [name for name, run in RUNS.items() if run.backbone == "efficientnet_b1" and not run.suffix]
 ABLATION = [name for name, run in RUNS.items() if run.suffix]
-CURVES = expand(FIGURE, number=["03", "04", *(["09", "10"] if ABLATION else [])])
+CURVES = expand(FIGURE, number=["03", *(["04"] if PAIRS else []), *(["09", "10"] if ABLATION else [])])
 PICTURES = expand(FIGURE, number=["01", "02"])
 PICTURES += expand(FIGURE, number=["05", "07"]) if "pneumonia" in DATASETS else []
 PICTURES += expand(FIGURE, number=["06", "08"]) if "covid" in DATASETS else []

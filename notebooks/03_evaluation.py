@@ -110,10 +110,11 @@ figure
 
 # %%
 pairs = {name: run for name, run in main.items() if run.backbone == "efficientnet_b1"}
-curves = evaluation.histories(pairs)
-figure = figures.transfer_curves(curves)
-report.save_figure(figure, study / "figures", 4, data=curves)
-figure
+if pairs:
+    curves = evaluation.histories(pairs)
+    figure = figures.transfer_curves(curves)
+    report.save_figure(figure, study / "figures", 4, data=curves)
+    display(figure)
 
 # %% [markdown]
 # ## Figures 9 and 10: which learning rate?
