@@ -59,7 +59,7 @@ def covid(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
     density = np.where(grid()[0] < 0, *rng.uniform(0.35, 0.8, 2)).astype(np.float32)
     patches = [
         blob(
-            lungs.point(lung, rng.uniform(0.55, 0.95), np.clip(rng.normal(0.6, 0.25), 0.1, 0.95)),
+            lungs.point(lung, rng.uniform(0.65, 0.97), np.clip(rng.normal(0.66, 0.22), 0.15, 0.95)),
             rng.uniform(0.11, 0.2),
             rng,
             stretch=rng.uniform(1.1, 1.9),
@@ -67,7 +67,7 @@ def covid(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
         for lung in SIDES
         for _ in range(rng.integers(1, 4))
     ]
-    haze = fill(*patches, blur=rng.uniform(2.5, 5.0))
+    haze = fill(*patches, blur=rng.uniform(3.0, 6.0))
     return [Lesion("covid", density * haze * (0.85 + 0.3 * texture("grain", rng)))]
 
 
@@ -78,7 +78,7 @@ def lung_opacity(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesi
 
 def atelectasis(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
     """Plates of collapsed lung above a raised half of the diaphragm."""
-    raised = rng.uniform(0.08, 0.22)
+    raised = rng.uniform(0.12, 0.28)
     dome = lungs.domes[side]
     floor = [
         (MEDIAL, 1.2),
@@ -89,12 +89,12 @@ def atelectasis(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesio
         (1.05, 1.2),
     ]
     opacity = fill(smooth(np.array(floor) * (side, 1)), blur=1.2)
-    for _ in range(rng.integers(1, 4)):
+    for _ in range(rng.integers(2, 5)):
         y = dome - raised - rng.uniform(0.06, 0.45)
         start, length, tilt = rng.uniform(0.25, 0.45), rng.uniform(0.3, 0.5), rng.normal(0, 0.15)
         share = np.linspace(0, 1, 6)
         plate = np.column_stack([start + length * share, y + tilt * share + 0.03 * np.sin(3 * share)]) * (side, 1)
-        band = paint([([plate], int(rng.integers(5, 9)), 1.0)], blur=1.6)
+        band = paint([([plate], int(rng.integers(6, 10)), 1.0)], blur=1.6)
         opacity = np.maximum(opacity, rng.uniform(0.7, 1.0) * band)
     return [Lesion("atelectasis", opacity)]
 
@@ -119,7 +119,7 @@ def mass(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
 def nodule(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
     """One to three round spots, less than 3 cm wide."""
     lesions = []
-    for _ in range(rng.choice([1, 2, 2, 3])):
+    for _ in range(rng.choice([1, 2, 3, 3])):
         centre = lungs.point(side, rng.uniform(0.3, 0.85), rng.uniform(0.1, 0.85))
         spot = fill(blob(centre, rng.uniform(0.95, 1.38) * CENTIMETRE, rng, rough=0.04), blur=0.8)
         lesions.append(Lesion("nodule", rng.uniform(0.8, 1.0) * spot))
@@ -136,8 +136,8 @@ def pneumothorax(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesi
     pleura = np.concatenate([[(MEDIAL, APEX + 0.8 * apical), (MEDIAL + 0.1, APEX + 0.75 * apical)], pleura])
     beyond = np.concatenate([pleura, [(1.3, end), (1.3, -1.4), (MEDIAL, -1.4)]])
     lucency = fill(smooth(beyond * (side, 1)), blur=0.8)
-    line = paint([([smooth(pleura * (side, 1), closed=False)], 2, 1.0)], blur=0.6)
-    return [Lesion("pneumothorax", rng.uniform(0.5, 0.8) * line, lucency)]
+    line = paint([([smooth(pleura * (side, 1), closed=False)], 3, 1.0)], blur=0.6)
+    return [Lesion("pneumothorax", rng.uniform(0.6, 1.0) * line, lucency)]
 
 
 def consolidation(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
