@@ -21,6 +21,7 @@ from lungkeras.augmentation import Augmentation
 from lungkeras.errors import RunError
 from lungkeras.files import atomic, write_csv, write_json, write_text
 from lungkeras.models import build_model, save_model
+from lungkeras.optimizers import adam
 from lungkeras.params import Params, dump
 from lungkeras.pipeline import SPLITS, Prepared, evaluation_batches, load_prepared, steps, training_batches
 
@@ -116,7 +117,7 @@ def compiled(model: keras.Model, params: Params, prepared: Prepared) -> keras.Mo
     images = keras.Input(model.input_shape[1:], dtype="uint8")
     trainer = keras.Model(images, model(Augmentation(seed=params.seed)(images)))
     trainer.compile(
-        optimizer=keras.optimizers.Adam(
+        optimizer=adam(
             keras.optimizers.schedules.CosineDecay(
                 params.learning_rate, total, alpha=params.final_learning_rate / params.learning_rate
             ),
