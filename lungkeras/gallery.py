@@ -15,17 +15,19 @@ from lungkeras.runs import Run
 
 
 def examples(prepared: Prepared) -> dict[str, np.ndarray]:
-    """{class: uint8 (H, W)}: the first training scan of each class as its source holds it.
+    """{class: uint8 (H, W)}: a training scan of each class as its source holds it.
 
-    A scan of that class alone is preferred. Where the source is no longer there, the prepared scan stands in.
+    Of the scans that stand for no other class yet, the first of that class alone, else one with few others. Where the
+    source is no longer there, the prepared scan stands in.
     """
     train = prepared.split("train")
-    chosen = {}
+    shared = train[list(prepared.classes)].sum(axis=1)
+    chosen, shown = {}, set()
     for name in prepared.classes:
-        holders = train[train[name] == 1]
-        alone = holders[holders[list(prepared.classes)].sum(axis=1) == 1]
+        holders = train.index[train[name] == 1]
         if len(holders):
-            place = (alone if len(alone) else holders).index[0]
+            place = min(holders, key=lambda place: (place in shown, shared[place], place))
+            shown.add(place)
             chosen[name] = _original(prepared, train.loc[place, "path"], prepared.images["train"][place])
     return chosen
 

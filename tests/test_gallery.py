@@ -28,6 +28,20 @@ def test_an_example_of_each_class_is_the_scan_as_it_lies_in_the_source(prepared,
         np.testing.assert_array_equal(image, decode_grey(phantom_source("pneumonia") / path))
 
 
+def test_no_scan_stands_for_two_classes_where_another_is_there(prepared):
+    from dataclasses import replace
+
+    bacterial, viral, normal = prepared.classes
+    records = prepared.records.copy()
+    train = records.index[records["split"] == "train"]
+    records.loc[train, list(prepared.classes)] = 0
+    records.loc[train[0], [bacterial, viral]] = records.loc[train[1], [bacterial, viral]] = 1
+    records.loc[train[2], normal] = 1
+    found = gallery.examples(replace(prepared, records=records, source="/no/such/folder"))
+    for name, place in zip(prepared.classes, (0, 1, 2), strict=True):
+        np.testing.assert_array_equal(found[name], prepared.images["train"][place])
+
+
 def test_without_the_source_the_prepared_scan_stands_in(prepared):
     from dataclasses import replace
 

@@ -27,7 +27,7 @@ from lungkeras.files import glance
 from lungkeras.progress import progress
 
 NOTE = "PHANTOM.txt"
-SCANS = {"covid": 440, "pneumonia": 440, "xray8": 1300}
+SCANS = {"covid": 460, "pneumonia": 640, "xray8": 1300}
 FEWEST = 20
 SIDE = 256
 FINDINGS = ("atelectasis", "effusion", "mass", "nodule", "pneumothorax", "consolidation")
