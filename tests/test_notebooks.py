@@ -7,7 +7,7 @@ import nbformat
 import papermill
 import pytest
 
-from lungkeras.params import Params
+from lungkeras.params import Params, load_study, project_folder
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 SCRIPTS = sorted(FOLDER.glob("*.py"))
@@ -38,6 +38,17 @@ def test_every_parameter_is_one_of_params(script):
     assert len(tagged) == 1
     names = [line.partition("=")[0].strip() for line in tagged[0].source.splitlines()]
     assert set(names) <= set(Params.model_fields)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=NAMES)
+def test_opened_by_hand_it_works_on_the_demo_as_the_demo_is(script):
+    shared, runs = load_study(project_folder() / "params" / "demo")
+    demo = runs["pneumonia-mobilenet_v3_large-random"] if script.stem == "02_training" else shared
+    (cell,) = [cell for cell in code_cells(jupytext.read(script)) if "parameters" in cell.metadata.get("tags", [])]
+    defaults = {}
+    exec(cell.source, defaults)
+    del defaults["__builtins__"]
+    assert defaults == {name: getattr(demo, name) for name in defaults}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=NAMES)
