@@ -1,11 +1,11 @@
-"""How long a training step takes: ours, beside keras' own batch norm and beside torchvision.
+"""How long a training step takes: ours, beside keras' own batch norm and Adam and beside torchvision.
 
     python benchmarks/training_step.py [--size 128] [--batch 32] [--rounds 5] [--backbones resnet34 ...]
 
 Writes benchmarks/results/training_step.csv, a row a backbone and contender: milliseconds a step (median, least, most),
 images a second, speed (the median over rounds of the peer's time over the contender's), seconds of the first step,
 which traces, and the machine's cores and load before it began. The peer is torchvision, eager, channels_last, where
-PyTorch is installed, else keras' own batch norm. A step is forward, cross-entropy, backward and Adam, on one batch.
+PyTorch is installed, else keras' own layers. A step is forward, cross-entropy, backward and Adam, on one batch.
 
 Each contender is a process of its own, that no other's threads or libraries disturb. Every round lets each of them
 take one step, in turn, as timings on a shared machine swing by a factor of two; on a busy one nothing can be read
@@ -45,18 +45,22 @@ def lungkeras_step(backbone: str, images: np.ndarray, labels: np.ndarray) -> Cal
     import keras
 
     from lungkeras.models import build_model
+    from lungkeras.optimizers import adam
 
     model = build_model(backbone, CLASSES, "multiclass", image_size=images.shape[1], seed=0)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(LEARNING_RATE), loss)
+    model.compile(adam(LEARNING_RATE), loss)
     return lambda: model.train_on_batch(images, labels)
 
 
 def keras_step(backbone: str, images: np.ndarray, labels: np.ndarray) -> Callable[[], object]:
-    from lungkeras import layers
+    import keras
+
+    from lungkeras import layers, optimizers
 
     # A kernel for no backend leaves every layer on the path of keras' own.
     layers.KERNELS.clear()
+    optimizers.FusedAdam = keras.optimizers.Adam
     return lungkeras_step(backbone, images, labels)
 
 
