@@ -1,5 +1,6 @@
 """A copy of a finished study, trained for real: recognised whole, and trained again only where it changed."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -48,6 +49,12 @@ def test_a_copied_study_is_recognised_and_a_changed_one_is_trained_where_it_chan
     for age, file in enumerate(sorted(copy.rglob("*"), reverse=True)):
         os.utime(file, (0, 1_000_000_000 - age))
     assert report(copy) == []
+
+    # Prepared by another version of the code, to the same bytes: no run is trained for it.
+    statistics = copy / "prepared" / "covid" / "statistics.json"
+    told = json.loads(statistics.read_text())
+    statistics.write_text(json.dumps(told | {"made_from": told["made_from"] | {"code": "another version"}}))
+    assert report(copy) == ["prepared covid"]
 
     images = np.load(copy / "prepared" / "covid" / "train.npy", mmap_mode="r+")
     images[0, 5, 7] ^= 1
