@@ -77,13 +77,21 @@ def origin(run: Params) -> str | None:
 
 
 def reading_notebooks(shared: Params, runs: Mapping[str, Params]) -> dict[str, str]:
-    """SHA-256 of all that each notebook which reads the runs depends on: the runs, the study, the code, its cells."""
+    """SHA-256 of all that each notebook which reads the runs depends on: the runs, the study, the code, its cells.
+
+    The report depends on the tables too, whoever wrote them.
+    """
     made = {name: read(run.run_folder / "fingerprint.json") for name, run in runs.items()}
     study = shared.model_dump(exclude=PLACES - {"title"})
     modules = sorted(file.relative_to(PACKAGE).with_suffix("").as_posix() for file in PACKAGE.rglob("*.py"))
     templates = [file_digest(file) for file in sorted([*PACKAGE.rglob("*.j2"), *PACKAGE.glob("*.yaml")])]
     common = digest(as_json(made), as_json(study), code_digest(modules), *templates)
-    return {name: digest(common, cells(project_folder() / "notebooks" / f"{name}.ipynb")) for name in READING}
+    tables = [file_digest(file) for file in sorted((shared.study_folder / "tables").glob("*.csv"))]
+    hashes = {}
+    for name in READING:
+        told = cells(project_folder() / "notebooks" / f"{name}.ipynb")
+        hashes[name] = digest(common, told, *(tables if name == "05_report" else []))
+    return hashes
 
 
 def cells(notebook: Path) -> str:

@@ -139,6 +139,11 @@ def test_another_title_or_changed_prose_reaches_the_report_and_no_run(copied, mo
     assert planned(copied) == ([], [])
 
 
+def test_a_changed_table_reaches_the_report_alone(copied):
+    (copied / "report" / "tables" / "table_1.csv").write_text("corrected by hand")
+    assert planned(copied) == ([], ["05_report"])
+
+
 def test_another_source_or_size_is_prepared_again(original, copied):
     shared, runs = load_study(copied / "params")
     assert freshness.outdated_datasets(shared, runs, {}) == []
