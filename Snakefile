@@ -6,8 +6,11 @@
 # `again`; Snakemake adds what is missing. What is not made again is ancient to those that read it.
 
 import os
+import shlex
 import sys
 from pathlib import Path
+
+import yaml
 
 from lungkeras.params import from_project, load_study, project_folder, study_folder
 
@@ -64,6 +67,11 @@ def failed(name):
     return f"{REPORT}/notebooks/{name}.failed.ipynb"
 
 
+def stated(params, *but):
+    """All params that a notebook takes, those that no file names too: its own defaults are the demo's."""
+    return f"-y {shlex.quote(yaml.safe_dump(params.model_dump(exclude=set(but)), sort_keys=False))}"
+
+
 def source_arguments(dataset):
     """What tells the preparation to read a folder that the user named, instead of what study.yaml says."""
     given = SOURCES.get(dataset)
@@ -106,7 +114,7 @@ rule report:
         page=page("05_report"),
         draft=draft("05_report"),
         failed=failed("05_report"),
-        arguments=f"-f {STUDY}/study.yaml",
+        arguments=lambda wildcards: stated(SHARED, "dataset", "backbone", "weights", "suffix", "source", "acquire", "scans"),
         done="wrote the report",
     threads: 1
     resources:
@@ -155,7 +163,7 @@ rule train:
         page=page("02_training-{run}"),
         draft=draft("02_training-{run}"),
         failed=failed("02_training-{run}"),
-        arguments=lambda wildcards: f"-f {STUDY}/study.yaml -f {STUDY}/{wildcards.run}.yaml",
+        arguments=lambda wildcards: stated(RUNS[wildcards.run], "title", "source", "acquire", "scans"),
         done="trained {run}",
     threads: THREADS
     resources:

@@ -49,12 +49,15 @@ class Study:
                 report.wait()
 
     def check(self) -> str:
-        """That the report is complete; returns what was printed, and prints its end."""
+        """That the report is complete, and would not be made again; returns what was printed, and prints its end."""
         text = self.log.read_text()
-        print("\n".join(text.splitlines()[-25:]))
+        print("\n".join(text.splitlines()[-40:]))
         assert set(pd.read_csv(self.results / "tables" / "table_3.csv")["run"]) == set(RUNS)
         assert (self.results / "report.html").is_file()
         assert text.rstrip().endswith(f"{self.results / 'report.html'} is complete")
+        again = [sys.executable, "-m", "lungkeras", "report", str(self.params), "--dry-run"]
+        listed = subprocess.run(again, cwd=CHECKOUT, capture_output=True, text=True, check=True)
+        assert "Nothing to be done" in listed.stdout + listed.stderr
         return text
 
 
