@@ -1,4 +1,7 @@
-"""A copy of a finished study, trained for real: recognised whole, and trained again only where it changed."""
+"""A copy of a finished study, trained for real: recognised whole, and trained again only where it changed.
+
+make test-sharing
+"""
 
 import json
 import os
@@ -12,7 +15,7 @@ import pytest
 import yaml
 
 PNEUMONIA, COVID = "pneumonia-mobilenet_v3_large-random", "covid-mobilenet_v3_large-random"
-pytestmark = pytest.mark.study
+pytestmark = pytest.mark.sharing
 
 
 def write_params(root: Path) -> None:
