@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: help report test test-study notebooks jupyter lint clean
+.PHONY: help report test test-study test-sharing test-cluster notebooks jupyter lint clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,12 @@ test: $(VENV)/.test-installed  ## the tests, in minutes
 
 test-study: $(VENV)/.test-installed  ## the whole study in a small cut: every run, few scans, one epoch
 	$(BIN)/python -m pytest -m study
+
+test-sharing: $(VENV)/.test-installed  ## a copied study is recognised, a changed one trained where it changed
+	$(BIN)/python -m pytest -m sharing
+
+test-cluster: $(VENV)/.test-installed  ## a small study on a real Slurm of one node (needs Debian's slurm-wlm and munge)
+	$(BIN)/python -m pytest -m cluster -s
 
 notebooks: $(VENV)/.installed  ## write each notebook anew from the script that it is paired with
 	$(BIN)/jupytext --to ipynb --update notebooks/*.py
@@ -40,5 +46,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.test-installed: $(VENV)/.installed
-	$(INSTALL) ".[jupyter,test,hub,keras-cv]"
+	$(INSTALL) ".[jupyter,test,hub,keras-cv,slurm,kubernetes]"
 	@touch $@

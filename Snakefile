@@ -2,11 +2,15 @@
 #
 #     sources -> 01 prepare (a dataset) -> 02 train (a run) -> 03 evaluate, 04 visualize -> 05 report
 #
-# Steps depend on the values of their params, not on the date of the params files: a run is trained again when what
-# it is trained with changes, and then alone with what builds on it.
+# No date decides: `lungkeras report` finds by hashes what is to be made again (lungkeras/freshness.py) and says so in
+# `again`; Snakemake adds what is missing. What is not made again is ancient to those that read it.
 
 import os
+import shlex
 import sys
+from pathlib import Path
+
+import yaml
 
 from lungkeras.params import from_project, load_study, project_folder, study_folder
 
@@ -25,18 +29,34 @@ CURVES = expand(FIGURE, number=["03", *(["04"] if PAIRS else []), *(["09", "10"]
 PICTURES = expand(FIGURE, number=["01", "02"])
 PICTURES += expand(FIGURE, number=["05", "07"]) if "pneumonia" in DATASETS else []
 PICTURES += expand(FIGURE, number=["06", "08"]) if "covid" in DATASETS else []
+AGAIN = set(config.get("again", []))  # datasets, runs and notebooks
 
-# Side by side, a run needs one core; with more cores than runs, each takes its share.
-CORES_A_RUN = max(1, workflow.cores // len(RUNS)) if workflow.cores else 1
+# What a step may take of a cluster: `runtime` in minutes, `mem_mb` in MB of a first attempt. A study of small scans takes
+# minutes; a published one takes days, and a run of it several jobs: one that ran out of time goes on at its checkpoint.
+# GPUs are for a profile to offer: set-resources, train: gpu=1.
+THREADS = int(config.get("threads", 4))
+SMALL = max(run.image_size for run in RUNS.values()) <= 128
+HOUR = 60
 
 # The notebook runs under another name and takes its own when it has succeeded; a failed one is kept as such.
 EXECUTE = """
+    export JUPYTER_PREFER_ENV_PATH=1  # the kernel is this environment's, whatever the user's home says
     export TF_NUM_INTRAOP_THREADS={threads} TF_NUM_INTEROP_THREADS=2 OMP_NUM_THREADS={threads}
+    mkdir -p "$(dirname {params.page:q})"
     if {params.python:q} -m papermill --no-progress-bar {input.notebook:q} {params.draft:q} {params.arguments} > {log:q} 2>&1
-    then mv {params.draft:q} {output.notebook:q}; rm -f {params.failed:q}; echo "  {params.done} ($SECONDS s)"
+    then mv {params.draft:q} {params.page:q}; rm -f {params.failed:q}; echo "  {params.done} ($SECONDS s)"
     else mv {params.draft:q} {params.failed:q}; echo "  failed: {params.done}"; exit 1
     fi
 """
+
+
+def of(name, files):
+    """Files that a dataset, run or notebook leaves, as an input: their date counts only where it is made again."""
+    return files if name in AGAIN else ancient(files)
+
+
+def page(name):
+    return f"{REPORT}/notebooks/{name}.ipynb"
 
 
 def draft(name):
@@ -47,21 +67,33 @@ def failed(name):
     return f"{REPORT}/notebooks/{name}.failed.ipynb"
 
 
+def stated(params, *but):
+    """All params that a notebook takes, those that no file names too: its own defaults are the demo's."""
+    return f"-y {shlex.quote(yaml.safe_dump(params.model_dump(exclude=set(but)), sort_keys=False))}"
+
+
 def source_arguments(dataset):
     """What tells the preparation to read a folder that the user named, instead of what study.yaml says."""
     given = SOURCES.get(dataset)
     return f"-p acquire given -p source '{given}'" if given else ""
 
 
-def preparation_settings(dataset):
-    shared = SHARED.model_dump(include={"source", "acquire", "scans", "prepared", "image_size", "seed"})
-    run = next(run for run in RUNS.values() if run.dataset == dataset)
-    return shared | {"image_size": run.image_size, "source": SOURCES.get(dataset, SHARED.source)}
+def image_size(dataset):
+    return next(run.image_size for run in RUNS.values() if run.dataset == dataset)
+
+
+def megabytes(small, large):
+    """More for each attempt: a job that ran out of memory is sent again with more."""
+    return lambda wildcards, attempt: attempt * (small if SMALL else large)
 
 
 def best_model_to_start_from(wildcards):
     run = RUNS[wildcards.run]
-    return [f"{RUN}/{run.weights}"] if run.weights.endswith("/best.keras") else []
+    return of(Path(run.weights).parent.name, [f"{RUN}/{run.weights}"]) if run.weights.endswith("/best.keras") else []
+
+
+def prepared(dataset):
+    return of(dataset, f"{PREPARED}/{dataset}/statistics.json")
 
 
 wildcard_constraints:
@@ -71,19 +103,23 @@ wildcard_constraints:
 rule report:
     default_target: True
     input:
-        *TABLES,
-        *CURVES,
-        *PICTURES,
-        notebook="notebooks/05_report.ipynb",
+        of("03_evaluation", [*TABLES, *CURVES]),
+        of("04_visualization", PICTURES),
+        notebook=ancient("notebooks/05_report.ipynb"),
     output:
         report=f"{REPORT}/report.html",
-        notebook=f"{REPORT}/notebooks/05_report.ipynb",
+        notebook=page("05_report"),
     params:
         python=sys.executable,
+        page=page("05_report"),
         draft=draft("05_report"),
         failed=failed("05_report"),
-        arguments=f"-f {STUDY}/study.yaml",
+        arguments=lambda wildcards: stated(SHARED, "dataset", "backbone", "weights", "suffix", "source", "acquire", "scans"),
         done="wrote the report",
+    threads: 1
+    resources:
+        mem_mb=megabytes(2000, 8000),
+        runtime=HOUR,
     log:
         f"{REPORT}/logs/05_report.log",
     shell:
@@ -92,19 +128,22 @@ rule report:
 
 rule prepare:
     input:
-        notebook="notebooks/01_data_preparation.ipynb",
+        notebook=ancient("notebooks/01_data_preparation.ipynb"),
     output:
         expand(PREPARED + "/{{dataset}}/{name}", name=["train.npy", "val.npy", "test.npy", "records.parquet"]),
         expand(PREPARED + "/{{dataset}}/{name}", name=["statistics.json", "quarantine.csv", "flow.csv"]),
-        notebook=REPORT + "/notebooks/01_data_preparation-{dataset}.ipynb",
     params:
         python=sys.executable,
-        settings=lambda wildcards: preparation_settings(wildcards.dataset),
+        page=page("01_data_preparation-{dataset}"),
         draft=draft("01_data_preparation-{dataset}"),
         failed=failed("01_data_preparation-{dataset}"),
         arguments=lambda wildcards: f"-f {STUDY}/study.yaml -p dataset {wildcards.dataset} "
-        f"-p image_size {preparation_settings(wildcards.dataset)['image_size']} {source_arguments(wildcards.dataset)}",
+        f"-p image_size {image_size(wildcards.dataset)} {source_arguments(wildcards.dataset)}",
         done="prepared {dataset}",
+    threads: THREADS
+    resources:
+        mem_mb=megabytes(2000, 8000),
+        runtime=HOUR if SMALL else 12 * HOUR,
     log:
         REPORT + "/logs/01_data_preparation-{dataset}.log",
     shell:
@@ -114,20 +153,22 @@ rule prepare:
 rule train:
     input:
         best_model_to_start_from,
-        prepared=lambda wildcards: f"{PREPARED}/{RUNS[wildcards.run].dataset}/statistics.json",
-        notebook="notebooks/02_training.ipynb",
+        prepared=lambda wildcards: prepared(RUNS[wildcards.run].dataset),
+        notebook=ancient("notebooks/02_training.ipynb"),
     output:
         expand(RUN + "/{{run}}/{name}", name=["params.yaml", "environment.json", "best.keras"]),
-        expand(RUN + "/{{run}}/{name}", name=["history.csv", "predictions.parquet", "metrics.json"]),
-        notebook=REPORT + "/notebooks/02_training-{run}.ipynb",
+        expand(RUN + "/{{run}}/{name}", name=["history.csv", "predictions.parquet", "metrics.json", "fingerprint.json"]),
     params:
         python=sys.executable,
-        settings=lambda wildcards: RUNS[wildcards.run].model_dump(exclude={"title", "source", "acquire", "scans"}),
+        page=page("02_training-{run}"),
         draft=draft("02_training-{run}"),
         failed=failed("02_training-{run}"),
-        arguments=lambda wildcards: f"-f {STUDY}/study.yaml -f {STUDY}/{wildcards.run}.yaml",
+        arguments=lambda wildcards: stated(RUNS[wildcards.run], "title", "source", "acquire", "scans"),
         done="trained {run}",
-    threads: CORES_A_RUN
+    threads: THREADS
+    resources:
+        mem_mb=megabytes(4000, 32000),
+        runtime=HOUR if SMALL else 24 * HOUR,
     log:
         REPORT + "/logs/02_training-{run}.log",
     shell:
@@ -136,19 +177,24 @@ rule train:
 
 rule evaluate:
     input:
-        expand(RUN + "/{run}/metrics.json", run=RUNS),
-        expand(PREPARED + "/{dataset}/statistics.json", dataset=DATASETS),
-        notebook="notebooks/03_evaluation.ipynb",
+        [of(run, f"{RUN}/{run}/metrics.json") for run in RUNS],
+        [prepared(dataset) for dataset in DATASETS],
+        notebook=ancient("notebooks/03_evaluation.ipynb"),
     output:
         *TABLES,
         *CURVES,
-        notebook=f"{REPORT}/notebooks/03_evaluation.ipynb",
+        page("03_evaluation"),
     params:
         python=sys.executable,
+        page=page("03_evaluation"),
         draft=draft("03_evaluation"),
         failed=failed("03_evaluation"),
         arguments=f"-f {STUDY}/study.yaml",
         done="evaluated the runs",
+    threads: 1
+    resources:
+        mem_mb=megabytes(4000, 16000),
+        runtime=HOUR if SMALL else 4 * HOUR,
     log:
         f"{REPORT}/logs/03_evaluation.log",
     shell:
@@ -157,18 +203,23 @@ rule evaluate:
 
 rule visualize:
     input:
-        expand(RUN + "/{run}/best.keras", run=[name for name, run in RUNS.items() if not run.suffix]),
-        expand(PREPARED + "/{dataset}/statistics.json", dataset=DATASETS),
-        notebook="notebooks/04_visualization.ipynb",
+        [of(name, f"{RUN}/{name}/best.keras") for name, run in RUNS.items() if not run.suffix],
+        [prepared(dataset) for dataset in DATASETS],
+        notebook=ancient("notebooks/04_visualization.ipynb"),
     output:
         *PICTURES,
-        notebook=f"{REPORT}/notebooks/04_visualization.ipynb",
+        page("04_visualization"),
     params:
         python=sys.executable,
+        page=page("04_visualization"),
         draft=draft("04_visualization"),
         failed=failed("04_visualization"),
         arguments=f"-f {STUDY}/study.yaml",
         done="drew features and heat maps",
+    threads: 1
+    resources:
+        mem_mb=megabytes(4000, 16000),
+        runtime=HOUR if SMALL else 4 * HOUR,
     log:
         f"{REPORT}/logs/04_visualization.log",
     shell:

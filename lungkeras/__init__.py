@@ -9,6 +9,7 @@ The map, in the order in which data flows; a module reads what stands above it:
     augmentation    three random transforms, inside the training step
     models          uint8 greyscale in, logits out
     params          what a study and its runs are made with
+    fingerprints    hashes of what was made from what; freshness tells what of a study to make again
     training        one run: history, best model, predictions
     metrics         logits -> F1, AUROC, confusion
     evaluation      run folders -> tables

@@ -14,7 +14,7 @@ from pathlib import Path
 from lungkeras.datasets import DATASETS
 from lungkeras.errors import LungkerasError, ParamsError, RunError
 from lungkeras.files import as_json
-from lungkeras.params import load_params, load_study, nearest, project_folder, study_folder
+from lungkeras.params import from_project, load_params, load_study, nearest, project_folder, study_folder
 
 
 class Parser(argparse.ArgumentParser):
@@ -103,9 +103,10 @@ def parser() -> argparse.ArgumentParser:
         "--source", action="append", default=[], metavar="DATASET=DIR", help="read a dataset from a folder"
     )
     report.add_argument(
-        "--cores", type=count, default=os.cpu_count(), metavar="N", help="runs side by side (default: all cores)"
+        "--cores", type=count, metavar="N", help="runs side by side (default: all cores; with a profile, what it says)"
     )
-    report.add_argument("--profile", metavar="SNAKEMAKE_PROFILE", help="a Snakemake profile, for a cluster")
+    report.add_argument("--profile", action="append", default=[], metavar="SNAKEMAKE_PROFILE",
+                        help="a Snakemake profile, for a cluster; may be repeated, the last wins")  # fmt: skip
     report.add_argument("--dry-run", action="store_true", help="list what would run")
 
     predict = add("predict", predict_scans, "a probability a class for each scan",
@@ -166,8 +167,8 @@ def train_run(options) -> None:
     print(train(params))
 
 
-def report_study(options) -> int:
-    """Starts Snakemake on the graph of notebooks; what it prints beyond a line a step goes to its own log."""
+def report_study(options) -> None:
+    """Makes what of a study is missing or outdated, by one graph of notebooks; nothing where all is as it would be."""
     folder = study_folder(options.study)
     shared, runs = load_study(folder)
     sources = dict(given_source(text) for text in options.source)
@@ -176,28 +177,74 @@ def report_study(options) -> int:
         raise ParamsError(
             f"--source {strange[0]}: the study {folder.name} has no run of it, only {', '.join(sorted(wanted))}"
         )
-    if shared.acquire == "given" and (missing := sorted(wanted - set(sources))):
+    unknown = {params.dataset for params in runs.values() if not params.prepared_folder.is_dir()} - set(sources)
+    if shared.acquire == "given" and (missing := sorted(unknown)):
         raise ParamsError(
             f"The study {folder.name} reads real scans: give --source {missing[0]}=DIR"
             + "".join(f" and --source {dataset}=DIR" for dataset in missing[1:])
         )
-    root = project_folder()
     report = shared.study_folder / "report.html"
+    cores = options.cores or os.cpu_count()
+    if not options.dry_run:
+        where = f"by {' and '.join(options.profile)}" if options.profile else f"on {cores} cores"
+        print(f"Study {folder.name}: {len(runs)} runs {where}, to {report}", flush=True)
+    from lungkeras import freshness
+
+    data = freshness.prepared_data(runs)
+    for changed in freshness.changed_datasets(data):
+        print(f"{changed} was changed after it was prepared, and is taken as it is; delete it to prepare it anew")
+    outdated = freshness.outdated_datasets(shared, runs, sources)
+    if outdated and not options.dry_run:
+        # First the data alone: where they come out as they were, their runs need no training.
+        snakemake(options, folder, sources, again=outdated, targets=outdated)
+        outdated, data = [], freshness.prepared_data(runs)
+    trained = freshness.outdated_runs(runs, data, outdated)
+    notebooks = freshness.outdated_notebooks(shared, runs, trained)
+    snakemake(options, folder, sources, again=[*outdated, *trained, *notebooks])
+    if not options.dry_run:
+        freshness.remember(shared, runs)
+        print(f"{report} is complete")
+
+
+def snakemake(options, study: Path, sources: dict[str, str], *, again: list[str], targets: list[str] = ()) -> None:
+    """Starts Snakemake on the graph of notebooks: what is missing, and the datasets, runs and notebooks of `again`.
+
+    It goes by these alone: no date counts, and no trigger is asked for that compares with what Snakemake remembers of
+    an earlier start on this machine. Raises RunError.
+    """
+    root = project_folder()
+    shared, runs = load_study(study)
+    results = {dataset: from_project(shared.prepared) / dataset / "statistics.json" for dataset in DATASETS}
+    results |= {name: run.run_folder / "metrics.json" for name, run in runs.items()}
+    notebooks = shared.study_folder / "notebooks"
+    files = {name: os.path.relpath(results.get(name, notebooks / f"{name}.ipynb"), root) for name in (*again, *targets)}
+    config = {"study": os.path.relpath(study, root), "sources": json.dumps(sources), "again": json.dumps(again)}
+    cores = options.cores or os.cpu_count()
+    if options.profile:
+        limits = ["--cores", str(options.cores)] if options.cores else []
+    else:
+        # Side by side, a run needs one core; with more cores than runs, each takes its share.
+        config["threads"] = max(1, cores // len(runs))
+        limits = ["--cores", str(cores)]
+    # A step prints its own line; on a cluster that stays in the job's log, and Snakemake tells how far it is.
+    quiet = ["host"] if options.dry_run else ["rules", "host"] if options.profile else ["all"]
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--directory", str(root)),
-        *("--cores", str(options.cores), "--rerun-incomplete", "--keep-going"),
-        *(["--profile", options.profile] if options.profile else []),
-        *(["--dry-run", "--quiet", "host"] if options.dry_run else ["--quiet", "all"]),
-        *("--config", f"study={os.path.relpath(folder, root)}", f"sources={json.dumps(sources)}"),
+        *(*limits, "--rerun-incomplete", "--keep-going", "--rerun-triggers", "mtime"),
+        *(word for profile in options.profile for word in ("--profile", profile_folder(profile))),
+        *(["--dry-run"] if options.dry_run else []),
+        *("--quiet", *quiet),
+        *(["--forcerun", *(files[name] for name in again)] if again else []),
+        *("--config", *(f"{key}={value}" for key, value in config.items())),
+        *("--", *(files[name] for name in targets)),
     ]
-    if not options.dry_run:
-        print(f"Study {folder.name}: {len(runs)} runs on {options.cores} cores, to {report}", flush=True)
-    status = subprocess.run(command, check=False, env=os.environ | {"PYTHONUNBUFFERED": "1"}).returncode
-    if status:
+    if subprocess.run(command, check=False, env=os.environ | {"PYTHONUNBUFFERED": "1"}).returncode:
         raise RunError(failure(shared.study_folder, root))
-    if not options.dry_run:
-        print(f"{report} is complete")
-    return 0
+
+
+def profile_folder(profile: str) -> str:
+    """A profile's folder, from here or from the project's folder; else the name of one of the user's own."""
+    return next((str(path) for path in (Path(profile), project_folder() / profile) if path.is_dir()), profile)
 
 
 def given_source(text: str) -> tuple[str, str]:

@@ -3,7 +3,8 @@
     prepared/<study>/<dataset>/
       train.npy val.npy test.npy   uint8 (scans, size, size)
       records.parquet              a row a scan, in the order of the arrays: scan, patient, split, a column a class
-      statistics.json              mean and std of the training split in grey levels, and what was counted
+      statistics.json              mean and std of the training split in grey levels, what was counted, and hashes, by
+                                   which a copy or a change is recognised (fingerprints.py)
       quarantine.csv               scan, reason: the files that could not be read
       flow.csv                     step, scans: how the source became these records
 
@@ -25,6 +26,7 @@ import pandas as pd
 from lungkeras.decoding import cv2, decode_grey
 from lungkeras.errors import RunError, ScanError, SourceError
 from lungkeras.files import glance, write_csv, write_json
+from lungkeras.fingerprints import of_prepared, preparation_made_from
 from lungkeras.progress import progress
 
 SPLITS = ("train", "val", "test")
@@ -64,7 +66,7 @@ def prepare_dataset(
     On the way the disk holds the arrays twice; memory does not grow with the number of scans.
 
     Returns what statistics.json holds: dataset, task, classes, size, mean and std (grey levels in [0, 255] of the
-    training split), scans (a split), missing (classes that a split lacks), quarantined, absent.
+    training split), scans (a split), missing (classes that a split lacks), quarantined, absent, made_from, fingerprint.
     Raises SourceError where the source is not this dataset's, no scan of a class is readable, or there are too few for
     three splits; RunError where `to` holds something else or the disk is too small.
     """
@@ -74,6 +76,7 @@ def prepare_dataset(
     source = Path(source)
     records = read_records(dataset, source, require_files=True, seed=seed)
     flow, absent = records.attrs["flow"], records.attrs["absent"]
+    made_from = preparation_made_from(dataset, source, size=size, seed=seed, records=records)
     with replaced_folder(Path(to), needed=2 * len(records) * size**2) as folder:
         images = new_array(folder / "images.npy", (len(records), size, size))
         reasons = pd.Series(fill(images, [source / path for path in records["path"]], workers))
@@ -102,11 +105,14 @@ def prepare_dataset(
             "missing": missing_classes(records, DATASETS[dataset].classes),
             "quarantined": len(quarantine),
             "absent": absent,
+            "made_from": made_from,
         }
         flow = [*flow, ["quarantined", len(quarantine)], ["prepared", len(records)]]
         records.to_parquet(folder / "records.parquet", index=False)
         write_csv(folder / "quarantine.csv", quarantine)
         write_csv(folder / "flow.csv", pd.DataFrame(flow, columns=["step", "scans"]))
+        write_json(folder / "statistics.json", summary)
+        summary["fingerprint"] = of_prepared(folder)
         write_json(folder / "statistics.json", summary)
     return summary
 

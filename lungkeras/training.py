@@ -20,13 +20,13 @@ from lungkeras import metrics
 from lungkeras.augmentation import Augmentation
 from lungkeras.errors import RunError
 from lungkeras.files import atomic, write_csv, write_json, write_text
+from lungkeras.fingerprints import is_trained, of_prepared, of_results, training_made_from
 from lungkeras.models import build_model, save_model
 from lungkeras.optimizers import adam
 from lungkeras.params import Params, dump
 from lungkeras.pipeline import SPLITS, Prepared, evaluation_batches, load_prepared, steps, training_batches
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
-RESULTS = ("params.yaml", "environment.json", "best.keras", "history.csv", "predictions.parquet", "metrics.json")
 PACKAGES = ("lungkeras", "keras", "tensorflow", "torch", "jax", "numpy", "scikit-learn", "opencv-python-headless")
 
 
@@ -34,12 +34,13 @@ def train(params: Params, model: keras.Model | None = None) -> Path:
     """Trains the run that `params` describe, or what is left of it, and returns its folder.
 
     `model` is the run's `initial_model` where the caller has built it already; it is trained in place.
-    A finished run of equal params is returned as it is; an interrupted one goes on at its last checkpoint, with the
-    batches and random draws that an uninterrupted one would have seen. Raises RunError where the prepared dataset or
-    the weights are missing, or were prepared at another size.
+    A finished run of equal params, data, weights and code is returned as it is, wherever it was trained; an interrupted
+    one goes on at its last checkpoint, with the batches and random draws that an uninterrupted one would have seen.
+    Raises RunError where the prepared dataset or the weights are missing, or were prepared at another size.
     """
     folder = params.run_folder
-    if is_finished(folder, params):
+    data = of_prepared(params.prepared_folder)
+    if is_trained(folder, params, data):
         return folder
     prepared = load_prepared(params.prepared_folder)
     if prepared.size != params.image_size:
@@ -52,19 +53,16 @@ def train(params: Params, model: keras.Model | None = None) -> Path:
     (folder / "metrics.json").unlink(missing_ok=True)
     write_text(folder / "params.yaml", dump(params))
     write_json(folder / "environment.json", environment())
+    made_from = training_made_from(params, data)
 
     model = model or initial_model(params, prepared)
-    record = fit(model, params, prepared)
+    record = fit(model, params, prepared, made_from)
     save_model(model, folder / "best.keras")
     write_csv(folder / "history.csv", record)
     write_results(model, params, prepared, record)
+    write_json(folder / "fingerprint.json", {"made_from": made_from, "results": of_results(folder)})
     (folder / "checkpoint.npz").unlink(missing_ok=True)
     return folder
-
-
-def is_finished(folder: Path, params: Params) -> bool:
-    """Whether a run folder holds all results, of these very params."""
-    return all((folder / name).is_file() for name in RESULTS) and (folder / "params.yaml").read_text() == dump(params)
 
 
 def initial_model(params: Params, prepared: Prepared) -> keras.Model:
@@ -83,11 +81,14 @@ def initial_model(params: Params, prepared: Prepared) -> keras.Model:
     )
 
 
-def fit(model: keras.Model, params: Params, prepared: Prepared) -> pd.DataFrame:
-    """Trains `model` in place, leaves it with its best weights, and returns the history: one row an epoch."""
+def fit(model: keras.Model, params: Params, prepared: Prepared, made_from: dict | None = None) -> pd.DataFrame:
+    """Trains `model` in place, leaves it with its best weights, and returns the history: one row an epoch.
+
+    A checkpoint is taken up where it was made from the same (`fingerprints.training_made_from`).
+    """
     images, labels = prepared.images["train"], prepared.labels("train")
     trainer = compiled(model, params, prepared)
-    progress = Progress(model, params, prepared)
+    progress = Progress(model, params, prepared, made_from)
     progress.set_model(trainer)
     first = progress.restore()
     if first < params.epochs:
@@ -174,8 +175,9 @@ class MacroF1(keras.metrics.F1Score):
 class Progress(keras.callbacks.Callback):
     """Validates after each epoch, keeps the best weights, writes checkpoints, and prints a line."""
 
-    def __init__(self, model: keras.Model, params: Params, prepared: Prepared):
+    def __init__(self, model: keras.Model, params: Params, prepared: Prepared, made_from: dict | None = None):
         super().__init__()
+        self.made_from = made_from
         self.bare_model = model
         self.run_params = params
         self.images = prepared.images["val"]
@@ -222,7 +224,8 @@ class Progress(keras.callbacks.Callback):
 
     def save(self) -> None:
         """Writes all that the next epoch depends on as one file."""
-        state = {"params": dump(self.run_params), "rows": self.rows, "best_loss": self.best_loss}
+        state = {"params": dump(self.run_params), "made_from": self.made_from}
+        state |= {"rows": self.rows, "best_loss": self.best_loss}
         arrays = {"state": np.frombuffer(json.dumps(state).encode(), dtype=np.uint8)}
         for name, values in (
             ("weights", self.model.get_weights()),
@@ -240,7 +243,7 @@ class Progress(keras.callbacks.Callback):
             return 0
         with np.load(io.BytesIO(self.checkpoint.read_bytes()), allow_pickle=False) as arrays:
             state = json.loads(arrays["state"].tobytes())
-            if state["params"] != dump(self.run_params):
+            if (state["params"], state.get("made_from")) != (dump(self.run_params), self.made_from):
                 return 0
             groups = {
                 group: [arrays[name] for name in arrays.files if name.startswith(f"{group}_")]

@@ -1,6 +1,8 @@
 """Training: losses against PyTorch, a run's files, and a run that was interrupted."""
 
 import json
+import os
+import shutil
 
 import keras
 import numpy as np
@@ -8,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 
-from lungkeras import metrics, training
+from lungkeras import fingerprints, metrics, training
 from lungkeras.errors import RunError
 from lungkeras.files import write_json
 from lungkeras.layers import BatchNormalization
@@ -65,7 +67,7 @@ def finished(prepared_folder, tmp_path_factory):
 
 def test_a_run_leaves_every_file_with_its_columns(finished):
     params, folder = finished
-    assert {file.name for file in folder.iterdir()} == set(training.RESULTS)
+    assert {file.name for file in folder.iterdir()} == {*fingerprints.RESULTS, "fingerprint.json"}
     history = pd.read_csv(folder / "history.csv")
     columns = ["epoch", "loss", "macro_f1", "val_loss", "val_macro_f1", "learning_rate", "seconds"]
     assert list(history.columns) == columns
@@ -99,12 +101,51 @@ def test_the_macro_f1_of_a_run_is_that_of_scikit_learn_on_its_predictions(finish
     assert json.loads((folder / "metrics.json").read_text())["test"]["macro_f1"] == pytest.approx(expected, abs=1e-12)
 
 
-def test_a_finished_run_is_not_trained_again_and_a_changed_one_is(finished):
+def is_finished(params) -> bool:
+    return fingerprints.is_trained(params.run_folder, params, fingerprints.of_prepared(params.prepared_folder))
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """The finished run and its data as a colleague has them: in other folders, every file of another date."""
     params, folder = finished
-    before = (folder / "history.csv").stat().st_mtime_ns
-    training.train(params)
-    assert (folder / "history.csv").stat().st_mtime_ns == before
-    assert not training.is_finished(folder, params.model_copy(update={"epochs": 3}))
+    shutil.copytree(params.prepared_folder, tmp_path / "prepared" / "pneumonia")
+    shutil.copytree(folder, tmp_path / "runs" / folder.name)
+    for file in tmp_path.rglob("*"):
+        os.utime(file, (0, 1_000_000_000))
+    return params.model_copy(update={"prepared": str(tmp_path / "prepared"), "runs": str(tmp_path / "runs")})
+
+
+def test_a_finished_run_is_not_trained_again_wherever_it_was_copied_to(finished, copied, monkeypatch):
+    monkeypatch.setattr(training, "fit", lambda *_: pytest.fail("trained again"))
+    for params in (finished[0], copied):
+        assert training.train(params, small_model()) == params.run_folder
+
+
+@pytest.mark.parametrize("change", [{"epochs": 3}, {"seed": 1}, {"learning_rate": 0.02}, {"batch_norm_momentum": 0.6}])
+def test_a_run_of_other_params_is_not_finished(copied, change):
+    assert is_finished(copied.model_copy(update={"title": "another title", "source": "elsewhere"}))
+    assert not is_finished(copied.model_copy(update=change))
+
+
+def test_one_changed_pixel_label_or_result_is_noticed(copied):
+    assert is_finished(copied)
+    records = copied.prepared_folder / "records.parquet"
+    for file in (copied.prepared_folder / "train.npy", copied.run_folder / "best.keras"):
+        kept = file.read_bytes()
+        file.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+        assert not is_finished(copied), file
+        file.write_bytes(kept)
+        assert is_finished(copied)
+    frame = pd.read_parquet(records)
+    frame.loc[0, list(CLASSES)] = [0, 1, 0]
+    frame.to_parquet(records)
+    assert not is_finished(copied)
+
+
+def test_what_a_colleague_kept_is_no_reason_to_train_again(copied):
+    shutil.rmtree(copied.prepared_folder)
+    assert is_finished(copied)
 
 
 class Interrupted(Exception):

@@ -1,0 +1,150 @@
+"""What a prepared dataset, a run and a report were made from, as SHA-256: equal hashes need no computing.
+
+    prepared/<study>/<dataset>/statistics.json   "fingerprint": of arrays, records and statistics
+                                                 "made_from": {"params", "sources", "code"}
+    runs/<run>/fingerprint.json                  "made_from": {"params", "prepared", "weights", "code"}
+                                                 "results": of each file
+    reports/<study>/fingerprint.json             of each notebook that reads the runs
+
+Neither dates nor places count: a copied folder is recognised wherever it lies, and a changed byte is noticed. What is
+not there to be hashed (a source that a colleague kept, the prepared dataset of a run) can't have changed.
+
+The version of the code is a hash of the modules that decide numbers, as Python parses them: a line that computes
+something else counts, a comment, a docstring or a line break does not. A number bumped by hand would be forgotten once,
+and then tables would hold runs of two codes.
+"""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from lungkeras.files import as_json
+from lungkeras.params import Params
+from lungkeras.progress import progress
+
+PACKAGE = Path(__file__).resolve().parent
+PREPARATION = ("decoding", "preparation", "splits", "datasets/__init__", "datasets/folders", "datasets/records")
+TRAINING = (
+    *("augmentation", "backbones", "layers", "metrics", "models", "optimizers", "pipeline", "resnet", "training"),
+)
+# Params that say where something lies or what it is called, not what is computed. Of `weights` the file counts.
+PLACES = {"title", "source", "acquire", "scans", "prepared", "runs", "weights"}
+STATISTICS = ("task", "classes", "size", "mean", "std")
+RESULTS = ("params.yaml", "environment.json", "best.keras", "history.csv", "predictions.parquet", "metrics.json")
+
+
+def digest(*parts: str) -> str:
+    """SHA-256 of texts, in hexadecimal; ("a", "b") and ("ab",) differ."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def code_digest(modules: Iterable[str]) -> str:
+    """SHA-256 of modules of the package as Python parses them, without docstrings; the same for every Python."""
+    return digest(*(syntax(ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))) for name in modules))
+
+
+def syntax(node: object) -> str:
+    """A syntax tree as text, without docstrings, places in the file, and fields that only newer Pythons have empty."""
+    if isinstance(node, list):
+        return f"[{','.join(map(syntax, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = {name: value for name, value in ast.iter_fields(node) if value is not None and value != []}
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+        fields["body"] = fields["body"][1:]
+    return f"{type(node).__name__}({','.join(f'{name}={syntax(value)}' for name, value in fields.items())})"
+
+
+def of_sources(records, source: Path) -> str:
+    """SHA-256 of a source as it was read: its records (a DataFrame with the column `path`), and each scan's bytes."""
+    paths = [source / path for path in records["path"]]
+    with ThreadPoolExecutor() as pool:
+        scans = list(progress(pool.map(file_digest, paths), total=len(paths), description="hashing scans"))
+    return digest(records.to_csv(index=False), *scans)
+
+
+def of_prepared(folder: Path) -> str | None:
+    """SHA-256 of a prepared dataset's arrays, records and statistics; None where one of them is missing or broken."""
+    import pandas as pd
+
+    try:
+        records = pd.read_parquet(folder / "records.parquet").to_csv(index=False)
+        statistics = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
+        arrays = [file_digest(folder / f"{split}.npy") for split in ("train", "val", "test")]
+        return digest(records, as_json([statistics[key] for key in STATISTICS]), *arrays)
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def preparation_made_from(
+    dataset: str, source: Path | None, *, size: int, seed: int, records=None
+) -> dict[str, str | None]:
+    """The hashes of what a prepared dataset is made from; that of the source is None where the source is not there.
+
+    `records` are those of the source where the caller has read them already. Raises SourceError for a broken source.
+    """
+    from lungkeras.datasets import read_records
+
+    if records is None and source is not None and source.is_dir():
+        records = read_records(dataset, source, seed=seed)
+    return {
+        "params": digest(dataset, str(size), str(seed)),
+        "sources": None if records is None else of_sources(records, source),
+        "code": code_digest((*PREPARATION, f"datasets/{dataset}")),
+    }
+
+
+def training_made_from(params: Params, prepared: str | None) -> dict[str, str | None]:
+    """The hashes of what a run is made from. `prepared` is that of its dataset (`of_prepared`)."""
+    named = params.weights in ("random", "imagenet")
+    file = None if named else params.transfer_file
+    return {
+        "params": digest(as_json(params.model_dump(exclude=PLACES))),
+        "prepared": prepared,
+        "weights": params.weights if named else file_digest(file) if file.is_file() else None,
+        "code": code_digest(TRAINING),
+    }
+
+
+def of_results(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file that a run leaves. Raises OSError where one is missing."""
+    return {name: file_digest(folder / name) for name in RESULTS}
+
+
+def read(file: Path) -> dict:
+    """A JSON file of hashes; empty where it is missing or broken."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def agree(recorded: Mapping[str, str], now: Mapping[str, str | None]) -> bool:
+    """Whether all that is there to be hashed has the hash that was recorded."""
+    return all(value is None or recorded.get(key) == value for key, value in now.items())
+
+
+def is_prepared(folder: Path, dataset: str, source: Path | None, *, size: int, seed: int) -> bool:
+    """Whether a prepared dataset stands there that was made from this source, with this size and seed, by this code."""
+    recorded = read(folder / "statistics.json").get("made_from", {})
+    return bool(recorded) and agree(recorded, preparation_made_from(dataset, source, size=size, seed=seed))
+
+
+def is_trained(folder: Path, params: Params, prepared: str | None) -> bool:
+    """Whether a run stands there, complete and unchanged, that was made from these params and these data."""
+    recorded = read(folder / "fingerprint.json")
+    try:
+        unchanged = recorded.get("results") == of_results(folder)
+    except OSError:
+        return False
+    return unchanged and agree(recorded.get("made_from", {}), training_made_from(params, prepared))

@@ -1,0 +1,114 @@
+"""What of a study is to be computed again, by the hashes in `fingerprints`: the graph goes by these, not by dates.
+
+A changed dataset concerns its runs, a changed run those that start from its weights, and any of them the notebooks that
+read the runs. What is missing is left to the graph of notebooks: it makes what something else needs.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from lungkeras.errors import SourceError
+from lungkeras.files import as_json, write_json
+from lungkeras.fingerprints import (
+    PACKAGE,
+    PLACES,
+    code_digest,
+    digest,
+    file_digest,
+    is_prepared,
+    is_trained,
+    of_prepared,
+    read,
+)
+from lungkeras.params import Params, from_project, project_folder
+
+READING = ("03_evaluation", "04_visualization", "05_report")
+
+
+def outdated_datasets(shared: Params, runs: Mapping[str, Params], sources: Mapping[str, str]) -> list[str]:
+    """The datasets that stand prepared, but not as this code would prepare them from these sources and params.
+
+    `sources` are the folders that the user named, as seen from the project, by dataset.
+    """
+    outdated = []
+    for dataset, params in sorted({run.dataset: run for run in reversed(runs.values())}.items()):
+        known = dataset in sources or params.acquire != "given"
+        source = (from_project(sources[dataset]) if dataset in sources else params.source_folder) if known else None
+        folder = params.prepared_folder
+        try:
+            same = is_prepared(folder, dataset, source, size=params.image_size, seed=shared.seed)
+        except SourceError:
+            same = False  # the preparation says what is wrong with the source
+        if folder.is_dir() and not same:
+            outdated.append(dataset)
+    return outdated
+
+
+def prepared_data(runs: Mapping[str, Params]) -> dict[Path, str | None]:
+    """The hash of each prepared dataset of the runs, by its folder; None where there is none."""
+    return {folder: of_prepared(folder) for folder in {run.prepared_folder for run in runs.values()}}
+
+
+def changed_datasets(data: Mapping[Path, str | None]) -> list[Path]:
+    """The prepared datasets that someone has changed since they were prepared."""
+    made = {folder: read(folder / "statistics.json").get("fingerprint") for folder in data}
+    return sorted(folder for folder, now in data.items() if made[folder] and made[folder] != now)
+
+
+def outdated_runs(runs: Mapping[str, Params], data: Mapping[Path, str | None], outdated: list[str]) -> list[str]:
+    """The runs to train: missing, incomplete, changed, or made from other params, data, weights or code.
+
+    `data` is what `prepared_data` returns; the runs of `outdated`, datasets about to be prepared, are outdated too.
+    """
+    again = {
+        name
+        for name, run in runs.items()
+        if run.dataset in outdated or not is_trained(run.run_folder, run, data[run.prepared_folder])
+    }
+    while heirs := {name for name, run in runs.items() if name not in again and origin(run) in again}:
+        again |= heirs
+    return [name for name in runs if name in again]
+
+
+def origin(run: Params) -> str | None:
+    """The run whose best model this one starts from, None where it starts from none."""
+    return Path(run.weights).parent.name if run.weights.endswith("/best.keras") else None
+
+
+def reading_notebooks(shared: Params, runs: Mapping[str, Params]) -> dict[str, str]:
+    """SHA-256 of all that each notebook which reads the runs depends on: the runs, the study, the code, its cells.
+
+    The report depends on the tables too, whoever wrote them.
+    """
+    made = {name: read(run.run_folder / "fingerprint.json") for name, run in runs.items()}
+    study = shared.model_dump(exclude=PLACES - {"title"})
+    modules = sorted(file.relative_to(PACKAGE).with_suffix("").as_posix() for file in PACKAGE.rglob("*.py"))
+    templates = [file_digest(file) for file in sorted([*PACKAGE.rglob("*.j2"), *PACKAGE.glob("*.yaml")])]
+    common = digest(as_json(made), as_json(study), code_digest(modules), *templates)
+    tables = [file_digest(file) for file in sorted((shared.study_folder / "tables").glob("*.csv"))]
+    hashes = {}
+    for name in READING:
+        told = cells(project_folder() / "notebooks" / f"{name}.ipynb")
+        hashes[name] = digest(common, told, *(tables if name == "05_report" else []))
+    return hashes
+
+
+def cells(notebook: Path) -> str:
+    """The cells of a notebook as text, without their outputs."""
+    held = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return as_json([[cell["cell_type"], "".join(cell["source"])] for cell in held])
+
+
+def outdated_notebooks(shared: Params, runs: Mapping[str, Params], again: list[str]) -> list[str]:
+    """The notebooks to execute anew among those that read the runs. `again` are the runs about to be trained."""
+    if again:
+        return list(READING)
+    recorded, now = read(shared.study_folder / "fingerprint.json"), reading_notebooks(shared, runs)
+    first = [name for name in READING[:2] if recorded.get(name) != now[name]]
+    return [*first, READING[2]] if first or recorded.get(READING[2]) != now[READING[2]] else []
+
+
+def remember(shared: Params, runs: Mapping[str, Params]) -> None:
+    """Writes down what the report that stands there was made from."""
+    write_json(shared.study_folder / "fingerprint.json", reading_notebooks(shared, runs))

@@ -1,0 +1,99 @@
+"""Identity by hash: what counts as the same data and the same code, and what does not."""
+
+import ast
+import os
+import shutil
+import textwrap
+
+import numpy as np
+import pytest
+
+from lungkeras import fingerprints
+from lungkeras.fingerprints import PACKAGE, TRAINING, is_prepared, of_prepared, syntax
+from lungkeras.preparation import prepare_dataset
+
+# Modules that training imports and that move no number of a run.
+HARMLESS = {"complexity", "errors", "files", "fingerprints", "params", "progress"}
+
+CODE = '''
+def scale(x: float, by=[]) -> float:
+    """Doubles."""
+    return x * 2  # twice
+'''
+
+
+def parsed(code: str) -> str:
+    return syntax(ast.parse(textwrap.dedent(code)))
+
+
+def test_prose_and_layout_are_no_change_of_code_and_a_number_is():
+    assert parsed(CODE) == parsed("def scale(x:float,by=[])->float:\n  '''Another sentence.'''\n  return (x*2)")
+    assert parsed(CODE) != parsed(CODE.replace("* 2", "* 3"))
+    assert parsed(CODE) != parsed(CODE.replace("* 2", "/ 2"))
+    assert parsed("x = None") != parsed("x = 0") != parsed("x = False")
+    assert parsed("x = 'a'") != parsed("y = 'a'")
+
+
+def imports(module: str) -> set[str]:
+    """The modules of the package that a module imports, anywhere in it."""
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lungkeras":
+            path = node.module.split(".")[1:]
+            found |= {"/".join(path)} if path else {alias.name for alias in node.names}
+    return {name for name in found if (PACKAGE / f"{name}.py").is_file()}
+
+
+def test_every_module_that_decides_a_number_of_a_run_is_part_of_its_code():
+    seen, ahead = set(), {"training"}
+    while ahead:
+        module = ahead.pop()
+        seen.add(module)
+        ahead |= imports(module) - seen - HARMLESS
+    assert seen == set(TRAINING), "name the module in fingerprints.TRAINING, or above where it moves no number"
+
+
+def test_every_named_module_is_there():
+    assert len(fingerprints.code_digest([*fingerprints.PREPARATION, *TRAINING])) == 64
+
+
+@pytest.fixture(scope="module")
+def prepared(phantom_source, tmp_path_factory):
+    source = shutil.copytree(phantom_source("pneumonia"), tmp_path_factory.mktemp("fingerprints") / "source")
+    prepare_dataset("pneumonia", source, source.parent / "prepared", size=32)
+    return source, source.parent / "prepared"
+
+
+def test_a_prepared_dataset_is_recognised_by_its_source_params_and_code(prepared, tmp_path, monkeypatch):
+    source, folder = prepared
+    copy, moved = shutil.copytree(folder, tmp_path / "copy"), shutil.copytree(source, tmp_path / "moved")
+    for file in (*copy.rglob("*"), *moved.rglob("*")):
+        os.utime(file, (0, 1_000_000_000))
+
+    def same(source=moved, size=32, seed=0):
+        return is_prepared(copy, "pneumonia", source, size=size, seed=seed)
+
+    assert same()
+    assert same(source=tmp_path / "a source that a colleague kept")
+    assert not same(size=64)
+    assert not same(seed=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(fingerprints, "code_digest", lambda modules: "of another version")
+        assert not same()
+    scan = next(file for file in sorted(moved.rglob("*")) if file.suffix in (".jpeg", ".png"))
+    scan.write_bytes(scan.read_bytes()[:-1] + b"?")
+    assert not same()
+
+
+def test_the_fingerprint_is_of_what_was_prepared(prepared, tmp_path):
+    _, folder = prepared
+    recorded = fingerprints.read(folder / "statistics.json")["fingerprint"]
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    assert of_prepared(copy) == recorded
+    images = np.load(copy / "val.npy", mmap_mode="r+")
+    images[0, 0, 0] ^= 1
+    images.flush()
+    assert of_prepared(copy) != recorded
+    (copy / "test.npy").unlink()
+    assert of_prepared(copy) is None

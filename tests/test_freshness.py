@@ -1,0 +1,157 @@
+"""A study goes by hashes: a copy is recognised whole, and a change reaches what depends on it, and only that.
+
+The runs here hold no model: what they were made from is written down as training does, and the graph is asked what it
+would run.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from lungkeras import fingerprints, freshness
+from lungkeras.files import write_json
+from lungkeras.params import load_study
+from lungkeras.preparation import prepare_dataset
+
+SCRATCH, HEIR = "pneumonia-efficientnet_b1-random", "covid-efficientnet_b1-transfer"
+OTHER = "covid-resnet34-random"
+RUNS = {
+    SCRATCH: {"dataset": "pneumonia", "backbone": "efficientnet_b1"},
+    HEIR: {"dataset": "covid", "backbone": "efficientnet_b1", "weights": f"{SCRATCH}/best.keras"},
+    OTHER: {"dataset": "covid", "backbone": "resnet34"},
+}
+PICTURES = ("01", "02", "03", "04", "05", "06", "07", "08")
+
+
+def write_params(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    shared = {"title": "A small study", "image_size": 32, "source": str(folder.parent / "sources")}
+    shared |= {"prepared": str(folder.parent / "prepared"), "runs": str(folder.parent / "report" / "runs")}
+    (folder / "study.yaml").write_text(yaml.safe_dump(shared))
+    for name, params in RUNS.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(params))
+
+
+@pytest.fixture(scope="module")
+def original(phantom_source, tmp_path_factory):
+    """A finished study: two prepared datasets, three runs, and a file for each output of the graph."""
+    root = tmp_path_factory.mktemp("original")
+    write_params(root / "params")
+    shared, runs = load_study(root / "params")
+    for dataset in ("pneumonia", "covid"):
+        shutil.copytree(phantom_source(dataset), root / "sources" / dataset)
+        prepare_dataset(dataset, root / "sources" / dataset, root / "prepared" / dataset, size=32)
+    for name in (SCRATCH, HEIR, OTHER):  # the heir after the run whose weights it starts from
+        folder = runs[name].run_folder
+        folder.mkdir(parents=True)
+        for file in fingerprints.RESULTS:
+            (folder / file).write_text(f"{file} of {name}")
+        data = fingerprints.of_prepared(runs[name].prepared_folder)
+        made_from = fingerprints.training_made_from(runs[name], data)
+        write_json(folder / "fingerprint.json", {"made_from": made_from, "results": fingerprints.of_results(folder)})
+    report = root / "report"
+    outputs = [f"tables/{name}.csv" for name in ("table_1", "table_2", "table_3", "baselines")]
+    outputs += [f"figures/figure_{number}.png" for number in PICTURES]
+    outputs += [f"notebooks/{name}.ipynb" for name in freshness.READING] + ["report.html"]
+    for name in outputs:
+        (report / name).parent.mkdir(exist_ok=True)
+        (report / name).touch()
+    freshness.remember(shared, runs)
+    return root
+
+
+@pytest.fixture
+def copied(original, tmp_path):
+    """The study as a colleague has it: in other folders, without the sources, the later steps of an earlier date."""
+    write_params(tmp_path / "params")
+    for folder in ("prepared", "report"):
+        shutil.copytree(original / folder, tmp_path / folder)
+    files = sorted(tmp_path.rglob("*"), key=lambda file: ("report" in file.parts, file.suffix == ".html"))
+    for age, file in enumerate(files):
+        os.utime(file, (0, 1_000_000_000 - age))
+    return tmp_path
+
+
+def planned(study: Path) -> tuple[list[str], list[str]]:
+    """The runs to train and the notebooks to execute."""
+    shared, runs = load_study(study / "params")
+    trained = freshness.outdated_runs(runs, freshness.prepared_data(runs), [])
+    return trained, freshness.outdated_notebooks(shared, runs, trained)
+
+
+def listed(study: Path) -> dict[str, int]:
+    """What the graph of notebooks would run, {rule: jobs}."""
+    command = [sys.executable, "-m", "lungkeras", "report", str(study / "params"), "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rules = re.findall(r"^(prepare|train|evaluate|visualize|report|total)\s+(\d+)$", done.stdout + done.stderr, re.M)
+    return {rule: int(jobs) for rule, jobs in rules}
+
+
+def change(file: Path, key: str, value) -> None:
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {key: value}))
+
+
+def test_nothing_is_computed_anew_in_a_copy_of_other_dates(copied):
+    assert planned(copied) == ([], [])
+    assert listed(copied) == {}
+
+
+def test_a_changed_param_trains_that_run_and_its_heirs_alone(copied):
+    change(copied / "params" / f"{OTHER}.yaml", "seed", 1)
+    assert planned(copied) == ([OTHER], list(freshness.READING))
+    assert listed(copied) == {"train": 1, "evaluate": 1, "visualize": 1, "report": 1, "total": 4}
+    change(copied / "params" / f"{SCRATCH}.yaml", "epochs", 3)
+    assert set(planned(copied)[0]) == {SCRATCH, HEIR, OTHER}
+
+
+def test_one_changed_pixel_trains_the_runs_of_that_dataset_alone(copied):
+    images = np.load(copied / "prepared" / "covid" / "train.npy", mmap_mode="r+")
+    images[3, 5, 7] ^= 1
+    images.flush()
+    assert set(planned(copied)[0]) == {HEIR, OTHER}
+    _, runs = load_study(copied / "params")
+    assert freshness.changed_datasets(freshness.prepared_data(runs)) == [copied / "prepared" / "covid"]
+
+
+def test_changed_weights_of_a_run_are_noticed(copied):
+    (copied / "report" / "runs" / OTHER / "best.keras").write_text("cut sh")
+    assert planned(copied)[0] == [OTHER]
+    (copied / "report" / "runs" / SCRATCH / "best.keras").write_text("cut sh")
+    assert set(planned(copied)[0]) == {SCRATCH, HEIR, OTHER}
+
+
+def test_another_title_or_changed_prose_reaches_the_report_and_no_run(copied, monkeypatch):
+    change(copied / "params" / "study.yaml", "title", "Another title")
+    assert planned(copied) == ([], list(freshness.READING))
+    write_params(copied / "params")
+    told = freshness.cells
+    monkeypatch.setattr(freshness, "cells", lambda notebook: told(notebook) + "!" * ("05" in notebook.name))
+    assert planned(copied) == ([], ["05_report"])
+    monkeypatch.setattr(freshness, "cells", lambda notebook: told(notebook) + "!" * ("02" in notebook.name))
+    assert planned(copied) == ([], [])
+
+
+def test_a_changed_table_reaches_the_report_alone(copied):
+    (copied / "report" / "tables" / "table_1.csv").write_text("corrected by hand")
+    assert planned(copied) == ([], ["05_report"])
+
+
+def test_another_source_or_size_is_prepared_again(original, copied):
+    shared, runs = load_study(copied / "params")
+    assert freshness.outdated_datasets(shared, runs, {}) == []
+    assert freshness.outdated_datasets(shared, runs, {"covid": str(original / "sources" / "covid")}) == []
+    source = shutil.copytree(original / "sources" / "covid", copied / "mine")
+    next(source.rglob("*.png")).unlink()
+    assert freshness.outdated_datasets(shared, runs, {"covid": str(source)}) == ["covid"]
+    change(copied / "params" / "study.yaml", "image_size", 64)
+    shared, runs = load_study(copied / "params")
+    assert freshness.outdated_datasets(shared, runs, {}) == ["covid", "pneumonia"]
+    assert listed(copied) == {"prepare": 2, "train": 3, "evaluate": 1, "visualize": 1, "report": 1, "total": 8}
