@@ -34,13 +34,18 @@ batch_size = 16
 learning_rate = 0.001
 final_learning_rate = 0.0001
 batch_norm_momentum = 0.9
+backend = None
+devices = 1
+precision = "float32"
 
 # %%
 # %matplotlib inline
 import lungkeras
-from lungkeras import evaluation, figures, metrics, training
 
 params = lungkeras.Params.collect(globals())
+
+from lungkeras import evaluation, figures, metrics, training
+
 data = lungkeras.load_prepared(params.prepared_folder)
 params.run
 
