@@ -62,7 +62,7 @@ def slopes(head, activations: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     import keras
 
     def score(logits):
-        return keras.ops.sum(keras.ops.cast(logits, "float32") * chosen)
+        return keras.ops.sum(keras.ops.multiply(keras.ops.cast(logits, "float32"), chosen))
 
     backend, inputs = keras.backend.backend(), keras.ops.convert_to_tensor(activations)
     if backend == "tensorflow":

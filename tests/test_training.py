@@ -167,7 +167,8 @@ def test_the_weighted_loss_is_that_of_pytorch_and_of_metrics():
     logits = rng.normal(0, 3, (12, 7)).astype(np.float32)
     weights = metrics.positive_weights(labels)
     expected = torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor(weights))(torch.tensor(logits), torch.tensor(labels))
-    ours = keras.ops.mean(training.loss_function("multilabel", weights)(labels, keras.ops.convert_to_tensor(logits)))
+    tensors = [keras.ops.convert_to_tensor(values) for values in (labels, logits)]
+    ours = keras.ops.mean(training.loss_function("multilabel", weights)(*tensors))
     assert float(ours) == pytest.approx(float(expected), rel=1e-5)
     assert metrics.cross_entropy(labels, logits, "multilabel", weights) == pytest.approx(float(expected), rel=1e-5)
 
