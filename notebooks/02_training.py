@@ -44,6 +44,8 @@ import lungkeras
 
 params = lungkeras.Params.collect(globals())
 
+import keras
+
 from lungkeras import evaluation, figures, metrics, training
 
 data = lungkeras.load_prepared(params.prepared_folder)
@@ -66,7 +68,8 @@ figures.strip(data.images["train"][:8])
 
 # %%
 augmentation = lungkeras.Augmentation(seed=seed)
-figures.strip(augmentation(data.images["train"][:8, ..., None], training=True)[..., 0])
+augmented = augmentation(data.images["train"][:8, ..., None], training=True)
+figures.strip(keras.ops.convert_to_numpy(augmented)[..., 0])
 
 # %% [markdown]
 # ## The model
