@@ -2,12 +2,13 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
+CONSTRAINED := -m pip install --quiet --constraint constraints.txt --editable
+INSTALL := $(BIN)/python $(CONSTRAINED)
 
-.PHONY: help report test test-study test-sharing test-cluster notebooks jupyter lint clean
+.PHONY: help report test test-study test-sharing test-cluster test-backends parity notebooks jupyter lint clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 report: $(VENV)/.installed  ## the whole demo study, from drawn chests to reports/demo/report.html
 	@$(BIN)/lungkeras report demo
@@ -26,6 +27,16 @@ test-sharing: $(VENV)/.test-installed  ## a copied study is recognised, a change
 test-cluster: $(VENV)/.test-installed  ## a small study on a real Slurm of one node (needs Debian's slurm-wlm and munge)
 	$(BIN)/python -m pytest -m cluster -s
 
+test-backends: $(VENV)/.test-installed test-jax test-torch  ## the tests on JAX and PyTorch, without TensorFlow; do all agree?
+	$(BIN)/python -m pytest -m parity
+
+test-%: .venv-%/.installed
+	KERAS_BACKEND=$* .venv-$*/bin/python -m pytest
+	KERAS_BACKEND=$* .venv-$*/bin/python -m pytest -m study -k one_run
+
+parity: $(VENV)/.installed .venv-jax/.installed .venv-torch/.installed  ## how far backends are apart, for the demo's report
+	$(BIN)/python -m lungkeras.parity --to reports/demo/tables/parity.csv
+
 notebooks: $(VENV)/.installed  ## write each notebook anew from the script that it is paired with
 	$(BIN)/jupytext --to ipynb --update notebooks/*.py
 
@@ -42,9 +53,15 @@ clean:  ## remove drawn sources, prepared datasets and reports
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV), a few minutes once"
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) ".[jupyter]"
+	$(INSTALL) ".[tensorflow,jupyter]"
+	@touch $@
+
+.venv-%/.installed: pyproject.toml constraints.txt
+	@echo "Setting up .venv-$*, a few minutes once"
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python $(CONSTRAINED) ".[$*]" pytest
 	@touch $@
 
 $(VENV)/.test-installed: $(VENV)/.installed
-	$(INSTALL) ".[jupyter,test,hub,keras-cv,slurm,kubernetes]"
+	$(INSTALL) ".[tensorflow,jupyter,test,hub,keras-cv,slurm,kubernetes]"
 	@touch $@

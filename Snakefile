@@ -14,8 +14,13 @@ import yaml
 
 from lungkeras.params import from_project, load_study, project_folder, study_folder
 
+# The default of the machine that starts the study holds on all that work on it.
+envvars:
+    "KERAS_BACKEND",
+
+
 STUDY = os.path.relpath(study_folder(config["study"]), project_folder())
-SHARED, RUNS = load_study(project_folder() / STUDY)
+SHARED, RUNS = load_study(project_folder() / STUDY, backend=config.get("backend"))
 SOURCES = config.get("sources", {})
 DATASETS = sorted({run.dataset for run in RUNS.values()})
 REPORT = os.path.relpath(SHARED.study_folder, project_folder())
@@ -189,7 +194,7 @@ rule evaluate:
         page=page("03_evaluation"),
         draft=draft("03_evaluation"),
         failed=failed("03_evaluation"),
-        arguments=f"-f {STUDY}/study.yaml",
+        arguments=f"-f {STUDY}/study.yaml -p backend {SHARED.backend}",
         done="evaluated the runs",
     threads: 1
     resources:
@@ -214,7 +219,7 @@ rule visualize:
         page=page("04_visualization"),
         draft=draft("04_visualization"),
         failed=failed("04_visualization"),
-        arguments=f"-f {STUDY}/study.yaml",
+        arguments=f"-f {STUDY}/study.yaml -p backend {SHARED.backend}",
         done="drew features and heat maps",
     threads: 1
     resources:

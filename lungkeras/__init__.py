@@ -2,6 +2,8 @@
 
 The map, in the order in which data flows; a module reads what stands above it:
 
+    backends        which of TensorFlow, PyTorch and JAX Keras runs on
+    devices         one or several that share each batch
     datasets        folders as published -> one table of records
     splits          70:15:15 by patient
     preparation     equalise, blur, resize -> the prepared dataset
@@ -15,6 +17,7 @@ The map, in the order in which data flows; a module reads what stands above it:
     evaluation      run folders -> tables
     explanation     Grad-CAM, features, t-SNE
     prediction      a run -> probabilities for any scan
+    parity          how far the backends are apart
     summaries       small tables for notebooks
     figures, tables one function a figure or table of the paper
     report          tables, figures and runs -> one HTML file
@@ -28,12 +31,19 @@ The map, in the order in which data flows; a module reads what stands above it:
 import importlib
 import os
 
-# TensorFlow reads both once, at its import: oneDNN halves a training step on processors where it is not on by itself.
+from lungkeras.backends import default_backend
+
+# Read once, at the import of Keras and of its backend. oneDNN halves a training step of TensorFlow on processors where
+# it is not on by itself; the last two let runs side by side share a GPU, which TensorFlow and JAX would take whole.
+os.environ.setdefault("KERAS_BACKEND", default_backend())
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 # Loaded when first asked for, so that the command line answers before Keras is there.
 _HOMES = {
+    "backends": ("use_backend",),
     "datasets": ("DATASETS", "read_records"),
     "splits": ("split_records",),
     "preparation": ("prepare_dataset", "prepare_scan"),

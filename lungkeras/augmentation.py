@@ -9,6 +9,7 @@ from keras import ops
 
 SHARPNESS_FACTOR = 2.0
 PROBABILITY = 0.5
+TRANSFORMS = 3
 
 
 def adjust_sharpness(images, factor: float):
@@ -76,7 +77,9 @@ class Augmentation(keras.layers.Layer):
     """Sharpens (factor 2), stretches the contrast and mirrors, each with probability one half for each image alone.
 
     Takes and returns uint8 of shape (batch, height, width, channels). Acts only where `training` is True, as in `fit`;
-    in `predict` and `evaluate` images pass untouched. Each call draws anew from the seed.
+    in `predict` and `evaluate` images pass untouched. `chances`, float32 of shape (batch, 3) in [0, 1), decide which
+    image undergoes which transform (those below one half), on every backend alike; without them each call draws anew
+    from the seed, by the backend's own generator.
     """
 
     def __init__(self, seed: int | None = None, **options):
@@ -84,17 +87,18 @@ class Augmentation(keras.layers.Layer):
         self.seed = seed
         self.draws = keras.random.SeedGenerator(seed)
 
-    def call(self, images, training=None):
+    def call(self, images, chances=None, training=None):
         if not training:
             return images
-        chances = keras.random.uniform((ops.shape(images)[0], 3), dtype="float32", seed=self.draws)
-        drawn = ops.reshape(chances < PROBABILITY, (-1, 3, 1, 1, 1))
+        if chances is None:
+            chances = keras.random.uniform((ops.shape(images)[0], TRANSFORMS), dtype="float32", seed=self.draws)
+        drawn = ops.reshape(chances < PROBABILITY, (-1, TRANSFORMS, 1, 1, 1))
         factors = ops.where(drawn[:, 0], SHARPNESS_FACTOR, 1.0)
         images = through_float(images, lambda pixels: stretched(sharpened(pixels, factors), drawn[:, 1]))
         return ops.where(drawn[:, 2], flip_horizontal(images), images)
 
-    def compute_output_shape(self, input_shape):
-        return input_shape
+    def compute_output_shape(self, images_shape, chances_shape=None):
+        return images_shape
 
     def get_config(self):
         return {**super().get_config(), "seed": self.seed}

@@ -11,6 +11,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from lungkeras.backends import BACKENDS, require_backend, use_backend
 from lungkeras.datasets import DATASETS
 from lungkeras.errors import LungkerasError, ParamsError, RunError
 from lungkeras.files import as_json
@@ -61,6 +62,9 @@ def parser() -> argparse.ArgumentParser:
     def add(name: str, command, about: str, example: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=about, description=about, epilog=f"example:\n  lungkeras {example}")
         sub.set_defaults(command=command)
+        backends = ", ".join(BACKENDS)
+        sub.add_argument("--backend", choices=BACKENDS, metavar="BACKEND",
+                         help=f"{backends} (default: params, KERAS_BACKEND, the first installed)")  # fmt: skip
         return sub
 
     phantom = add("phantom", draw, "draw a source of chest phantoms in the published layout",
@@ -161,7 +165,8 @@ def prepare_source(options) -> None:
 
 
 def train_run(options) -> None:
-    params = load_params(options.params)
+    params = load_params(options.params, backend=options.backend)
+    use_backend(params.backend)
     from lungkeras.training import train
 
     print(train(params))
@@ -170,7 +175,9 @@ def train_run(options) -> None:
 def report_study(options) -> None:
     """Makes what of a study is missing or outdated, by one graph of notebooks; nothing where all is as it would be."""
     folder = study_folder(options.study)
-    shared, runs = load_study(folder)
+    shared, runs = load_study(folder, backend=options.backend)
+    for backend in sorted({shared.backend, *(params.backend for params in runs.values())}):
+        require_backend(backend)
     sources = dict(given_source(text) for text in options.source)
     wanted = {params.dataset for params in runs.values()}
     if strange := sorted(set(sources) - wanted):
@@ -213,12 +220,13 @@ def snakemake(options, study: Path, sources: dict[str, str], *, again: list[str]
     an earlier start on this machine. Raises RunError.
     """
     root = project_folder()
-    shared, runs = load_study(study)
+    shared, runs = load_study(study, backend=options.backend)
     results = {dataset: from_project(shared.prepared) / dataset / "statistics.json" for dataset in DATASETS}
     results |= {name: run.run_folder / "metrics.json" for name, run in runs.items()}
     notebooks = shared.study_folder / "notebooks"
     files = {name: os.path.relpath(results.get(name, notebooks / f"{name}.ipynb"), root) for name in (*again, *targets)}
     config = {"study": os.path.relpath(study, root), "sources": json.dumps(sources), "again": json.dumps(again)}
+    config |= {"backend": options.backend} if options.backend else {}
     cores = options.cores or os.cpu_count()
     if options.profile:
         limits = ["--cores", str(options.cores)] if options.cores else []
@@ -281,6 +289,7 @@ def last_error(notebook: Path) -> str:
 
 
 def predict_scans(options) -> int:
+    use_backend(options.backend)
     from lungkeras.prediction import find_images, load_predictor, predict_images, write_heatmaps
 
     files = find_images(options.images)
@@ -305,6 +314,7 @@ def predict_scans(options) -> int:
 
 
 def evaluate_run(options) -> None:
+    use_backend(options.backend)
     from lungkeras.evaluation import evaluate_on
     from lungkeras.pipeline import load_prepared
 

@@ -1,5 +1,8 @@
 """What a user can mend: each error is one sentence that says what was expected, what is there, and what to do."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class LungkerasError(Exception):
     """The base of all; the command line prints its sentence without a traceback and exits with 1."""
@@ -19,3 +22,9 @@ class ParamsError(LungkerasError):
 
 class RunError(LungkerasError):
     """A run, a prepared dataset or a model file is missing, unfinished or broken."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A question that offers the known name closest to a mistyped one, or nothing."""
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {found[0]}?)" if found else ""

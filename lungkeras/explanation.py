@@ -1,72 +1,90 @@
 """What a model looks at, and how it arranges scans: Grad-CAM and t-SNE.
 
-Grad-CAM is that of tf-keras-vis, on TensorFlow (Selvaraju et al. 2017, arXiv:1610.02391). Everything up to the last
-convolution is only run forwards; the gradient is taken of what follows it. So no gradient has to pass the uint8 input,
-where there is none, and a batch costs little more than a prediction.
+Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391) on every backend. Everything up to the last convolution is only run
+forwards; the gradient is taken of what follows it. So no gradient has to pass the uint8 input, where there is none, and
+a batch costs little more than a prediction.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from lungkeras.errors import RunError
 from lungkeras.evaluation import outputs
 
 STRENGTH = 0.6
 
 
-def grad_cam(model, images: np.ndarray, classes_index: Sequence[int] | int, *, batch_size: int = 32) -> np.ndarray:
+def grad_cam(
+    model, images: np.ndarray, classes_index: Sequence[int] | int | None = None, *, batch_size: int = 32
+) -> np.ndarray:
     """Where the evidence for a class lies in each image, at the last convolutional layer.
 
     Args:
         model: a keras.Model from uint8 (N, H, W, 1) to logits (N, classes).
         images: uint8 of shape (N, H, W) or (N, H, W, 1).
-        classes_index: the place of the class whose logit is explained; one for each image, or one for all.
+        classes_index: the place of the class whose logit is explained; one for each image, or one for all. None
+            explains every class of every image, as a multilabel scan wants it.
 
-    Returns float32 of shape (N, H, W) in [0, 1]: each map is divided by its maximum, so 0 means no evidence and not
-    the least of it; a map without any stays 0. From the layer's coarse grid it is enlarged linearly.
-    Raises RunError where Keras runs on another backend than TensorFlow.
+    Returns float32 of shape (N, H, W), for every class (N, classes, H, W), in [0, 1]: each map is divided by its
+    maximum, so 0 means no evidence and not the least of it; a map without any stays 0. From the layer's coarse grid it
+    is enlarged linearly.
     """
     import keras
 
     from lungkeras.models import last_convolution
 
-    if keras.backend.backend() != "tensorflow":
-        raise RunError(
-            f"Grad-CAM needs TensorFlow; Keras runs on {keras.backend.backend()}. Set KERAS_BACKEND=tensorflow."
-        )
-    from tf_keras_vis.gradcam import Gradcam
-
-    images = _with_channel(images)
-    chosen = np.broadcast_to(np.asarray(classes_index), len(images))
+    images = np.asarray(images)
+    images = images[..., 0] if images.ndim == 4 else images
+    count = model.output_shape[-1]
+    asked = np.arange(count)[None] if classes_index is None else np.reshape(classes_index, (-1, 1))
+    asked = np.broadcast_to(asked, (len(images), asked.shape[1]))
     convolution = last_convolution(model).output
-    forwards = keras.Model(model.input, convolution)
-    head = keras.Model(convolution, model.output)
-    explain = Gradcam(head, clone=False)
-    maps = [np.zeros((0, *images.shape[1:3]), np.float32)]
+    forwards, head = keras.Model(model.input, convolution), keras.Model(convolution, model.output)
+    maps = np.zeros((*asked.shape, *images.shape[1:]), np.float32)
     for start in range(0, len(images), batch_size):
         batch = slice(start, start + batch_size)
-        activations = forwards(images[batch], training=False)
-        coarse = explain(
-            _logits_of(chosen[batch]),
-            activations,
-            penultimate_layer=head.layers[0],
-            seek_penultimate_conv_layer=False,
-            expand_cam=False,
-            normalize_cam=False,
-        )
-        maps.append(_enlarged(np.asarray(coarse, np.float32), images.shape[1:3]))
-    return np.concatenate(maps)
+        activations = outputs(forwards, images[batch], batch_size=batch_size).astype(np.float32)
+        for column, places in enumerate(asked[batch].T):
+            weights = slopes(head, activations, np.eye(count, dtype=np.float32)[places]).mean(
+                axis=(1, 2), keepdims=True
+            )
+            coarse = np.maximum((activations * weights).sum(axis=-1), 0)
+            maps[batch, column] = _enlarged(coarse, images.shape[1:])
+    return maps if classes_index is None else maps[:, 0]
 
 
-def _with_channel(images: np.ndarray) -> np.ndarray:
-    images = np.asarray(images)
-    return images[..., None] if images.ndim == 3 else images
+def slopes(head, activations: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """How a logit of each image changes with its activations, by the backend's own differentiation.
 
+    `head` is a keras.Model from activations, float32 (N, h, w, C), to logits (N, classes); `chosen`, float32
+    (N, classes), is 1 at the image's logit. Returns float32 of the activations' shape.
+    """
+    import keras
 
-def _logits_of(chosen: np.ndarray):
-    """The score that Grad-CAM explains: of each image the logit of its class."""
-    return lambda logits: [logits[row, place] for row, place in enumerate(chosen)]
+    def score(logits):
+        return keras.ops.sum(keras.ops.multiply(keras.ops.cast(logits, "float32"), chosen))
+
+    backend, inputs = keras.backend.backend(), keras.ops.convert_to_tensor(activations)
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(inputs)
+            scored = score(head(inputs, training=False))
+        gradient = tape.gradient(scored, inputs)
+    elif backend == "torch":
+        import torch
+
+        inputs = inputs.detach().requires_grad_()
+        gradient = torch.autograd.grad(score(head(inputs, training=False)), inputs)[0]
+    else:
+        import jax
+
+        state = [
+            [variable.value for variable in group] for group in (head.trainable_variables, head.non_trainable_variables)
+        ]
+        gradient = jax.grad(lambda inputs: score(head.stateless_call(*state, inputs, training=False)[0]))(inputs)
+    return keras.ops.convert_to_numpy(gradient)
 
 
 def _enlarged(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -28,7 +28,8 @@ from lungkeras.progress import progress
 PACKAGE = Path(__file__).resolve().parent
 PREPARATION = ("decoding", "preparation", "splits", "datasets/__init__", "datasets/folders", "datasets/records")
 TRAINING = (
-    *("augmentation", "backbones", "layers", "metrics", "models", "optimizers", "pipeline", "resnet", "training"),
+    *("augmentation", "backbones", "devices", "layers", "metrics", "models", "optimizers", "pipeline"),
+    *("resnet", "training"),
 )
 # Params that say where something lies or what it is called, not what is computed. Of `weights` the file counts.
 PLACES = {"title", "source", "acquire", "scans", "prepared", "runs", "weights"}

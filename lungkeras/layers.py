@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 import keras
 
+from lungkeras import devices
+
 FUSED_DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -99,6 +101,23 @@ def plain(model: keras.Model) -> Iterator[keras.Model]:
         yield _exchange(model, BatchNormalization, keras.layers.BatchNormalization)
     finally:
         fuse(model)
+
+
+@contextmanager
+def synchronized(model: keras.Model) -> Iterator[keras.Model]:
+    """Within the block the batch normalisations of a flat model take their statistics over the whole batch.
+
+    That matters where devices share it on TensorFlow; on JAX they always do. The numbers are then those of one device.
+    """
+    shared = keras.backend.backend() == "tensorflow" and devices.sharing() > 1
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    try:
+        for norm in norms:
+            norm.synchronized = shared
+        yield model
+    finally:
+        for norm in norms:
+            norm.synchronized = False
 
 
 def _exchange(model: keras.Model, old: type, new: type) -> keras.Model:

@@ -44,6 +44,7 @@ def build_model(
     std: float = 64.0,
     seed: int | None = None,
     batch_norm_momentum: float | None = None,
+    precision: str = "float32",
 ) -> keras.Model:
     """A model from scans, uint8 of shape (N, image_size, image_size, 1), to logits, float32 of shape (N, classes).
 
@@ -59,6 +60,8 @@ def build_model(
         seed: fixes the initial weights and every dropout; nothing outside the model is seeded.
         batch_norm_momentum: replaces the backbone's. The higher it is, the more steps until the moving statistics, and
             with them validation, mean something: at 0.99 some 200, at 0.9 some 20.
+        precision: what layers compute in: float32, mixed_float16 or mixed_bfloat16. Weights, the standardised scan and
+            the logits are float32 in any case.
 
     Raises ParamsError for a value that is not understood, RunError for weights that are absent or do not fit.
     """
@@ -74,7 +77,7 @@ def build_model(
     model = keras.Model(scans, _head(chosen, features.output, count), name=chosen.name)
     source = load_model(weights) if origin == "transfer" else features
     epsilon = {"random": chosen.epsilon, "imagenet": chosen.imagenet_epsilon}.get(origin) or _epsilon(source)
-    model = _rebuild(model, batch_norm_momentum or chosen.momentum, epsilon, seed)
+    model = _rebuild(model, batch_norm_momentum or chosen.momentum, epsilon, seed, precision)
     if origin != "random":
         head = ("logits",) if origin == "transfer" else ("logits", "hidden")
         copied = [layer.name for layer in model.layers if layer.weights and layer.name not in head]
@@ -108,12 +111,14 @@ def _head(backbone: Backbone, features, classes: int):
     return keras.layers.Dense(classes, name="logits", dtype="float32")(x)
 
 
-def _rebuild(model: keras.Model, momentum: float, epsilon: float, seed: int | None) -> keras.Model:
+def _rebuild(model: keras.Model, momentum: float, epsilon: float, seed: int | None, precision: str) -> keras.Model:
     """The same graph with fresh weights, our batch norm, seeds, and without the backbone's own preprocessing."""
     numbers = random.Random(seed)
 
     def renew(layer):
         config = layer.get_config()
+        if "dtype" in config and layer.name not in ("standardise", "logits"):
+            config["dtype"] = precision
         if seed is not None:
             config = _seeded(config, iter(lambda: numbers.randrange(2**31), None))
         if isinstance(layer, keras.layers.BatchNormalization):

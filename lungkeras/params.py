@@ -7,7 +7,6 @@ Later files win, key by key, as papermill merges several `-f` files. Relative fo
 folder, wherever a notebook or command was started.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -15,7 +14,8 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from lungkeras.errors import ParamsError
+from lungkeras.backends import BACKENDS, default_backend, use_backend
+from lungkeras.errors import ParamsError, nearest
 
 BACKBONES = ("resnet34", "mobilenet_v3_large", "efficientnet_b1")
 
@@ -28,6 +28,9 @@ class Params(BaseModel):
     source    given: the dataset's folder as published | else a folder in which each dataset has one
     acquire   draw (phantoms, `scans` of them, where absent) | fetch (by kagglehub, where absent) | given (by the user)
     suffix    tells a run from another of the same dataset, backbone and weights, as in -lr0.05
+    backend   tensorflow | torch | jax; where null, as `backends.default_backend` says
+    devices   how many devices share each batch, or all that the backend finds
+    precision float32 | mixed_float16 | mixed_bfloat16: what layers compute in; weights, logits and loss stay float32
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -49,6 +52,16 @@ class Params(BaseModel):
     learning_rate: float = Field(0.01, gt=0)
     final_learning_rate: float = Field(0.001, gt=0)
     batch_norm_momentum: float | None = Field(None, ge=0, lt=1)
+    backend: str = Field(None, validate_default=True)
+    devices: int | str = 1
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+
+    @field_validator("backend", mode="before")
+    @classmethod
+    def known_backend(cls, name: object) -> object:
+        if name is not None and name not in BACKENDS:
+            raise ValueError(f"expected one of {', '.join(BACKENDS)}{nearest(str(name), BACKENDS)}")
+        return name or default_backend()
 
     @field_validator("backbone")
     @classmethod
@@ -56,6 +69,13 @@ class Params(BaseModel):
         if name not in BACKBONES:
             raise ValueError(f"expected one of {', '.join(BACKBONES)}{nearest(name, BACKBONES)}")
         return name
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def known_devices(cls, devices: object) -> object:
+        if devices != "all" and (type(devices) is not int or devices < 1):
+            raise ValueError("expected a whole number above 0, or all")
+        return devices
 
     @field_validator("weights")
     @classmethod
@@ -110,16 +130,26 @@ class Params(BaseModel):
 
     @classmethod
     def collect(cls, names: Mapping[str, object]) -> "Params":
-        """The parameters among a notebook's variables: `Params.collect(globals())` after its cell of parameters."""
-        return check({key: names[key] for key in cls.model_fields if key in names}, "the notebook's parameters")
+        """The parameters among a notebook's variables: `Params.collect(globals())` after its cell of parameters.
+
+        Lets Keras run on their backend, so it comes before what imports Keras. Raises ParamsError.
+        """
+        params = check({key: names[key] for key in cls.model_fields if key in names}, "the notebook's parameters")
+        use_backend(params.backend)
+        return params
 
 
-def load_params(files: Iterable[Path | str]) -> Params:
-    """Merges params files in order and checks them. Raises ParamsError, naming file and key, for what is wrong."""
+def load_params(files: Iterable[Path | str], *, backend: str | None = None) -> Params:
+    """Merges params files in order and checks them; `backend`, where given, wins over theirs.
+
+    Raises ParamsError, naming file and key, for what is wrong.
+    """
     merged: dict[str, object] = {}
     files = [Path(file) for file in files]
     for file in files:
         merged |= read_yaml(file)
+    if backend is not None:
+        merged["backend"] = backend
     return check(merged, " + ".join(str(file) for file in files))
 
 
@@ -168,12 +198,6 @@ def _is_exponent(value: object) -> bool:
     return True
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A question that offers the known name closest to a mistyped one, or nothing."""
-    found = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {found[0]}?)" if found else ""
-
-
 def project_folder() -> Path:
     """The folder that holds the Snakefile: the working directory or one above it, else the package's checkout."""
     here = Path.cwd()
@@ -201,17 +225,17 @@ def study_folder(study: str) -> Path:
     )
 
 
-def load_study(folder: Path) -> tuple[Params, dict[str, Params]]:
-    """The study's shared params, and the params of each run by its name. Raises ParamsError.
+def load_study(folder: Path, *, backend: str | None = None) -> tuple[Params, dict[str, Params]]:
+    """The study's shared params, and the params of each run by its name; `backend` wins over all. Raises ParamsError.
 
     A run's file must be called after the run that it describes, so that a copied file can't train the wrong model.
     """
-    shared = load_params([folder / "study.yaml"])
+    shared = load_params([folder / "study.yaml"], backend=backend)
     runs = {}
     for file in sorted(folder.glob("*.yaml")):
         if file.name == "study.yaml":
             continue
-        params = load_params([folder / "study.yaml", file])
+        params = load_params([folder / "study.yaml", file], backend=backend)
         if params.run != file.stem:
             raise ParamsError(f"{file}: describes the run {params.run}; call it {params.run}.yaml")
         runs[params.run] = params

@@ -1,22 +1,26 @@
 """Prepared dataset -> batches.
 
 Images stay on disk: a batch is gathered from the memory-mapped array when its turn comes. `Batches` says what is in
-which batch; on TensorFlow tf.data reads it ahead of the training step, elsewhere a keras.utils.PyDataset hands it out.
+which batch; tf.data on TensorFlow, elsewhere a keras.utils.PyDataset with threads, read it ahead of the training step.
 """
 
 import functools
 import json
 import math
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from lungkeras import devices
 from lungkeras.errors import RunError
 from lungkeras.files import glance
 
 SPLITS = ("train", "val", "test")
+WORKERS = 2  # threads that gather batches where tf.data does not
+BATCHES_AHEAD = 4
 
 
 @dataclass(frozen=True)
@@ -92,8 +96,12 @@ class Batches:
     """A sequence of batches: all steps of all epochs from `first_epoch` on, or one pass in order where seed is None.
 
     An item is (images uint8 (batch, height, width, 1), labels float32 (batch, classes)), or the images alone where
-    labels is None. The order within an epoch is drawn from (seed, epoch) alone, so a resumed run sees what an
-    uninterrupted one would have seen.
+    labels is None. With `transforms`, how many random ones there are, ((images, chances), labels): chances, float32
+    (batch, transforms) in [0, 1), decide which a scan undergoes. Order and chances of an epoch are drawn from
+    (seed, epoch) alone, so a resumed run, any backend and any number of devices see the same.
+
+    Every batch divides evenly among `devices`. One that would not is repeated until it does, which leaves its mean and
+    its batch statistics as they are; without labels, a last one is filled up with its last scan.
     """
 
     images: np.ndarray
@@ -102,18 +110,30 @@ class Batches:
     seed: int | None = None
     epochs: int = 1
     first_epoch: int = 0
+    transforms: int = 0
+    devices: int = 1
 
     def __len__(self) -> int:
         return steps(self.images, self.batch_size) * (self.epochs - self.first_epoch)
 
-    def __getitem__(self, step: int) -> tuple[np.ndarray, ...] | np.ndarray:
+    def __getitem__(self, step: int) -> tuple | np.ndarray:
         if not 0 <= step < len(self):
             raise IndexError(step)
         epoch, step = divmod(step, steps(self.images, self.batch_size))
-        order = scan_order(len(self.images), self.seed, self.first_epoch + epoch)
-        chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
+        epoch += self.first_epoch
+        order = scan_order(len(self.images), self.seed, epoch)
+        chosen = self._divisible(order[step * self.batch_size : (step + 1) * self.batch_size])
         images = np.asarray(self.images[chosen])[..., None]
-        return images if self.labels is None else (images, self.labels[chosen])
+        if self.labels is None:
+            return images
+        if self.transforms:
+            images = (images, scan_chances(len(self.images), self.transforms, self.seed, epoch)[chosen])
+        return images, self.labels[chosen]
+
+    def _divisible(self, chosen: np.ndarray) -> np.ndarray:
+        if self.labels is None:
+            return np.pad(chosen, (0, -len(chosen) % self.devices), mode="edge")
+        return np.tile(chosen, self.devices // math.gcd(len(chosen), self.devices))
 
 
 @functools.lru_cache(maxsize=4)
@@ -122,62 +142,117 @@ def scan_order(scans: int, seed: int | None, epoch: int) -> np.ndarray:
     return np.arange(scans) if seed is None else np.random.default_rng([seed, epoch]).permutation(scans)
 
 
+@functools.lru_cache(maxsize=4)
+def scan_chances(scans: int, transforms: int, seed: int | None, epoch: int) -> np.ndarray:
+    """float32 (scans, transforms) in [0, 1): what an epoch draws for each scan, in the order in which they lie."""
+    # A third number, so that they do not depend on the draws of the order.
+    return np.random.default_rng([seed or 0, epoch, 1]).random((scans, transforms), np.float32)
+
+
 def training_batches(
-    images: np.ndarray, labels: np.ndarray, *, batch_size: int, seed: int, epochs: int, first_epoch: int = 0
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    batch_size: int,
+    seed: int,
+    epochs: int,
+    first_epoch: int = 0,
+    transforms: int = 0,
 ):
     """Batches (images, labels) for `model.fit`, shuffled anew each epoch, as one stream over all epochs.
 
         model.fit(training_batches(images, labels, batch_size=32, seed=0, epochs=10), epochs=10,
-                  steps_per_epoch=steps(images, 32))
+                  steps_per_epoch=steps(images, 32), shuffle=False)
 
-    To resume, give `first_epoch` here and the same as `initial_epoch` to fit.
+    To resume, give `first_epoch` here and the same as `initial_epoch` to fit. With `transforms` the batches are
+    ((images, chances), labels), for an Augmentation that takes both.
     """
-    return stream(Batches(images, labels, batch_size, seed, epochs, first_epoch))
+    return stream(Batches(images, labels, batch_size, seed, epochs, first_epoch, transforms))
 
 
 def evaluation_batches(images: np.ndarray, *, batch_size: int):
-    """Batches of images alone, in order, for `model.predict`."""
-    return stream(Batches(images, None, batch_size))
+    """Batches of images alone, in order, for `model.predict`.
+
+    In a `devices.scope`, where batches are filled up to divide, give predict the `evaluation_steps` and cut its answer
+    to the number of images.
+    """
+    return stream(Batches(images, None, _multiple(batch_size)))
+
+
+def evaluation_steps(images: np.ndarray, *, batch_size: int) -> int:
+    """Batches that `evaluation_batches` gives."""
+    return steps(images, _multiple(batch_size))
+
+
+def _multiple(batch_size: int) -> int:
+    count = devices.sharing()
+    return math.ceil(batch_size / count) * count
 
 
 def stream(batches: Batches):
-    """What Keras iterates: a tf.data.Dataset on the TensorFlow backend, a keras.utils.PyDataset on others."""
+    """What Keras iterates: a tf.data.Dataset on the TensorFlow backend, a keras.utils.PyDataset on others.
+
+    In a `devices.scope` the devices share each batch.
+    """
     import keras
 
+    batches = replace(batches, devices=devices.sharing())
     return tensorflow_dataset(batches) if keras.backend.backend() == "tensorflow" else python_dataset(batches)
 
 
 def tensorflow_dataset(batches: Batches):
-    """A tf.data.Dataset that gathers batches in order, ahead of the training step."""
+    """A tf.data.Dataset that gathers batches in order, ahead of the training step; to several devices, their shares."""
     import tensorflow as tf
 
     image = tf.TensorSpec((None, *batches.images.shape[1:], 1), tf.uint8)
-    specs = image if batches.labels is None else (image, tf.TensorSpec((None, batches.labels.shape[1]), tf.float32))
+    specs = image
+    if batches.labels is not None:
+        label = tf.TensorSpec((None, batches.labels.shape[1]), tf.float32)
+        chance = tf.TensorSpec((None, batches.transforms), tf.float32)
+        specs = ((image, chance) if batches.transforms else image, label)
     parts = tf.nest.flatten(specs)
-    types = tf.nest.pack_sequence_as(specs, [part.dtype for part in parts])
+    types = [part.dtype for part in parts]
 
-    def gather(step):
-        arrays = tf.nest.flatten(tf.numpy_function(lambda step: batches[int(step)], [step], types))
+    def share_of(place):
+        step, share = divmod(int(place), batches.devices)
+        return [np.split(array, batches.devices)[share] for array in tf.nest.flatten(batches[step])]
+
+    def gather(place):
+        arrays = tf.numpy_function(share_of, [place], types)
         shaped = [tf.ensure_shape(array, part.shape) for array, part in zip(arrays, parts, strict=True)]
         return tf.nest.pack_sequence_as(specs, shaped)
 
-    return tf.data.Dataset.range(len(batches)).map(gather).prefetch(2)
+    dataset = tf.data.Dataset.range(len(batches) * batches.devices).map(gather).prefetch(2 * batches.devices)
+    if batches.devices == 1:
+        return dataset
+    # The devices of the strategy take an element each, in turn.
+    return tf.distribute.get_strategy().distribute_datasets_from_function(lambda context: dataset)
 
 
 def python_dataset(batches: Batches):
-    """A keras.utils.PyDataset over the same batches."""
+    """A keras.utils.PyDataset over the same batches, in order; threads, which share the memory map, read some ahead."""
     import keras
 
     class PythonDataset(keras.utils.PyDataset):
+        # Threads of our own: those of Keras lose the first batch of a stream where fit() builds the model with it.
+        def __init__(self):
+            super().__init__()
+            self.pool, self.ahead = ThreadPoolExecutor(WORKERS), {}
+
         @property
         def num_batches(self):
             # fit() shuffles the batches of a PyDataset whose length it knows, and with them the epochs.
             return len(batches) if batches.seed is None else None
 
         def __getitem__(self, step):
-            return batches[step]
+            # On a GPU JAX asks for one batch behind the last, and does not show it.
+            step %= len(batches)
+            for place in range(step, min(step + BATCHES_AHEAD, len(batches))):
+                if place not in self.ahead:
+                    self.ahead[place] = self.pool.submit(batches.__getitem__, place)
+            return self.ahead.pop(step).result()
 
         def __iter__(self):
-            return (batches[step] for step in range(len(batches)))
+            return (self[step] for step in range(len(batches)))
 
     return PythonDataset()

@@ -29,6 +29,8 @@ TEMPLATES = Path(__file__).with_name("templates")
 DPI = 160
 CSS_DPI = 96
 LARGE_PNG = 400_000  # bytes; beyond, photographs are embedded as WebP
+LABELS = {"baselines": "Baselines", "parity": "Backends"}
+OPTIONAL = ("parity",)  # tables that a report does without
 RUN_FILES = {
     "history.csv": "history (CSV)",
     "predictions.parquet": "predictions (Parquet)",
@@ -113,7 +115,7 @@ def write_report(
         lead=lead(datasets),
         headlines=key_results,
         legend={dot["name"]: dot for row in key_results for dot in row["dots"]}.values(),
-        sections=captions["sections"],
+        sections=[section | {"items": _shown(section["items"], frames)} for section in captions["sections"]],
         items=dict(_items(folder, captions, frames)),
         settings=report_tables.settings(settings, [facts["dataset"] for facts in datasets]),
         datasets=datasets,
@@ -126,12 +128,17 @@ def write_report(
     return folder / "report.html"
 
 
+def _shown(names: Iterable[str], frames: Mapping[str, pd.DataFrame]) -> list[str]:
+    """All but the optional tables that the study does not have."""
+    return [name for name in names if name in frames or name not in OPTIONAL]
+
+
 def _items(folder: Path, captions: Mapping, frames: Mapping[str, pd.DataFrame]):
     """(name, what the template needs) of each figure and table that the captions name."""
     for name, words in captions["tables"].items():
         files = [("CSV", folder / "tables" / f"{name}.csv")]
         grid = getattr(report_tables, name)(frames[name]) if name in frames else None
-        label = f"Table {name[-1]}" if name[-1].isdigit() else "Baselines"
+        label = f"Table {name[-1]}" if name[-1].isdigit() else LABELS[name]
         yield name, words | {"label": label, "grid": grid, "image": None, "files": _links(folder, files)}
     for name, words in captions["figures"].items():
         files = [(kind.upper(), folder / "figures" / f"{name}.{kind}") for kind in ("png", "svg", "csv")]

@@ -151,6 +151,22 @@ def baselines(frame: pd.DataFrame) -> dict:
     return grid(frame, columns, link=lambda row: "#" + anchor(row["run"]))
 
 
+def parity(frame: pd.DataFrame) -> dict:
+    """A group a backbone, a row a backend."""
+    differences = ("logits", "grey_levels", "losses")
+    frame = frame.assign(**{key: frame[key].map("{:.1g}".format) for key in differences})
+    columns = [
+        Column("backend", "backend"),
+        Column("reference", "beside"),
+        Column("scans", "scans", 0),
+        Column("logits", "logits", None, "largest difference"),
+        Column("grey_levels", "grey levels", None, "largest difference"),
+        Column("losses", "losses", None, "largest difference"),
+        Column("steps", "training steps", 0),
+    ]
+    return grid(frame, columns, group=lambda row: backbone_title(row["backbone"]))
+
+
 def per_class(scores: Mapping[str, Mapping[str, float]]) -> dict:
     """The scores of a run's classes."""
     frame = pd.DataFrame([{"name": _sentence(name), **values} for name, values in scores.items()])

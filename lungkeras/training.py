@@ -16,15 +16,25 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
-from lungkeras import metrics
-from lungkeras.augmentation import Augmentation
+from lungkeras import devices, metrics
+from lungkeras.augmentation import TRANSFORMS, Augmentation
+from lungkeras.backends import use_backend
 from lungkeras.errors import RunError
 from lungkeras.files import atomic, write_csv, write_json, write_text
 from lungkeras.fingerprints import is_trained, of_prepared, of_results, training_made_from
+from lungkeras.layers import synchronized
 from lungkeras.models import build_model, save_model
 from lungkeras.optimizers import adam
 from lungkeras.params import Params, dump
-from lungkeras.pipeline import SPLITS, Prepared, evaluation_batches, load_prepared, steps, training_batches
+from lungkeras.pipeline import (
+    SPLITS,
+    Prepared,
+    evaluation_batches,
+    evaluation_steps,
+    load_prepared,
+    steps,
+    training_batches,
+)
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 PACKAGES = ("lungkeras", "keras", "tensorflow", "torch", "jax", "numpy", "scikit-learn", "opencv-python-headless")
@@ -36,8 +46,11 @@ def train(params: Params, model: keras.Model | None = None) -> Path:
     `model` is the run's `initial_model` where the caller has built it already; it is trained in place.
     A finished run of equal params, data, weights and code is returned as it is, wherever it was trained; an interrupted
     one goes on at its last checkpoint, with the batches and random draws that an uninterrupted one would have seen.
-    Raises RunError where the prepared dataset or the weights are missing, or were prepared at another size.
+
+    Raises RunError where the prepared dataset or the weights are missing, or were prepared at another size, ParamsError
+    where the backend or the devices are not there.
     """
+    use_backend(params.backend)
     folder = params.run_folder
     data = of_prepared(params.prepared_folder)
     if is_trained(folder, params, data):
@@ -55,11 +68,13 @@ def train(params: Params, model: keras.Model | None = None) -> Path:
     write_json(folder / "environment.json", environment())
     made_from = training_made_from(params, data)
 
-    model = model or initial_model(params, prepared)
-    record = fit(model, params, prepared, made_from)
-    save_model(model, folder / "best.keras")
-    write_csv(folder / "history.csv", record)
-    write_results(model, params, prepared, record)
+    with devices.scope(params.devices) as chosen:
+        print(f"{params.run}: {devices.announce(chosen, params.precision)}", flush=True)
+        model = model or initial_model(params, prepared)
+        record = fit(model, params, prepared, made_from)
+        save_model(model, folder / "best.keras")
+        write_csv(folder / "history.csv", record)
+        write_results(model, params, prepared, record)
     write_json(folder / "fingerprint.json", {"made_from": made_from, "results": of_results(folder)})
     (folder / "checkpoint.npz").unlink(missing_ok=True)
     return folder
@@ -68,17 +83,19 @@ def train(params: Params, model: keras.Model | None = None) -> Path:
 def initial_model(params: Params, prepared: Prepared) -> keras.Model:
     """The run's model before the first step: uint8 greyscale in, logits out, the training split's statistics inside."""
     weights = params.weights if params.weights in ("random", "imagenet") else params.transfer_file
-    return build_model(
-        params.backbone,
-        prepared.classes,
-        prepared.task,
-        image_size=prepared.size,
-        weights=weights,
-        mean=prepared.mean,
-        std=prepared.std,
-        seed=params.seed,
-        batch_norm_momentum=params.batch_norm_momentum,
-    )
+    with devices.scope(params.devices):
+        return build_model(
+            params.backbone,
+            prepared.classes,
+            prepared.task,
+            image_size=prepared.size,
+            weights=weights,
+            mean=prepared.mean,
+            std=prepared.std,
+            seed=params.seed,
+            batch_norm_momentum=params.batch_norm_momentum,
+            precision=params.precision,
+        )
 
 
 def fit(model: keras.Model, params: Params, prepared: Prepared, made_from: dict | None = None) -> pd.DataFrame:
@@ -92,22 +109,24 @@ def fit(model: keras.Model, params: Params, prepared: Prepared, made_from: dict 
     progress.set_model(trainer)
     first = progress.restore()
     if first < params.epochs:
-        trainer.fit(
-            training_batches(
-                images,
-                labels,
-                batch_size=params.batch_size,
-                seed=params.seed,
+        with synchronized(model):
+            trainer.fit(
+                training_batches(
+                    images,
+                    labels,
+                    batch_size=params.batch_size,
+                    seed=params.seed,
+                    epochs=params.epochs,
+                    first_epoch=first,
+                    transforms=TRANSFORMS,
+                ),
+                steps_per_epoch=steps(images, params.batch_size),
                 epochs=params.epochs,
-                first_epoch=first,
-            ),
-            steps_per_epoch=steps(images, params.batch_size),
-            epochs=params.epochs,
-            initial_epoch=first,
-            callbacks=[progress],
-            shuffle=False,  # the batches come shuffled
-            verbose=0,
-        )
+                initial_epoch=first,
+                callbacks=[progress],
+                shuffle=False,  # the batches come shuffled
+                verbose=0,
+            )
     model.set_weights(progress.best_weights)
     return pd.DataFrame(progress.rows)
 
@@ -116,16 +135,21 @@ def compiled(model: keras.Model, params: Params, prepared: Prepared) -> keras.Mo
     """The model behind its augmentation, compiled. Both train in one step; saved and evaluated is the model alone."""
     total = steps(prepared.images["train"], params.batch_size) * params.epochs
     images = keras.Input(model.input_shape[1:], dtype="uint8")
-    trainer = keras.Model(images, model(Augmentation(seed=params.seed)(images)))
-    trainer.compile(
-        optimizer=adam(
-            keras.optimizers.schedules.CosineDecay(
-                params.learning_rate, total, alpha=params.final_learning_rate / params.learning_rate
-            ),
-            beta_1=0.9,
-            beta_2=0.999,
-            epsilon=1e-8,
+    chances = keras.Input((TRANSFORMS,))
+    trainer = keras.Model((images, chances), model(Augmentation(seed=params.seed)(images, chances)))
+    optimizer = adam(
+        keras.optimizers.schedules.CosineDecay(
+            params.learning_rate, total, alpha=params.final_learning_rate / params.learning_rate
         ),
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+    )
+    if params.precision == "mixed_float16":
+        # Small gradients are zero in float16: the loss is scaled up, and they down again.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    trainer.compile(
+        optimizer=optimizer,
         loss=loss_function(prepared.task, class_weights(prepared)),
         metrics=[MacroF1(prepared.task, name="macro_f1")],
     )
@@ -266,7 +290,9 @@ def seed_random_layers(model: keras.Model, seed: int, epoch: int) -> None:
 
 def predict_logits(model: keras.Model, images: np.ndarray, batch_size: int) -> np.ndarray:
     """float32 of shape (scans, classes), in the order of `images`, uint8 (scans, size, size)."""
-    return np.asarray(model.predict(evaluation_batches(images, batch_size=batch_size), verbose=0), dtype=np.float32)
+    count = evaluation_steps(images, batch_size=batch_size)
+    logits = model.predict(evaluation_batches(images, batch_size=batch_size), steps=count, verbose=0)
+    return np.asarray(logits, dtype=np.float32)[: len(images)]
 
 
 def write_results(model: keras.Model, params: Params, prepared: Prepared, history: pd.DataFrame) -> None:
@@ -319,7 +345,7 @@ def environment() -> dict:
             continue
     return {
         "backend": keras.backend.backend(),
-        "devices": keras.distribution.list_devices(),
+        "devices": devices.found_devices(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": processor(),

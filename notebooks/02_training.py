@@ -34,13 +34,20 @@ batch_size = 16
 learning_rate = 0.001
 final_learning_rate = 0.0001
 batch_norm_momentum = 0.9
+backend = None
+devices = 1
+precision = "float32"
 
 # %%
 # %matplotlib inline
 import lungkeras
-from lungkeras import evaluation, figures, metrics, training
 
 params = lungkeras.Params.collect(globals())
+
+import keras
+
+from lungkeras import evaluation, figures, metrics, training
+
 data = lungkeras.load_prepared(params.prepared_folder)
 params.run
 
@@ -61,7 +68,8 @@ figures.strip(data.images["train"][:8])
 
 # %%
 augmentation = lungkeras.Augmentation(seed=seed)
-figures.strip(augmentation(data.images["train"][:8, ..., None], training=True)[..., 0])
+augmented = augmentation(data.images["train"][:8, ..., None], training=True)
+figures.strip(keras.ops.convert_to_numpy(augmented)[..., 0])
 
 # %% [markdown]
 # ## The model

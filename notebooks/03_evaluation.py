@@ -24,10 +24,14 @@
 prepared = "prepared/demo"
 runs = "reports/demo/runs"
 seed = 0
+backend = None
 
 # %%
 # %matplotlib inline
 import lungkeras
+
+lungkeras.use_backend(backend)
+
 from lungkeras import complexity, evaluation, figures, report, tables
 from lungkeras.files import write_csv
 from lungkeras.params import from_project

@@ -30,14 +30,17 @@ batch_size = 16
 learning_rate = 0.001
 final_learning_rate = 0.0001
 batch_norm_momentum = 0.9
+backend = None
 
 # %%
 from pathlib import Path
 
 import lungkeras
-from lungkeras import pages, report, training
 
 params = lungkeras.Params.collect(globals())
+
+from lungkeras import pages, report, training
+
 study = params.study_folder
 folders = sorted(folder.parent for folder in Path(params.prepared_folder).parent.glob("*/statistics.json"))
 [folder.name for folder in folders]

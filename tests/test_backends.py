@@ -1,49 +1,150 @@
-"""The same package on PyTorch. Keras reads its backend once, so each test is a process of its own."""
+"""Which backend Keras runs on, and the package on each. Keras reads it once, so many a test is a process of its own."""
 
-import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-CHECKOUT = Path(__file__).resolve().parent.parent
-TWO_STEPS = """
 import keras
 import numpy as np
-from lungkeras import augmentation, models
+import pytest
+from prepared import write_prepared
 
-assert keras.backend.backend() == "torch"
-backbone = models.build_model("resnet34", 3, "multiclass", image_size=32, seed=0)
-scans = keras.Input((32, 32, 1), dtype="uint8")
-model = keras.Model(scans, backbone(augmentation.Augmentation(seed=0)(scans)))
-model.compile(keras.optimizers.Adam(0.001), keras.losses.CategoricalCrossentropy(from_logits=True))
-generator = np.random.default_rng(0)
-images = generator.integers(0, 256, (4, 32, 32, 1), dtype=np.uint8)
-labels = np.eye(3, dtype="float32")[[0, 1, 2, 0]]
-before = backbone.get_weights()
-losses = [float(model.train_on_batch(images, labels)) for _ in range(2)]
-assert np.isfinite(losses).all(), losses
-still = [weight.path for weight, old in zip(backbone.weights, before) if np.array_equal(weight.numpy(), old)]
-assert not still, f"not trained: {still}"
-models.save_model(backbone, "best.keras")
-expected, received = (either.predict(images, verbose=0) for either in (backbone, models.load_model("best.keras")))
-np.testing.assert_allclose(received, expected, atol=1e-5)
+from lungkeras import backends
+from lungkeras.errors import ParamsError
+from lungkeras.params import Params, load_params
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+BACKEND = keras.backend.backend()
+OTHER = next(name for name in backends.BACKENDS if name != BACKEND)
+WITHOUT_TENSORFLOW = """
+from importlib.machinery import PathFinder
+
+find = PathFinder.find_spec
+
+def find_another(name, path=None, target=None):
+    return None if name.split(".")[0] in ("tensorflow", "tf_keras_vis") else find(name, path, target)
+
+PathFinder.find_spec = staticmethod(find_another)
+"""
+EVERY_MODULE = """
+import importlib, pkgutil
+import lungkeras
+import keras
+
+for module in pkgutil.walk_packages(lungkeras.__path__, "lungkeras."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+assert keras.backend.backend() != "tensorflow"
+
+import numpy as np
+scans = np.random.default_rng(0).integers(0, 256, (3, 32, 32), dtype=np.uint8)
+model = lungkeras.build_model("mobilenet_v3_large", 3, "multiclass", image_size=32, seed=0)
+assert lungkeras.grad_cam(model, scans, [0, 1, 2]).shape == scans.shape
+assert lungkeras.Augmentation(seed=0)(scans[..., None], training=True).shape == (3, 32, 32, 1)
 """
 
 
-def _on_torch(*arguments, folder):
-    if importlib.util.find_spec("torch") is None:
-        pytest.skip("PyTorch is not installed: pip install torch")
-    environment = os.environ | {"KERAS_BACKEND": "torch", "PYTHONPATH": str(CHECKOUT)}
-    done = subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+def in_process(*arguments, backend: str | None = None, cwd=CHECKOUT) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+    environment.pop("KERAS_BACKEND", None)
+    environment |= {"KERAS_BACKEND": backend} if backend else {}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=environment, check=False, capture_output=True, text=True
+    )
+
+
+def another_backend() -> str:
+    """An installed backend that is not TensorFlow, or a skip."""
+    found = [name for name in ("torch", "jax") if backends.is_installed(name)]
+    if not found:
+        pytest.skip('neither PyTorch nor JAX is installed: pip install "lungkeras[jax]"')
+    return BACKEND if BACKEND in found else found[0]
+
+
+def test_every_module_works_where_tensorflow_is_not_installed():
+    done = in_process("-c", WITHOUT_TENSORFLOW + EVERY_MODULE, backend=another_backend())
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_a_word_the_first_installed_backend_is_taken():
+    expected = next(name for name in ("torch", "jax") if backends.is_installed(name)) if another_backend() else None
+    code = WITHOUT_TENSORFLOW + "import lungkeras, keras; print(keras.backend.backend())"
+    assert in_process("-c", code).stdout.strip() == expected
+
+
+def test_params_beat_the_environment_and_a_command_beats_both(tmp_path, monkeypatch):
+    monkeypatch.setattr(backends, "running_backend", lambda: None)
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    file = tmp_path / "study.yaml"
+    file.write_text("epochs: 1\n")
+    assert load_params([file]).backend == Params().backend == "jax"
+    file.write_text("backend: torch\n")
+    assert load_params([file]).backend == "torch"
+    assert load_params([file], backend="tensorflow").backend == "tensorflow"
+
+
+def test_the_params_of_a_notebook_choose_the_backend_before_keras_is_imported():
+    backend = another_backend()
+    code = f"""
+import lungkeras
+backend = "{backend}"
+params = lungkeras.Params.collect(globals())
+import keras
+print(params.backend, keras.backend.backend())
+"""
+    assert in_process("-c", code).stdout.split() == [backend, backend]
+
+
+def test_a_backend_that_comes_too_late_is_one_sentence():
+    assert backends.use_backend(BACKEND) == backends.use_backend() == BACKEND
+    if not backends.is_installed(OTHER):
+        pytest.skip(f"{OTHER} is not installed")
+    with pytest.raises(ParamsError, match=f"{OTHER} is asked for, but Keras runs on {BACKEND}.*KERAS_BACKEND={OTHER}"):
+        backends.use_backend(OTHER)
+    with pytest.raises(ParamsError, match="Keras runs on"):
+        Params.collect({"backend": OTHER})
+
+
+def test_an_unknown_or_absent_backend_is_one_sentence(monkeypatch):
+    with pytest.raises(ParamsError, match=r"found 'tensorflw'") as raised:
+        backends.use_backend("tensorflw")
+    assert "did you mean tensorflow" in str(raised.value)
+    with pytest.raises(ParamsError, match="did you mean torch"):
+        Params.collect({"backend": "troch"})
+    monkeypatch.setattr(backends, "is_installed", lambda backend: False)
+    with pytest.raises(ParamsError, match=r"jax is not installed; pip install .lungkeras\[jax\]"):
+        backends.require_backend("jax")
+
+
+@pytest.mark.parametrize("command", ["predict run scan.png", "evaluate run --on prepared", "train --params STUDY"])
+def test_every_command_takes_a_backend_and_names_the_extra_where_it_lacks(command):
+    missing = [name for name in backends.BACKENDS if not backends.is_installed(name)]
+    if not missing:
+        pytest.skip("every backend is installed")
+    words = command.replace("STUDY", "params/demo/study.yaml").split()
+    done = in_process("-m", "lungkeras", *words, "--backend", missing[0])
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert f'pip install "lungkeras[{missing[0]}]"' in done.stderr
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="elsewhere the whole suite runs on the other backend")
+@pytest.mark.parametrize("tests", ["tests/test_layers.py", "tests/test_explanation.py"])
+def test_what_differs_by_backend_passes_on_another_one_too(tests):
+    done = in_process("-m", "pytest", tests, "-k", "not oracle", backend=another_backend())
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_resnet34_trains_two_steps_on_torch(tmp_path):
-    _on_torch("-c", TWO_STEPS, folder=tmp_path)
+def test_a_run_repeats_exactly(tmp_path):
+    from lungkeras import training
 
-
-def test_the_fused_batch_norm_is_that_of_keras_on_torch():
-    _on_torch("-m", "pytest", "tests/test_layers.py", folder=CHECKOUT)
+    prepared = write_prepared(tmp_path / "prepared" / "pneumonia")
+    losses = []
+    for name in ("first", "second"):
+        params = Params(
+            prepared=str(prepared.parent), runs=str(tmp_path / name), image_size=32, epochs=2, batch_size=8,
+            learning_rate=0.001,
+        )  # fmt: skip
+        losses.append((training.train(params) / "history.csv").read_text())
+    histories = [np.array([line.split(",")[1:6] for line in text.splitlines()[1:]], float) for text in losses]
+    np.testing.assert_allclose(*histories, rtol=1e-6)

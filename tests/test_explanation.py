@@ -1,13 +1,12 @@
 """Grad-CAM against maps that are known beforehand, t-SNE on groups that are apart."""
 
+import cv2
 import keras
 import numpy as np
 import pytest
 
 from lungkeras.explanation import embed, features, grad_cam, overlay
 from lungkeras.models import BACKBONES, build_model, last_convolution, penultimate
-
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="Grad-CAM is that of tf-keras-vis")
 
 SIZE = 64
 
@@ -65,13 +64,41 @@ def test_maps_of_a_backbone_cover_the_image(model, scans):
     assert found.max() == 1
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf-keras-vis needs TensorFlow")
+def test_maps_of_a_backbone_are_those_of_the_oracle_tf_keras_vis(model, scans):
+    gradcam = pytest.importorskip("tf_keras_vis.gradcam", reason="tf-keras-vis, of the extra [test], is the oracle")
+    convolution = last_convolution(model).output
+    head = keras.Model(convolution, model.output)
+    activations = keras.Model(model.input, convolution)(scans[..., None], training=False)
+    for place in range(3):
+        coarse = gradcam.Gradcam(head, clone=False)(
+            lambda logits, place=place: [row[place] for row in logits],
+            activations,
+            penultimate_layer=head.layers[0],
+            seek_penultimate_conv_layer=False,
+            expand_cam=False,
+            normalize_cam=False,
+        )
+        enlarged = np.stack([cv2.resize(np.asarray(each), (SIZE, SIZE)) for each in np.asarray(coarse, np.float32)])
+        most = enlarged.max(axis=(1, 2), keepdims=True)
+        expected = np.divide(enlarged, most, out=np.zeros_like(enlarged), where=most > 0)
+        np.testing.assert_allclose(grad_cam(model, scans, place, batch_size=2), expected, atol=1e-5)
+
+
+def test_every_class_of_every_scan_is_explained_at_once(model, scans):
+    found = grad_cam(model, scans, batch_size=3)
+    assert found.shape == (5, 3, SIZE, SIZE)
+    for place in range(3):
+        np.testing.assert_allclose(found[:, place], grad_cam(model, scans, place, batch_size=5), atol=1e-4)
+
+
 def test_maps_of_a_backbone_are_those_of_its_definition(model, scans):
     """Activations weighted by the slope of the logit in each channel, as a small step of the channel tells."""
     convolution = last_convolution(model).output
     head = keras.Model(convolution, model.output)
-    activations = np.asarray(keras.Model(model.input, convolution)(scans[:1, ..., None]))
+    activations = keras.ops.convert_to_numpy(keras.Model(model.input, convolution)(scans[:1, ..., None]))
     steps = 1e-2 * np.eye(activations.shape[-1], dtype=np.float32)[:, None, None, :]
-    there, back = (np.asarray(head(activations + sign * steps))[:, 2] for sign in (1, -1))
+    there, back = (keras.ops.convert_to_numpy(head(activations + sign * steps))[:, 2] for sign in (1, -1))
     coarse = np.maximum((activations[0] * (there - back)).sum(axis=-1), 0)
     found = grad_cam(model, scans[:1], 2)[0]
     # Linear enlarging keeps the grid's corners.
@@ -83,7 +110,7 @@ def test_logits_are_computed_from_the_features(model, scans):
     found = features(model, scans, batch_size=2)
     assert found.shape == (5, penultimate(model).output.shape[1])
     kernel, bias = model.get_layer("logits").get_weights()
-    expected = np.asarray(model(scans[..., None]))
+    expected = keras.ops.convert_to_numpy(model(scans[..., None]))
     np.testing.assert_allclose(found @ kernel + bias, expected, rtol=1e-3, atol=1e-4)
 
 

@@ -61,7 +61,7 @@ def _run(model, images):
 
 
 def _assert_close(received, expected):
-    np.testing.assert_allclose(received, expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(received, expected, atol=3e-5 * np.abs(expected).max())
 
 
 def _norms(model):
@@ -136,7 +136,8 @@ def test_saved_models_open_without_lungkeras(built, saved, scans, tmp_path):
 import sys, keras, numpy
 for path in sys.argv[1:]:
     model = keras.models.load_model(path)
-    numpy.save(f"{model.name}.npy", model(numpy.load("scans.npy"), training=False))
+    logits = model(numpy.load("scans.npy"), training=False)
+    numpy.save(f"{model.name}.npy", keras.ops.convert_to_numpy(logits))
 assert not [name for name in sys.modules if name.startswith("lungkeras")]
 """
     np.save(tmp_path / "scans.npy", scans)

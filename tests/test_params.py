@@ -43,6 +43,9 @@ def test_an_unknown_key_is_refused_with_file_key_and_nearest_name(tmp_path):
         ("- a\n- b", "found a list"),
         ("a: [", "readable YAML"),
         ("suffix: ../../x", "suffix"),
+        ("backend: tensorflw", "backend.*did you mean tensorflow"),
+        ("devices: two", "devices: expected a whole number above 0, or all, found 'two'"),
+        ("precision: float16", "precision"),
     ],
 )
 def test_a_wrong_value_is_one_sentence_that_names_file_and_key(tmp_path, text, words):

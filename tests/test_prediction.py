@@ -113,7 +113,6 @@ def test_what_is_no_model_is_told(run, tmp_path):
         load_predictor(tmp_path / "other.keras")
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="Grad-CAM is that of tf-keras-vis")
 def test_heatmaps_are_named_after_their_files_and_none_is_overwritten(run, images, tmp_path):
     readable = [images / "a/scan.png", images / "b/scan.jpeg"]
     drawn = write_heatmaps(load_predictor(run), [*readable, images / "broken.png"], tmp_path / "heatmaps")

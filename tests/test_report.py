@@ -154,6 +154,20 @@ def test_published_numbers_stand_beside_ours(page):
         assert published in page.text
 
 
+def test_the_backends_are_compared_where_they_were_measured_and_not_a_word_where_not(page, tmp_path):
+    assert "How far the backends are apart" not in page.text
+    frame = pd.DataFrame(
+        [["resnet34", "torch", "tensorflow", 45, 20, 2.1e-6, 1.0, 3.4e-4]],
+        columns=["backbone", "backend", "reference", "scans", "steps", "logits", "grey_levels", "losses"],
+    )
+    write_csv(tmp_path / "tables" / "parity.csv", frame)
+    path = write_report(tmp_path, title="t", settings={}, datasets=[], versions={"keras": "3"})
+    text = Page(path.read_text(encoding="utf-8")).text
+    assert "How far the backends are apart" in text
+    assert "ResNet-34" in text
+    assert "torch tensorflow 45 2e-06 1 0.0003 20" in text
+
+
 def test_headings_of_tables_have_a_scope_and_every_row_has_a_head(page):
     assert all("scope" in heading for heading in page.all("th"))
     assert {heading["scope"] for heading in page.all("th")} == {"col", "colgroup", "row", "rowgroup"}

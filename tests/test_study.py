@@ -1,5 +1,6 @@
 """The whole study in a small cut: the same graph and the same 17 runs, few drawn scans, one epoch."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,27 +12,46 @@ import pandas as pd
 import pytest
 import yaml
 
+from lungkeras.backends import default_backend
+
 PARAMS = Path(__file__).resolve().parent.parent / "params" / "demo"
 pytestmark = pytest.mark.study
 
 
-def report(folder: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "lungkeras", "report", str(folder), "--cores", str(min(os.cpu_count(), 4))]
+def report(folder: Path, *more: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "lungkeras", "report", str(folder), "--cores", str(min(os.cpu_count(), 4)), *more]
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
-def test_one_command_makes_the_whole_report_and_a_second_one_only_what_changed(tmp_path):
-    study, results = tmp_path / "small", tmp_path / "results"
-    shutil.copytree(PARAMS, study)
+def small_study(folder: Path, runs: str = "*") -> tuple[Path, Path]:
+    """The demo's params in a small cut, with the runs that a pattern names: the folders of params and of results."""
+    study, results = folder / "small", folder / "results"
+    study.mkdir()
+    for file in [PARAMS / "study.yaml", *PARAMS.glob(f"{runs}.yaml")]:
+        shutil.copy(file, study)
     shared = yaml.safe_load((study / "study.yaml").read_text())
-    shared |= {
-        "source": str(tmp_path / "sources"),
-        "prepared": str(tmp_path / "prepared"),
-        "runs": str(results / "runs"),
-    }
+    shared |= {"source": str(folder / "sources"), "prepared": str(folder / "prepared"), "runs": str(results / "runs")}
     shared |= {"scans": 48, "image_size": 32, "epochs": 1, "batch_size": 8}
     (study / "study.yaml").write_text(yaml.safe_dump(shared))
+    return study, results
 
+
+def test_one_run_goes_through_every_notebook_on_the_backend_that_is_asked_for(tmp_path):
+    backend = default_backend()
+    study, results = small_study(tmp_path, "pneumonia-mobilenet_v3_large-random")
+    done = report(study, "--backend", backend)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    run = results / "runs" / "pneumonia-mobilenet_v3_large-random"
+    assert yaml.safe_load((run / "params.yaml").read_text())["backend"] == backend
+    assert json.loads((run / "environment.json").read_text())["backend"] == backend
+    assert all((results / f"figures/figure_{number:02d}.png").is_file() for number in (1, 2, 3, 5, 7))
+    assert "pneumonia-mobilenet_v3_large-random" in (results / "report.html").read_text(encoding="utf-8")
+    again = report(study, "--backend", backend)
+    assert "trained" not in again.stdout
+
+
+def test_one_command_makes_the_whole_report_and_a_second_one_only_what_changed(tmp_path):
+    study, results = small_study(tmp_path)
     done = report(study)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     table = pd.read_csv(results / "tables" / "table_3.csv")

@@ -8,38 +8,19 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from prepared import CLASSES, COUNTS, SIZE, write_prepared
 from sklearn.metrics import f1_score
 
 from lungkeras import fingerprints, metrics, training
 from lungkeras.errors import RunError
-from lungkeras.files import write_json
 from lungkeras.layers import BatchNormalization
 from lungkeras.params import Params, load_params
 from lungkeras.pipeline import load_prepared
 
-SIZE = 32
-COUNTS = {"train": 24, "val": 9, "test": 9}
-CLASSES = ("bacterial_pneumonia", "viral_pneumonia", "normal")
-
 
 @pytest.fixture(scope="module")
 def prepared_folder(tmp_path_factory):
-    """A prepared pneumonia dataset of scans that a few steps can tell apart: the class is the brightness."""
-    folder = tmp_path_factory.mktemp("prepared") / "pneumonia"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    records = []
-    for split, count in COUNTS.items():
-        classes = np.arange(count) % 3
-        images = rng.integers(0, 60, (count, SIZE, SIZE)) + 90 * classes[:, None, None]
-        np.save(folder / f"{split}.npy", images.astype(np.uint8))
-        for place, chosen in enumerate(classes):
-            row = {"scan": f"{split}-{place}.png", "patient": f"{split}-{place}", "split": split}
-            records.append(row | {name: int(chosen == index) for index, name in enumerate(CLASSES)})
-    pd.DataFrame(records).to_parquet(folder / "records.parquet")
-    statistics = {"dataset": "pneumonia", "task": "multiclass", "classes": list(CLASSES), "size": SIZE}
-    write_json(folder / "statistics.json", statistics | {"mean": 119.5, "std": 75.0})
-    return folder
+    return write_prepared(tmp_path_factory.mktemp("prepared") / "pneumonia")
 
 
 def params_of(prepared_folder, runs, **changes) -> Params:
@@ -186,7 +167,8 @@ def test_the_weighted_loss_is_that_of_pytorch_and_of_metrics():
     logits = rng.normal(0, 3, (12, 7)).astype(np.float32)
     weights = metrics.positive_weights(labels)
     expected = torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor(weights))(torch.tensor(logits), torch.tensor(labels))
-    ours = keras.ops.mean(training.loss_function("multilabel", weights)(labels, keras.ops.convert_to_tensor(logits)))
+    tensors = [keras.ops.convert_to_tensor(values) for values in (labels, logits)]
+    ours = keras.ops.mean(training.loss_function("multilabel", weights)(*tensors))
     assert float(ours) == pytest.approx(float(expected), rel=1e-5)
     assert metrics.cross_entropy(labels, logits, "multilabel", weights) == pytest.approx(float(expected), rel=1e-5)
 

@@ -1,0 +1,60 @@
+"""Which backend Keras runs on: TensorFlow, PyTorch or JAX. Keras reads it once, when it is imported."""
+
+import importlib.util
+import os
+import sys
+
+from lungkeras.errors import ParamsError, nearest
+
+BACKENDS = ("tensorflow", "torch", "jax")
+
+
+def is_installed(backend: str) -> bool:
+    """Whether the backend's package can be imported; it is not imported to find out."""
+    try:
+        return importlib.util.find_spec(backend) is not None
+    except ImportError:
+        return False
+
+
+def running_backend() -> str | None:
+    """The backend of the Keras that is imported already; None before."""
+    keras = sys.modules.get("keras")
+    return keras.backend.backend() if hasattr(keras, "backend") else None
+
+
+def default_backend() -> str:
+    """The backend that Keras runs on already, else $KERAS_BACKEND, else the first that is installed of BACKENDS.
+
+    keras.json is not asked: Keras writes it by itself, so that it tells no one's wish.
+    """
+    installed = (backend for backend in BACKENDS if is_installed(backend))
+    return running_backend() or os.environ.get("KERAS_BACKEND") or next(installed, BACKENDS[0])
+
+
+def require_backend(backend: str) -> str:
+    """The backend, where it is known and installed; raises ParamsError elsewhere."""
+    if backend not in BACKENDS:
+        raise ParamsError(
+            f"backend: expected one of {', '.join(BACKENDS)}{nearest(backend, BACKENDS)}, found {backend!r}"
+        )
+    if not is_installed(backend):
+        raise ParamsError(f'backend: {backend} is not installed; pip install "lungkeras[{backend}]", or name another')
+    return backend
+
+
+def use_backend(backend: str | None = None) -> str:
+    """Lets Keras run on a backend, the default one where None, and returns its name.
+
+    Call it before anything that imports Keras. Raises ParamsError where the backend is unknown or not installed, or
+    where Keras runs on another one already.
+    """
+    backend = require_backend(backend or default_backend())
+    running = running_backend()
+    if running not in (None, backend):
+        raise ParamsError(
+            f"backend: {backend} is asked for, but Keras runs on {running} in this process already; "
+            f"start it anew with KERAS_BACKEND={backend}"
+        )
+    os.environ["KERAS_BACKEND"] = backend
+    return backend

@@ -1,0 +1,103 @@
+"""Which devices Keras trains on, one or several at once."""
+
+import functools
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from lungkeras.backends import running_backend
+from lungkeras.errors import ParamsError
+
+TITLES = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX"}
+
+
+def found_devices() -> list[str]:
+    """What Keras trains on: the accelerators that its backend sees, else the processors, as in ["gpu:0", "gpu:1"]."""
+    import keras
+
+    if keras.backend.backend() != "torch":
+        return keras.distribution.list_devices()
+    import torch
+
+    if torch.cuda.is_available():
+        return [f"gpu:{number}" for number in range(torch.cuda.device_count())]
+    return ["mps:0" if torch.backends.mps.is_available() else "cpu:0"]
+
+
+def chosen_devices(devices: int | str) -> list[str]:
+    """The devices that `devices`, a number or "all", asks for.
+
+    Raises ParamsError where there are fewer, or the backend can't share a batch among several.
+    """
+    import keras
+
+    found = found_devices()
+    count = len(found) if devices == "all" else devices
+    if count > len(found):
+        raise ParamsError(f"devices: {count} are asked for, {title()} finds {len(found)}: {', '.join(found)}")
+    if count > 1 and keras.backend.backend() == "torch":
+        raise ParamsError(
+            f"devices: {count} are asked for, but Keras trains on one device of PyTorch; "
+            "set devices: 1, or a backend that shares batches: jax or tensorflow"
+        )
+    return found[:count]
+
+
+@contextmanager
+def scope(devices: int | str) -> Iterator[list[str]]:
+    """Within it, models are built and trained on these devices at once, each of which takes its share of each batch.
+
+    JAX by keras.distribution.DataParallel, TensorFlow by tf.distribute.MirroredStrategy.
+    """
+    chosen = chosen_devices(devices)
+    with nullcontext() if len(chosen) == 1 else _strategy(tuple(chosen)).scope():
+        yield chosen
+
+
+@functools.cache
+def _strategy(chosen: tuple[str, ...]):
+    """What shares batches; one a process, as TensorFlow knows a strategy by its object."""
+    import keras
+
+    if keras.backend.backend() == "jax":
+        return keras.distribution.DataParallel(devices=list(chosen))
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy([name.upper() for name in chosen])
+
+
+def sharing() -> int:
+    """How many devices share a batch here: those of the scope around, else one."""
+    if running_backend() == "jax":
+        import keras
+
+        distribution = keras.distribution.distribution()
+        return distribution.num_model_replicas if distribution else 1
+    if running_backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.distribute.get_strategy().num_replicas_in_sync
+    return 1
+
+
+def title() -> str:
+    """The name of the backend that Keras runs on, as its makers write it."""
+    return TITLES[running_backend()]
+
+
+def announce(chosen: list[str], precision: str) -> str:
+    """One line on what a run trains; warns where an NVIDIA GPU is in the machine and Keras does not see it."""
+    if not any(name.startswith("gpu") for name in found_devices()) and has_nvidia_gpu():
+        warnings.warn(
+            f"an NVIDIA GPU is in this machine, but {title()} does not see it: training runs on {', '.join(chosen)}. "
+            f"Install {title()} with CUDA, or check the driver with nvidia-smi.",
+            stacklevel=2,
+        )
+    return f"{title()} on {', '.join(chosen)}, {precision}"
+
+
+def has_nvidia_gpu() -> bool:
+    """Whether the machine shows an NVIDIA GPU: its device file, or the driver's own program."""
+    return Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None

@@ -1,0 +1,150 @@
+"""Several devices train as one does, fused batch norm and fused Adam given; precision; what a run says of its device.
+
+Two virtual CPUs stand in for GPUs.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from prepared import write_prepared
+
+from lungkeras import devices, training
+from lungkeras.errors import ParamsError
+from lungkeras.models import build_model, load_model, save_model
+from lungkeras.params import Params
+from lungkeras.pipeline import Batches, load_prepared
+
+BACKEND = keras.backend.backend()
+CHECKOUT = Path(__file__).resolve().parent.parent
+# On one device and on two: the history of a run whose last batch (24 scans, 7 a batch) does not divide.
+ON_TWO = """
+import sys
+import lungkeras
+import keras
+import numpy as np
+from lungkeras import devices, pipeline, training
+from lungkeras.layers import BatchNormalization
+from lungkeras.params import Params
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+def small_model():
+    keras.utils.set_random_seed(0)
+    images = keras.Input((32, 32, 1), dtype="uint8")
+    features = keras.layers.Rescaling(1 / 75.0, -119.5 / 75.0)(images)
+    # A bias before a batch norm has no gradient but rounding, which Adam makes large.
+    features = keras.layers.Conv2D(8, 3, strides=2, use_bias=False)(features)
+    features = BatchNormalization(momentum=0.5)(features)
+    features = keras.layers.GlobalAveragePooling2D()(keras.ops.relu(features))
+    return keras.Model(images, keras.layers.Dense(3, name="logits")(features))
+
+prepared, runs, batch_size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+for count in (1, 2):
+    params = Params(
+        prepared=prepared, runs=f"{runs}/{count}", image_size=32, epochs=3, batch_size=batch_size, devices=count
+    )
+    with devices.scope(count) as chosen:
+        assert len(chosen) == devices.sharing() == count
+        model = small_model()
+    folder = training.train(params, model)
+    lungkeras.load_model(folder / "best.keras")
+assert devices.chosen_devices("all") == devices.found_devices()
+"""
+
+
+@pytest.fixture(scope="module")
+def prepared_folder(tmp_path_factory):
+    return write_prepared(tmp_path_factory.mktemp("prepared") / "pneumonia")
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="Keras trains on one device of PyTorch")
+@pytest.mark.parametrize("batch_size", [8, 7])
+def test_two_devices_train_as_one_does(prepared_folder, tmp_path, batch_size):
+    done = subprocess.run(
+        [sys.executable, "-c", ON_TWO, str(prepared_folder.parent), str(tmp_path), str(batch_size)],
+        env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH": str(CHECKOUT)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ran out of data" not in done.stderr
+    one, two = (
+        np.loadtxt(next(tmp_path.glob(f"{count}/*/history.csv")), delimiter=",", skiprows=1) for count in (1, 2)
+    )
+    columns = slice(1, 5) if batch_size == 8 else slice(3, 5)
+    np.testing.assert_allclose(two[:, columns], one[:, columns], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("scans", "count"), [(6, 2), (7, 2), (1, 2), (3, 2), (6, 4), (5, 3)])
+def test_a_batch_is_repeated_until_it_divides_and_keeps_its_mean(scans, count):
+    images = np.arange(scans, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
+    labels = np.eye(scans, dtype=np.float32)
+    shown, truth = Batches(images, labels, scans, devices=count)[0]
+    assert len(shown) % count == 0
+    np.testing.assert_allclose(truth.mean(axis=0), 1 / scans)
+    np.testing.assert_array_equal(shown[:scans, ..., 0], images)
+    asked = Batches(images, None, scans, devices=count)[0]
+    assert len(asked) == -(-scans // count) * count
+    np.testing.assert_array_equal(asked[:scans, ..., 0], images)
+
+
+def test_more_devices_than_there_are_is_one_sentence():
+    found = devices.found_devices()
+    with pytest.raises(ParamsError, match=f"devices: 99 are asked for, .* finds {len(found)}"):
+        devices.chosen_devices(99)
+    assert devices.chosen_devices(1) == found[:1]
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="other backends share batches")
+def test_pytorch_says_that_it_trains_on_one_device(monkeypatch):
+    monkeypatch.setattr(devices, "found_devices", lambda: ["gpu:0", "gpu:1"])
+    with pytest.raises(ParamsError, match="Keras trains on one device of PyTorch; set devices: 1"):
+        devices.chosen_devices("all")
+
+
+def test_a_run_says_its_device_and_warns_of_an_unused_gpu(monkeypatch, recwarn):
+    monkeypatch.setattr(devices, "has_nvidia_gpu", lambda: False)
+    found = devices.found_devices()[:1]
+    assert devices.announce(found, "float32").endswith(f"on {found[0]}, float32")
+    assert not recwarn
+    monkeypatch.setattr(devices, "has_nvidia_gpu", lambda: True)
+    monkeypatch.setattr(devices, "found_devices", lambda: ["cpu:0"])
+    with pytest.warns(UserWarning, match="an NVIDIA GPU is in this machine, but .* does not see it"):
+        devices.announce(["cpu:0"], "float32")
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_keeps_weights_and_logits_in_float32(prepared_folder, tmp_path, precision):
+    scans = load_prepared(prepared_folder).images["test"][..., None]
+    mixed = build_model("resnet34", 3, "multiclass", image_size=32, seed=0, precision=precision)
+    full = build_model("resnet34", 3, "multiclass", image_size=32, seed=0)
+    assert {weight.dtype for weight in mixed.weights} == {"float32"}
+    assert mixed.get_layer("conv1").compute_dtype == precision.removeprefix("mixed_")
+    assert mixed.get_layer("standardise").compute_dtype == mixed.get_layer("logits").compute_dtype == "float32"
+    found, expected = (keras.ops.convert_to_numpy(model(scans, training=False)) for model in (mixed, full))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=0.1 * np.abs(expected).max())
+    save_model(mixed, tmp_path / "mixed.keras")
+    again = keras.ops.convert_to_numpy(load_model(tmp_path / "mixed.keras")(scans, training=False))
+    np.testing.assert_array_equal(again, found)
+
+
+def test_float16_scales_the_loss(prepared_folder, tmp_path):
+    params = Params(prepared=str(prepared_folder.parent), runs=str(tmp_path), image_size=32, precision="mixed_float16")
+    prepared = load_prepared(prepared_folder)
+    model = keras.Sequential([keras.Input((32, 32, 1), dtype="uint8"), keras.layers.Flatten(), keras.layers.Dense(3)])
+    trainer = training.compiled(model, params, prepared)
+    assert isinstance(trainer.optimizer, keras.optimizers.LossScaleOptimizer)
+    (images, chances), labels = Batches(prepared.images["train"], prepared.labels("train"), 8, seed=0, transforms=3)[0]
+    losses = [float(trainer.train_on_batch((images, chances), labels)[0]) for _ in range(3)]
+    assert np.isfinite(losses).all()
