@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: help report test test-study test-sharing test-cluster notebooks jupyter lint clean
+.PHONY: help report test test-study test-sharing test-cluster faults notebooks jupyter lint clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test-sharing: $(VENV)/.test-installed  ## a copied study is recognised, a change
 
 test-cluster: $(VENV)/.test-installed  ## a small study on a real Slurm of one node (needs Debian's slurm-wlm and munge)
 	$(BIN)/python -m pytest -m cluster -s
+
+faults: $(VENV)/.test-installed  ## thousands of faults on purpose: damaged scans, hostile files, interrupted runs
+	$(BIN)/python -m pytest -m faults
 
 notebooks: $(VENV)/.installed  ## write each notebook anew from the script that it is paired with
 	$(BIN)/jupytext --to ipynb --update notebooks/*.py

@@ -7,7 +7,7 @@ from pathlib import Path
 from lungkeras.errors import SourceError
 
 DEEPEST = 5
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm", ".dicom"})
 
 
 def folders_under(source: Path) -> Iterator[Path]:
