@@ -78,7 +78,7 @@ def bomb(width: int, height: int) -> bytes:
 
 
 def many_scans(side: int, *, refined: bool = False) -> bytes:
-    """A black progressive JPEG with a scan for each of 63 frequencies, or two: a few bytes that walk over all pixels."""
+    """A black progressive JPEG with a scan for each of 63 frequencies, or two: few bytes that walk over all pixels."""
     jpeg = encoded(Image.fromarray(np.zeros((side, side), np.uint8)), "JPEG", progressive=True)
     starts = [place for place in range(len(jpeg)) if jpeg[place : place + 2] == b"\xff\xda"]
     tables = jpeg.index(b"\xff\xc4", starts[0])  # those of the second scan, the first of frequencies above 0
