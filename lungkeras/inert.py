@@ -28,6 +28,11 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape", errors="surrogatepass").decode()
 
 
+def utf8(text: str) -> str:
+    """Text that can be encoded: bytes of a file name that are no UTF-8 are shown as their escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def csv_cell(value: object) -> object:
     """A text as a cell that a spreadsheet takes for text: one that would be a formula gets an apostrophe before it.
 

@@ -55,7 +55,7 @@ def test_folders_are_searched_for_images_and_stated_files_are_tried(images):
 
 
 def test_folders_without_an_image_are_refused(tmp_path):
-    with pytest.raises(ScanError, match="No PNG or JPEG"):
+    with pytest.raises(ScanError, match="No PNG, JPEG or DICOM"):
         find_images([tmp_path])
 
 
