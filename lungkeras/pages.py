@@ -12,7 +12,7 @@ from lungkeras.files import write_text
 POLICY = (
     "default-src 'none'; img-src data:; font-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 )
-SHOWN = {"text/plain", "text/html", "image/png", "image/jpeg"}
+SHOWN = {"text/plain", "image/png", "image/jpeg"}
 TABLE_ELEMENTS = {"div", "style", "table", "thead", "tbody", "tfoot", "tr", "th", "td", "p"}
 TABLE_ATTRIBUTES = {"border", "class", "scoped", "style", "colspan", "rowspan", "halign", "valign"}
 SCRIPT = re.compile(r"<script\b.*?</script\s*>", re.DOTALL | re.IGNORECASE)
@@ -50,12 +50,15 @@ def with_plain_outputs(notebook):
     """The notebook, of whose outputs text, pictures and plain tables stay: other HTML may lead a browser elsewhere."""
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            for kind in set(data) - SHOWN:
-                del data[kind]
-            if "text/html" in data and not _is_plain_table(data["text/html"]):
-                del data["text/html"]
+            if "data" in output:
+                output.data = {kind: shown for kind, shown in output.data.items() if _is_plain(kind, shown)}
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if output.get("data", True)]
     return notebook
+
+
+def _is_plain(kind: str, shown: str) -> bool:
+    return _is_plain_table(shown) if kind == "text/html" else kind in SHOWN
 
 
 def _is_plain_table(html: str) -> bool:

@@ -4,10 +4,14 @@ import io
 import struct
 import tracemalloc
 import warnings
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pydicom
 import pytest
+from layouts import write_scans, write_xray8
+from mutations import chest
 from PIL import Image
 from pydicom import uid
 from pydicom.encaps import encapsulate
@@ -15,6 +19,7 @@ from pydicom.pixels import apply_modality_lut, apply_windowing
 
 from lungkeras.decoding import MOST_PIXELS, decode_grey, is_scan
 from lungkeras.errors import ScanError
+from lungkeras.preparation import prepare_dataset
 
 CANARY = "Canary^Patient"
 
@@ -228,3 +233,68 @@ def test_memory_is_a_small_multiple_of_the_pixels(written):
 def test_dicom_is_known_by_its_first_bytes():
     assert is_scan(b"\0" * 128 + b"DICM") and is_scan(b"\xff\xd8\xff" + b"\0" * 128 + b"DICM")
     assert not is_scan(b"DICM") and not is_scan(b"\0" * 200)
+
+
+def as_dicom(png: Path, **elements) -> Path:
+    """The scan of a PNG as DICOM, beside it; the PNG is gone."""
+    pixels = np.array(Image.open(png).convert("L"))
+    dicom(pixels, **elements).save_as(png.with_suffix(".dcm"), enforce_file_format=True)
+    png.unlink()
+    return png.with_suffix(".dcm")
+
+
+def canaries(folder: Path) -> list[Path]:
+    """The files below a folder that hold a word of the patient."""
+    words = (CANARY.encode(), CANARY.encode("utf-16-le"))
+    return [file for file in folder.rglob("*") if file.is_file() and any(word in file.read_bytes() for word in words)]
+
+
+@pytest.mark.parametrize("dataset", ["xray8", "pneumonia"])
+def test_a_source_of_dicom_is_prepared_as_one_of_png_and_nothing_of_the_patient_is_kept(dataset, tmp_path):
+    if dataset == "xray8":
+        labels = ["Mass", "Effusion", "No Finding", "Nodule", "Atelectasis", "Pneumothorax", "Consolidation"]
+        source = write_xray8(tmp_path / "source", {f"{n:08d}_000.png": labels[n % 7] for n in range(28)})
+    else:
+        names = [f"PNEUMONIA/person{n}_{'virus' if n % 2 else 'bacteria'}_1.png" for n in range(1, 11)]
+        write_scans(tmp_path / "source" / "chest_xray" / "train", *names, *(f"NORMAL/IM-{n}.png" for n in range(1, 6)))
+        source = tmp_path / "source"
+    for place, path in enumerate(sorted(source.rglob("*.png"))):
+        Image.fromarray(chest(40 + place, 50)).save(path)
+    prepare_dataset(dataset, source, tmp_path / "png", size=32)
+    for path in source.rglob("*.png"):
+        as_dicom(path)
+    assert len(canaries(source)) == len(list(source.rglob("*.dcm")))
+    prepare_dataset(dataset, source, tmp_path / "dicom", size=32)
+    for split in ("train", "val", "test"):
+        found, expected = (np.load(tmp_path / kind / f"{split}.npy") for kind in ("dicom", "png"))
+        np.testing.assert_array_equal(found, expected)
+    assert not canaries(tmp_path / "dicom")
+
+
+def test_predict_answers_for_dicom_as_for_png_and_says_nothing_of_the_patient(tmp_path, capfd):
+    import keras
+
+    from lungkeras import cli
+    from lungkeras.models import save_model
+
+    scans = keras.Input((32, 32, 1), dtype="uint8")
+    x = keras.layers.Conv2D(2, 3)(keras.layers.Rescaling(1 / 255)(scans))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    save_model(keras.Model(scans, keras.layers.Dense(3, name="logits")(x)), tmp_path / "model.keras")
+    Image.fromarray(chest()).save(tmp_path / "scan.png")
+    answers = []
+    for kind in ("png", "dcm"):
+        out = tmp_path / kind
+        given = as_dicom(tmp_path / "scan.png") if kind == "dcm" else tmp_path / "scan.png"
+        heatmaps = ["--heatmaps", str(out / "heatmaps")] if keras.backend.backend() == "tensorflow" else []
+        command = ["predict", str(tmp_path / "model.keras"), str(given)]
+        assert cli.main([*command, "--csv", str(out / "answers.csv"), *heatmaps]) == 0
+        answers.append(pd.read_csv(out / "answers.csv").drop(columns="file"))
+    pd.testing.assert_frame_equal(*answers)
+    cut = tmp_path / "cut.dcm"
+    cut.write_bytes((tmp_path / "scan.dcm").read_bytes()[:-100])
+    assert cli.main(["predict", str(tmp_path / "model.keras"), str(tmp_path / "scan.dcm"), str(cut), "--json"]) == 1
+    shown = capfd.readouterr()
+    assert "cut.dcm: DICOM whose pixels are not whole" in shown.err and '"predicted"' in shown.out
+    assert CANARY not in shown.out + shown.err
+    assert {path.name for path in canaries(tmp_path)} == {"scan.dcm", "cut.dcm"}

@@ -18,7 +18,7 @@ import pytest
 import synthetic
 from layouts import write_covid
 
-from lungkeras import report
+from lungkeras import figures, report
 from lungkeras.datasets import read_records
 from lungkeras.files import write_csv
 from lungkeras.inert import csv_cell, printable
@@ -26,6 +26,8 @@ from lungkeras.pages import notebook_pages
 from lungkeras.preparation import prepare_dataset
 from lungkeras.report import dataset_facts, write_report
 
+DRAWINGS = ["sample_scans", "preprocessing_effect", "learning_curves", "transfer_curves", "ablation_curves"]
+DRAWINGS += ["ablation_bars", "embeddings_and_confusions", "grad_cams"]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 browser_needed = pytest.mark.skipif(BROWSER is None, reason="no chromium to open the pages in")
 
@@ -43,8 +45,8 @@ def payloads(address: str) -> str:
     )
 
 
-@pytest.fixture
-def server():
+@pytest.fixture(scope="module")
+def listening():
     """The address of a server that others might be made to ask, and the list of what was asked."""
     asked = []
 
@@ -61,6 +63,12 @@ def server():
         threading.Thread(target=listening.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{listening.server_port}", asked
         listening.shutdown()
+
+
+@pytest.fixture
+def server(listening):
+    listening[1].clear()
+    return listening
 
 
 class Page(HTMLParser):
@@ -103,15 +111,18 @@ def opened(path: Path, folder: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
-@pytest.fixture
-def hostile_report(server, tmp_path, monkeypatch) -> Path:
-    monkeypatch.setattr(report, "save_figure", lambda *_, **__: None)
-    evil = payloads(server[0])
-    words = synthetic.study(tmp_path / "study", rename=lambda name: name + evil)
-    for params in (tmp_path / "study").glob("runs/*/params.yaml"):
+@pytest.fixture(scope="module")
+def hostile_report(listening, tmp_path_factory) -> Path:
+    evil, folder = payloads(listening[0]), tmp_path_factory.mktemp("hostile") / "study"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "save_figure", lambda *_, **__: None)
+        for draw in DRAWINGS:
+            patch.setattr(figures, draw, lambda *_, **__: None)
+        words = synthetic.study(folder, rename=lambda name: name + evil)
+    for params in folder.glob("runs/*/params.yaml"):
         params.write_text(params.read_text() + json.dumps(evil)[1:-1].join(['note: "', '"\n']))
     return write_report(
-        tmp_path / "study",
+        folder,
         **words
         | {
             "title": evil,
