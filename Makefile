@@ -26,8 +26,8 @@ test-sharing: $(VENV)/.test-installed  ## a copied study is recognised, a change
 test-cluster: $(VENV)/.test-installed  ## a small study on a real Slurm of one node (needs Debian's slurm-wlm and munge)
 	$(BIN)/python -m pytest -m cluster -s
 
-faults: $(VENV)/.test-installed  ## thousands of faults on purpose: damaged scans, hostile files, interrupted runs
-	$(BIN)/python -m pytest -m faults
+faults: $(VENV)/.test-installed  ## faults on purpose, in minutes: damaged scans, hostile files and names
+	$(BIN)/python -m pytest tests/faults -m ''
 
 notebooks: $(VENV)/.installed  ## write each notebook anew from the script that it is paired with
 	$(BIN)/jupytext --to ipynb --update notebooks/*.py

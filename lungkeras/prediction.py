@@ -85,7 +85,12 @@ def _beside(file: Path) -> dict:
         return {}
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        classes, task = about.get("classes", []), about.get("task", "multiclass")
+        if not all(isinstance(name, str) and printable(name) == name for name in classes):
+            raise ValueError("classes: expected a list of names")
+        if task not in ("multiclass", "multilabel"):
+            raise ValueError("task: expected multiclass or multilabel")
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(f"{path} can't be read ({error}). Train the run again, or remove it.") from error
     return {key: about[key] for key in ("classes", "task") if key in about}
 

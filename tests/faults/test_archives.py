@@ -122,11 +122,12 @@ def bounds(monkeypatch):
     monkeypatch.setattr(safe_archives, "ALWAYS_FIT", 1_000_000)
 
 
-def test_no_hostile_archive_writes_anything(tmp_path, bounds, monkeypatch):
+def test_no_hostile_archive_writes_anything(tmp_path, bounds, monkeypatch, injected):
     (tmp_path / "in").mkdir()
     archive = tmp_path / "archive"
     monkeypatch.chdir("/")
-    for name, content in hostile(tmp_path / "outside").items():
+    archives = hostile(tmp_path / "outside")
+    for name, content in archives.items():
         archive.write_bytes(content)
         started = time.monotonic()
         with pytest.raises(LungkerasError) as caught:
@@ -134,6 +135,7 @@ def test_no_hostile_archive_writes_anything(tmp_path, bounds, monkeypatch):
         assert time.monotonic() - started < 5, name
         assert {path.name for path in tmp_path.rglob("*")} == {"archive", "in"}, name
         assert "\n" not in str(caught.value) and len(str(caught.value)) < 700, name
+    injected("hostile archives", len(archives))
 
 
 def test_rights_and_owners_of_an_archive_are_not_taken_over(tmp_path):

@@ -188,7 +188,7 @@ def refused(twelve_bits) -> dict[str, tuple[pydicom.Dataset | bytes, str]]:
 
 
 @pytest.mark.parametrize("name", refused(np.zeros((30, 40), np.uint16)))
-def test_what_is_not_read_is_refused_by_its_reason(name, written, twelve_bits):
+def test_what_is_not_read_is_refused_by_its_reason(name, written, twelve_bits, injected):
     content, words = refused(twelve_bits)[name]
     path = written(content)
     with pytest.raises(ScanError, match=words) as caught:
@@ -196,9 +196,10 @@ def test_what_is_not_read_is_refused_by_its_reason(name, written, twelve_bits):
     said = str(caught.value)
     assert said.startswith(f"{path}: ") and "\n" not in said
     assert CANARY not in said
+    injected("odd and damaged DICOM files", 1)
 
 
-def test_a_flipped_bit_anywhere_ends_in_an_image_or_a_sentence(written):
+def test_a_flipped_bit_anywhere_ends_in_an_image_or_a_sentence(written, injected):
     whole = io.BytesIO()
     dicom(np.arange(64, dtype=np.uint8).reshape(8, 8), WindowCenter=30, WindowWidth=50).save_as(
         whole, enforce_file_format=True
@@ -217,6 +218,7 @@ def test_a_flipped_bit_anywhere_ends_in_an_image_or_a_sentence(written):
             except ScanError as error:
                 assert CANARY not in str(error)
         assert not any(CANARY in str(warning.message) for warning in warned)
+    injected("odd and damaged DICOM files", 200)
 
 
 def test_memory_is_a_small_multiple_of_the_pixels(written):

@@ -207,7 +207,7 @@ def acts(text: str) -> bool:
     return printable(text) != text
 
 
-def test_scans_of_hostile_names_are_prepared_or_listed_and_shown_harmless(hostile_source, tmp_path):
+def test_scans_of_hostile_names_are_prepared_or_listed_and_shown_harmless(hostile_source, tmp_path, injected):
     records = read_records("covid", hostile_source)
     assert len(records) == 3 + len(HOSTILE_NAMES) + 2 + 3
     prepare_dataset("covid", hostile_source, tmp_path / "prepared", size=32)
@@ -222,6 +222,7 @@ def test_scans_of_hostile_names_are_prepared_or_listed_and_shown_harmless(hostil
     facts = dataset_facts(tmp_path / "prepared", drawn=False)
     assert len(facts["quarantine"]) == len(rows)
     assert not (tmp_path / "canary").exists() and not Path("canary").exists()
+    injected("scans of hostile names", len(HOSTILE_NAMES))
 
 
 def test_predict_answers_for_scans_of_hostile_names_and_lists_the_failed(hostile_source, tmp_path, capfd, monkeypatch):

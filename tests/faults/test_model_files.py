@@ -13,6 +13,7 @@ import pytest
 
 from lungkeras import model_files, models
 from lungkeras.errors import RunError
+from lungkeras.inert import printable
 
 
 def module(place: str, kind: str, **config) -> dict:
@@ -219,9 +220,10 @@ def test_the_honest_file_is_opened(honest, tmp_path, opened_by_keras):
         np.testing.assert_array_equal(model.get_layer("logits").kernel, weights["layers/dense/vars/0"])
 
 
-def test_no_attack_gets_as_far_as_keras(honest, tmp_path, opened_by_keras):
+def test_no_attack_gets_as_far_as_keras(honest, tmp_path, opened_by_keras, injected):
     canary = tmp_path / "canary"
-    for name, content in attacks(honest, canary).items():
+    files = attacks(honest, canary)
+    for name, content in files.items():
         path = tmp_path / f"{name}.keras"
         path.write_bytes(content)
         try:
@@ -233,9 +235,10 @@ def test_no_attack_gets_as_far_as_keras(honest, tmp_path, opened_by_keras):
         assert not opened_by_keras, name
     assert not canary.exists()
     assert keras.config.dtype_policy().name == "float32"
+    injected("hostile model files", len(files))
 
 
-def test_every_bit_of_a_config_may_flip(honest, tmp_path):
+def test_every_bit_of_a_config_may_flip(honest, tmp_path, injected):
     draw, path = np.random.default_rng(0), tmp_path / "model.keras"
     for _ in range(100):
         config = bytearray(honest["config.json"])
@@ -245,6 +248,7 @@ def test_every_bit_of_a_config_may_flip(honest, tmp_path):
             model_files.check_model_file(path)
         except RunError as error:
             assert "\n" not in str(error)
+    injected("model files of a flipped bit", 100)
 
 
 @pytest.mark.faults
@@ -289,3 +293,20 @@ def test_an_old_keras_is_refused():
     for version in ("3.15.0", "3.9.2", "2.15.0"):
         with pytest.raises(RunError, match=r"too old .* install 3\.15\.1"):
             model_files.check_keras_version(version)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[1]", "3", "{", '{"classes": 3}', '{"classes": [1, 2, 3]}', '{"classes": ["a", "\\u001b[2J", "c"]}',
+        '{"classes": ["a", "b", "c"], "task": "x"}', '{"classes": ["a", "b"]}', "[" * 100_000, "\x00",
+    ],
+)  # fmt: skip
+def test_what_stands_beside_a_model_is_read_or_refused(text, honest, tmp_path):
+    from lungkeras.prediction import load_predictor
+
+    (tmp_path / "best.keras").write_bytes(packed(honest))
+    (tmp_path / "metrics.json").write_text(text)
+    with pytest.raises(RunError, match=r"metrics\.json") as caught:
+        load_predictor(tmp_path)
+    assert printable(caught.value) == str(caught.value)

@@ -60,7 +60,7 @@ def files(tmp_path_factory) -> dict[Path, str]:
     return made
 
 
-def test_each_wrong_file_is_refused_by_its_name_key_and_the_nearest_known_one(files):
+def test_each_wrong_file_is_refused_by_its_name_key_and_the_nearest_known_one(files, injected):
     assert len(files) >= 60
     for path, words in files.items():
         with pytest.raises(ParamsError) as caught:
@@ -68,6 +68,7 @@ def test_each_wrong_file_is_refused_by_its_name_key_and_the_nearest_known_one(fi
         said = str(caught.value)
         assert str(path) in said and words in said, (path.read_bytes()[:80], said)
         assert "\n" not in said and len(said) < len(str(path)) + 700, path.read_bytes()[:80]
+    injected("wrong params files", len(files))
 
 
 def test_the_line_is_that_of_the_file_that_has_it(tmp_path):

@@ -37,17 +37,19 @@ def check(judged) -> None:
     assert 0.5 * len(judged) < refused < len(judged), "of the damaged files most are refused, some are still whole"
 
 
-def test_damaged_files_are_prepared_right_or_refused():
+def test_damaged_files_are_prepared_right_or_refused(injected):
     check([judge(data) for data in mutated(64, seed=1)])
+    injected("damaged PNG and JPEG files", 64)
 
 
 @pytest.mark.faults
-def test_a_thousand_damaged_files_crash_nothing_and_stay_in_bounds():
+def test_a_thousand_damaged_files_crash_nothing_and_stay_in_bounds(injected):
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         judged, peak = pool.submit(judge_all, 1000, 0, 4 * 2**30).result(timeout=600)
     assert len(judged) == 1000
     check(judged)
     assert peak < 600 * 2**20
+    injected("damaged PNG and JPEG files", len(judged))
 
 
 def test_a_jpeg_whose_coded_data_breaks_off_is_not_half_grey():
@@ -135,7 +137,7 @@ def odd_files() -> dict[str, tuple[bytes, str | None]]:
 
 
 @pytest.mark.parametrize("name", odd_files())
-def test_an_odd_file_is_prepared_right_or_refused_by_its_reason(name):
+def test_an_odd_file_is_prepared_right_or_refused_by_its_reason(name, injected):
     data, words = odd_files()[name]
     tracemalloc.start()
     started = time.monotonic()
@@ -149,6 +151,7 @@ def test_an_odd_file_is_prepared_right_or_refused_by_its_reason(name):
         assert time.monotonic() - started < LONGEST
     assert tracemalloc.get_traced_memory()[1] < 50_000_000
     tracemalloc.stop()
+    injected("odd images, bombs among them", 1)
 
 
 def test_cmyk_becomes_grey_as_pillow_sees_it():
