@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CONSTRAINED := -m pip install --quiet --constraint constraints.txt --editable
 INSTALL := $(BIN)/python $(CONSTRAINED)
 
-.PHONY: help report test test-study test-sharing test-cluster test-backends parity notebooks jupyter lint clean
+.PHONY: help report test test-study test-sharing test-cluster test-backends parity faults notebooks jupyter lint clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test-%: .venv-%/.installed
 
 parity: $(VENV)/.installed .venv-jax/.installed .venv-torch/.installed  ## how far backends are apart, for the demo's report
 	$(BIN)/python -m lungkeras.parity --to reports/demo/tables/parity.csv
+
+faults: $(VENV)/.test-installed  ## faults on purpose, in minutes: damaged scans, hostile files and names
+	$(BIN)/python -m pytest tests/faults -m ''
 
 notebooks: $(VENV)/.installed  ## write each notebook anew from the script that it is paired with
 	$(BIN)/jupytext --to ipynb --update notebooks/*.py

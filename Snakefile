@@ -80,7 +80,7 @@ def stated(params, *but):
 def source_arguments(dataset):
     """What tells the preparation to read a folder that the user named, instead of what study.yaml says."""
     given = SOURCES.get(dataset)
-    return f"-p acquire given -p source '{given}'" if given else ""
+    return f"-p acquire given -r source {shlex.quote(given)}" if given else ""
 
 
 def image_size(dataset):

@@ -15,6 +15,7 @@ import keras
 
 from lungkeras import files
 from lungkeras.errors import ParamsError, RunError
+from lungkeras.model_files import check_weights_file
 from lungkeras.resnet import resnet34
 
 
@@ -86,6 +87,8 @@ def weights_origin(weights: str | Path) -> str:
 
 def extract_features(backbone: Backbone, images, weights: str | None) -> keras.Model:
     """backbone.features, whose failures to fetch or read weights become a RunError."""
+    if weights not in (None, "imagenet") and Path(weights).suffix == ".h5":
+        check_weights_file(weights)
     try:
         return backbone.features(images, weights)
     except Exception as error:

@@ -15,6 +15,7 @@ from lungkeras.backends import BACKENDS, require_backend, use_backend
 from lungkeras.datasets import DATASETS
 from lungkeras.errors import LungkerasError, ParamsError, RunError
 from lungkeras.files import as_json
+from lungkeras.inert import printable
 from lungkeras.params import from_project, load_params, load_study, nearest, project_folder, study_folder
 
 
@@ -28,7 +29,7 @@ class Parser(argparse.ArgumentParser):
         if "invalid choice: " in message:
             wrong, _, known = message.partition("invalid choice: ")[2].partition(" (choose from ")
             message += nearest(wrong.strip("'"), [word.strip(" ')") for word in known.split(",")])
-        self.exit(2, f"{self.prog}: {message}. See {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {printable(message)}. See {self.prog} --help\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,10 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return options.command(options) or 0
     except LungkerasError as error:
-        print(f"lungkeras: {error}", file=sys.stderr)
+        print(f"lungkeras: {printable(error)}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"lungkeras: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
+        print(f"lungkeras: {printable(error.filename or 'the system')}: {error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("lungkeras: interrupted; the same command goes on where it stopped", file=sys.stderr)
@@ -117,7 +118,7 @@ def parser() -> argparse.ArgumentParser:
                   "predict reports/demo/runs/covid-resnet34-random scans/ --heatmaps heatmaps/")  # fmt: skip
     predict.add_argument("model", type=Path, metavar="RUN_OR_MODEL", help="a run's folder, or a .keras file")
     predict.add_argument(
-        "images", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER", help="PNG or JPEG, or folders of them"
+        "images", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER", help="PNG, JPEG or DICOM, or folders of them"
     )
     output = predict.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -306,7 +307,7 @@ def predict_scans(options) -> int:
     elif len(table):
         print(table.to_string(index=False, float_format="{:.3f}".format))
     if options.heatmaps:
-        write_heatmaps(predictor, table["file"], options.heatmaps)
+        write_heatmaps(predictor, files, options.heatmaps)
         print(f"heat maps: {options.heatmaps}", file=sys.stderr)
     for row in failed.itertuples():
         print(f"lungkeras: {row.file}: {row.reason}", file=sys.stderr)

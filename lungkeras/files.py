@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lungkeras.inert import csv_cell
+
 
 @contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
@@ -61,9 +63,11 @@ def _without_nan(data: object) -> object:
 
 
 def write_csv(path: Path | str, frame) -> None:
-    """Writes a DataFrame without its index."""
+    """Writes a DataFrame without its index. No text of it is a formula, and none holds a control character."""
+    texts = frame.select_dtypes(exclude=["number", "bool"])
+    frame = frame.assign(**{name: texts[name].map(csv_cell) for name in texts})
     with atomic(path) as temporary:
-        frame.to_csv(temporary, index=False)
+        frame.rename(columns=csv_cell).to_csv(temporary, index=False)
 
 
 def glance(folder: Path | str, most: int = 5) -> str:

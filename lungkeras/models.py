@@ -6,8 +6,10 @@ The dataset's mean and standard deviation are applied once, by a layer inside th
 them; what keras.applications' backbones do to their input is left out. The heads are torchvision's, as in the study.
 """
 
+import math
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -16,6 +18,7 @@ from lungkeras import files, layers
 from lungkeras.backbones import BACKBONES, Backbone, extract_features, find_backbone, weights_origin
 from lungkeras.complexity import count_layers, count_multiply_accumulates, count_parameters
 from lungkeras.errors import ParamsError, RunError
+from lungkeras.model_files import check_keras_version, check_model_file
 
 __all__ = [
     "BACKBONES",
@@ -31,6 +34,9 @@ __all__ = [
 ]
 
 SMALLEST_IMAGE = 32
+MOST_ACTIVATIONS = 2**28  # numbers that one layer gives for one scan
+
+check_keras_version(keras.__version__)
 
 
 def build_model(
@@ -168,19 +174,43 @@ def save_model(model: keras.Model, path: Path | str) -> None:
 
 
 def load_model(path: Path | str) -> keras.Model:
-    """Reads a .keras file, by Keras' safe mode, and gives it the fused batch norm back; not compiled.
+    """Reads a .keras file and gives it the fused batch norm back; not compiled.
 
-    Raises RunError where the file is missing or not a Keras model.
+    The file may be anybody's: what is not a model of plain layers is refused before Keras opens it (see
+    lungkeras.model_files), Keras opens it in its safe mode, and what it would change of Keras' own settings is undone.
+    Raises RunError where the file is missing, refused, or not a Keras model.
     """
     path = Path(path)
     if not path.is_file():
         raise RunError(f"there is no model {path}; its folder holds {files.glance(path.parent)}.")
-    try:
-        return layers.fuse(keras.models.load_model(path, compile=False, safe_mode=True))
-    except Exception as error:
-        # A damaged archive ends in any of a dozen classes, by where the damage is.
-        reason = str(error).strip().split("\n")[0]
-        raise RunError(f"{path} could not be read as a Keras model ({reason}). Train the run again.") from error
+    check_model_file(path)
+    with _settings_kept(path):
+        try:
+            model = keras.models.load_model(path, compile=False, safe_mode=True)
+        except Exception as error:
+            # What does not fit together ends in any of a dozen classes.
+            reason = str(error).strip().split("\n")[0]
+            raise RunError(f"{path} could not be read as a Keras model ({reason}). Train the run again.") from error
+    sizes = (math.prod(side or 1 for side in output.shape) for layer in model.layers for output in _outputs(layer))
+    if max(sizes) > MOST_ACTIVATIONS:
+        raise RunError(f"{path} is refused: one of its layers gives more than {MOST_ACTIVATIONS:,} numbers a scan.")
+    return layers.fuse(model)
+
+
+def _outputs(layer: keras.Layer) -> list:
+    return layer.output if isinstance(layer.output, list) else [layer.output]
+
+
+@contextmanager
+def _settings_kept(path: Path) -> Iterator[None]:
+    """Raises RunError where the block changes what later models compute in, after setting it back."""
+    policy, real, layout = keras.config.dtype_policy(), keras.config.floatx(), keras.config.image_data_format()
+    yield
+    if (keras.config.dtype_policy(), keras.config.floatx(), keras.config.image_data_format()) != (policy, real, layout):
+        keras.config.set_dtype_policy(policy)
+        keras.config.set_floatx(real)
+        keras.config.set_image_data_format(layout)
+        raise RunError(f"{path} is refused: it changes the settings of Keras.")
 
 
 def last_convolution(model: keras.Model) -> keras.Layer:

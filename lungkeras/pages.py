@@ -1,8 +1,21 @@
-"""Executed notebooks -> HTML pages beside the report, which a browser opens without Jupyter and without a network."""
+"""Executed notebooks -> HTML pages beside the report, which a browser opens without Jupyter and without a network.
 
+What a notebook shows comes from data; so a page has no script, and its policy lets a browser run and fetch nothing.
+"""
+
+import re
+from html.parser import HTMLParser
 from pathlib import Path
 
 from lungkeras.files import write_text
+
+POLICY = (
+    "default-src 'none'; img-src data:; font-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+)
+SHOWN = {"text/plain", "image/png", "image/jpeg"}
+TABLE_ELEMENTS = {"div", "style", "table", "thead", "tbody", "tfoot", "tr", "th", "td", "p"}
+TABLE_ATTRIBUTES = {"border", "class", "scoped", "style", "colspan", "rowspan", "halign", "valign"}
+SCRIPT = re.compile(r"<script\b.*?</script\s*>", re.DOTALL | re.IGNORECASE)
 
 
 def notebook_pages(study_folder: Path | str) -> dict[str, str]:
@@ -10,6 +23,7 @@ def notebook_pages(study_folder: Path | str) -> dict[str, str]:
 
     A page newer than its notebook is left as it is. Failed and running notebooks have none.
     """
+    import nbformat
     from nbconvert import HTMLExporter
 
     folder = Path(study_folder)
@@ -21,6 +35,51 @@ def notebook_pages(study_folder: Path | str) -> dict[str, str]:
             continue
         page = notebook.with_suffix(".html")
         if not page.is_file() or page.stat().st_mtime < notebook.stat().st_mtime:
-            write_text(page, exporter.from_filename(str(notebook))[0])
+            write_text(page, inert_page(exporter.from_notebook_node(with_plain_outputs(nbformat.read(notebook, 4)))[0]))
         links[notebook.stem.removeprefix("02_training-")] = page.relative_to(folder).as_posix()
     return links
+
+
+def inert_page(html: str) -> str:
+    """A page without its scripts, whose policy, before all else, forbids any and every address but those within it."""
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    return SCRIPT.sub("", html).replace("<head>", f"<head>{policy}", 1)
+
+
+def with_plain_outputs(notebook):
+    """The notebook, of whose outputs text, pictures and plain tables stay: other HTML may lead a browser elsewhere."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "data" in output:
+                output.data = {kind: shown for kind, shown in output.data.items() if _is_plain(kind, shown)}
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if output.get("data", True)]
+    return notebook
+
+
+def _is_plain(kind: str, shown: str) -> bool:
+    return _is_plain_table(shown) if kind == "text/html" else kind in SHOWN
+
+
+def _is_plain_table(html: str) -> bool:
+    elements = _Elements()
+    elements.feed(html)
+    elements.close()
+    return elements.names <= TABLE_ELEMENTS and elements.attributes <= TABLE_ATTRIBUTES
+
+
+class _Elements(HTMLParser):
+    """The names of all elements and attributes of a text."""
+
+    def __init__(self):
+        super().__init__()
+        self.names, self.attributes = set(), set()
+
+    def handle_starttag(self, tag, attrs):
+        self.names.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_decl(self, decl):
+        self.names.add(decl)
+
+    handle_pi = unknown_decl = handle_comment = handle_decl

@@ -14,8 +14,10 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from lungkeras import safe_yaml
 from lungkeras.backends import BACKENDS, default_backend, use_backend
 from lungkeras.errors import ParamsError, nearest
+from lungkeras.inert import printable
 
 BACKBONES = ("resnet34", "mobilenet_v3_large", "efficientnet_b1")
 
@@ -33,22 +35,24 @@ class Params(BaseModel):
     precision float32 | mixed_float16 | mixed_bfloat16: what layers compute in; weights, logits and loss stay float32
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    title: str = "A study"
+    title: str = Field("A study", max_length=200)
     dataset: Literal["covid", "pneumonia", "xray8"] = "pneumonia"
     source: str = "sources/demo"
     acquire: Literal["draw", "fetch", "given"] = "draw"
-    scans: int | None = Field(None, ge=20, description="scans drawn for each dataset; its default where null")
+    scans: int | None = Field(
+        None, ge=20, le=1_000_000, description="scans drawn for each dataset; its default where null"
+    )
     prepared: str = "prepared/demo"
     runs: str = "reports/demo/runs"
     image_size: int = Field(64, ge=32, le=1024)
     backbone: str = "mobilenet_v3_large"
     weights: str = "random"
     suffix: str = Field("", pattern=r"^(-[A-Za-z0-9._-]+)?$")
-    seed: int = Field(0, ge=0)
-    epochs: int = Field(10, ge=1)
-    batch_size: int = Field(16, ge=1)
+    seed: int = Field(0, ge=0, lt=2**32)
+    epochs: int = Field(10, ge=1, le=100_000)
+    batch_size: int = Field(16, ge=1, le=65_536)
     learning_rate: float = Field(0.01, gt=0)
     final_learning_rate: float = Field(0.001, gt=0)
     batch_norm_momentum: float | None = Field(None, ge=0, lt=1)
@@ -62,6 +66,13 @@ class Params(BaseModel):
         if name is not None and name not in BACKENDS:
             raise ValueError(f"expected one of {', '.join(BACKENDS)}{nearest(str(name), BACKENDS)}")
         return name or default_backend()
+
+    @field_validator("*")
+    @classmethod
+    def shown_as_it_is(cls, value: object) -> object:
+        if isinstance(value, str) and printable(value) != value:
+            raise ValueError("expected text without control characters")
+        return value
 
     @field_validator("backbone")
     @classmethod
@@ -145,37 +156,58 @@ def load_params(files: Iterable[Path | str], *, backend: str | None = None) -> P
     Raises ParamsError, naming file and key, for what is wrong.
     """
     merged: dict[str, object] = {}
+    places: dict[str, str] = {}
     files = [Path(file) for file in files]
     for file in files:
-        merged |= read_yaml(file)
+        values, lines = _read(file)
+        merged |= values
+        places |= {key: f"{file}, line {line}" for key, line in lines.items()}
     if backend is not None:
         merged["backend"] = backend
-    return check(merged, " + ".join(str(file) for file in files))
+        places.pop("backend", None)
+    return check(merged, " + ".join(str(file) for file in files), places)
 
 
 def read_yaml(file: Path) -> dict[str, object]:
     """One file of flat params, its keys known. Raises ParamsError."""
+    return _read(Path(file))[0]
+
+
+def _read(file: Path) -> tuple[dict[str, object], dict[str, int]]:
+    """The values of a file by their keys, and the line of each key."""
     try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ParamsError(f"{file}: expected a readable YAML file of params; {' '.join(str(error).split())}") from error
+        data, lines = safe_yaml.read_yaml(file)
+    except OSError as error:
+        raise ParamsError(f"{file}: expected a readable YAML file of params; {error.strerror}") from error
+    except safe_yaml.YamlError as error:
+        raise ParamsError(f"{file}: expected a readable YAML file of params; {error}") from error
     if data is None:
-        return {}
+        return {}, {}
     if not isinstance(data, dict):
         raise ParamsError(f"{file}: expected lines of `key: value`, found a {type(data).__name__}")
     for key in data:
         if key not in Params.model_fields:
+            line = f", line {lines[str(key)]}" if str(key) in lines else ""
             raise ParamsError(
-                f"{file}: unknown key {key!r}{nearest(str(key), Params.model_fields)}. "
+                f"{file}{line}: unknown key {_cut(key)}{nearest(str(key)[:80], Params.model_fields)}. "
                 f"Known keys: {', '.join(Params.model_fields)}"
             )
-    return data
+    return data, lines
 
 
-def check(values: Mapping[str, object], origin: str) -> Params:
-    """Params from values; a whole number is taken where a real one is meant. Raises ParamsError for the first fault."""
+def _cut(value: object) -> str:
+    """A value as an error shows it, not longer than a line."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def check(values: Mapping[str, object], origin: str, places: Mapping[str, str] | None = None) -> Params:
+    """Params from values; a whole number is taken where a real one is meant. Raises ParamsError for the first fault.
+
+    It names the place of the key at fault, or the origin of all.
+    """
     values = {
-        key: float(value) if key.endswith("learning_rate") and type(value) is int else value
+        key: float(value) if key.endswith("learning_rate") and type(value) is int and abs(value) < 2**53 else value
         for key, value in values.items()
     }
     try:
@@ -183,9 +215,10 @@ def check(values: Mapping[str, object], origin: str) -> Params:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "params"
-        found = f", found {first['input']!r}" if first["loc"] else ""
+        found = f", found {_cut(first['input'])}" if first["loc"] else ""
         hint = " (write 0.001, not 1e-3: YAML reads the latter as text)" if _is_exponent(first["input"]) else ""
-        raise ParamsError(f"{origin}: {key}: {first['msg'].removeprefix('Value error, ')}{found}{hint}") from error
+        place = (places or {}).get(key, origin)
+        raise ParamsError(f"{place}: {key}: {first['msg'].removeprefix('Value error, ')}{found}{hint}") from error
 
 
 def _is_exponent(value: object) -> bool:

@@ -15,11 +15,13 @@ import pandas as pd
 
 from lungkeras import files as written
 from lungkeras import metrics
-from lungkeras.decoding import JPEG, PNG, cv2
+from lungkeras.decoding import STARTS_WITHIN, cv2, is_scan
 from lungkeras.errors import RunError, ScanError
 from lungkeras.evaluation import outputs
+from lungkeras.inert import printable
 from lungkeras.preparation import fill
 
+LONGEST_STEM = 200  # bytes of the name of a heat map's file
 FILES_AT_ONCE = 1024  # what memory holds does not grow with the folder
 
 
@@ -83,13 +85,18 @@ def _beside(file: Path) -> dict:
         return {}
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        classes, task = about.get("classes", []), about.get("task", "multiclass")
+        if not all(isinstance(name, str) and printable(name) == name for name in classes):
+            raise ValueError("classes: expected a list of names")
+        if task not in ("multiclass", "multilabel"):
+            raise ValueError("task: expected multiclass or multilabel")
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(f"{path} can't be read ({error}). Train the run again, or remove it.") from error
     return {key: about[key] for key in ("classes", "task") if key in about}
 
 
 def find_images(paths: Iterable[Path | str]) -> list[Path]:
-    """The files to ask about: each stated file as it is, each folder's PNG and JPEG files at any depth, sorted.
+    """The files to ask about: each stated file as it is, each folder's PNG, JPEG and DICOM files at any depth, sorted.
 
     In a folder, files are known by their first bytes, so notes and .DS_Store are passed over; a stated file is always
     tried, so that its fault is told. No file comes twice. Raises ScanError where there is none at all.
@@ -99,7 +106,8 @@ def find_images(paths: Iterable[Path | str]) -> list[Path]:
         for file in _images_in(path) if path.is_dir() else [path]:
             found.setdefault(os.path.abspath(file), file)
     if not found:
-        raise ScanError(f"No PNG or JPEG file in {', '.join(map(str, paths))}: give images, or folders that hold some.")
+        asked = ", ".join(map(str, paths))
+        raise ScanError(f"No PNG, JPEG or DICOM file in {asked}: give images, or folders that hold some.")
     return list(found.values())
 
 
@@ -111,10 +119,9 @@ def _images_in(folder: Path) -> list[Path]:
 def _is_image(file: Path) -> bool:
     try:
         with file.open("rb") as stream:
-            start = stream.read(len(PNG))
+            return is_scan(stream.read(STARTS_WITHIN))
     except OSError:
         return True  # told as a fault when it is read
-    return start.startswith((PNG, JPEG))
 
 
 def predict_images(
@@ -122,13 +129,14 @@ def predict_images(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Asks a model about files, prepared as its training data was.
 
-    Returns (answers, failed). answers: file, probability_<class> (float32, in [0, 1]), predicted (the likeliest class;
-    in a multilabel task all classes of at least 0.5, joined by "|", perhaps none). failed: file, reason.
+    Returns (answers, failed), in which a control character of a file's name is shown as its escape. answers: file,
+    probability_<class> (float32, in [0, 1]), predicted (the likeliest class; in a multilabel task all classes of at
+    least 0.5, joined by "|", perhaps none). failed: file, reason.
     """
     asked, failed, answers = [], [], [np.zeros((0, len(predictor.classes)), np.float32)]
     for readable, images, faults in _prepared(predictor, files, workers):
-        asked += readable
-        failed += faults
+        asked += map(printable, readable)
+        failed += [(printable(file), reason) for file, reason in faults]
         if readable:
             answers.append(_ask(predictor, images))
     probabilities = np.concatenate(answers)
@@ -184,6 +192,7 @@ def _ask(predictor: Predictor, images: np.ndarray) -> np.ndarray:
 
 def _unique(stem: str, taken: set[str]) -> str:
     """A file name that no earlier one equals, upper or lower case, as some file systems do not tell them apart."""
+    stem = printable(stem).encode()[:LONGEST_STEM].decode(errors="ignore")
     names = (f"{stem}{suffix}.png" for suffix in itertools.chain([""], (f"-{number}" for number in itertools.count(2))))
     name = next(name for name in names if name.casefold() not in taken)
     taken.add(name.casefold())

@@ -19,7 +19,7 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
-from lungkeras import report_tables
+from lungkeras import report_tables, safe_yaml
 from lungkeras.figures import description
 from lungkeras.files import atomic, write_csv, write_text
 from lungkeras.report_summary import headlines, lead
@@ -216,7 +216,7 @@ def _number(value: float | None) -> str:
 
 def _yaml(file: Path) -> dict:
     """YAML or JSON, which is YAML; empty where there is no such file."""
-    return (yaml.safe_load(file.read_text(encoding="utf-8")) or {}) if file.is_file() else {}
+    return (safe_yaml.read_yaml(file)[0] or {}) if file.is_file() else {}
 
 
 def _environment():

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 
+from lungkeras import safe_yaml
 from lungkeras.errors import RunError
 from lungkeras.files import glance
 
@@ -72,14 +72,14 @@ def read_run(folder: Path | str) -> Run:
         scored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         run = Run(
             name=folder.resolve().name,
-            params=yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8")) or {},
+            params=safe_yaml.read_yaml(folder / "params.yaml")[0] or {},
             history=pd.read_csv(folder / "history.csv"),
             predictions=pd.read_parquet(folder / "predictions.parquet"),
             metrics=scored,
             classes=tuple(scored["classes"]),
             task=scored["task"],
         )
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{folder} can't be read ({type(error).__name__}: {error}). Train it again.") from error
     if missing := _missing(run):
         raise RunError(f"{folder} is incomplete: {missing}. Train it again.")

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from prepared import write_prepared
+from prepared_data import write_prepared
 
 from lungkeras import backends
 from lungkeras.errors import ParamsError

@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from prepared import write_prepared
+from prepared_data import write_prepared
 
 from lungkeras import devices, training
 from lungkeras.errors import ParamsError

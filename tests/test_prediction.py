@@ -55,7 +55,7 @@ def test_folders_are_searched_for_images_and_stated_files_are_tried(images):
 
 
 def test_folders_without_an_image_are_refused(tmp_path):
-    with pytest.raises(ScanError, match="No PNG or JPEG"):
+    with pytest.raises(ScanError, match="No PNG, JPEG or DICOM"):
         find_images([tmp_path])
 
 
@@ -108,7 +108,8 @@ def test_what_is_no_model_is_told(run, tmp_path):
     files.write_json(run / "metrics.json", {"classes": CLASSES[:2], "task": "multiclass"})
     with pytest.raises(RunError, match="names 2"):
         load_predictor(run)
-    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(tmp_path / "other.keras")
+    scans = keras.Input((3,))
+    keras.Model(scans, keras.layers.Dense(2)(scans)).save(tmp_path / "other.keras")
     with pytest.raises(RunError, match="no model of lungkeras"):
         load_predictor(tmp_path / "other.keras")
 

@@ -111,8 +111,8 @@ def broken(grey: np.ndarray) -> dict[str, tuple[bytes, str]]:
     flipped[len(png) // 2] ^= 0x10
     return {
         "empty": (b"", "empty file"),
-        "text": (b"not an image\n" * 30, "neither PNG nor JPEG"),
-        "bitmap": (encoded(Image.fromarray(grey), "BMP"), "neither PNG nor JPEG"),
+        "text": (b"not an image\n" * 30, "neither PNG, JPEG nor DICOM"),
+        "bitmap": (encoded(Image.fromarray(grey), "BMP"), "neither PNG, JPEG nor DICOM"),
         "truncated JPEG": (jpeg[: len(jpeg) * 3 // 4], "JPEG cut short"),
         "JPEG without its last byte": (jpeg[:-1], "JPEG cut short"),
         "JPEG header": (jpeg[:40], "JPEG cut short"),
@@ -120,7 +120,7 @@ def broken(grey: np.ndarray) -> dict[str, tuple[bytes, str]]:
         "PNG without its end": (png[:-12], "PNG cut short"),
         "PNG signature": (png[:8], "PNG cut short"),
         "damaged PNG": (bytes(flipped), "checksum"),
-        "PNG of no width": (png_of_size(0, 10), "can not be decoded"),
+        "PNG of no width": (png_of_size(0, 10), "no pixels"),
         "PNG without pixels": (png_of_size(10, 10), "can not be decoded"),
         "PNG of 400 megapixels": (png_of_size(20_000, 20_000), "too many pixels"),
     }

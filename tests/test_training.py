@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from prepared import CLASSES, COUNTS, SIZE, write_prepared
+from prepared_data import CLASSES, COUNTS, SIZE, write_prepared
 from sklearn.metrics import f1_score
 
 from lungkeras import fingerprints, metrics, training

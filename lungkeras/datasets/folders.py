@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lungkeras.errors import SourceError
+from lungkeras.inert import utf8
 
 DEEPEST = 5
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm", ".dicom"})
 
 
 def folders_under(source: Path) -> Iterator[Path]:
@@ -42,7 +43,7 @@ def image_paths(source: Path) -> dict[str, str]:
     for folder in folders_under(source):
         start = "" if folder == source else folder.relative_to(source).as_posix() + "/"
         for name in _image_names(folder):
-            paths.setdefault(name, start + name)
+            paths.setdefault(utf8(name), utf8(start + name))
     return paths
 
 

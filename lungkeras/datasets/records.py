@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lungkeras.errors import SourceError
+from lungkeras.inert import printable, utf8
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,15 +28,16 @@ EXTRAS = ("age", "sex", "view", "follow_up")
 def tabulate(source: Path, scans: list[tuple[Path, str | None, str | None]]) -> pd.DataFrame:
     """The files found, as rows of scan, path, patient and label, in order of their paths.
 
+    A path that is no UTF-8 is escaped, so that its scan is listed, can't be opened, and ends in the quarantine.
     Each of `scans` is (file, patient, label); where nothing is known of the patient, the scan stands alone; where the
     label is None, the scan is for the caller to leave out.
     """
     import pandas as pd
 
-    rows = sorted((file.relative_to(source).as_posix(), patient, label) for file, patient, label in scans)
+    rows = sorted((utf8(file.relative_to(source).as_posix()), patient, label) for file, patient, label in scans)
     records = pd.DataFrame(rows, columns=["path", "patient", "label"], dtype="str")
     names = records["path"].str.rpartition("/")[2] if rows else records["path"]
-    records.insert(0, "scan", names.where(~names.duplicated(keep=False), records["path"]))
+    records.insert(0, "scan", names.where(~names.duplicated(keep=False), records["path"]).map(printable))
     records["patient"] = records["patient"].fillna(records["scan"])
     records.attrs["flow"] = [["found", len(records)]]
     return records

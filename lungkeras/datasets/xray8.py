@@ -79,7 +79,9 @@ def read(source: Path, found: list[Path], *, require_files: bool = True, seed: i
     """
     entries = read_entries(found[0])
     images = (found[0].parent / "images").relative_to(source).as_posix()
-    entries["path"] = entries["scan"].map(image_paths(source))
+    paths = image_paths(source)
+    as_dicom = entries["scan"].str.replace(r"\.png$", ".dcm", regex=True)
+    entries["path"] = entries["scan"].map(paths).fillna(as_dicom.map(paths))
     if require_files:
         entries = leave_out(entries, entries["path"].isna(), ABSENT)
     entries["path"] = entries["path"].fillna(images + "/" + entries["scan"])

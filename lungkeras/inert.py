@@ -1,0 +1,45 @@
+"""Names that come from outside, made harmless where they are shown: on a terminal, in a spreadsheet, in a file."""
+
+import unicodedata
+
+FORMULA_STARTS = ("=", "+", "-", "@")
+
+
+def printable(text: object) -> str:
+    r"""Text without what a terminal, a viewer or an encoder acts on; such characters are shown as their escapes.
+
+    Control characters (ESC, newline, bell), those that turn the direction of writing, and bytes of a file name that are
+    no UTF-8 become \x1b, \u202e, \udcff. All else, accents and other scripts, stays.
+
+    >>> printable("scan\x1b[2J.png")
+    'scan\\x1b[2J.png'
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(_escaped(character) if _acts(character) else character for character in text)
+
+
+def _acts(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", errors="surrogatepass").decode()
+
+
+def utf8(text: str) -> str:
+    """Text that can be encoded: bytes of a file name that are no UTF-8 are shown as their escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def csv_cell(value: object) -> object:
+    """A text as a cell that a spreadsheet takes for text: one that would be a formula gets an apostrophe before it.
+
+    >>> csv_cell("=1+1"), csv_cell("scan-1.png"), csv_cell(-1.5)
+    ("'=1+1", 'scan-1.png', -1.5)
+    """
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text

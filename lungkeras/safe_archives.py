@@ -1,0 +1,144 @@
+"""Archives are somebody else's: only plain files are written, below the folder that was named, and no more than is fit.
+
+Every zip and tar goes through `unpack`, also those that Kaggle's client brings.
+"""
+
+import contextlib
+import lzma
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from stat import S_IFMT, S_ISDIR, S_ISREG
+from typing import IO
+
+from lungkeras.errors import LungkerasError
+from lungkeras.inert import printable
+from lungkeras.progress import progress
+
+# The largest of the collections has 112,120 scans and 45 GB; images hardly shrink when they are packed.
+MOST_FILES = 1_000_000
+MOST_BYTES = 200 * 10**9
+MOST_RATIO = 100
+ALWAYS_FIT = 10**8  # bytes that need no ratio
+LONGEST_NAME = 255  # bytes of a folder or a file, as most file systems have it
+MOST_HEADER_BYTES = 10**6  # of a tar's long names and extended headers, which tarfile reads whole
+BLOCK = 1 << 20
+BROKEN = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    NotImplementedError,
+    ValueError,
+    OverflowError,
+)
+
+
+def unpack(archive: Path | str, folder: Path | str) -> None:
+    """Writes the files of a zip or tar archive below `folder`, with the rights of any new file.
+
+    Raises LungkerasError where it is no such archive or broken; where a member is a link, a device or named outside the
+    folder, or two have one name in upper or lower case; where there is not room, or more than a collection could hold.
+    """
+    archive, folder = Path(archive), Path(folder)
+    written: set[str] = set()
+    total, room = 0, shutil.disk_usage(folder).free if folder.exists() else MOST_BYTES
+    try:
+        most = min(MOST_BYTES, max(ALWAYS_FIT, MOST_RATIO * archive.stat().st_size))
+        for name, content in progress(_members(archive), description=f"unpacking {archive.name}"):
+            if str(name).casefold() in written:
+                raise _refused(archive, "the same name twice", str(name))
+            written.add(str(name).casefold())
+            if len(written) > MOST_FILES:
+                raise _refused(archive, f"more than {MOST_FILES:,} files", str(name))
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("xb") as file:
+                while block := content.read(BLOCK):
+                    total += len(block)
+                    if total > most:
+                        raise _refused(archive, f"more than {most / 1e9:.1f} GB packed into it", str(name))
+                    if total > room:
+                        raise _refused(archive, f"more than the {room / 1e9:.1f} GB that are free", str(name))
+                    file.write(block)
+    except BROKEN as error:
+        reason = getattr(error, "strerror", None) or str(error) or "it ends early"
+        raise LungkerasError(
+            f"expected {archive} to be a whole zip or tar archive and room to unpack it, found: {printable(reason)}; "
+            f"get the archive anew, or free some room"
+        ) from None
+
+
+def _refused(archive: Path, what: str, name: str) -> LungkerasError:
+    return LungkerasError(
+        f"expected only plain files in {archive}, found {what} ({printable(name[:200])!r}): get it anew from its source"
+    )
+
+
+def _members(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
+    """The safe name and the content of each file in the archive."""
+    if archive.is_file() and zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as opened:
+            for member in opened.infolist():
+                # Archives made outside Unix store no kind of file.
+                kind = S_IFMT(member.external_attr >> 16)
+                is_plain = not kind or S_ISREG(kind) or S_ISDIR(kind)
+                name = _safe_name(archive, member.filename, is_plain)
+                if not member.is_dir():
+                    with opened.open(member) as content:
+                        yield name, content
+        return
+    with tarfile.open(archive, tarinfo=_BoundedMember) as opened:
+        for member in opened:
+            name = _safe_name(archive, member.name, (member.isfile() and not member.issparse()) or member.isdir())
+            if member.isfile():
+                yield name, opened.extractfile(member)
+
+
+class _BoundedMember(tarfile.TarInfo):
+    """A tar's member whose header claims no negative size, which would be read for ever, and no endless name."""
+
+    def _proc_member(self, archive):
+        if self.size < 0 or (self.size > MOST_HEADER_BYTES and not self.isreg()):
+            raise tarfile.ReadError(f"a header that claims {self.size:,} bytes")
+        return super()._proc_member(archive)
+
+
+def _safe_name(archive: Path, name: str, is_plain: bool) -> PurePosixPath:
+    path, elsewhere = PurePosixPath(name), PureWindowsPath(name)
+    if not is_plain:
+        raise _refused(archive, "a link or device", name)
+    if path.is_absolute() or elsewhere.anchor or ".." in elsewhere.parts or "\0" in name:
+        raise _refused(archive, "a name outside its folder", name)
+    if any(len(part.encode(errors="surrogateescape")) > LONGEST_NAME for part in path.parts):
+        raise _refused(archive, "a name longer than a folder can hold", name)
+    return path
+
+
+@contextlib.contextmanager
+def only_unpacker() -> Iterator[None]:
+    """Within the block `extractall` of every zip and tar is `unpack`, whoever calls it.
+
+    Kaggle's client unpacks what it brings: a tar by a filter that Python itself had to mend more than once, a zip
+    without a bound.
+    """
+    kinds = (zipfile.ZipFile, tarfile.TarFile)
+    before = [kind.extractall for kind in kinds]
+
+    def extractall(opened, path=".", *_, **__) -> None:
+        name = opened.filename if isinstance(opened, zipfile.ZipFile) else opened.name
+        unpack(name, path)
+
+    try:
+        for kind in kinds:
+            kind.extractall = extractall
+        yield
+    finally:
+        for kind, original in zip(kinds, before, strict=True):
+            kind.extractall = original
