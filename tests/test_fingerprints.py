@@ -13,7 +13,7 @@ from lungkeras.fingerprints import PACKAGE, TRAINING, is_prepared, of_prepared, 
 from lungkeras.preparation import prepare_dataset
 
 # Modules that training imports and that move no number of a run.
-HARMLESS = {"complexity", "errors", "files", "fingerprints", "params", "progress"}
+HARMLESS = {"backends", "complexity", "errors", "files", "fingerprints", "params", "progress"}
 
 CODE = '''
 def scale(x: float, by=[]) -> float:
