@@ -26,7 +26,15 @@ from lungkeras.params import Params
 from lungkeras.progress import progress
 
 PACKAGE = Path(__file__).resolve().parent
-PREPARATION = ("decoding", "preparation", "splits", "datasets/__init__", "datasets/folders", "datasets/records")
+PREPARATION = (
+    "decoding",
+    "dicom",
+    "preparation",
+    "splits",
+    "datasets/__init__",
+    "datasets/folders",
+    "datasets/records",
+)
 TRAINING = (
     *("augmentation", "backbones", "devices", "layers", "metrics", "models", "optimizers", "pipeline"),
     *("resnet", "training"),

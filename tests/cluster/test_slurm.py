@@ -11,6 +11,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 SLURM = Path(__file__).with_name("slurm.sh")
@@ -34,7 +35,7 @@ def slurm(tmp_path):
 
 
 def running(run: str, environment: dict) -> str | None:
-    """The number of the job that trains a run, once Slurm has started it."""
+    """The number of the job that trains a run, None while Slurm has not started it."""
     command = ["squeue", "--noheader", "--states=running", "--format=%i %k"]
     jobs = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     for line in jobs.splitlines():
@@ -52,14 +53,25 @@ def test_a_job_killed_by_hand_is_sent_again_and_the_report_is_complete(slurm, st
     (tmp_path / "quick").mkdir()
     (tmp_path / "quick" / "config.yaml").write_text("slurm-init-seconds-before-status-checks: 5\nlatency-wait: 10\n")
 
+    # Long enough for a checkpoint, which is written a minute after the start.
+    params = study.params / f"{study.killed}.yaml"
+    params.write_text(params.read_text() + "epochs: 200\n")
+    checkpoint = study.results / "runs" / study.killed / "checkpoint.npz"
+
     profiles = ["params/profiles/slurm", "params/profiles/gpu", str(tmp_path / "quick")]
     with study.started(profiles, slurm | {"HOME": str(tmp_path / "home")}) as report:
-        while not (number := running(study.killed, slurm)):
+        while not checkpoint.is_file():
             assert report.poll() is None, study.log.read_text()[-5000:]
             time.sleep(1)
-        time.sleep(5)
+        number = running(study.killed, slurm)
         subprocess.run(["scancel", number], env=slurm, check=True)
         assert report.wait(timeout=1500) == 0, study.log.read_text()[-5000:]
     jobs = re.findall(rf"SLURM jobid (\d+) \(log: \S*rule_train/{study.killed}/", study.check())
     assert len(jobs) == 2, jobs
     assert jobs[0] == number
+    page = (study.results / "notebooks" / f"02_training-{study.killed}.ipynb").read_text()
+    epochs = [int(epoch) for epoch in re.findall(r"epoch (\d+)/200: loss", page)]
+    assert epochs[0] > 1, "the second job began anew instead of at the checkpoint"
+    assert epochs[-1] == 200
+    history = pd.read_csv(study.results / "runs" / study.killed / "history.csv")
+    assert list(history["epoch"]) == list(range(1, 201))
