@@ -76,6 +76,9 @@ def parser() -> argparse.ArgumentParser:
         "--scans", type=count, metavar="N", help="scans that the study will keep (default: the demo's)"
     )
     phantom.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, other chests (default: 0)")
+    phantom.add_argument("--plant", action="append", default=[], metavar="NAME[=VALUE]",
+                         help="a known fault to plant, with its truth in TRUTH.csv; may be repeated: marker=0.8, "
+                         "duplicates=40, noise=0.05, leaky, sources=2, strata=0.7, null, clean")  # fmt: skip
 
     download = add("fetch", fetch, "download a collection by kagglehub, or unpack a local archive of it",
                    "fetch covid --to sources/covid --archive covid19-radiography-database.zip")  # fmt: skip
@@ -146,7 +149,7 @@ def count(text: str) -> int:
 def draw(options) -> None:
     from lungkeras.datasets.phantom import draw_source
 
-    print(draw_source(options.dataset, options.to, scans=options.scans, seed=options.seed))
+    print(draw_source(options.dataset, options.to, scans=options.scans, seed=options.seed, plants=options.plant))
 
 
 def fetch(options) -> None:
