@@ -88,6 +88,14 @@ def parser() -> argparse.ArgumentParser:
         "--archive", type=Path, metavar="FILE", help="a zip or tar of the collection, instead of a download"
     )
 
+    audit = add("audit", audit_dataset, "look for leaks, duplicates, shortcuts and wrong labels before training",
+                "audit pneumonia --source sources/pneumonia")  # fmt: skip
+    add_dataset(audit)
+    audit.add_argument("--source", type=Path, required=True, metavar="DIR", help="the folder as published")
+    audit.add_argument("--json", action="store_true", help="print JSON instead of a summary")
+    audit.add_argument("--seed", type=int, default=0, metavar="N", help="seed of selection and folds (default: 0)")
+    audit.add_argument("--workers", type=count, metavar="N", help="threads that read scans (default: one a core)")
+
     prepare = add("prepare", prepare_source, "equalise, blur, resize, split and store the scans of a source",
                   "prepare pneumonia --source sources/pneumonia --to prepared/mine/pneumonia --size 224")  # fmt: skip
     add_dataset(prepare)
@@ -156,6 +164,14 @@ def fetch(options) -> None:
     from lungkeras.datasets import download
 
     print(download.fetch(options.dataset, options.to, archive=options.archive))
+
+
+def audit_dataset(options) -> None:
+    from lungkeras.audit import audit_source
+    from lungkeras.audit.summary import as_text
+
+    found = audit_source(options.dataset, options.source, seed=options.seed, workers=options.workers)
+    print(as_json(found) if options.json else as_text(found))
 
 
 def prepare_source(options) -> None:
