@@ -61,11 +61,11 @@ def _rate(entry: Mapping) -> str:
 
 def tables(audits: Mapping[str, Mapping], across: pd.DataFrame | None = None) -> dict[str, pd.DataFrame]:
     """The audits of several datasets as tables: audit_leakage, audit_duplicates, audit_shortcuts, audit_labels,
-    audit_suspects, audit_flow, each with a column `dataset`; `across` are the duplicates across them.
+    audit_suspects, audit_flow, audit_notes, each with a column `dataset`; `across` are the duplicates across them.
     """
     import pandas as pd
 
-    leakage, duplicates, shortcuts, labels, suspected, flow = [], [], [], [], [], []
+    leakage, duplicates, shortcuts, labels, suspected, flow, notes = [], [], [], [], [], [], []
     for dataset, found in audits.items():
         told = found["leakage"]
         leakage.append(
@@ -82,6 +82,7 @@ def tables(audits: Mapping[str, Mapping], across: pd.DataFrame | None = None) ->
             labels.append({"dataset": dataset, "class": name} | entry)
         suspected += [{"dataset": dataset} | entry for entry in found["suspects"]]
         flow += [{"dataset": dataset, "step": step, "scans": scans} for step, scans in found["flow"]]
+        notes += [{"dataset": dataset, "note": note} for note in found["notes"]]
     columns = ["dataset", "scan", "other_dataset", "other", "kind", "correlation"]
     pairs = pd.DataFrame(duplicates, columns=columns)
     if across is not None and len(across):
@@ -95,4 +96,5 @@ def tables(audits: Mapping[str, Mapping], across: pd.DataFrame | None = None) ->
         "audit_labels": pd.DataFrame(labels, columns=["dataset", "class", "rate", "low", "high", "auroc"]),
         "audit_suspects": pd.DataFrame(suspected, columns=["dataset", "scan", "given", "shown", "margin"]),
         "audit_flow": pd.DataFrame(flow, columns=["dataset", "step", "scans"]),
+        "audit_notes": pd.DataFrame(notes, columns=["dataset", "note"]),
     }
