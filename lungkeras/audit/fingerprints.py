@@ -24,6 +24,7 @@ CROPS = (
     (0.02, 0.02, 0.98, 0.98),
     (0.04, 0.04, 0.96, 0.96),
     *((left, top, left + 0.97, top + 0.97) for left in (0, 0.03) for top in (0, 0.03)),
+    *((0.03, 0, 1, 1), (0, 0.03, 1, 1), (0, 0, 0.97, 1), (0, 0, 1, 0.97)),
 )
 
 
@@ -32,7 +33,7 @@ class Fingerprints:
     """Of N scans, a row each.
 
     digests     bytes (N, 16): of shape and decoded pixels, so that the same pixels in another file are the same
-    hashes      uint64 (N, 7, 4): the perceptual hash, 256 bits, of the equalised scan and of six crops of it
+    hashes      uint64 (N, 11, 4): the perceptual hash, 256 bits, of the equalised scan and of ten crops of it
     thumbnails  uint8 (N, 64, 64): the scan as decoded, areas averaged
     shapes      int32 (N, 2): height and width in pixels
     read        bool (N,): False where the file can't be read; its row is 0
@@ -84,7 +85,7 @@ def load_fingerprints(path: Path | str) -> Fingerprints:
 
 
 def perceptual_hashes(thumbnail: np.ndarray) -> np.ndarray:
-    """uint64 (7, 4): the coarse structure (imagehash.phash) of a thumbnail and of its crops, whatever the exposure."""
+    """uint64 (11, 4): the coarse structure (imagehash.phash) of a thumbnail and of its crops, whatever the exposure."""
     import imagehash
     from PIL import Image
 
