@@ -14,9 +14,9 @@ from lungkeras.report_audit import NAMES
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """Two audited datasets: one with copies and wrong labels, one as drawn."""
+    """A study of one audited dataset, with a marker, copies and wrong labels."""
     folder = tmp_path_factory.mktemp("study")
-    for dataset, plants in {"covid": ["duplicates=5", "noise=0.15", "marker=1"], "pneumonia": []}.items():
+    for dataset, plants in {"covid": ["duplicates=5", "noise=0.15", "marker=1"]}.items():
         source = draw_source(dataset, folder / "sources" / dataset, scans=80, plants=plants)
         prepare_dataset(dataset, source, folder / "prepared" / dataset, size=32)
         audit.audit_prepared(folder / "prepared" / dataset)
