@@ -72,7 +72,7 @@ def prepare_dataset(
     On the way the disk holds the arrays twice; memory does not grow with the number of scans.
 
     Returns what statistics.json holds: dataset, task, classes, size, mean and std (grey levels in [0, 255] of the
-    training split), scans (a split), missing (classes that a split lacks), quarantined, absent, duplicates (their pairs,
+    training split), scans (a split), missing (classes that a split lacks), quarantined, absent, duplicates (pairs,
     the scans in them, the patients that they join), made_from, fingerprint.
     Raises SourceError where the source is not this dataset's, no scan of a class is readable, or there are too few for
     three splits; RunError where `to` holds something else or the disk is too small.
