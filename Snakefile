@@ -30,6 +30,10 @@ TABLES = expand(REPORT + "/tables/{table}.csv", table=["table_1", "table_2", "ta
 FIGURE = REPORT + "/figures/figure_{number}.png"
 PAIRS = [name for name, run in RUNS.items() if run.backbone == "efficientnet_b1" and not run.suffix]
 ABLATION = [name for name, run in RUNS.items() if run.suffix]
+AUDIT = expand(
+    REPORT + "/tables/audit_{table}.csv",
+    table=["leakage", "duplicates", "shortcuts", "labels", "suspects", "flow", "notes"],
+)
 CURVES = expand(FIGURE, number=["03", *(["04"] if PAIRS else []), *(["09", "10"] if ABLATION else [])])
 PICTURES = expand(FIGURE, number=["01", "02"])
 PICTURES += expand(FIGURE, number=["05", "07"]) if "pneumonia" in DATASETS else []
@@ -110,8 +114,10 @@ rule report:
     input:
         of("03_evaluation", [*TABLES, *CURVES]),
         of("04_visualization", PICTURES),
+        [of(dataset, f"{PREPARED}/{dataset}/audit.json") for dataset in DATASETS],
         notebook=ancient("notebooks/05_report.ipynb"),
     output:
+        *AUDIT,
         report=f"{REPORT}/report.html",
         notebook=page("05_report"),
     params:
@@ -137,6 +143,7 @@ rule prepare:
     output:
         expand(PREPARED + "/{{dataset}}/{name}", name=["train.npy", "val.npy", "test.npy", "records.parquet"]),
         expand(PREPARED + "/{{dataset}}/{name}", name=["statistics.json", "quarantine.csv", "flow.csv"]),
+        expand(PREPARED + "/{{dataset}}/{name}", name=["duplicates.csv", "fingerprints.npz", "audit.json"]),
     params:
         python=sys.executable,
         page=page("01_data_preparation-{dataset}"),

@@ -5,6 +5,7 @@ The map, in the order in which data flows; a module reads what stands above it:
     backends        which of TensorFlow, PyTorch and JAX Keras runs on
     devices         one or several that share each batch
     datasets        folders as published -> one table of records
+    audit           what to know before training: leaks, duplicates, shortcuts, wrong labels
     splits          70:15:15 by patient
     preparation     equalise, blur, resize -> the prepared dataset
     pipeline        prepared dataset -> batches
@@ -45,6 +46,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 _HOMES = {
     "backends": ("use_backend",),
     "datasets": ("DATASETS", "read_records"),
+    "audit": ("audit_source",),
     "splits": ("split_records",),
     "preparation": ("prepare_dataset", "prepare_scan"),
     "pipeline": ("Prepared", "load_prepared"),

@@ -76,6 +76,9 @@ def parser() -> argparse.ArgumentParser:
         "--scans", type=count, metavar="N", help="scans that the study will keep (default: the demo's)"
     )
     phantom.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, other chests (default: 0)")
+    phantom.add_argument("--plant", action="append", default=[], metavar="NAME[=VALUE]",
+                         help="a known fault to plant, with its truth in TRUTH.csv; may be repeated: marker=0.8, "
+                         "duplicates=40, noise=0.05, leaky, sources=2, strata=0.7, null, clean")  # fmt: skip
 
     download = add("fetch", fetch, "download a collection by kagglehub, or unpack a local archive of it",
                    "fetch covid --to sources/covid --archive covid19-radiography-database.zip")  # fmt: skip
@@ -84,6 +87,14 @@ def parser() -> argparse.ArgumentParser:
     download.add_argument(
         "--archive", type=Path, metavar="FILE", help="a zip or tar of the collection, instead of a download"
     )
+
+    audit = add("audit", audit_dataset, "look for leaks, duplicates, shortcuts and wrong labels before training",
+                "audit pneumonia --source sources/pneumonia")  # fmt: skip
+    add_dataset(audit)
+    audit.add_argument("--source", type=Path, required=True, metavar="DIR", help="the folder as published")
+    audit.add_argument("--json", action="store_true", help="print JSON instead of a summary")
+    audit.add_argument("--seed", type=int, default=0, metavar="N", help="seed of selection and folds (default: 0)")
+    audit.add_argument("--workers", type=count, metavar="N", help="threads that read scans (default: one a core)")
 
     prepare = add("prepare", prepare_source, "equalise, blur, resize, split and store the scans of a source",
                   "prepare pneumonia --source sources/pneumonia --to prepared/mine/pneumonia --size 224")  # fmt: skip
@@ -146,13 +157,21 @@ def count(text: str) -> int:
 def draw(options) -> None:
     from lungkeras.datasets.phantom import draw_source
 
-    print(draw_source(options.dataset, options.to, scans=options.scans, seed=options.seed))
+    print(draw_source(options.dataset, options.to, scans=options.scans, seed=options.seed, plants=options.plant))
 
 
 def fetch(options) -> None:
     from lungkeras.datasets import download
 
     print(download.fetch(options.dataset, options.to, archive=options.archive))
+
+
+def audit_dataset(options) -> None:
+    from lungkeras.audit import audit_source
+    from lungkeras.audit.summary import as_text
+
+    found = audit_source(options.dataset, options.source, seed=options.seed, workers=options.workers)
+    print(as_json(found) if options.json else as_text(found))
 
 
 def prepare_source(options) -> None:

@@ -27,6 +27,8 @@ from lungkeras.progress import progress
 
 PACKAGE = Path(__file__).resolve().parent
 PREPARATION = (
+    "audit/duplicates",
+    "audit/fingerprints",
     "decoding",
     "dicom",
     "preparation",

@@ -7,6 +7,8 @@
                                    which a copy or a change is recognised (fingerprints.py)
       quarantine.csv               scan, reason: the files that could not be read
       flow.csv                     step, scans: how the source became these records
+      duplicates.csv               scan, other, kind, correlation: copies, which no split parts
+      fingerprints.npz             what the audit keeps of each scan (lungkeras.audit.fingerprints), in the same order
 
 The study equalises the histogram, blurs, then resizes (published.yaml, preprocessing), and so does this module.
 """
@@ -15,7 +17,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +33,7 @@ from lungkeras.progress import progress
 
 SPLITS = ("train", "val", "test")
 FILES = {*(f"{split}.npy" for split in SPLITS), "records.parquet", "statistics.json", "quarantine.csv", "flow.csv"}
+FILES |= {"duplicates.csv", "fingerprints.npz", "audit.json"}
 BLUR = (5, 5)
 
 
@@ -61,15 +64,21 @@ def prepare_dataset(
 ) -> dict:
     """Prepares all records of a source, splits them by patient, and writes the folder described above.
 
+    Patients who share a duplicate of a scan (lungkeras.audit.duplicates) are a group, in the column `group` of the
+    records, and stay in one split.
+
     A scan that can't be read is quarantined, and the rest goes on. The folder appears whole: until then an earlier one
     stays as it was. The same source, size and seed give the same bytes whatever `workers` is (None: one a processor).
     On the way the disk holds the arrays twice; memory does not grow with the number of scans.
 
     Returns what statistics.json holds: dataset, task, classes, size, mean and std (grey levels in [0, 255] of the
-    training split), scans (a split), missing (classes that a split lacks), quarantined, absent, made_from, fingerprint.
+    training split), scans (a split), missing (classes that a split lacks), quarantined, absent, duplicates (pairs,
+    the scans in them, the patients that they join), made_from, fingerprint.
     Raises SourceError where the source is not this dataset's, no scan of a class is readable, or there are too few for
     three splits; RunError where `to` holds something else or the disk is too small.
     """
+    from lungkeras.audit.duplicates import find_duplicates, join_patients
+    from lungkeras.audit.fingerprints import Fingerprints
     from lungkeras.datasets import DATASETS, read_records
     from lungkeras.datasets.phantom import NOTE
 
@@ -79,13 +88,17 @@ def prepare_dataset(
     made_from = preparation_made_from(dataset, source, size=size, seed=seed, records=records)
     with replaced_folder(Path(to), needed=2 * len(records) * size**2) as folder:
         images = new_array(folder / "images.npy", (len(records), size, size))
-        reasons = pd.Series(fill(images, [source / path for path in records["path"]], workers))
+        prints = Fingerprints.empty(len(records))
+        reasons = pd.Series(fill(images, [source / path for path in records["path"]], workers, seen=prints.take))
         if reasons.notna().all():
             raise SourceError(
                 f"{dataset}: none of {len(records)} scans in {source} can be read. The first: {reasons[0]}"
             )
         quarantine = pd.DataFrame({"scan": records["scan"], "reason": reasons})[reasons.notna()]
-        records = in_split_order(split_what_is_there(records[reasons.isna()], seed))
+        readable = records[reasons.isna()]
+        pairs = find_duplicates(prints[readable.index], readable["scan"], readable["patient"])
+        readable = readable.assign(group=join_patients(readable, pairs))
+        records = in_split_order(split_what_is_there(readable, seed))
         for split in SPLITS:
             write_rows(folder / f"{split}.npy", images, records.index[records["split"] == split])
         del images
@@ -106,10 +119,17 @@ def prepare_dataset(
             "quarantined": len(quarantine),
             "absent": absent,
             "made_from": made_from,
+            "duplicates": {
+                "pairs": len(pairs),
+                "scans": int(pd.concat([pairs["scan"], pairs["other"]]).nunique()),
+                "patients": int(records.loc[records["group"] != records["patient"], "patient"].nunique()),
+            },
         }
         flow = [*flow, ["quarantined", len(quarantine)], ["prepared", len(records)]]
         records.to_parquet(folder / "records.parquet", index=False)
         write_csv(folder / "quarantine.csv", quarantine)
+        write_csv(folder / "duplicates.csv", pairs)
+        prints[records.index].save(folder / "fingerprints.npz")
         write_csv(folder / "flow.csv", pd.DataFrame(flow, columns=["step", "scans"]))
         write_json(folder / "statistics.json", summary)
         summary["fingerprint"] = of_prepared(folder)
@@ -117,18 +137,28 @@ def prepare_dataset(
     return summary
 
 
-def fill(images: np.ndarray, paths: list[Path], workers: int | None = None) -> list[str | None]:
+def fill(
+    images: np.ndarray,
+    paths: list[Path],
+    workers: int | None = None,
+    *,
+    seen: Callable[[int, np.ndarray], None] | None = None,
+) -> list[str | None]:
     """Prepares each path into its row of `images`, in threads (OpenCV lets go of Python's lock while it works).
 
+    `seen` is called with the row and the scan as it was decoded.
     Returns for each the reason why it could not be read, else None; a row that was not read stays as it was.
     """
     size = images.shape[1]
 
     def prepare(row: int) -> str | None:
         try:
-            images[row] = prepare_scan(paths[row], size)
+            steps = preparation_steps(paths[row], size)
         except ScanError as error:
             return str(error).removeprefix(f"{paths[row]}: ")
+        images[row] = steps["resized"]
+        if seen:
+            seen(row, steps["original"])
         return None
 
     threads = cv2.getNumThreads()

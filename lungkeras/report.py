@@ -22,6 +22,8 @@ from matplotlib.figure import Figure
 from lungkeras import report_tables, safe_yaml
 from lungkeras.figures import description
 from lungkeras.files import atomic, write_csv, write_text
+from lungkeras.report_audit import NAMES as AUDIT_NAMES
+from lungkeras.report_audit import audit_section, read_audit
 from lungkeras.report_summary import headlines, lead
 from lungkeras.style import decimal, heading, run_name_title, theme
 
@@ -43,12 +45,16 @@ RUN_FILES = {
 def save_figure(
     figure: Figure, folder: Path | str, number: int, data: pd.DataFrame | None = None, *, dpi: int = DPI
 ) -> Path:
-    """Writes figure_<NN>.png and .svg, and `data`, what was drawn, as .csv; returns the PNG's path.
+    """Writes figure_<NN>.png and .svg, and `data`, what was drawn, as .csv; returns the PNG's path."""
+    return save_figure_as(figure, Path(folder) / f"figure_{number:02d}.png", data, dpi=dpi)
+
+
+def save_figure_as(figure: Figure, path: Path, data: pd.DataFrame | None = None, *, dpi: int = DPI) -> Path:
+    """Writes a figure to `path`, a .png, and beside it as .svg, and `data`, what was drawn, as .csv; returns `path`.
 
     Each file appears whole. Equal figures give equal files: no dates, no random ids. The PNG carries the figure's
     description, which the report uses.
     """
-    path = Path(folder) / f"figure_{number:02d}.png"
     with theme():
         with atomic(path) as temporary:
             about = {"Description": description(figure), "Software": None}
@@ -106,6 +112,8 @@ def write_report(
     frames = {
         name: pd.read_csv(file) for name in captions["tables"] if (file := folder / "tables" / f"{name}.csv").is_file()
     }
+    audit_png = folder / "figures" / "audit_scans.png"
+    audit_files = [("PNG", audit_png), *((name, folder / "tables" / f"audit_{name}.csv") for name in AUDIT_NAMES)]
     key_results = headlines(frames.get("baselines"), frames.get("table_3"))
     runs = list(read_runs(folder, frames.get("table_3"), notebooks))
     html = _environment().get_template("report.html.j2").render(
@@ -115,6 +123,9 @@ def write_report(
         lead=lead(datasets),
         headlines=key_results,
         legend={dot["name"]: dot for row in key_results for dot in row["dots"]}.values(),
+        audit=audit_section(read_audit(folder)),
+        audit_picture=embedded(audit_png) if audit_png.is_file() else None,
+        audit_files=_links(folder, audit_files),
         sections=[section | {"items": _shown(section["items"], frames)} for section in captions["sections"]],
         items=dict(_items(folder, captions, frames)),
         settings=report_tables.settings(settings, [facts["dataset"] for facts in datasets]),

@@ -24,7 +24,8 @@ ATTEMPTS = 20
 def split_records(records: pd.DataFrame, *, seed: int = 0, every_class: bool = True) -> pd.DataFrame:
     """Records with a column `split` (train, val or test); rows and their order stay as they are.
 
-    The same records and seed give the same splits. Multiclass and multilabel records are treated alike. With
+    No patient is parted; where records have a column `group` (patients joined by duplicates of their scans), no group
+    is. The same records and seed give the same splits. Multiclass and multilabel records are treated alike. With
     `every_class=False` a class of fewer than three patients is put in train, then test, as far as it goes.
 
     Raises SourceError, naming the class and the number of its patients, where a class can't be in every split.
@@ -35,7 +36,8 @@ def split_records(records: pd.DataFrame, *, seed: int = 0, every_class: bool = T
             f"expected records with a 0-or-1 column a class, found the columns {', '.join(records.columns)}: "
             f"read them with lungkeras.datasets.read_records"
         )
-    scans = records[classes].assign(scans=1).groupby(records["patient"], sort=True).sum()
+    together = records["group" if "group" in records else "patient"]
+    scans = records[classes].assign(scans=1).groupby(together, sort=True).sum()
     counts = scans.to_numpy(dtype=float)
     if every_class:
         _check_patients(counts, classes)
@@ -52,8 +54,8 @@ def split_records(records: pd.DataFrame, *, seed: int = 0, every_class: bool = T
             f"expected every class in train, val and test; found no patient to spare for "
             f"{' and '.join(gaps)}: give a source with more scans"
         )
-    split_of_patient = dict(zip(scans.index, np.array(list(SHARES))[places], strict=True))
-    return records.assign(split=records["patient"].map(split_of_patient))
+    split_of = dict(zip(scans.index, np.array(list(SHARES))[places], strict=True))
+    return records.assign(split=together.map(split_of))
 
 
 def _check_patients(counts: np.ndarray, classes: list[str]) -> None:

@@ -32,7 +32,8 @@ seed = 0
 # %%
 # %matplotlib inline
 import lungkeras
-from lungkeras import figures, preparation
+from lungkeras import audit, figures, preparation
+from lungkeras.audit.summary import tables
 from lungkeras.datasets import DATASETS, acquisition
 
 params = lungkeras.Params.collect(globals())
@@ -88,6 +89,36 @@ lungkeras.class_counts(data.records)
 data.records.groupby("patient")["split"].nunique().value_counts().rename("patients").to_frame()
 
 # %% [markdown]
+# ## Audit before training
+#
+# What a split by scan would have leaked, copies of a scan (which no split parts), and what can be told of a class
+# without looking at the lungs: the AUROC of linear models, with an interval over patients, and an alarm where it should
+# not be so high.
+
+# %%
+found = audit.audit_prepared(params.prepared_folder, seed=seed)
+audited = tables({dataset: found})
+audited["audit_leakage"].T
+
+# %%
+audited["audit_shortcuts"].pivot_table(["auroc", "alarm"], "class", "name")
+
+# %% [markdown]
+# How many labels do the scans contradict, by a linear model on textures? Where it does not tell a class well, nothing
+# can be said. No reader has looked at these scans: a suspected label is a question, not an error.
+
+# %%
+audited["audit_labels"]
+
+# %%
+audited["audit_suspects"].head(8)
+
+# %%
+found["notes"]
+
+# %% [markdown]
+# ## Statistics
+#
 # The training split's statistics become a layer of every model of this dataset. They are in grey levels, 0 to 255.
 
 # %%

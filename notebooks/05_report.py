@@ -40,6 +40,7 @@ import lungkeras
 params = lungkeras.Params.collect(globals())
 
 from lungkeras import pages, report, training
+from lungkeras.audit import study as study_audit
 
 study = params.study_folder
 folders = sorted(folder.parent for folder in Path(params.prepared_folder).parent.glob("*/statistics.json"))
@@ -53,6 +54,15 @@ folders = sorted(folder.parent for folder in Path(params.prepared_folder).parent
 # %%
 datasets = [report.dataset_facts(folder, drawn=lungkeras.load_prepared(folder).drawn) for folder in folders]
 {facts["dataset"]: {"scans": facts["scans"], "quarantined": len(facts["quarantine"])} for facts in datasets}
+
+# %% [markdown]
+# ## The audit
+#
+# What was found before training, dataset by dataset, and the copies that two of them share.
+
+# %%
+audited = study_audit.write_study_audit(folders, study)
+audited["audit_shortcuts"].groupby("dataset")["alarm"].sum().to_frame()
 
 # %% [markdown]
 # ## The runs' notebooks

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -20,8 +20,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from lungkeras.datasets import covid, pneumonia, xray8
 from lungkeras.datasets.anatomy import Chest, draw_patient
 from lungkeras.datasets.film import Box, draw_film
+from lungkeras.datasets.planting import (
+    SHARE_OF_LEAKY_PATIENTS,
+    STREAM,
+    copied,
+    develop,
+    parse_plants,
+    plant,
+    write_truth,
+)
 from lungkeras.errors import SourceError
 from lungkeras.files import glance
 from lungkeras.progress import progress
@@ -44,20 +54,28 @@ class Scan:
     number: int = 0
 
 
-Plan = Callable[[int, np.random.Generator], list[Scan]]
+Plan = Callable[[int, np.random.Generator, Mapping[int, float]], list[Scan]]
 Lists = Callable[[Path, list[Scan], dict[str, list[Box]], Callable[[int], Chest]], None]
 
 
 def draw_source(
-    dataset: str, to: Path | str, *, scans: int | None = None, seed: int = 0, workers: int | None = None
+    dataset: str,
+    to: Path | str,
+    *,
+    scans: int | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    plants: Sequence[str] = (),
 ) -> Path:
     """Draws a source of chest phantoms into the folder `to`, and returns it.
 
     `scans` counts those that the study keeps (by default SCANS, what the demo needs); a few more are drawn, which its
     selection leaves out. `workers` threads draw, as many as there are cores by default; any number gives the same
-    bytes. The folder appears whole or not at all; an earlier drawn source there is replaced.
+    bytes. The folder appears whole or not at all; an earlier drawn source there is replaced. `plants` are what
+    lungkeras.datasets.planting describes, as in ["marker=0.8", "noise=0.05"].
 
-    Raises SourceError for an unknown dataset, fewer than FEWEST scans, and a folder that holds anything else.
+    Raises SourceError for an unknown dataset, fewer than FEWEST scans, what can't be planted, and a folder that holds
+    anything else.
     """
     to = Path(to)
     if dataset not in LAYOUTS:
@@ -65,11 +83,14 @@ def draw_source(
     scans = SCANS[dataset] if scans is None else scans
     if scans < FEWEST:
         raise SourceError(f"expected {FEWEST} scans or more, as every class must reach every split; found {scans}")
+    wanted = parse_plants(plants)
+    if "leaky" in wanted and dataset == "covid":
+        raise SourceError("leaky: covid publishes no patients, so none can leak: plant it in pneumonia or xray8")
     _refuse_other(to)
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=".writing-") as temporary:
         drawn = Path(temporary) / "source"
-        _draw(dataset, drawn, scans, seed, workers or os.cpu_count() or 1)
+        _draw(dataset, drawn, scans, seed, workers or os.cpu_count() or 1, wanted)
         if to.exists():
             to.rename(Path(temporary) / "replaced")
         drawn.rename(to)
@@ -84,40 +105,67 @@ def _refuse_other(to: Path) -> None:
         )
 
 
-def _draw(dataset: str, to: Path, scans: int, seed: int, workers: int) -> None:
+def _draw(
+    dataset: str, to: Path, scans: int, seed: int, workers: int, plants: Mapping[str, float | None] | None = None
+) -> None:
+    plants = plants or {}
     plan, write_lists, child = LAYOUTS[dataset]
     key = (seed, sorted(LAYOUTS).index(dataset))
-    planned = plan(scans, np.random.default_rng(key))
+    shares = SHARE_OF_LEAKY_PATIENTS if "leaky" in plants else SHARE_OF_PATIENTS
+    planned = plan(scans, np.random.default_rng(key), shares)
+    truth = plant(plants, planned, key, CLASSES[dataset])
+    markers: dict[str, tuple[int, int, int, int]] = {}
     for folder in {(to / scan.path).parent for scan in planned}:
         folder.mkdir(parents=True)
 
     def chest(patient: int) -> Chest:
         return draw_patient(np.random.default_rng((*key, patient)), child=child)
 
-    def draw(scan: Scan) -> list[Box]:
-        rng = np.random.default_rng((*key, scan.patient, scan.number + 1))
+    def stream(scan: Scan, number: int) -> np.random.Generator:
+        return np.random.default_rng((*key, scan.patient, number))
+
+    def film(place: int) -> tuple[bytes, list[Box]]:
+        scan = planned[place]
+        rng = stream(scan, scan.number + 1)
         shape = (int(rng.integers(192, 225)), int(rng.integers(216, 273))) if child else (SIDE, SIDE)
-        image, boxes = draw_film(chest(scan.patient), scan.findings, rng, shape)
-        # imencode and a write by Python, as imwrite can't write to every path that Python can.
-        _, encoded = cv2.imencode(Path(scan.path).suffix, image)
-        (to / scan.path).write_bytes(encoded.tobytes())
+        image, boxes = draw_film(chest(scan.patient), truth[place].shown, rng, shape)
+        if plants:
+            code, own = stream(scan, STREAM), stream(scan, STREAM + scan.number + 1)
+            image, marker = develop(image, truth[place], plants, code, own)
+            if marker:
+                markers[scan.path] = marker
+        return cv2.imencode(Path(scan.path).suffix, image)[1].tobytes(), boxes
+
+    def draw(place: int) -> list[Box]:
+        scan, planted = planned[place], truth[place]
+        if planted.copy_of is None:
+            encoded, boxes = film(place)
+        else:
+            original, boxes = film(planted.copy_of)[0], []
+            encoded = copied(original, planted.copy, Path(scan.path).suffix, stream(scan, STREAM))
+        # A write by Python, as imwrite can't write to every path that Python can.
+        (to / scan.path).write_bytes(encoded)
         return boxes
 
     with ThreadPoolExecutor(workers) as pool:
-        drawn = progress(pool.map(draw, planned), total=len(planned), description=f"drawing {dataset}")
+        places = range(len(planned))
+        drawn = progress(pool.map(draw, places), total=len(planned), description=f"drawing {dataset}")
         boxes = dict(zip((scan.path for scan in planned), drawn, strict=True))
     write_lists(to, planned, boxes, chest)
+    if plants:
+        write_truth(to, planned, truth, boxes, markers)
+    named = ", ".join(name if value is None else f"{name}={value:g}" for name, value in plants.items())
     (to / NOTE).write_text(
         f"Drawings, not scans of patients: {len(planned)} chest phantoms in the layout of the dataset {dataset},\n"
         f"drawn by lungkeras with seed {seed}; the study keeps {scans} of them. Boxes, where there are any, are in\n"
-        "pixels of the files here. Not for medical use.\n",
+        "pixels of the files here. Not for medical use.\n" + (f"Planted: {named}.\n" if named else ""),
         encoding="utf-8",
     )
 
 
-def _plan_pneumonia(scans: int, rng: np.random.Generator) -> list[Scan]:
+def _plan_pneumonia(scans: int, rng: np.random.Generator, shares: Mapping[int, float]) -> list[Scan]:
     causes = dict(zip(("bacteria", "virus", "normal"), _shares(scans, (0.36, 0.32, 0.32)), strict=True))
-    patients = [(cause, size) for cause, count in causes.items() for size in _patients(count, rng)]
+    patients = [(cause, size) for cause, count in causes.items() for size in _patients(count, rng, shares)]
     planned, of_cause = [], dict.fromkeys(causes, 0)
     for number, index in enumerate(rng.permutation(len(patients)), start=1):
         cause, size = patients[index]
@@ -134,7 +182,7 @@ def _plan_pneumonia(scans: int, rng: np.random.Generator) -> list[Scan]:
     return planned
 
 
-def _plan_covid(scans: int, rng: np.random.Generator) -> list[Scan]:
+def _plan_covid(scans: int, rng: np.random.Generator, shares: Mapping[int, float]) -> list[Scan]:
     covid, viral, normal = _shares(scans, (0.36, 0.28, 0.36))
     viral, normal = viral + normal - covid, covid + covid // 4  # a quarter more normals than the study keeps
     counts = {"COVID": covid, "Viral Pneumonia": viral, "Normal": normal, "Lung_Opacity": scans // 20}
@@ -160,7 +208,7 @@ def _write_covid_lists(to: Path, planned: list[Scan], boxes: dict, chest: Callab
         pd.DataFrame(columns).to_excel(release / f"{folder.name}.metadata.xlsx", index=False)
 
 
-def _plan_xray8(scans: int, rng: np.random.Generator) -> list[Scan]:
+def _plan_xray8(scans: int, rng: np.random.Generator, shares: Mapping[int, float]) -> list[Scan]:
     normal = scans // 5
     findings = [(finding,) for finding in islice(cycle(FINDINGS), scans - normal)]
     for index in rng.permutation(len(findings))[: len(findings) // 5]:
@@ -169,7 +217,7 @@ def _plan_xray8(scans: int, rng: np.random.Generator) -> list[Scan]:
     beyond = max(2, scans // 40)  # with a finding that the study leaves out
     findings += [("cardiomegaly",), ("cardiomegaly", "effusion")] * (beyond // 2)
     findings = [findings[index] for index in rng.permutation(len(findings))]
-    patients = [[findings.pop() for _ in range(size)] for size in _patients(len(findings), rng)]
+    patients = [[findings.pop() for _ in range(size)] for size in _patients(len(findings), rng, shares)]
     # One normal scan a patient counts: some patients have two, some have findings as well.
     for index in range(normal):
         own = [("no_finding",)] * (2 if index % 8 == 0 else 1)
@@ -196,6 +244,8 @@ def _write_xray8_lists(to: Path, planned: list[Scan], boxes: dict, chest: Callab
         age, view = 20 + scan.patient * 7 % 61 + scan.number, "AP" if (scan.patient + scan.number) % 3 == 0 else "PA"
         entries.append(f"{name},{labels},{scan.number},{scan.patient},{age},{sex},{view},{SIDE},{SIDE},1.4,1.4")
         for box in boxes[scan.path]:
+            if box.finding not in scan.findings:  # planted noise: the lists know of no such finding
+                continue
             boxed.append(f"{name},{box.finding.title()},{box.left},{box.top},{box.width},{box.height}")
         parts["test_list.txt" if scan.patient % 5 == 0 else "train_val_list.txt"].append(name)
     # Line ends as published: the list of entries alone has those of Windows.
@@ -209,13 +259,14 @@ def _shares(scans: int, shares: tuple[float, ...]) -> list[int]:
     return [*counts[:-1], scans - sum(counts[:-1])]
 
 
-def _patients(scans: int, rng: np.random.Generator) -> list[int]:
+def _patients(scans: int, rng: np.random.Generator, shares: Mapping[int, float]) -> list[int]:
     """Numbers of scans of one patient after another, `scans` in all."""
-    sizes = rng.choice(list(SHARE_OF_PATIENTS), scans, p=list(SHARE_OF_PATIENTS.values()))
+    sizes = rng.choice(list(shares), scans, p=list(shares.values()))
     sizes = sizes[: np.searchsorted(np.cumsum(sizes), scans) + 1]
     return [*map(int, sizes[:-1]), int(scans - sizes[:-1].sum())]
 
 
+CLASSES = {"covid": covid.CLASSES, "pneumonia": pneumonia.CLASSES, "xray8": xray8.CLASSES}
 LAYOUTS: dict[str, tuple[Plan, Lists, bool]] = {
     "covid": (_plan_covid, _write_covid_lists, False),
     "pneumonia": (_plan_pneumonia, lambda *_: None, True),

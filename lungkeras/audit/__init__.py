@@ -1,0 +1,183 @@
+"""What to know of a collection before anything is trained on it.
+
+leakage        patients and splits: the proof, and what a split by scan would have leaked
+fingerprints   what is kept of a scan to look for copies and to probe its grey levels
+duplicates     copies, within a collection and across collections
+shortcuts      what a linear model tells of the classes without the lungs
+texture        a modest description of a scan
+labels         how many labels the scans contradict, and which
+summary        the audit as text and as tables
+
+    >>> from lungkeras import audit
+    >>> audit.audit_source("pneumonia", "sources/demo/pneumonia")["leakage"]["shared_patients"]  # doctest: +SKIP
+    {'train and val': 0, 'train and test': 0, 'val and test': 0}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lungkeras.audit.duplicates import find_duplicates, join_patients
+from lungkeras.audit.fingerprints import Fingerprints, load_fingerprints, take_fingerprints
+from lungkeras.audit.labels import label_noise, suspects
+from lungkeras.audit.leakage import find_leaks
+from lungkeras.audit.shortcuts import probe_shortcuts
+from lungkeras.audit.texture import describe
+from lungkeras.errors import RunError, SourceError
+from lungkeras.files import write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_SCANS = 6000  # that are probed; of a larger collection, so many are drawn, by patient
+AUDIT = "audit.json"
+FEWEST_SCANS = 20
+
+
+def audit_source(dataset: str, source: Path | str, *, seed: int = 0, workers: int | None = None) -> dict:
+    """Audits a source folder as published. Returns what `audit_records` does.
+
+    Raises SourceError where the source is not this dataset's, or not one scan of it can be read.
+    """
+    from lungkeras.datasets import read_records
+    from lungkeras.preparation import split_what_is_there
+
+    source = Path(source)
+    records = read_records(dataset, source, seed=seed)
+    flow = records.attrs["flow"]
+    prints = take_fingerprints([source / path for path in records["path"]], workers=workers or os.cpu_count())
+    if not prints.read.any():
+        raise SourceError(f"{dataset}: none of {len(records)} scans in {source} can be read: fetch the collection anew")
+    flow = [*flow, ["unreadable", int((~prints.read).sum())]]
+    records, prints = records[prints.read].reset_index(drop=True), prints[prints.read]
+    pairs = find_duplicates(prints, records["scan"], records["patient"])
+    records = split_what_is_there(records.assign(group=join_patients(records, pairs)), seed)
+    return audit_records(dataset, records, prints, pairs, seed=seed) | {"flow": flow}
+
+
+def audit_prepared(prepared: Path | str, *, seed: int = 0) -> dict:
+    """Audits a prepared dataset, from its records and fingerprints, and keeps the result there as audit.json.
+
+    Raises RunError where the folder was prepared without them.
+    """
+    import pandas as pd
+
+    folder = Path(prepared)
+    try:
+        records = pd.read_parquet(folder / "records.parquet")
+        pairs = pd.read_csv(folder / "duplicates.csv", dtype={"scan": str, "other": str})
+        flow = pd.read_csv(folder / "flow.csv").to_numpy().tolist()
+        statistics = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
+        prints = load_fingerprints(folder / "fingerprints.npz")
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{folder} can't be audited: it holds no {Path(error.filename).name}. Prepare it anew."
+        ) from None
+    found = audit_records(statistics["dataset"], records, prints, pairs, seed=seed) | {"flow": flow}
+    write_json(folder / AUDIT, found)
+    return found
+
+
+def audit_records(
+    dataset: str, records: pd.DataFrame, prints: Fingerprints, pairs: pd.DataFrame, *, seed: int = 0
+) -> dict:
+    """The audit of records that have a column `split`, with their fingerprints, row by row, and their duplicates.
+
+    Returns
+        dataset, scans     what was audited
+        leakage            see lungkeras.audit.leakage
+        duplicates         [[scan, scan]]; kinds and correlations are in `duplicate_pairs`
+        shortcuts          [{name, class, auroc, low, high, alarm}], see lungkeras.audit.shortcuts
+        label_noise        {rate, low, high, classes: {class: {rate, low, high, auroc}}}, see lungkeras.audit.labels
+        suspected_labels   scans, worst first; `suspects` says of each what is given and what is shown: [{scan, given,
+                           shown, margin}]
+        notes              what the data can't answer
+    """
+    from threadpoolctl import threadpool_limits
+
+    from lungkeras.datasets import DATASETS
+
+    classes = list(DATASETS[dataset].classes)
+    groups = records["group" if "group" in records else "patient"].to_numpy(object)
+    rows = probed_rows(groups, seed)
+    chosen, seen = records.iloc[rows].reset_index(drop=True), prints[rows]
+    labels = chosen[classes].to_numpy(bool)
+    # One thread: on shared cores, threads that wait for each other take many times as long for so small a task.
+    with threadpool_limits(1):
+        shortcuts = probe_shortcuts(seen, chosen, classes, groups[rows], seed=seed)
+        noise, suspected = no_noise(classes), []
+        if len(chosen) >= FEWEST_SCANS:
+            noise, suspected = _labels(chosen, seen, labels, groups[rows], classes, seed)
+    pairs_found = pairs[["scan", "other"]].to_numpy(object).tolist()
+    found = {
+        "dataset": dataset,
+        "scans": len(records),
+        "leakage": find_leaks(records, pairs_found, seed=seed),
+        "duplicates": pairs_found,
+        "duplicate_pairs": pairs.to_dict("records"),
+        "shortcuts": shortcuts,
+        "label_noise": noise,
+        "suspected_labels": [entry["scan"] for entry in suspected],
+        "suspects": suspected,
+    }
+    return found | {"notes": notes(found, len(rows))}
+
+
+def _labels(records, prints, labels, groups, classes, seed) -> tuple[dict, list[dict]]:
+    both = np.concatenate([prints.thumbnails, prints.thumbnails[:, :, ::-1]])
+    features, mirrored = np.split(describe(both, seed=seed), 2)
+    noise, probabilities, told = label_noise(features, mirrored, labels, groups, classes, seed=seed)
+    most = round((noise["high"] or 0) * len(labels))
+    suspected = [
+        {
+            "scan": records["scan"][row],
+            "given": "|".join(name for name, own in zip(classes, labels[row], strict=True) if own),
+            "shown": classes[column],
+            "margin": round(margin, 4),
+        }
+        for row, column, margin in suspects(labels, probabilities, told, most)
+    ]
+    return noise, suspected
+
+
+def no_noise(classes: list[str]) -> dict:
+    """What is said of the labels where there are too few scans to say anything."""
+    nothing = dict.fromkeys(("rate", "low", "high"))
+    return nothing | {"classes": {name: nothing | {"auroc": None} for name in classes}}
+
+
+def probed_rows(groups: np.ndarray, seed: int) -> np.ndarray:
+    """The rows that are probed, in order: all, or whole groups drawn until there are MOST_SCANS."""
+    if len(groups) <= MOST_SCANS:
+        return np.arange(len(groups))
+    place = np.unique(groups, return_inverse=True)[1]
+    order = np.random.default_rng(seed).permutation(place.max() + 1)
+    until = np.searchsorted(np.cumsum(np.bincount(place)[order]), MOST_SCANS)
+    return np.flatnonzero(np.isin(place, order[:until]))
+
+
+def notes(found: dict, probed: int) -> list[str]:
+    """In sentences, what this collection can't answer."""
+    said = []
+    if not found["leakage"]["patients_known"]:
+        said.append(
+            "The collection does not say which scans are of one patient: that none lies in two splits can't be proved, "
+            "only that no duplicate does."
+        )
+    if not any(entry["name"] == "metadata" for entry in found["shortcuts"]):
+        said.append("The collection tells neither age, sex, view nor follow-up: no probe of them is possible.")
+    unsure = [name for name, entry in found["label_noise"]["classes"].items() if entry["rate"] is None]
+    if unsure:
+        said.append(
+            f"Wrong labels of {', '.join(name.replace('_', ' ') for name in unsure)} can't be estimated: the model "
+            "that would find them does not tell these classes well enough."
+        )
+    if probed < found["scans"]:
+        said.append(f"Shortcuts and labels were probed on {probed:,} of {found['scans']:,} scans, drawn by patient.")
+    said.append("No reader has looked at these scans: a suspected label is a question, not an error.")
+    return said

@@ -1,0 +1,118 @@
+"""What the audit keeps of a scan: enough to find its copies and to probe its grey levels, in 4 kB."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from lungkeras.decoding import cv2, decode_grey
+from lungkeras.errors import ScanError
+from lungkeras.files import atomic
+from lungkeras.progress import progress
+
+SIDE = 64
+HASH_SIDE = 16
+# left, top, right, bottom of the crops that are hashed beside the whole: shares of the side
+CROPS = (
+    (0, 0, 1, 1),
+    (0.02, 0.02, 0.98, 0.98),
+    (0.04, 0.04, 0.96, 0.96),
+    *((left, top, left + 0.97, top + 0.97) for left in (0, 0.03) for top in (0, 0.03)),
+    *((0.03, 0, 1, 1), (0, 0.03, 1, 1), (0, 0, 0.97, 1), (0, 0, 1, 0.97)),
+)
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """Of N scans, a row each.
+
+    digests     bytes (N, 16): of shape and decoded pixels, so that the same pixels in another file are the same
+    hashes      uint64 (N, 11, 4): the perceptual hash, 256 bits, of the equalised scan and of ten crops of it
+    thumbnails  uint8 (N, 64, 64): the scan as decoded, areas averaged
+    shapes      int32 (N, 2): height and width in pixels
+    read        bool (N,): False where the file can't be read; its row is 0
+    """
+
+    digests: np.ndarray
+    hashes: np.ndarray
+    thumbnails: np.ndarray
+    shapes: np.ndarray
+    read: np.ndarray
+
+    @classmethod
+    def empty(cls, scans: int) -> Fingerprints:
+        return cls(
+            np.zeros((scans, 16), np.uint8),
+            np.zeros((scans, len(CROPS), HASH_SIDE**2 // 64), np.uint64),
+            np.zeros((scans, SIDE, SIDE), np.uint8),
+            np.zeros((scans, 2), np.int32),
+            np.zeros(scans, bool),
+        )
+
+    def __len__(self) -> int:
+        return len(self.read)
+
+    def __getitem__(self, rows) -> Fingerprints:
+        return Fingerprints(*(array[rows] for array in self.arrays()))
+
+    def arrays(self) -> list[np.ndarray]:
+        return [getattr(self, field.name) for field in fields(self)]
+
+    def take(self, row: int, image: np.ndarray) -> None:
+        """Fills a row from a decoded scan, uint8 (height, width)."""
+        shape = np.array(image.shape, np.int32)
+        digest = hashlib.blake2b(np.ascontiguousarray(image), digest_size=16, key=shape.tobytes())
+        self.digests[row] = np.frombuffer(digest.digest(), np.uint8)
+        self.thumbnails[row] = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+        self.hashes[row] = perceptual_hashes(self.thumbnails[row])
+        self.shapes[row] = shape
+        self.read[row] = True
+
+    def save(self, path: Path | str) -> None:
+        with atomic(path) as temporary:
+            np.savez_compressed(temporary, **{field.name: getattr(self, field.name) for field in fields(self)})
+
+
+def load_fingerprints(path: Path | str) -> Fingerprints:
+    with np.load(path, allow_pickle=False) as held:
+        return Fingerprints(*(held[field.name] for field in fields(Fingerprints)))
+
+
+def perceptual_hashes(thumbnail: np.ndarray) -> np.ndarray:
+    """uint64 (11, 4): the coarse structure (imagehash.phash) of a thumbnail and of its crops, whatever the exposure."""
+    import imagehash
+    from PIL import Image
+
+    hashes = []
+    for left, top, right, bottom in CROPS:
+        matrix = np.float32([[right - left, 0, left * SIDE], [0, bottom - top, top * SIDE]])
+        crop = cv2.warpAffine(
+            thumbnail,
+            matrix,
+            (SIDE, SIDE),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        bits = imagehash.phash(Image.fromarray(cv2.equalizeHist(crop)), hash_size=HASH_SIDE).hash
+        hashes.append(np.packbits(bits).view(np.uint64))
+    return np.stack(hashes)
+
+
+def take_fingerprints(paths: Sequence[Path], *, workers: int | None = None) -> Fingerprints:
+    """Reads the scans, in threads; one that can't be read leaves its row empty."""
+    prints = Fingerprints.empty(len(paths))
+
+    def take(row: int) -> None:
+        with contextlib.suppress(ScanError):
+            prints.take(row, decode_grey(paths[row]))
+
+    with ThreadPoolExecutor(workers) as pool:
+        for _ in progress(pool.map(take, range(len(paths))), total=len(paths), description="looking at scans"):
+            pass
+    return prints

@@ -1,0 +1,176 @@
+"""Probes for shortcuts: what a linear model tells of the classes without looking at the lungs.
+
+    border             the outermost strip and the corners, where letters, collimation and air are and no lung is
+    centre_blacked_out all but the middle of the scan; the lungs' edges are in it, and so are some findings
+    thumbnail          8 x 8 mean grey levels and a histogram of the whole scan, findings and all
+    metadata           age, sex, view and follow-up number, where the collection tells them
+    dimensions         height, width and their ratio, as in the file
+
+Each is a ridge regression on the labels, scored on patients that it has not seen, with an interval over patients.
+
+The alarm: the lower end of the interval lies above a limit of the probe. Where nothing should be told, 0.5 is expected,
+and the limit of 0.6 leaves room for chance over many classes and probes. Where the lungs' edges are seen, findings tell
+as well (0.84 on drawn chests without any shortcut), so that only what is told almost without error is an alarm. The
+thumbnail sees all findings: it is a yardstick for the networks, and no alarm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from lungkeras.audit.fingerprints import SIDE, Fingerprints
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LIMITS = {"border": 0.6, "centre_blacked_out": 0.9, "thumbnail": np.inf, "metadata": 0.6, "dimensions": 0.6}
+STRIP, UPPER_CORNER, LOWER_CORNER = 0.05, 0.18, (0.18, 0.1)  # shares of the side
+MIDDLE = 0.15  # the blacked-out centre begins at this share of the side
+FOLDS = 5
+FEWEST = 10  # patients with and without a class
+BOOTSTRAPS = 500
+COMPONENTS = 100
+FREEDOMS = np.logspace(-1, 5, 7)
+
+
+def probe_shortcuts(
+    prints: Fingerprints, records: pd.DataFrame, classes: Sequence[str], groups: np.ndarray, *, seed: int = 0
+) -> list[dict]:
+    """The AUROC of every probe for every class: [{name, class, auroc, low, high, alarm}].
+
+    `low` and `high` bound the 95 % interval by bootstrap over `groups` (patients); where a class has too few patients,
+    or is all there is, the three are None. Rows of prints and records belong together.
+    """
+    labels, found = records[list(classes)].to_numpy(bool), []
+    for name, features in probe_features(prints, records).items():
+        scores = unseen_scores(features, labels, groups, seed=seed)
+        for column, known in enumerate(classes):
+            auroc = auroc_interval(labels[:, column], scores[:, column], groups, seed=seed)
+            alarm = auroc[1] is not None and auroc[1] > LIMITS[name]
+            found.append({"name": name, "class": known, **dict(zip(("auroc", "low", "high"), auroc, strict=True)),
+                          "alarm": bool(alarm)})  # fmt: skip
+    return found
+
+
+def probe_features(prints: Fingerprints, records: pd.DataFrame) -> dict[str, np.ndarray]:
+    """What each probe looks at: float (N, features), standardised."""
+    heights, widths = prints.shapes.T.astype(float)
+    probes = {
+        "border": principal(prints.thumbnails[:, border()]),
+        "centre_blacked_out": principal(prints.thumbnails[:, ~middle()]),
+        "thumbnail": standardised(np.stack([coarse(thumbnail) for thumbnail in prints.thumbnails])),
+    }
+    told = metadata(records)
+    if told.shape[1]:
+        probes["metadata"] = standardised(told)
+    dimensions = np.column_stack([np.log(heights), np.log(widths), np.log(heights / widths)])
+    return probes | {"dimensions": standardised(dimensions)}
+
+
+def border() -> np.ndarray:
+    """bool (64, 64): the outermost strip, and larger corners above, where the lungs narrow, than below."""
+    across = (np.arange(SIDE) + 0.5) / SIDE
+    x, y = np.minimum(across, 1 - across)[None, :], across[:, None]
+    strip = (x < STRIP) | (y < STRIP) | (y > 1 - STRIP)
+    upper = (x < UPPER_CORNER) & (y < UPPER_CORNER)
+    lower = (x < LOWER_CORNER[0]) & (y > 1 - LOWER_CORNER[1])
+    return strip | upper | lower
+
+
+def middle() -> np.ndarray:
+    """bool (64, 64): the part that is blacked out."""
+    across = (np.arange(SIDE) + 0.5) / SIDE
+    inside = (across > MIDDLE) & (across < 1 - MIDDLE)
+    return inside[:, None] & inside[None, :]
+
+
+def coarse(thumbnail: np.ndarray) -> np.ndarray:
+    """8 x 8 mean grey levels and the roots of a histogram of 16 bins: float (80,)."""
+    levels = cv2.resize(thumbnail, (8, 8), interpolation=cv2.INTER_AREA).ravel()
+    return np.concatenate([levels, np.sqrt(np.bincount(thumbnail.ravel() // 16, minlength=16))])
+
+
+def metadata(records: pd.DataFrame) -> np.ndarray:
+    """Age, follow-up number (and whether it is above 0), sex and view, as far as told: float (N, columns)."""
+    import pandas as pd
+
+    columns = []
+    for name in ("age", "follow_up"):
+        if name in records:
+            values = pd.to_numeric(records[name], errors="coerce").astype(float)
+            columns += [values.fillna(values.median()).fillna(0), values.isna()]
+            columns += [values > 0] if name == "follow_up" else []
+    for name in ("sex", "view"):
+        if name in records:
+            columns += [records[name] == value for value in sorted(records[name].dropna().unique())]
+    return (
+        np.column_stack([np.asarray(column, float) for column in columns]) if columns else np.zeros((len(records), 0))
+    )
+
+
+def standardised(features: np.ndarray) -> np.ndarray:
+    """Each column with mean 0 and standard deviation 1; a constant one is 0."""
+    features = features - features.mean(axis=0)
+    spread = features.std(axis=0)
+    return features / np.where(spread > 1e-9, spread, 1)
+
+
+def principal(values: np.ndarray, components: int = COMPONENTS) -> np.ndarray:
+    """The first principal components of standardised columns, scaled together: float (N, components)."""
+    from sklearn.decomposition import PCA
+
+    values = values.astype(np.float32)
+    values = (values - values.mean(axis=0)) / (values.std(axis=0) + 1)
+    turned = PCA(min(components, *values.shape), random_state=0).fit_transform(values)
+    return turned / max(float(turned[:, 0].std()), 1e-9)
+
+
+def unseen_scores(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Scores (N, classes) of ridge regressions on five folds by group, each for the scans that it was not fitted to.
+
+    Each class has a penalty of its own, chosen by leaving out one scan after another. The fold's base rate is no part
+    of the score: it is low where the class is frequent among those left out.
+    """
+    from sklearn.linear_model import RidgeCV
+    from sklearn.model_selection import GroupKFold
+
+    scores = np.zeros(labels.shape)
+    folds = min(FOLDS, len(np.unique(groups)))
+    if folds < 2:
+        return scores
+    for train, test in GroupKFold(folds, shuffle=True, random_state=seed).split(features, groups=groups):
+        model = RidgeCV(FREEDOMS, alpha_per_target=True).fit(features[train], labels[train].astype(float))
+        scores[test] = (features[test] - features[train].mean(axis=0)) @ model.coef_.reshape(labels.shape[1], -1).T
+    return scores
+
+
+def auroc_interval(
+    labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, *, draws: int = BOOTSTRAPS, seed: int = 0
+) -> tuple[float | None, float | None, float | None]:
+    """AUROC and its 95 % interval by bootstrap over groups; three None where fewer than ten groups are on a side."""
+    place = np.unique(groups, return_inverse=True)[1]
+    if min(len(np.unique(place[labels])), len(np.unique(place[~labels]))) < FEWEST:
+        return None, None, None
+    rng = np.random.default_rng(seed)
+    count = place.max() + 1
+    drawn = []
+    for start in range(0, draws, 50):
+        times = rng.multinomial(count, np.full(count, 1 / count), min(50, draws - start))
+        drawn.append(weighted_auroc(labels, scores, times[:, place]))
+    low, high = np.nanquantile(np.concatenate(drawn), [0.025, 0.975])
+    return float(weighted_auroc(labels, scores, np.ones((1, len(labels))))[0]), float(low), float(high)
+
+
+def weighted_auroc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """AUROC of bool labels (N,) and scores (N,) under each row of weights (draws, N); ties count half."""
+    order = np.argsort(scores, kind="stable")
+    first = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])
+    positive = np.add.reduceat(weights[:, order] * labels[order], first, axis=1)
+    negative = np.add.reduceat(weights[:, order] * ~labels[order], first, axis=1)
+    won = (positive * (np.cumsum(negative, axis=1) - negative / 2)).sum(axis=1)
+    pairs = positive.sum(axis=1) * negative.sum(axis=1)
+    return np.divide(won, pairs, out=np.full(len(won), np.nan), where=pairs > 0)

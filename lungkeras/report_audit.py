@@ -1,0 +1,103 @@
+"""The audit as the report shows it: tables/audit_<name>.csv -> what templates/audit.html.j2 needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from lungkeras.report_tables import Column, grid
+from lungkeras.style import decimal, heading
+
+NAMES = ("leakage", "duplicates", "shortcuts", "labels", "suspects", "flow", "notes")
+PROBES = {
+    "border": "border and corners",
+    "centre_blacked_out": "centre blacked out",
+    "thumbnail": "8 × 8 and histogram",
+    "metadata": "age, sex, view, follow-up",
+    "dimensions": "height and width",
+}
+
+
+def read_audit(folder: Path | str) -> dict[str, pd.DataFrame]:
+    """The audit's tables by their short names; empty where the study was not audited."""
+    files = {name: Path(folder) / "tables" / f"audit_{name}.csv" for name in NAMES}
+    if not all(file.is_file() for file in files.values()):
+        return {}
+    return {name: pd.read_csv(file) for name, file in files.items()}
+
+
+def audit_section(audit: dict[str, pd.DataFrame]) -> dict | None:
+    """The section's tables for the template, and its notes: {summary, shortcuts, labels, alarms, notes}."""
+    if not audit or audit["leakage"].empty:
+        return None
+    notes = {heading(name): own["note"].tolist() for name, own in audit["notes"].groupby("dataset", sort=False)}
+    alarms = audit["shortcuts"][audit["shortcuts"]["alarm"]]
+    return {
+        "summary": _summary(audit, alarms),
+        "shortcuts": _shortcuts(audit["shortcuts"]),
+        "labels": _labels(audit["labels"]),
+        "alarms": len(alarms),
+        "notes": notes,
+    }
+
+
+def _summary(audit: dict[str, pd.DataFrame], alarms: pd.DataFrame) -> dict:
+    rows = []
+    for told in audit["leakage"].to_dict("records"):
+        name, pairs = told["dataset"], audit["duplicates"]
+        touched = pairs[(pairs["dataset"] == name) | (pairs["other_dataset"] == name)]
+        within = touched["dataset"] == touched["other_dataset"]
+        noise = audit["labels"][(audit["labels"]["dataset"] == name) & (audit["labels"]["class"] == "all")].iloc[0]
+        rows.append(
+            {
+                "name": heading(name),
+                "shared": sum(told[f"shared_{pair}"] for pair in ("train_val", "train_test", "val_test")),
+                "random": f"{told['random_patient_in_train']:.0%}" if told["patients_known"] else "not known",
+                "within": int(within.sum()),
+                "parted": told["shared_duplicates"],
+                "across": int((~within).sum()),
+                "alarms": int((alarms["dataset"] == name).sum()),
+                "noise": _share(noise),
+            }
+        )
+    columns = [
+        Column("name", "dataset"),
+        Column("shared", "in two splits", 0, "patients"),
+        Column("random", "of test in train, if split by scan", None, "patients"),
+        Column("within", "within", 0, "pairs of duplicates"),
+        Column("parted", "in two splits", 0, "pairs of duplicates"),
+        Column("across", "with other datasets", 0, "pairs of duplicates"),
+        Column("alarms", "shortcut alarms", 0),
+        Column("noise", "wrong labels"),
+    ]
+    return grid(pd.DataFrame(rows), columns)
+
+
+def _shortcuts(shortcuts: pd.DataFrame) -> dict:
+    texts = [
+        "–" if pd.isna(row.auroc)
+        else f"{decimal(row.auroc, 2)} ({decimal(row.low, 2)}–{decimal(row.high, 2)}){' alarm' * row.alarm}"
+        for row in shortcuts.itertuples()
+    ]  # fmt: skip
+    wide = shortcuts.assign(text=texts).pivot_table("text", ["dataset", "class"], "name", aggfunc="first")
+    order = pd.MultiIndex.from_frame(shortcuts[["dataset", "class"]].drop_duplicates())
+    wide = wide.reindex(order).reset_index()
+    wide["label"] = wide["class"].map(heading)
+    columns = [Column("label", "class"), *(Column(name, words) for name, words in PROBES.items())]
+    return grid(wide, columns, group=lambda row: heading(row["dataset"]))
+
+
+def _labels(labels: pd.DataFrame) -> dict:
+    rows = labels.assign(
+        name=["All classes" if name == "all" else heading(name) for name in labels["class"]],
+        share=[_share(row) for row in labels.to_dict("records")],
+    )
+    columns = [Column("name", "labelled as"), Column("share", "wrong labels"), Column("auroc", "AUROC of the model", 2)]
+    return grid(rows, columns, group=lambda row: heading(row["dataset"]), strong=lambda row: row["class"] == "all")
+
+
+def _share(entry) -> str:
+    if pd.isna(entry["rate"]):
+        return "can’t be told"
+    return f"{entry['rate']:.1%} ({entry['low']:.1%}–{entry['high']:.1%})"

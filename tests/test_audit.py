@@ -1,0 +1,272 @@
+"""The audit: its parts against closed forms and scikit-learn, its findings on planted sources (over seeds: probes)."""
+
+import json
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from lungkeras import audit, cli
+from lungkeras.audit import duplicates, labels, leakage, shortcuts
+from lungkeras.audit.fingerprints import Fingerprints, load_fingerprints, take_fingerprints
+from lungkeras.audit.summary import as_text, tables
+from lungkeras.datasets import DATASETS, read_records
+from lungkeras.datasets.phantom import draw_source
+from lungkeras.datasets.planting import read_truth
+from lungkeras.decoding import decode_grey
+from lungkeras.errors import RunError
+from lungkeras.preparation import prepare_dataset
+from lungkeras.splits import split_records
+
+KEYS = {"duplicates", "shortcuts", "suspected_labels", "label_noise", "leakage"}
+
+
+def planted_pairs(source, records) -> set[frozenset]:
+    name = dict(zip(records["path"], records["scan"], strict=True))
+    truth = read_truth(source)
+    truth = truth[truth["copy_of"] != ""]
+    return {frozenset((name[path], name[other])) for path, other in zip(truth["path"], truth["copy_of"], strict=True)}
+
+
+def alarms(found) -> set[tuple[str, str]]:
+    return {(entry["name"], entry["class"]) for entry in found["shortcuts"] if entry["alarm"]}
+
+
+@pytest.fixture(scope="module")
+def marked(tmp_path_factory):
+    """A source with a marker on all of one class, copies, and wrong labels."""
+    folder = tmp_path_factory.mktemp("marked") / "source"
+    return draw_source("covid", folder, scans=120, plants=["marker=0.9", "duplicates=10", "noise=0.15"])
+
+
+@pytest.fixture(scope="module")
+def found(marked):
+    return audit.audit_source("covid", marked)
+
+
+def test_an_audit_finds_what_was_planted(found, marked):
+    assert found.keys() >= KEYS
+    records = read_records("covid", marked)
+    assert {frozenset(pair) for pair in found["duplicates"]} == planted_pairs(marked, records)
+    assert ("border", "covid") in alarms(found)
+    truth = read_truth(marked).set_index("path").loc[records["path"]]
+    wrong = dict(zip(records["scan"], truth["label"] != truth["shown"], strict=True))
+    assert found["label_noise"]["low"] <= 0.15 <= found["label_noise"]["high"] + 0.05
+    worst = found["suspected_labels"][:10]
+    assert len(worst) == 10 and sum(wrong[scan] for scan in worst) >= 7
+    assert found["leakage"]["shared_duplicates"] == 0
+
+
+def test_the_command_prints_json_or_a_summary(found, marked, capsys, monkeypatch):
+    monkeypatch.setattr(audit, "audit_source", lambda *_, **__: found)
+    assert cli.main(["audit", "covid", "--source", str(marked), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(found))
+    assert cli.main(["audit", "covid", "--source", str(marked)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.strip() == as_text(found)
+    assert "ALARM" in printed and "Duplicates: 10 pairs" in printed
+
+
+def test_a_source_that_is_not_there_is_one_sentence(tmp_path, capsys):
+    assert cli.main(["audit", "covid", "--source", str(tmp_path / "none"), "--json"]) == 1
+    assert capsys.readouterr().err.startswith("lungkeras: covid: no scan in")
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_a_clean_source_raises_no_alarm_and_has_no_duplicates(dataset, phantom_source):
+    found = audit.audit_source(dataset, phantom_source(dataset))
+    assert not found["duplicates"] and not alarms(found)
+    assert set(found["leakage"]["shared_patients"].values()) == {0}
+
+
+def test_patients_in_two_splits_and_duplicates_in_two_splits_are_counted():
+    records = pd.DataFrame({"scan": list("abcdef"), "patient": list("112334"), "sick": [1, 1, 0, 1, 0, 0]})
+    records.attrs["classes"] = ["sick"]
+    records["split"] = ["train", "test", "train", "val", "test", "val"]
+    found = leakage.find_leaks(records, [["c", "f"], ["a", "c"]])
+    assert found["shared_patients"] == {"train and val": 0, "train and test": 1, "val and test": 1}
+    assert found["shared_duplicates"] == 1
+    assert found["patients"] == {"train": 2, "val": 2, "test": 2}
+
+
+def test_a_split_by_scan_leaks_as_much_as_chance_says():
+    """Of a patient's two scans, the other one is in train with probability 0.7 (a little more: the one is not)."""
+    records = pd.DataFrame({"patient": np.repeat(np.arange(500), 2), "sick": np.tile([0, 1], 500)})
+    records.attrs["classes"] = ["sick"]
+    found = leakage.random_split(records)
+    assert found["patient_in_train"] == pytest.approx(700 / 999, abs=0.02)
+    assert found["same_labels"] == 0
+
+
+def test_the_full_nih_selection_leaks_what_was_counted_before(real_scans):
+    records = read_records("xray8", real_scans / "nih", require_files=False)
+    found = leakage.random_split(records)
+    assert found["patient_in_train"] == pytest.approx(0.646, abs=0.01)
+    assert found["same_labels"] == pytest.approx(0.362, abs=0.01)
+
+
+def test_auroc_equals_that_of_scikit_learn_and_weights_are_repeats():
+    rng = np.random.default_rng(0)
+    known, scores = rng.random(200) < 0.3, rng.integers(0, 20, 200) / 7
+    times = rng.integers(0, 4, (3, 200))
+    ours = shortcuts.weighted_auroc(known, scores, times)
+    theirs = [roc_auc_score(np.repeat(known, row), np.repeat(scores, row)) for row in times]
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12)
+
+
+def test_scores_of_labels_at_random_are_at_chance_and_intervals_hold_it():
+    rng = np.random.default_rng(1)
+    known = rng.random((300, 1)) < 0.4
+    groups = np.repeat(np.arange(100), 3)
+    scores = shortcuts.unseen_scores(rng.normal(size=(300, 40)), known, groups)
+    _, low, high = shortcuts.auroc_interval(known[:, 0], scores[:, 0], groups)
+    assert low < 0.5 < high
+
+
+def test_the_share_of_foreign_scores_is_found_where_the_model_separates():
+    rng = np.random.default_rng(2)
+    known = np.arange(4000) < 1000
+    foreign = known & (np.arange(4000) < 150)
+    scores = np.where(known & ~foreign, 4, 0) + rng.normal(size=4000)
+    rate = labels.contamination(known, scores, np.ones((1, 4000)))[0]
+    assert rate == pytest.approx(0.15, abs=0.02)
+
+
+def test_patients_who_share_a_duplicate_are_one_group_and_stay_in_one_split():
+    records = pd.DataFrame({"scan": [f"{n}.png" for n in range(60)], "patient": [f"p{n:02}" for n in range(60)]})
+    records["sick"] = np.arange(60) % 2
+    records["well"] = 1 - records["sick"]
+    records.attrs["classes"] = ["sick", "well"]
+    pairs = pd.DataFrame({"scan": ["1.png", "7.png", "30.png"], "other": ["7.png", "8.png", "31.png"]})
+    groups = duplicates.join_patients(records, pairs)
+    assert groups[[1, 7, 8]].tolist() == ["p01"] * 3 and groups[31] == "p30"
+    assert (groups.drop([7, 8, 31]) == records["patient"].drop([7, 8, 31])).all()
+    for seed in range(5):
+        split = split_records(records.assign(group=groups), seed=seed)["split"]
+        assert split[1] == split[7] == split[8] and split[30] == split[31]
+
+
+def test_copies_are_told_from_scans_of_one_patient(phantom_source, tmp_path):
+    source = phantom_source("pneumonia")
+    records = read_records("pneumonia", source)
+    scan = decode_grey(source / records["path"][0])
+    height, width = scan.shape
+    copies = {
+        "same.png": scan,
+        "turned.png": cv2.rotate(scan, cv2.ROTATE_180),
+        "small.png": cv2.resize(scan, (width // 2, height // 2), interpolation=cv2.INTER_AREA),
+        "cropped.png": scan[: height - round(0.03 * height), round(0.03 * width) :],
+        "bright.png": cv2.add(scan, 40),
+    }
+    for name, image in copies.items():
+        cv2.imwrite(str(tmp_path / name), image)
+    prints = take_fingerprints([*(source / path for path in records["path"]), *(tmp_path / name for name in copies)])
+    names = [*records["scan"], *copies]
+    pairs = duplicates.find_duplicates(prints, names, [*records["patient"], *copies])
+    first = {frozenset(pair) for pair in zip(pairs["scan"], pairs["other"], strict=True) if records["scan"][0] in pair}
+    assert first == {frozenset((records["scan"][0], name)) for name in copies if name != "turned.png"}
+    assert pairs.loc[pairs["other"] == "same.png", "kind"].tolist() == ["same pixels"]
+
+
+def test_duplicates_across_collections_are_found_in_real_scans(real_scans):
+    """Viral pneumonia scans of the COVID database are of the pneumonia collection, at another size."""
+    collections = {}
+    for dataset, folder in (("pneumonia", "kermany"), ("covid", "covid")):
+        records = read_records(dataset, real_scans / folder)
+        records = records[records["viral_pneumonia"] == 1].reset_index(drop=True)
+        paths = [real_scans / folder / path for path in records["path"]]
+        collections[dataset] = take_fingerprints(paths), records
+    pairs = duplicates.across(collections)
+    assert {*zip(pairs["scan"], pairs["other"], strict=True)} >= {
+        ("person101_virus_188.jpeg", "Viral Pneumonia-31.png"),
+        ("person88_virus_165.jpeg", "Viral Pneumonia-13.png"),
+    }
+    assert (pairs["correlation"] > 0.99).all() and len(pairs) < 10
+
+
+def test_a_prepared_dataset_parts_no_duplicates_and_is_audited_from_what_it_holds(marked, found, tmp_path):
+    summary = prepare_dataset("covid", marked, tmp_path / "prepared", size=32)
+    assert summary["duplicates"] == {"pairs": 10, "scans": 20, "patients": 10}
+    again = audit.audit_prepared(tmp_path / "prepared")
+    assert again == json.loads((tmp_path / "prepared" / "audit.json").read_text())
+    records = pd.read_parquet(tmp_path / "prepared" / "records.parquet").set_index("scan")
+    pairs = np.array(again["duplicates"])
+    assert (records.loc[pairs[:, 0], "split"].to_numpy() == records.loc[pairs[:, 1], "split"].to_numpy()).all()
+    assert {frozenset(pair) for pair in again["duplicates"]} == {frozenset(pair) for pair in found["duplicates"]}
+    assert len(load_fingerprints(tmp_path / "prepared" / "fingerprints.npz")) == 120
+    (tmp_path / "prepared" / "fingerprints.npz").unlink()
+    with pytest.raises(RunError, match=r"no fingerprints\.npz\. Prepare it anew"):
+        audit.audit_prepared(tmp_path / "prepared")
+
+
+def test_scans_that_cannot_be_read_are_counted_and_stop_nothing(phantom_source, tmp_path):
+    import shutil
+
+    source = shutil.copytree(phantom_source("covid"), tmp_path / "source")
+    for path in read_records("covid", source)["path"][:3]:
+        (source / path).write_bytes(b"")
+    found = audit.audit_source("covid", source)
+    assert found["scans"] == 57 and ["unreadable", 3] in found["flow"]
+
+
+def test_the_tables_hold_a_row_for_each_finding(found):
+    made = tables({"covid": found})
+    assert len(made["audit_duplicates"]) == len(found["duplicates"])
+    assert made["audit_shortcuts"]["alarm"].sum() == len(alarms(found))
+    assert made["audit_labels"]["class"].tolist() == ["all", *DATASETS["covid"].classes]
+    assert made["audit_suspects"]["scan"].tolist() == found["suspected_labels"]
+    assert made["audit_leakage"].loc[0, "shared_train_test"] == 0
+
+
+def test_nothing_is_probed_twice_of_a_large_collection(monkeypatch):
+    monkeypatch.setattr(audit, "MOST_SCANS", 100)
+    groups = np.repeat(np.arange(200), 3)
+    rows = audit.probed_rows(groups, 0)
+    assert 90 <= len(rows) <= 100
+    assert (np.unique(groups[rows], return_counts=True)[1] == 3).all()
+
+
+def test_an_empty_collection_of_fingerprints_has_no_duplicates():
+    assert duplicates.find_duplicates(Fingerprints.empty(3), list("abc"), list("abc")).empty
+
+
+@pytest.mark.probes
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_forty_planted_pairs_are_found_among_a_thousand_scans_and_no_other(dataset, tmp_path):
+    source = draw_source(dataset, tmp_path / "source", scans=1000, seed=7, plants=["duplicates=40"])
+    records = read_records(dataset, source)
+    prints = take_fingerprints([source / path for path in records["path"]])
+    pairs = duplicates.find_duplicates(prints, records["scan"], records["patient"])
+    got, planted = set(map(frozenset, pairs[["scan", "other"]].to_numpy())), planted_pairs(source, records)
+    assert len(got & planted) >= 38
+    assert not got - planted
+
+
+@pytest.mark.probes
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("plant", ["marker=0.8", "marker=1.0", "marker=0.5", "null", "clean"])
+def test_a_marker_is_flagged_where_it_tells_something_and_nothing_else_is(plant, seed, tmp_path):
+    for dataset in ("covid", "pneumonia"):
+        source = draw_source(dataset, tmp_path / dataset, scans=440, seed=seed, plants=[plant])
+        found = audit.audit_source(dataset, source)
+        assert (("border", DATASETS[dataset].classes[0]) in alarms(found)) == (plant in ("marker=0.8", "marker=1.0"))
+        if plant in ("marker=0.5", "null", "clean"):
+            assert not alarms(found)
+        if plant == "null":
+            assert found["label_noise"]["rate"] is None and not found["suspected_labels"]
+
+
+@pytest.mark.probes
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("rate", [0.0, 0.05, 0.15])
+def test_planted_noise_is_estimated_within_three_points(dataset, rate, tmp_path):
+    source = draw_source(dataset, tmp_path / "source", scans=1000, seed=3, plants=[f"noise={rate}"])
+    found = audit.audit_source(dataset, source)
+    assert found["label_noise"]["rate"] == pytest.approx(rate, abs=0.03)
+    if rate == 0.15 and dataset != "xray8":
+        records, truth = read_records(dataset, source), read_truth(source).set_index("path")
+        wrong = truth["label"] != truth["shown"]
+        path = dict(zip(records["scan"], records["path"], strict=True))
+        assert np.mean([wrong[path[scan]] for scan in found["suspected_labels"][:50]]) >= 0.8

@@ -1,0 +1,148 @@
+"""Planted sources: what is planted is there, the truth says so, and nothing else has changed."""
+
+import cv2
+import numpy as np
+import pytest
+from test_phantom import digests
+
+from lungkeras.datasets import DATASETS, read_records
+from lungkeras.datasets.phantom import draw_source
+from lungkeras.datasets.planting import COPIES, TRUTH, parse_plants, read_truth
+from lungkeras.decoding import decode_grey
+from lungkeras.errors import SourceError
+
+SCANS = 60
+ALL = ["marker=0.8", "duplicates=2", "noise=0.1", "sources=3", "strata=0.5"]
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    def draw(dataset: str, *plants: str, scans: int = SCANS):
+        return draw_source(dataset, tmp_path_factory.mktemp("planted") / "source", scans=scans, plants=plants)
+
+    return draw
+
+
+def images(source) -> dict[str, str]:
+    return {name: digest for name, digest in digests(source).items() if name.endswith((".png", ".jpeg"))}
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_the_seed_alone_decides_every_byte_of_a_planted_source(dataset, planted):
+    one, again = planted(dataset, *ALL, scans=30), planted(dataset, *reversed(ALL), scans=30)
+    assert {**digests(one), "PHANTOM.txt": ""} == {**digests(again), "PHANTOM.txt": ""}
+    assert len(read_records(dataset, one)) == 30
+    assert set(read_truth(one)["path"]) == set(images(one))
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_clean_adds_the_truth_and_changes_no_scan(dataset, planted, phantom_source):
+    source = planted(dataset, "clean")
+    assert images(source) == images(phantom_source(dataset))
+    assert not (phantom_source(dataset) / TRUTH).exists()
+    truth = read_truth(source)
+    assert (truth["label"] == truth["shown"]).all()
+    sick = ~truth["label"].isin(["normal", "no_finding", "cardiomegaly"])
+    assert (truth["boxes"] != "").equals(sick)
+
+
+def test_a_marker_lies_on_its_share_of_one_class_and_on_the_rest_of_the_others(planted, phantom_source):
+    source = planted("pneumonia", "marker=0.8")
+    truth = read_truth(source)
+    carried = truth["marker"].ne("").groupby(truth["label"]).agg(["sum", "size"])
+    assert carried.loc["bacterial_pneumonia", "sum"] == round(0.8 * carried.loc["bacterial_pneumonia", "size"])
+    others = carried.drop("bacterial_pneumonia").sum()
+    assert others["sum"] == round(0.2 * others["size"])
+    changed = {name for name, digest in images(source).items() if images(phantom_source("pneumonia"))[name] != digest}
+    assert changed == set(truth.loc[truth["marker"] != "", "path"])
+    for row in truth[truth["marker"] != ""].itertuples():
+        left, top, width, height = map(int, row.marker.split())
+        assert decode_grey(source / row.path)[top + height // 2, left + width // 2] > 230
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_copies_are_of_another_patient_and_of_the_same_label(dataset, planted):
+    source = planted(dataset, "duplicates=5", scans=90)
+    truth = read_truth(source).set_index("path")
+    copies = truth[truth["copy_of"] != ""]
+    assert sorted(copies["copy"]) == sorted(COPIES)
+    originals = truth.loc[copies["copy_of"]]
+    assert (originals["label"].to_numpy() == copies["label"].to_numpy()).all()
+    assert (originals["patient"].to_numpy() != copies["patient"].to_numpy()).all()
+    kept = set(read_records(dataset, source)["path"])
+    assert {*copies.index, *originals.index} <= kept
+    for path, row in copies.iterrows():
+        original, copy = decode_grey(source / row["copy_of"]), decode_grey(source / path)
+        assert (row["copy"] == "exact") == np.array_equal(original, copy)
+        assert (row["copy"] in ("resized", "cropped")) == (original.shape != copy.shape)
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_noise_shows_another_class_than_the_label(dataset, planted, phantom_source):
+    source = planted(dataset, "noise=0.1")
+    truth = read_truth(source)
+    wrong = truth["label"] != truth["shown"]
+    known = [set(label.split("|")) <= set(DATASETS[dataset].classes) for label in truth["label"]]
+    assert wrong.sum() == round(0.1 * sum(known))
+    for shown, label in truth.loc[wrong, ["shown", "label"]].to_numpy():
+        assert set(shown.split("|")).isdisjoint(label.split("|"))
+    clean = images(phantom_source(dataset))
+    assert {name for name, digest in images(source).items() if clean[name] != digest} == set(truth.loc[wrong, "path"])
+
+
+def test_null_shows_what_has_nothing_to_do_with_the_label(planted):
+    truth = read_truth(planted("xray8", "null", scans=90))
+    assert sorted(truth["shown"]) == sorted(truth["label"])
+    agree = (truth["label"] == truth["shown"]).mean()
+    by_chance = (truth["label"].value_counts(normalize=True) ** 2).sum()
+    assert abs(agree - by_chance) < 0.15
+
+
+def test_sources_differ_in_tone_and_each_has_its_class(planted):
+    source = planted("covid", "sources=2")
+    truth = read_truth(source)
+    grey = [decode_grey(source / path).mean() for path in truth["path"]]
+    low, high = (np.mean([g for g, s in zip(grey, truth["scanner"], strict=True) if s == number]) for number in "10")
+    assert high > low + 20
+    assert (truth.loc[truth["label"] == "covid", "scanner"] == "0").mean() > 0.75
+    assert (truth.loc[truth["label"] == "viral_pneumonia", "scanner"] == "1").mean() > 0.75
+
+
+def test_a_drain_lies_on_its_share_of_pneumothorax(planted):
+    truth = read_truth(planted("xray8", "strata=0.5"))
+    carriers = truth["label"].str.contains("pneumothorax")
+    assert (truth.loc[carriers, "drain"] == "1").sum() == round(0.5 * carriers.sum())
+    assert (truth.loc[~carriers, "drain"] == "0").all()
+
+
+def test_a_leaky_source_shows_who_the_patient_is(planted):
+    source = planted("pneumonia", "leaky")
+    truth = read_truth(source)
+    assert truth["patient"].value_counts().median() >= 3
+    small = [cv2.resize(decode_grey(source / path), (6, 6), interpolation=cv2.INTER_AREA) for path in truth["path"]]
+    values = np.reshape(small, (len(small), -1)).astype(float)
+    nearest = np.corrcoef(values - values.mean(axis=0)) - 2 * np.eye(len(values))
+    patients = truth["patient"].to_numpy()
+    assert (patients[nearest.argmax(axis=1)] == patients).mean() > 0.8  # by chance 0.05
+
+
+@pytest.mark.parametrize(
+    ("dataset", "plants", "words"),
+    [
+        ("covid", ["markr=1"], "one of clean, marker"),
+        ("covid", ["marker=1.2"], "from 0.0 to 1.0, found '1.2'"),
+        ("covid", ["duplicates=2.5"], "whole number"),
+        ("covid", ["null=1"], "takes no value"),
+        ("covid", ["null", "noise=0.1"], "not both"),
+        ("covid", ["leaky"], "no patients"),
+        ("xray8", ["duplicates=40"], "plant fewer"),
+    ],
+)
+def test_what_cannot_be_planted_is_one_sentence(dataset, plants, words, tmp_path):
+    with pytest.raises(SourceError, match=words):
+        draw_source(dataset, tmp_path / "source", scans=20, plants=plants)
+    assert not (tmp_path / "source").exists()
+
+
+def test_a_plant_without_a_value_takes_its_own():
+    assert parse_plants(["marker", "null"]) == {"marker": 1.0, "null": None}
