@@ -31,7 +31,7 @@ test-backends: $(VENV)/.test-installed test-jax test-torch  ## the tests on JAX 
 	$(BIN)/python -m pytest -m parity
 
 test-%: .venv-%/.installed
-	KERAS_BACKEND=$* .venv-$*/bin/python -m pytest
+	KERAS_BACKEND=$* .venv-$*/bin/python -m pytest $(TESTS)
 	KERAS_BACKEND=$* .venv-$*/bin/python -m pytest -m study -k one_run
 
 parity: $(VENV)/.installed .venv-jax/.installed .venv-torch/.installed  ## how far backends are apart, for the demo's report
