@@ -188,7 +188,8 @@ def _check_array(array, name: str) -> None:
 
 def _check_attributes(thing, name: str) -> None:
     for key in thing.attrs:
-        if thing.attrs.get_id(key).get_storage_size() > MOST_JSON_BYTES:
+        attribute = thing.attrs.get_id(key)
+        if math.prod(attribute.shape) * attribute.dtype.itemsize > MOST_JSON_BYTES:
             raise Refused(f"{name[:80]!r} of its weights has an attribute larger than any model's")
 
 
