@@ -60,6 +60,7 @@ WEIGHTS: dict[str, Callable[[dict, int], int]] = {
         channels * config["depth_multiplier"] * (math.prod(config["kernel_size"]) + config["filters"])
     ),
     "BatchNormalization": lambda config, channels: 2 * channels,
+    "Normalization": lambda config, channels: channels,
     "LayerNormalization": lambda config, channels: channels if config["center"] or config["scale"] else 0,
     "LayerScale": lambda config, channels: config["projection_dim"],
 }
