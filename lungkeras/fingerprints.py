@@ -80,8 +80,15 @@ def of_sources(records, source: Path) -> str:
     """SHA-256 of a source as it was read: its records (a DataFrame with the column `path`), and each scan's bytes."""
     paths = [source / path for path in records["path"]]
     with ThreadPoolExecutor() as pool:
-        scans = list(progress(pool.map(file_digest, paths), total=len(paths), description="hashing scans"))
+        scans = list(progress(pool.map(_scan_digest, paths), total=len(paths), description="hashing scans"))
     return digest(records.to_csv(index=False), *scans)
+
+
+def _scan_digest(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError:  # it ends in the quarantine
+        return "not to be read"
 
 
 def of_prepared(folder: Path) -> str | None:

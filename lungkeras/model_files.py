@@ -60,6 +60,7 @@ WEIGHTS: dict[str, Callable[[dict, int], int]] = {
         channels * config["depth_multiplier"] * (math.prod(config["kernel_size"]) + config["filters"])
     ),
     "BatchNormalization": lambda config, channels: 2 * channels,
+    "Normalization": lambda config, channels: channels,
     "LayerNormalization": lambda config, channels: channels if config["center"] or config["scale"] else 0,
     "LayerScale": lambda config, channels: config["projection_dim"],
 }
@@ -188,7 +189,8 @@ def _check_array(array, name: str) -> None:
 
 def _check_attributes(thing, name: str) -> None:
     for key in thing.attrs:
-        if thing.attrs.get_id(key).get_storage_size() > MOST_JSON_BYTES:
+        attribute = thing.attrs.get_id(key)
+        if math.prod(attribute.shape) * attribute.dtype.itemsize > MOST_JSON_BYTES:
             raise Refused(f"{name[:80]!r} of its weights has an attribute larger than any model's")
 
 
