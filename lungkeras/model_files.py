@@ -66,6 +66,7 @@ WEIGHTS: dict[str, Callable[[dict, int], int]] = {
 LAYERS = {
     "keras.layers": WITHOUT_WEIGHTS | set(WEIGHTS) - {"LayerScale"},
     "keras.src.applications.convnext": {"LayerScale", "StochasticDepth"},
+    "keras.src.applications.inception_resnet_v2": {"CustomScaleLayer"},
 }
 
 
