@@ -6,7 +6,6 @@ away. Beside it lies <file>.json with the classes and what the check found; tabl
 these.
 """
 
-import hashlib
 import json
 import logging
 import shutil
@@ -23,6 +22,7 @@ from lungkeras import metrics, runtimes
 from lungkeras.errors import ParamsError, RunError
 from lungkeras.evaluation import outputs
 from lungkeras.files import write_csv, write_json
+from lungkeras.fingerprints import file_digest
 from lungkeras.params import from_project
 from lungkeras.pipeline import Prepared, load_prepared
 from lungkeras.runs import Run, read_run
@@ -87,7 +87,7 @@ def export_run(folder: Path | str, format: str, *, int8: bool = False, to: Path 
             "format": format,
             "int8": int8,
             "file": target.name,
-            "model_sha256": _digest(folder / "best.keras"),
+            "model_sha256": file_digest(folder / "best.keras"),
             **checked,
             "test_scans": len(scans),
             "calibration_scans": len(_calibration(prepared)) if int8 else 0,
@@ -293,11 +293,6 @@ def _megabytes(file: Path) -> float:
     return sum(inner.stat().st_size for inner in files if inner.is_file()) / 1e6
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _publish(draft: Path, target: Path) -> None:
     """Moves an export under its final name, the file that it is opened by last."""
     if target.is_dir():
@@ -327,7 +322,7 @@ def devices(study: Path | str) -> pd.DataFrame:
     for folder in sorted(Path(study).glob("runs/*/export/")):
         if not (folder.parent / "metrics.json").is_file():
             continue
-        run, digest = read_run(folder.parent), _digest(folder.parent / "best.keras")
+        run, digest = read_run(folder.parent), file_digest(folder.parent / "best.keras")
         found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
         found = [about for about in found if about["model_sha256"] == digest]
         if not found:

@@ -1,7 +1,7 @@
 """Exported files, opened: one function from scans to logits, whatever runs them.
 
 A file of `lungkeras export` has a JSON file beside it, <file>.json, that names its classes and task. Open
-files of those whom you trust alone: a SavedModel may do what TensorFlow can, and runtimes are not made for hostile files.
+files of those whom you trust alone: a SavedModel may do what TensorFlow can, and no runtime is made for hostile files.
 """
 
 import json
