@@ -70,6 +70,10 @@ def test_batch_norm_and_heads_are_those_of_torchvision(name):
         assert ours.hidden == (linear[-1].in_features if len(linear) > 1 and name != "inception_v3" else 0)
 
 
+def _run(model, images):
+    return keras.ops.convert_to_numpy(model(images, training=False))
+
+
 def _check(name):
     size = SMALLEST.get(name, 32)
     model = models.build_model(name, 3, "multiclass", image_size=size, mean=100.0, std=50.0, seed=0)
@@ -106,9 +110,9 @@ def test_all_models_of_keras_applications_build_load_and_move(name, tmp_path):
         name, 3, "multiclass", image_size=size, mean=100.0, std=50.0, weights=tmp_path / "best.keras"
     )
     moved.get_layer("logits").set_weights(model.get_layer("logits").get_weights())
-    expected = keras.ops.convert_to_numpy(model(scans, training=False))
+    expected = _run(model, scans)
     for other in (again, moved):
-        received = keras.ops.convert_to_numpy(other(scans, training=False))
+        received = _run(other, scans)
         np.testing.assert_allclose(received, expected, atol=1e-5 * max(1, np.abs(expected).max()))
 
 
@@ -138,9 +142,9 @@ def test_weights_of_imagenet_see_the_range_that_they_were_trained_on(name, tmp_p
     else:  # its Normalization divides by (0.229, 0.224, 0.225) x 255
         factor, offset = np.array([0.229, 0.224, 0.225]) * 255, np.array([0.485, 0.456, 0.406]) * 255
         given = standard * factor + offset
-    expected = keras.ops.convert_to_numpy(theirs(given.astype("float32"), training=False))
+    expected = _run(theirs, given.astype("float32"))
     features = keras.Model(ours.input, models.last_convolution(ours).output)
-    received = keras.ops.convert_to_numpy(features(scan, training=False))
+    received = _run(features, scan)
     np.testing.assert_allclose(received, expected, atol=1e-3 * np.abs(expected).max())
 
     models.save_model(ours, tmp_path / "best.keras")
@@ -148,7 +152,7 @@ def test_weights_of_imagenet_see_the_range_that_they_were_trained_on(name, tmp_p
         name, 2, "multiclass", image_size=32, weights=tmp_path / "best.keras", mean=mean, std=std
     )
     features = keras.Model(moved.input, models.last_convolution(moved).output)
-    np.testing.assert_allclose(features(scan, training=False), received, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(_run(features, scan), received, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.fixture
@@ -179,11 +183,11 @@ def test_a_preset_of_keras_hub_is_a_backbone_like_any_other(preset, tmp_path):
         assert {len(layer._inbound_nodes) for layer in model.layers} == {1}
     standard = np.repeat((scans.astype("float32") - 127.5) / 64.0, 3, axis=-1)
     features = keras.Model(model.input, models.last_convolution(model).output)
-    expected = keras.ops.convert_to_numpy(preset(standard, training=False))
-    np.testing.assert_allclose(features(scans, training=False), expected, atol=1e-4 * np.abs(expected).max())
+    expected = _run(preset, standard)
+    np.testing.assert_allclose(_run(features, scans), expected, atol=1e-4 * np.abs(expected).max())
     models.save_model(model, tmp_path / "best.keras")
     again = models.load_model(tmp_path / "best.keras")
-    np.testing.assert_allclose(again(scans, training=False), model(scans, training=False), atol=1e-5)
+    np.testing.assert_allclose(_run(again, scans), _run(model, scans), atol=1e-5)
 
 
 def test_an_absent_preset_is_one_sentence(tmp_path, monkeypatch):
