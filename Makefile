@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CONSTRAINED := -m pip install --quiet --constraint constraints.txt --editable
 INSTALL := $(BIN)/python $(CONSTRAINED)
 
-.PHONY: help report test test-study test-sharing test-cluster test-backends parity faults probes notebooks jupyter lint clean
+.PHONY: help report test test-study test-slow test-sharing test-cluster test-backends parity faults probes notebooks jupyter lint clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ test: $(VENV)/.test-installed  ## the tests, in minutes
 
 test-study: $(VENV)/.test-installed  ## the whole study in a small cut: every run, few scans, one epoch
 	$(BIN)/python -m pytest -m study
+
+test-slow: $(VENV)/.test-installed  ## every model of keras.applications, built, saved and loaded
+	$(BIN)/python -m pytest -m slow
 
 test-sharing: $(VENV)/.test-installed  ## a copied study is recognised, a changed one trained where it changed
 	$(BIN)/python -m pytest -m sharing
@@ -69,5 +72,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.test-installed: $(VENV)/.installed
-	$(INSTALL) ".[tensorflow,jupyter,test,hub,keras-cv,slurm,kubernetes]"
+	$(INSTALL) ".[tensorflow,jupyter,test,hub,keras-cv,export,slurm,kubernetes]"
 	@touch $@

@@ -17,7 +17,9 @@ The map, in the order in which data flows; a module reads what stands above it:
     metrics         logits -> F1, AUROC, confusion
     evaluation      run folders -> tables
     explanation     Grad-CAM, features, t-SNE
+    runtimes        an exported file -> logits
     prediction      a run -> probabilities for any scan
+    export          a run -> a file for LiteRT, ONNX, OpenVINO or a SavedModel
     parity          how far the backends are apart
     summaries       small tables for notebooks
     figures, tables one function a figure or table of the paper
@@ -57,6 +59,7 @@ _HOMES = {
     "evaluation": ("read_run", "read_runs"),
     "explanation": ("grad_cam",),
     "prediction": ("load_predictor", "predict_images"),
+    "export": ("export_run",),
     "summaries": ("class_counts", "flow", "per_class"),
     "report": ("write_report",),
 }

@@ -1,11 +1,11 @@
-"""The three architectures without their heads, and where their initial weights come from.
+"""The architectures without their heads, and where their initial weights come from.
 
-Batch norm is torchvision's for each, since the study used torchvision: with Keras' default momentum MobileNetV3 would
-look unstable when it is not. Two things differ from torchvision: stride-2 convolutions of MobileNetV3 and EfficientNet
-pad one side, as the ImageNet weights of keras.applications want it, and those weights are not torchvision's.
+Batch norm is torchvision's for each that torchvision has, since the study used torchvision: with Keras' default
+momentum MobileNetV3 would look unstable when it is not. Two things differ from torchvision: stride-2 convolutions of
+MobileNet and EfficientNet pad one side, as the ImageNet weights of keras.applications want it, and those weights are
+not torchvision's.
 """
 
-import difflib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import keras
 
-from lungkeras import files
+from lungkeras import architectures, files
 from lungkeras.errors import ParamsError, RunError
 from lungkeras.model_files import check_weights_file
 from lungkeras.resnet import resnet34
@@ -25,50 +25,123 @@ class Backbone:
 
     `features(images, weights)` gives a keras.Model that ends in its last activation (N, h, w, C), built on the tensor
     `images` (N, S, S, 3); `weights` is None, "imagenet" or a file. `momentum` and `epsilon` are torchvision's for batch
-    norm, in Keras' terms. `imagenet_epsilon` is what the ImageNet weights were trained with; it goes with them, as the
-    features would be others without it. `hidden` (units, 0 for none) and `dropout` describe the head.
+    norm, in Keras' terms; None leaves what Keras builds. ImageNet weights keep the epsilon that they were trained with,
+    as the features would be others without it, and get inputs whose standard deviation is `imagenet_std`. `hidden`
+    (units, 0 for none) and `dropout` describe the head.
     """
 
     name: str
     title: str
     features: Callable[..., keras.Model]
-    momentum: float
-    epsilon: float
-    imagenet_epsilon: float
-    hidden: int
-    dropout: float
+    momentum: float | None = None
+    epsilon: float | None = None
+    hidden: int = 0
+    dropout: float = 0.0
+    imagenet_std: float = 1.0
 
 
-def _mobilenet_v3_large(images, weights: str | None) -> keras.Model:
-    with warnings.catch_warnings():
-        # It warns that its weights come from 224 x 224; convolutions take any size.
-        warnings.filterwarnings("ignore", message="`input_shape` is undefined")
-        return keras.applications.MobileNetV3Large(
-            input_tensor=images, include_top=False, include_preprocessing=False, weights=weights
+# The weights of keras.applications' ResNet and VGG were trained in Caffe, on grey levels without their mean; 57.4 is
+# the standard deviation of ImageNet's. The others saw inputs of about 1, as ours are, or of 0.5.
+CAFFE_STD = 57.4
+
+# What torchvision has of the models of keras.applications: momentum, epsilon, hidden, dropout.
+TORCHVISION = {
+    "densenet121": (0.9, 1e-5, 0, 0.0),
+    "densenet169": (0.9, 1e-5, 0, 0.0),
+    "densenet201": (0.9, 1e-5, 0, 0.0),
+    "efficientnet_b0": (0.9, 1e-5, 0, 0.2),
+    "efficientnet_b1": (0.9, 1e-5, 0, 0.2),
+    "efficientnet_b2": (0.9, 1e-5, 0, 0.3),
+    "efficientnet_b3": (0.9, 1e-5, 0, 0.3),
+    "efficientnet_b4": (0.9, 1e-5, 0, 0.4),
+    "efficientnet_b5": (0.99, 1e-3, 0, 0.4),
+    "efficientnet_b6": (0.99, 1e-3, 0, 0.5),
+    "efficientnet_b7": (0.99, 1e-3, 0, 0.5),
+    "efficientnet_v2_s": (0.9, 1e-3, 0, 0.2),
+    "efficientnet_v2_m": (0.9, 1e-3, 0, 0.3),
+    "efficientnet_v2_l": (0.9, 1e-3, 0, 0.4),
+    "inception_v3": (0.9, 1e-3, 0, 0.5),
+    "mobilenet_v2": (0.9, 1e-5, 0, 0.2),
+    "mobilenet_v3_large": (0.99, 1e-3, 1280, 0.2),
+    "mobilenet_v3_small": (0.99, 1e-3, 1024, 0.2),
+    "resnet50": (0.9, 1e-5, 0, 0.0, CAFFE_STD),
+    "resnet101": (0.9, 1e-5, 0, 0.0, CAFFE_STD),
+    "resnet152": (0.9, 1e-5, 0, 0.0, CAFFE_STD),
+    # No batch norm, and one linear layer where torchvision has three.
+    "vgg16": (None, None, 0, 0.0, CAFFE_STD),
+    "vgg19": (None, None, 0, 0.0, CAFFE_STD),
+}
+
+
+def _application(name: str) -> Backbone:
+    """A model of keras.applications. What it does to its input itself is taken out when our model is built."""
+    title = architectures.title(name)
+
+    def features(images, weights: str | None) -> keras.Model:
+        build = getattr(keras.applications, title.replace("-", ""))
+        with warnings.catch_warnings():
+            # MobileNets warn that their weights come from 224 x 224; convolutions take any size.
+            warnings.filterwarnings("ignore", message="`input_shape` is undefined")
+            return build(input_tensor=images, input_shape=images.shape[1:], include_top=False, weights=weights)
+
+    return Backbone(name, title, features, *TORCHVISION.get(name, ()))
+
+
+def _keras_hub(name: str) -> Backbone:
+    """A preset of KerasHub, or a folder of that name that `save_to_preset` wrote in the working directory.
+
+    From random weights only its plan (config.json) is fetched.
+    """
+    preset = name.removeprefix(architectures.HUB)
+
+    def features(images, weights: str | None) -> keras.Model:
+        try:
+            import keras_hub
+        except ImportError as error:
+            raise RunError(f"backbone: {name} needs KerasHub; install it with pip install 'lungkeras[hub]'.") from error
+        hub = keras_hub.models.Backbone.from_preset(
+            preset, load_weights=weights == "imagenet", image_shape=tuple(images.shape[1:])
         )
+        strange = {type(layer).__name__ for layer in every_layer(hub) if not _is_of_keras(layer)}
+        if strange or not isinstance(hub.output, keras.KerasTensor) or len(hub.output.shape) != 4:
+            raise ParamsError(
+                f"backbone: {name} is no graph of Keras' own layers from images to a map of features"
+                f"{' (it holds ' + ', '.join(sorted(strange)) + ')' if strange else ''}; ResNet, DenseNet and VGG are."
+            )
+        if weights not in (None, "imagenet"):
+            hub.load_weights(weights)
+        return keras.Model(keras.utils.get_source_inputs(images)[0], hub(images), name=preset)
+
+    return Backbone(name, name, features)
 
 
-def _efficientnet_b1(images, weights: str | None) -> keras.Model:
-    return keras.applications.EfficientNetB1(input_tensor=images, include_top=False, weights=weights)
+def _is_of_keras(layer: keras.Layer) -> bool:
+    return type(layer).__module__.startswith("keras.")
 
 
+def every_layer(model: keras.Model):
+    """The layers of a model and of the models in it, which are not counted themselves."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from every_layer(layer)
+        else:
+            yield layer
+
+
+# Those that a contract is tested for; find_backbone knows many more.
 BACKBONES = {
-    backbone.name: backbone
-    for backbone in (
-        Backbone("resnet34", "ResNet-34", resnet34, 0.9, 1e-5, 1e-5, hidden=0, dropout=0.0),
-        Backbone("mobilenet_v3_large", "MobileNetV3-Large", _mobilenet_v3_large, 0.99, 1e-3, 1e-3, 1280, 0.2),
-        Backbone("efficientnet_b1", "EfficientNet-B1", _efficientnet_b1, 0.9, 1e-5, 1e-3, hidden=0, dropout=0.2),
-    )
+    "resnet34": Backbone("resnet34", architectures.title("resnet34"), resnet34, 0.9, 1e-5),
+    **{name: _application(name) for name in ("mobilenet_v3_large", "efficientnet_b1", "densenet121")},
 }
 
 
 def find_backbone(backbone: str) -> Backbone:
-    """A backbone by its name. Raises ParamsError, with the nearest name."""
+    """A backbone by its name, as architectures has them. Raises ParamsError, with the nearest."""
+    if fault := architectures.fault(backbone):
+        raise ParamsError(f"backbone: {fault}; received {backbone!r}.")
     if backbone in BACKBONES:
         return BACKBONES[backbone]
-    near = difflib.get_close_matches(backbone, BACKBONES, n=1, cutoff=0.4)
-    meant = f"; did you mean {near[0]}?" if near else "."
-    raise ParamsError(f"backbone: expected one of {', '.join(BACKBONES)}; received {backbone!r}{meant}")
+    return _keras_hub(backbone) if backbone.startswith(architectures.HUB) else _application(backbone)
 
 
 def weights_origin(weights: str | Path) -> str:
@@ -86,16 +159,24 @@ def weights_origin(weights: str | Path) -> str:
 
 
 def extract_features(backbone: Backbone, images, weights: str | None) -> keras.Model:
-    """backbone.features, whose failures to fetch or read weights become a RunError."""
+    """backbone.features, whose failures to fetch or read weights, or to fit the images' size, are one sentence."""
     if weights not in (None, "imagenet") and Path(weights).suffix == ".h5":
         check_weights_file(weights)
     try:
         return backbone.features(images, weights)
+    except (ParamsError, RunError):
+        raise
     except Exception as error:
         # Keras raises a bare Exception without a network, and a wrong file ends in any of a dozen classes.
+        reason = str(error).strip().split("\n")[0]
+        if weights is None and backbone.name.startswith(architectures.HUB):
+            raise RunError(f"backbone: the plan of {backbone.name} could not be had ({reason}).") from error
+        if weights is None and isinstance(error, ValueError):
+            raise ParamsError(
+                f"image_size: {backbone.title} can't be built for {images.shape[1]} pixels ({reason})."
+            ) from error
         if weights is None:
             raise
-        reason = str(error).strip().split("\n")[0]
         if weights == "imagenet":
             raise RunError(
                 f"weights: the ImageNet weights of {backbone.title} could not be had ({reason}). Download the file "

@@ -17,6 +17,7 @@ from lungkeras.errors import LungkerasError, ParamsError, RunError
 from lungkeras.files import as_json
 from lungkeras.inert import printable
 from lungkeras.params import from_project, load_params, load_study, nearest, project_folder, study_folder
+from lungkeras.runtimes import SUFFIXES as FORMATS
 
 
 class Parser(argparse.ArgumentParser):
@@ -114,7 +115,9 @@ def parser() -> argparse.ArgumentParser:
 
     report = add("report", report_study, "run a whole study and write its report",
                  "report sample --source pneumonia=DIR --source covid=DIR --source xray8=DIR")  # fmt: skip
-    report.add_argument("study", metavar="STUDY", help="a name in params/ (demo, sample, paper) or a folder of params")
+    report.add_argument(
+        "study", metavar="STUDY", help="a name in params/ (demo, extended, sample, paper) or a folder of params"
+    )
     report.add_argument(
         "--source", action="append", default=[], metavar="DATASET=DIR", help="read a dataset from a folder"
     )
@@ -127,7 +130,9 @@ def parser() -> argparse.ArgumentParser:
 
     predict = add("predict", predict_scans, "a probability a class for each scan",
                   "predict reports/demo/runs/covid-resnet34-random scans/ --heatmaps heatmaps/")  # fmt: skip
-    predict.add_argument("model", type=Path, metavar="RUN_OR_MODEL", help="a run's folder, or a .keras file")
+    predict.add_argument(
+        "model", type=Path, metavar="RUN_OR_MODEL", help="a run's folder, a .keras file, or what `export` wrote"
+    )
     predict.add_argument(
         "images", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER", help="PNG, JPEG or DICOM, or folders of them"
     )
@@ -135,6 +140,13 @@ def parser() -> argparse.ArgumentParser:
     output.add_argument("--json", action="store_true", help="print JSON instead of a table")
     output.add_argument("--csv", type=Path, metavar="FILE", help="write a CSV file instead")
     predict.add_argument("--heatmaps", type=Path, metavar="DIR", help="write a Grad-CAM overlay of each scan there")
+
+    export = add("export", export_run, "write a run's model for a small device, checked against Keras",
+                 "export reports/demo/runs/covid-mobilenet_v3_large-random --format litert --int8")  # fmt: skip
+    export.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    export.add_argument("--format", required=True, choices=FORMATS, metavar="FORMAT", help=", ".join(FORMATS))
+    export.add_argument("--int8", action="store_true", help="8-bit weights and activations, calibrated on train scans")
+    export.add_argument("--to", type=Path, metavar="FILE", help="the file to write (default: RUN/export/model.*)")
 
     evaluate = add("evaluate", evaluate_run, "score a run on another prepared dataset, over the classes both know",
                    "evaluate reports/demo/runs/covid-resnet34-random --on prepared/demo/pneumonia")  # fmt: skip
@@ -331,6 +343,17 @@ def predict_scans(options) -> int:
     for row in failed.itertuples():
         print(f"lungkeras: {row.file}: {row.reason}", file=sys.stderr)
     return 1 if len(failed) else 0
+
+
+def export_run(options) -> None:
+    use_backend("tensorflow")  # whatever the run was trained on, its file is the same
+    from lungkeras import export
+
+    done = export.export_run(options.run, options.format, int8=options.int8, to=options.to)
+    print(
+        f"{done['path']}: {done['megabytes']:.1f} MB, {done['milliseconds']:.1f} ms a scan; "
+        f"{done['labels_agree']:.1%} of labels as Keras, probabilities within {done['largest_difference']:.2g}"
+    )
 
 
 def evaluate_run(options) -> None:

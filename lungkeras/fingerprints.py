@@ -38,8 +38,8 @@ PREPARATION = (
     "datasets/records",
 )
 TRAINING = (
-    *("augmentation", "backbones", "devices", "layers", "metrics", "models", "optimizers", "pipeline"),
-    *("resnet", "training"),
+    *("architectures", "augmentation", "backbones", "devices", "layers", "metrics", "models", "optimizers"),
+    *("pipeline", "resnet", "training"),
 )
 # Params that say where something lies or what it is called, not what is computed. Of `weights` the file counts.
 PLACES = {"title", "source", "acquire", "scans", "prepared", "runs", "weights"}

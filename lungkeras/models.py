@@ -15,7 +15,7 @@ from pathlib import Path
 import keras
 
 from lungkeras import files, layers
-from lungkeras.backbones import BACKBONES, Backbone, extract_features, find_backbone, weights_origin
+from lungkeras.backbones import BACKBONES, Backbone, every_layer, extract_features, find_backbone, weights_origin
 from lungkeras.complexity import count_layers, count_multiply_accumulates, count_parameters
 from lungkeras.errors import ParamsError, RunError
 from lungkeras.model_files import check_keras_version, check_model_file
@@ -55,13 +55,14 @@ def build_model(
     """A model from scans, uint8 of shape (N, image_size, image_size, 1), to logits, float32 of shape (N, classes).
 
     Args:
-        backbone: a name in BACKBONES, which becomes the model's.
+        backbone: a name in BACKBONES, of another model of keras.applications, or keras_hub.<preset>; the model's name.
         classes: their names, or how many they are.
         task: "multiclass" (softmax the logits) or "multilabel" (sigmoid).
         image_size: 32 pixels or more.
         weights: "random"; "imagenet" (fetched once, then kept by Keras); a file of ImageNet weights (of
-            keras.applications without its head, .h5 or .weights.h5; for ResNet-34 torchvision's, .safetensors); or a
-            .keras file of ours with the same backbone, of which all but the logits is taken, with its epsilon.
+            keras.applications without its head, .h5 or .weights.h5; for ResNet-34 torchvision's, .safetensors; for a
+            preset of KerasHub "imagenet" is its own weights); or a .keras file of ours with the same backbone, of which
+            all but the logits is taken, with its epsilon.
         mean, std: of the training split, in grey levels from 0 to 255.
         seed: fixes the initial weights and every dropout; nothing outside the model is seeded.
         batch_norm_momentum: replaces the backbone's. The higher it is, the more steps until the moving statistics, and
@@ -79,21 +80,30 @@ def build_model(
     images = keras.layers.Concatenate(name="grey_to_rgb")([grey, grey, grey])
 
     origin = weights_origin(weights)
+    source = load_model(weights) if origin == "transfer" else None
+    if (std_of_weights := _imagenet_std(chosen, origin, source)) != 1.0:
+        images = keras.layers.Rescaling(std_of_weights, name="imagenet_range")(images)
     features = extract_features(chosen, images, str(weights) if origin == "imagenet" else None)
-    model = keras.Model(scans, _head(chosen, features.output, count), name=chosen.name)
-    source = load_model(weights) if origin == "transfer" else features
-    epsilon = {"random": chosen.epsilon, "imagenet": chosen.imagenet_epsilon}.get(origin) or _epsilon(source)
+    source = source or features
+    model = _flat(keras.Model(scans, _head(chosen, features.output, count), name=chosen.name))
+    epsilon = {"random": chosen.epsilon, "imagenet": None}.get(origin, _epsilon(source))
     model = _rebuild(model, batch_norm_momentum or chosen.momentum, epsilon, seed, precision)
     if origin != "random":
-        head = ("logits",) if origin == "transfer" else ("logits", "hidden")
-        copied = [layer.name for layer in model.layers if layer.weights and layer.name not in head]
-        _copy_weights(source, model, copied, weights)
+        _copy_weights(source, model, ("logits",) if origin == "transfer" else ("logits", "hidden"), weights)
     return model
 
 
-def _epsilon(model: keras.Model) -> float:
+def _imagenet_std(backbone: Backbone, origin: str, source: keras.Model | None) -> float:
+    """The standard deviation of the inputs that the weights were trained on, also where they come by way of a run."""
+    if origin == "imagenet":
+        return backbone.imagenet_std
+    found = [layer.scale for layer in source.layers if layer.name == "imagenet_range"] if source else []
+    return found[0] if found else 1.0
+
+
+def _epsilon(model: keras.Model) -> float | None:
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    return norms[0].epsilon if norms else keras.layers.BatchNormalization().epsilon
+    return norms[0].epsilon if norms else None
 
 
 def _check(classes: int, task: str, image_size: int, std: float) -> None:
@@ -117,23 +127,56 @@ def _head(backbone: Backbone, features, classes: int):
     return keras.layers.Dense(classes, name="logits", dtype="float32")(x)
 
 
-def _rebuild(model: keras.Model, momentum: float, epsilon: float, seed: int | None, precision: str) -> keras.Model:
-    """The same graph with fresh weights, our batch norm, seeds, and without the backbone's own preprocessing."""
+def _flat(model: keras.Model) -> keras.Model:
+    """The same graph, with fresh weights, in which the layers of inner models stand where these stood."""
+
+    def copy(layer):
+        return type(layer).from_config(layer.get_config())
+
+    def connect(layer, *inputs, **options):
+        if not isinstance(layer, keras.Model):
+            return layer(*inputs, **options)
+        if isinstance(layer, keras.Sequential):
+            for inner in layer.layers:
+                inputs = (connect(copy(inner), *inputs),)
+            return inputs[0]
+        outputs = []
+
+        def record(inner, *inputs, **options):
+            outputs.append(connect(inner, *inputs, **options))
+            return outputs[-1]
+
+        keras.models.clone_model(layer, input_tensors=inputs[0], call_function=record, clone_function=copy)
+        return outputs[-1]
+
+    if not any(isinstance(layer, keras.Model) for layer in model.layers):
+        return model
+    return keras.models.clone_model(model, clone_function=copy, call_function=connect)
+
+
+def _rebuild(
+    model: keras.Model, momentum: float | None, epsilon: float | None, seed: int | None, precision: str
+) -> keras.Model:
+    """The same graph with fresh weights, our batch norm, seeds, and without the backbone's own preprocessing.
+
+    Of batch norm what is None stays as it is.
+    """
     numbers = random.Random(seed)
+    ours = {key: value for key, value in (("momentum", momentum), ("epsilon", epsilon)) if value is not None}
 
     def renew(layer):
         config = layer.get_config()
-        if "dtype" in config and layer.name not in ("standardise", "logits"):
+        if "dtype" in config and layer.name not in ("standardise", "imagenet_range", "logits"):
             config["dtype"] = precision
         if seed is not None:
             config = _seeded(config, iter(lambda: numbers.randrange(2**31), None))
         if isinstance(layer, keras.layers.BatchNormalization):
-            return layers.BatchNormalization.from_config({**config, "momentum": momentum, "epsilon": epsilon})
+            return layers.BatchNormalization.from_config({**config, **ours})
         return type(layer).from_config(config)
 
     def connect(layer, *inputs, **options):
         preprocessing = isinstance(layer, keras.layers.Normalization | keras.layers.Rescaling)
-        if preprocessing and layer.name != "standardise":
+        if preprocessing and layer.name not in ("standardise", "imagenet_range"):
             return inputs[0]
         return layer(*inputs, **options)
 
@@ -152,10 +195,18 @@ def _seeded(config: dict, numbers: Iterator[int]) -> dict:
     return seeded
 
 
-def _copy_weights(source: keras.Model, model: keras.Model, names: list[str], weights: str | Path) -> None:
+def _is_copied(layer: keras.Layer, head: tuple[str, ...]) -> bool:
+    return bool(layer.weights) and layer.name not in head and not isinstance(layer, keras.layers.Normalization)
+
+
+def _copy_weights(source: keras.Model, model: keras.Model, head: tuple[str, ...], weights: str | Path) -> None:
+    """Copies all weights but the head's, in the order of the layers, as names that Keras has counted may differ."""
+    given, taken = ([layer for layer in every_layer(either) if _is_copied(layer, head)] for either in (source, model))
+    name = "logits"
     try:
-        for name in names:
-            model.get_layer(name).set_weights(source.get_layer(name).get_weights())
+        for theirs, ours in zip(given, taken, strict=True):
+            name = ours.name
+            ours.set_weights(theirs.get_weights())
     except ValueError as error:
         raise RunError(
             f"weights: {weights} holds {source.name}, which does not fit {model.name} at layer {name}. "

@@ -14,12 +14,10 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from lungkeras import safe_yaml
+from lungkeras import architectures, safe_yaml
 from lungkeras.backends import BACKENDS, default_backend, use_backend
 from lungkeras.errors import ParamsError, nearest
 from lungkeras.inert import printable
-
-BACKBONES = ("resnet34", "mobilenet_v3_large", "efficientnet_b1")
 
 
 class Params(BaseModel):
@@ -77,8 +75,8 @@ class Params(BaseModel):
     @field_validator("backbone")
     @classmethod
     def known_backbone(cls, name: str) -> str:
-        if name not in BACKBONES:
-            raise ValueError(f"expected one of {', '.join(BACKBONES)}{nearest(name, BACKBONES)}")
+        if fault := architectures.fault(name):
+            raise ValueError(fault)
         return name
 
     @field_validator("devices", mode="before")

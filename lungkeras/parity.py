@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lungkeras.architectures import STUDY as BACKBONES
 from lungkeras.backends import BACKENDS, is_installed, require_backend
 from lungkeras.errors import LungkerasError, ParamsError, RunError
 from lungkeras.files import write_csv
-from lungkeras.params import BACKBONES, Params, project_folder
+from lungkeras.params import Params, project_folder
 
 STEPS = 20
 BATCH_SIZE = 8

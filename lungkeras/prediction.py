@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lungkeras import files as written
-from lungkeras import metrics
+from lungkeras import metrics, runtimes
 from lungkeras.decoding import STARTS_WITHIN, cv2, is_scan
 from lungkeras.errors import RunError, ScanError
 from lungkeras.evaluation import outputs
@@ -27,30 +27,38 @@ FILES_AT_ONCE = 1024  # what memory holds does not grow with the folder
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model with what is needed to ask it: the names of its classes, its task, and the size of its images."""
+    """A model with what is needed to ask it: the names of its classes, its task, and the size of its images.
+
+    `model` is a keras.Model, or, `exported`, a function from scans to logits.
+    """
 
     name: str
     model: object
     classes: tuple[str, ...]
     task: str
     size: int
+    exported: bool = False
 
 
 def load_predictor(path: Path | str) -> Predictor:
-    """Opens a run's folder, or a .keras file.
+    """Opens a run's folder, a .keras file, or what `lungkeras export` wrote.
 
     The names of the classes and the task are those of metrics.json, in the folder or beside the file. A file on its own
     tells neither: its classes are then class_1, class_2 and so on, and exclude each other (multiclass).
     Raises RunError where there is no model, where it does not take square grey scans (uint8, one channel), or where
     metrics.json speaks of another number of classes.
     """
+    path = Path(path)
+    if runtimes.format_of(path) and path.exists():
+        about = runtimes.read_about(path)
+        model = runtimes.open_exported(path)
+        return Predictor(path.stem, model, about["classes"], about["task"], about["image_size"], exported=True)
     from lungkeras import models
 
-    path = Path(path)
     file = path / "best.keras" if path.is_dir() else path
     if not file.is_file():
         raise RunError(
-            f"No model at {path}: expected a run's folder with best.keras, or a .keras file; "
+            f"No model at {path}: expected a run's folder with best.keras, a .keras file, or an exported model; "
             f"found {written.glance(path)}."
         )
     model = models.load_model(file)
@@ -155,8 +163,14 @@ def write_heatmaps(
     """Writes for each readable file a PNG of the prepared scan under the Grad-CAM map of its likeliest class.
 
     A PNG is named after its file, with a number where two files share a name. Returns {file: its PNG}.
+    Raises RunError for an exported model, which has no gradients.
     """
     from lungkeras import explanation
+
+    if predictor.exported:
+        raise RunError(
+            f"{predictor.name} is an exported model, which has no heat maps: give the run's folder for them."
+        )
 
     folder, drawn, taken = Path(folder), {}, set()
     for readable, images, _ in _prepared(predictor, list(files), workers):
@@ -187,7 +201,8 @@ def _prepared(
 
 
 def _ask(predictor: Predictor, images: np.ndarray) -> np.ndarray:
-    return metrics.probabilities(outputs(predictor.model, images), predictor.task)
+    logits = predictor.model(images) if predictor.exported else outputs(predictor.model, images)
+    return metrics.probabilities(logits, predictor.task)
 
 
 def _unique(stem: str, taken: set[str]) -> str:

@@ -20,6 +20,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from lungkeras import report_tables, safe_yaml
+from lungkeras.export import write_devices
 from lungkeras.figures import description
 from lungkeras.files import atomic, write_csv, write_text
 from lungkeras.report_audit import NAMES as AUDIT_NAMES
@@ -31,8 +32,8 @@ TEMPLATES = Path(__file__).with_name("templates")
 DPI = 160
 CSS_DPI = 96
 LARGE_PNG = 400_000  # bytes; beyond, photographs are embedded as WebP
-LABELS = {"baselines": "Baselines", "parity": "Backends"}
-OPTIONAL = ("parity",)  # tables that a report does without
+LABELS = {"baselines": "Baselines", "devices": "Devices", "parity": "Backends"}
+OPTIONAL = ("devices", "parity")  # tables that a report does without
 RUN_FILES = {
     "history.csv": "history (CSV)",
     "predictions.parquet": "predictions (Parquet)",
@@ -109,6 +110,8 @@ def write_report(
     """
     folder, datasets, notebooks = Path(study_folder), list(datasets), dict(notebooks or {})
     captions = yaml.safe_load((TEMPLATES / "captions.yaml").read_text(encoding="utf-8"))
+    if (folder / "tables" / "devices.csv").is_file():
+        write_devices(folder)  # without models that were trained anew since
     frames = {
         name: pd.read_csv(file) for name in captions["tables"] if (file := folder / "tables" / f"{name}.csv").is_file()
     }

@@ -7,7 +7,7 @@ import pandas as pd
 from lungkeras.published import published_best, published_scans
 from lungkeras.report_tables import anchor
 from lungkeras.runs import ABLATION
-from lungkeras.style import BACKBONE_COLOURS, OTHER_BACKBONE, decimal, heading, run_name_title, run_title
+from lungkeras.style import decimal, heading, run_colour, run_name_title, run_title
 
 FEW = 0.5  # of the published scans
 AXIS_START, AXIS_LENGTH = 20, 600  # of the axis from 0 to 1 in the drawing of the key results
@@ -68,14 +68,13 @@ def headlines(baselines: pd.DataFrame | None, results: pd.DataFrame | None) -> l
 
 
 def _dot(row: Mapping) -> dict:
-    colours = BACKBONE_COLOURS.get(row["backbone"], OTHER_BACKBONE)
     name = run_title(row["backbone"], row["weights"])
     return {
         "name": name,
         "at": _position(row["macro_f1"]),
         "published_at": _position(row["published_macro_f1"]),
         "text": f"{name}: {decimal(row['macro_f1'], 3)}, paper {decimal(row['published_macro_f1'], 3)}",
-        "colour": colours["random"],
+        "colour": run_colour(row["backbone"]),
         "pretrained": row["weights"] != "random",
     }
 

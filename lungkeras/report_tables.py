@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from lungkeras import runtimes
 from lungkeras.published import published
 from lungkeras.runs import ABLATION
 from lungkeras.style import backbone_title, decimal, heading, run_name_title, run_title
@@ -103,6 +104,24 @@ def table_2(frame: pd.DataFrame) -> dict:
         Column("published_imagenet_top5", "ImageNet top-5 (%)", 1),
     ]
     return grid(frame, columns)
+
+
+def devices(frame: pd.DataFrame) -> dict:
+    """A group a run, a row a format."""
+    titles = {"keras": "Keras"} | runtimes.TITLES
+    names = [titles.get(row.format, row.format) + ", int8" * bool(row.int8) for row in frame.itertuples()]
+    columns = [
+        Column("name", "format"),
+        Column("megabytes", "size (MB)", 1),
+        Column("milliseconds", "milliseconds a scan", 1),
+        Column("labels", "labels as Keras (%)", 1),
+        Column("largest_difference", "largest difference of a probability", 4),
+    ]
+    return grid(
+        frame.assign(name=names, labels=100 * frame["labels_agree"]),
+        columns,
+        group=lambda row: f"{heading(row['dataset'])}: {run_title(row['backbone'], row['weights'], scratch=True)}",
+    )
 
 
 def table_3(frame: pd.DataFrame) -> dict:

@@ -114,7 +114,9 @@ def read_runs(folder: Path | str) -> dict[str, Run]:
 def _place(run: Run) -> tuple:
     orders = ((DATASETS, run.dataset), (BACKBONES, run.backbone), (WEIGHTS, run.weights))
     places = [known.index(word) if word in known else len(known) for known, word in orders]
-    return (bool(ABLATION.search(run.name)), *places, run.params["learning_rate"], run.name)
+    dataset, backbone, weights = places
+    rate = run.params["learning_rate"]
+    return (bool(ABLATION.search(run.name)), dataset, backbone, run.backbone, weights, rate, run.name)
 
 
 def main_runs(runs: Mapping[str, Run]) -> dict[str, Run]:

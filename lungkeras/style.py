@@ -8,12 +8,14 @@ import functools
 import math
 import re
 import textwrap
+import zlib
 from collections.abc import Callable
 
 import matplotlib
 import seaborn
 from matplotlib.figure import Figure
 
+from lungkeras import architectures
 from lungkeras.datasets import title
 from lungkeras.published import published
 
@@ -21,8 +23,18 @@ BACKBONE_COLOURS = {
     "resnet34": {"random": "#0072b2", "pretrained": "#003a5c"},
     "mobilenet_v3_large": {"random": "#d55e00", "pretrained": "#6e3000"},
     "efficientnet_b1": {"random": "#009e73", "pretrained": "#00402f"},
+    "densenet121": {"random": "#8c5aa8", "pretrained": "#452457"},
 }
-OTHER_BACKBONE = {"random": "#8c5aa8", "pretrained": "#452457"}
+OTHER_BACKBONES = [
+    {"random": random, "pretrained": pretrained}
+    for random, pretrained in (
+        ("#cc79a7", "#7a3a5c"),
+        ("#a6761d", "#54390a"),
+        ("#56b4e9", "#1b5f87"),
+        ("#7f7f00", "#404000"),
+        ("#b2182b", "#5c0c16"),
+    )
+]
 
 CLASS_STYLES = {  # colour, marker
     "normal": ("#8c8c8c", "o"),
@@ -89,8 +101,12 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def run_colour(backbone: str, weights: str = "random") -> str:
-    """The colour of a backbone: as it is from random weights, darker from pretrained ones."""
-    return BACKBONE_COLOURS.get(backbone, OTHER_BACKBONE)["random" if weights == "random" else "pretrained"]
+    """The colour of a backbone: as it is from random weights, darker from pretrained ones.
+
+    A backbone that has none of its own takes one by its name, whatever else is in the study.
+    """
+    other = OTHER_BACKBONES[zlib.crc32(backbone.encode()) % len(OTHER_BACKBONES)]
+    return BACKBONE_COLOURS.get(backbone, other)["random" if weights == "random" else "pretrained"]
 
 
 def class_style(name: str, position: int = 0) -> tuple[str, str]:
@@ -99,8 +115,8 @@ def class_style(name: str, position: int = 0) -> tuple[str, str]:
 
 
 def backbone_title(backbone: str) -> str:
-    """ "resnet34" -> "ResNet-34"; another name as it is."""
-    return published()["complexity"].get(backbone, {}).get("architecture", backbone)
+    """ "resnet34" -> "ResNet-34", as the paper calls it or its authors do; another name as it is."""
+    return published()["complexity"].get(backbone, {}).get("architecture", architectures.title(backbone))
 
 
 def run_title(backbone: str, weights: str, *, scratch: bool = False) -> str:

@@ -16,8 +16,9 @@ PUBLISHED = {
     "resnet34": (224, 21_797_672, 3.66),
     "mobilenet_v3_large": (224, 5_483_032, 0.217),
     "efficientnet_b1": (240, 7_794_184, 0.687),
+    "densenet121": (224, 7_978_856, 2.834),
 }
-DEPTH = {"resnet34": 34, "mobilenet_v3_large": 18, "efficientnet_b1": 25}
+DEPTH = {"resnet34": 34, "mobilenet_v3_large": 18, "efficientnet_b1": 25, "densenet121": 121}
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,11 @@ from lungkeras.errors import RunError
 
 SIZE = 64
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-APPLICATIONS = {"mobilenet_v3_large": "MobileNetV3Large", "efficientnet_b1": "EfficientNetB1"}
+APPLICATIONS = {
+    "mobilenet_v3_large": "MobileNetV3Large",
+    "efficientnet_b1": "EfficientNetB1",
+    "densenet121": "DenseNet121",
+}
 
 
 def _application(backbone, weights):
@@ -72,14 +76,15 @@ def test_name_and_file_give_the_features_of_keras_applications(published, downlo
     backbone, path = published
     downloads(path)
     images = np.random.default_rng(3).integers(0, 256, (2, SIZE, SIZE, 3)).astype("float32")
-    expected = _run(_application(backbone, "imagenet"), images)
-    normalised = (images / 255 - MEAN) / STD if backbone == "efficientnet_b1" else images / 127.5 - 1
+    normalised = images / 127.5 - 1 if backbone == "mobilenet_v3_large" else (images / 255 - MEAN) / STD
+    given = normalised if backbone == "densenet121" else images  # the others normalise for themselves
+    expected = _run(_application(backbone, "imagenet"), given)
     for weights in ("imagenet", str(path)):
         model = models.build_model(backbone, 3, "multiclass", image_size=SIZE, weights=weights, seed=0)
         received = _features(model, normalised.astype("float32"))
         np.testing.assert_allclose(received, expected, atol=1e-4 * np.abs(expected).max(), err_msg=weights)
         norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-        assert {norm.epsilon for norm in norms} == {1e-3}
+        assert {norm.epsilon for norm in norms} == {1.001e-5 if backbone == "densenet121" else 1e-3}
         assert {norm.momentum for norm in norms} == {models.BACKBONES[backbone].momentum}
 
 

@@ -13,8 +13,25 @@ from lungkeras.errors import ParamsError, RunError
 SIZE = 32
 MEAN, STD = 120.0, 55.0
 # Momentum and epsilon as in torchvision, in Keras' terms.
-BATCH_NORM = {"resnet34": (0.9, 1e-5), "mobilenet_v3_large": (0.99, 1e-3), "efficientnet_b1": (0.9, 1e-5)}
-FIRST_CONVOLUTION = {"resnet34": "conv1", "mobilenet_v3_large": "conv", "efficientnet_b1": "stem_conv"}
+BATCH_NORM = {
+    "resnet34": (0.9, 1e-5),
+    "mobilenet_v3_large": (0.99, 1e-3),
+    "efficientnet_b1": (0.9, 1e-5),
+    "densenet121": (0.9, 1e-5),
+}
+FIRST_CONVOLUTION = {
+    "resnet34": "conv1",
+    "mobilenet_v3_large": "conv",
+    "efficientnet_b1": "stem_conv",
+    "densenet121": "conv1_conv",
+}
+# Channels of the last map of features, and of what the logits are computed from.
+WIDTHS = {
+    "resnet34": (512, 512),
+    "mobilenet_v3_large": (960, 1280),
+    "efficientnet_b1": (1280, 1280),
+    "densenet121": (1024, 1024),
+}
 each_backbone = pytest.mark.parametrize("backbone", models.BACKBONES)
 
 
@@ -115,10 +132,9 @@ def test_the_statistics_of_the_dataset_are_applied_exactly_once(backbone, built)
 def test_the_layers_to_explain_are_found(backbone, built):
     model = built[backbone]
     convolution, features = models.last_convolution(model), models.penultimate(model)
-    channels = {"resnet34": 512, "mobilenet_v3_large": 960, "efficientnet_b1": 1280}[backbone]
+    channels, width = WIDTHS[backbone]
     assert convolution.output.shape == (None, 1, 1, channels)
     assert isinstance(convolution, keras.layers.Activation | keras.layers.ReLU)
-    width = 512 if backbone == "resnet34" else 1280
     assert features.output.shape == (None, width)
     assert model.get_layer("logits").kernel.shape == (width, 3)
 

@@ -76,7 +76,7 @@ def test_every_study_has_the_twelve_models_and_the_ablation(study):
     _, runs = load_study(study_folder(study))
     main = [run for run in runs.values() if not run.suffix]
     ablation = [run for run in runs.values() if run.suffix]
-    assert len({(run.dataset, run.backbone, run.weights_word) for run in main}) == 12
+    assert len({(run.dataset, run.backbone, run.weights_word) for run in main}) == 12 + 3 * (study == "extended")
     assert sorted(run.learning_rate for run in ablation) == [0.001, 0.005, 0.01, 0.05, 0.1]
     assert {(run.dataset, run.backbone, run.weights_word) for run in ablation} == {
         ("covid", "efficientnet_b1", "random")
@@ -104,7 +104,7 @@ def test_a_run_file_that_describes_another_run_is_refused(tmp_path):
 
 
 def test_an_unknown_study_is_answered_with_those_that_are_there():
-    with pytest.raises(ParamsError, match=r"did you mean demo.*demo, paper, sample"):
+    with pytest.raises(ParamsError, match=r"did you mean demo.*demo, extended, paper, sample"):
         study_folder("dmeo")
 
 
@@ -116,3 +116,12 @@ def test_every_params_file_is_flat():
 def test_params_are_checked_without_keras():
     code = "import sys, lungkeras.params; sys.exit('keras' in sys.modules or 'tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_extended_study_is_the_demo_and_densenet121_on_each_dataset():
+    demo, extended = (load_study(study_folder(name)) for name in ("demo", "extended"))
+    added = {f"{dataset}-densenet121-random" for dataset in ("pneumonia", "covid", "xray8")}
+    assert set(extended[1]) - set(demo[1]) == added
+    folders = {"title", "prepared", "runs"}
+    for name, params in demo[1].items():
+        assert extended[1][name].model_dump(exclude=folders) == params.model_dump(exclude=folders)

@@ -1,0 +1,70 @@
+"""The names of backbones and how tables and figures write them; without Keras, so that params are checked at once.
+
+A backbone is one of these names, or `keras_hub.<preset>` for a preset of KerasHub, as in keras_hub.resnet_18_imagenet.
+"""
+
+import difflib
+
+STUDY = ("resnet34", "mobilenet_v3_large", "efficientnet_b1")
+HUB = "keras_hub."
+
+# A title without its hyphens is the model's name in keras.applications: "DenseNet-121" is DenseNet121.
+APPLICATIONS = {
+    "convnext_base": "ConvNeXt-Base",
+    "convnext_large": "ConvNeXt-Large",
+    "convnext_small": "ConvNeXt-Small",
+    "convnext_tiny": "ConvNeXt-Tiny",
+    "convnext_xlarge": "ConvNeXt-XLarge",
+    "densenet121": "DenseNet-121",
+    "densenet169": "DenseNet-169",
+    "densenet201": "DenseNet-201",
+    "efficientnet_b0": "EfficientNet-B0",
+    "efficientnet_b1": "EfficientNet-B1",
+    "efficientnet_b2": "EfficientNet-B2",
+    "efficientnet_b3": "EfficientNet-B3",
+    "efficientnet_b4": "EfficientNet-B4",
+    "efficientnet_b5": "EfficientNet-B5",
+    "efficientnet_b6": "EfficientNet-B6",
+    "efficientnet_b7": "EfficientNet-B7",
+    "efficientnet_v2_b0": "EfficientNetV2-B0",
+    "efficientnet_v2_b1": "EfficientNetV2-B1",
+    "efficientnet_v2_b2": "EfficientNetV2-B2",
+    "efficientnet_v2_b3": "EfficientNetV2-B3",
+    "efficientnet_v2_l": "EfficientNetV2-L",
+    "efficientnet_v2_m": "EfficientNetV2-M",
+    "efficientnet_v2_s": "EfficientNetV2-S",
+    "inception_resnet_v2": "Inception-ResNetV2",
+    "inception_v3": "InceptionV3",
+    "mobilenet": "MobileNet",
+    "mobilenet_v2": "MobileNetV2",
+    "mobilenet_v3_large": "MobileNetV3-Large",
+    "mobilenet_v3_small": "MobileNetV3-Small",
+    "nasnet_large": "NASNet-Large",
+    "nasnet_mobile": "NASNet-Mobile",
+    "resnet101": "ResNet-101",
+    "resnet101_v2": "ResNet-101V2",
+    "resnet152": "ResNet-152",
+    "resnet152_v2": "ResNet-152V2",
+    "resnet50": "ResNet-50",
+    "resnet50_v2": "ResNet-50V2",
+    "vgg16": "VGG-16",
+    "vgg19": "VGG-19",
+    "xception": "Xception",
+}
+TITLES = {"resnet34": "ResNet-34", **APPLICATIONS}
+
+
+def fault(backbone: str) -> str | None:
+    """Why a name is no backbone's, with the nearest that is; None where it is one."""
+    of_hub = backbone.startswith(HUB) and backbone.removeprefix(HUB).isidentifier()
+    if backbone in TITLES or of_hub:
+        return None
+    likeness = {known: difflib.SequenceMatcher(None, backbone, known).ratio() for known in TITLES}
+    near = max(TITLES, key=lambda known: (likeness[known], known in STUDY))
+    meant = f" (did you mean {near}?)" if likeness[near] > 0.5 else f" (known are {', '.join(TITLES)})"
+    return f"expected resnet34, a model of keras.applications such as densenet121, or {HUB}<preset>{meant}"
+
+
+def title(backbone: str) -> str:
+    """ "densenet121" -> "DenseNet-121"; another name as it is."""
+    return TITLES.get(backbone, backbone)

@@ -1,0 +1,341 @@
+"""A run -> a file that a small device runs: LiteRT, ONNX, OpenVINO or a SavedModel, checked against Keras.
+
+Scans go in as they are prepared, uint8 grey levels of shape (N, size, size, 1), and logits come out: normalisation is
+inside. What an export answers on the test split is compared with what Keras answers, and a file that is off is thrown
+away. Beside it lies <file>.json with the classes and what the check found; tables/devices.csv of the study gathers
+these.
+"""
+
+import json
+import logging
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lungkeras import metrics, runtimes
+from lungkeras.errors import ParamsError, RunError
+from lungkeras.evaluation import outputs
+from lungkeras.files import write_csv, write_json
+from lungkeras.fingerprints import file_digest
+from lungkeras.params import from_project
+from lungkeras.pipeline import Prepared, load_prepared
+from lungkeras.runs import Run, read_run
+
+# A float file computes the same sums in another order.
+FLOAT_DIFFERENCE = 1e-3
+# An int8 file has 256 levels a tensor: its probabilities may move, its clear decisions may not.
+INT8_MEAN_DIFFERENCE = 0.05
+INT8_AGREEMENT = 0.95
+CLEAR = 0.1
+
+CALIBRATION_SCANS = 128
+TIMED_SCANS = 50
+COLUMNS = ["run", "dataset", "backbone", "weights", "format", "int8", "megabytes", "milliseconds", "labels_agree",
+           "largest_difference", "test_scans", "threads", "processor", "file"]  # fmt: skip
+
+
+def export_run(folder: Path | str, format: str, *, int8: bool = False, to: Path | str | None = None) -> dict:
+    """Exports the best model of a run, and returns what <file>.json holds.
+
+    Args:
+        folder: of a finished run; its prepared dataset is found by the run's params.
+        format: litert, onnx, openvino or saved_model.
+        int8: weights and activations of 8 bits, their ranges found on scans of the training split.
+        to: the file to write (for saved_model a folder); by default <run>/export/model[-int8]<suffix>.
+
+    A float file passes where no probability of the test split differs from Keras' by more than 0.001, so that decisions
+    differ at ties alone; an int8 file where 95 of 100 decisions that Keras makes by more than 0.1 are the same, and
+    probabilities differ by 0.05 in the mean.
+    Raises ParamsError for a format that is not known, RunError where the run or its prepared dataset is missing, a
+    package is not installed, the conversion fails, or the file does not pass: then it is not kept.
+    """
+    import keras
+
+    from lungkeras import models
+
+    folder = Path(folder)
+    target = _target(folder, format, int8, to)
+    if keras.backend.backend() != "tensorflow":
+        raise RunError(
+            f"Exports are made by TensorFlow; Keras runs on {keras.backend.backend()}. "
+            "Set KERAS_BACKEND=tensorflow: the model file is the same for all backends."
+        )
+    run = read_run(folder)
+    model = models.load_model(folder / "best.keras")
+    prepared = _prepared(run, model.input_shape[1])
+    scans = prepared.images["test"]
+    expected = metrics.probabilities(outputs(model, scans), run.task)  # asked first: ONNX wants a model that was called
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".exporting-") as temporary:
+        draft = Path(temporary) / target.name
+        _convert(model, draft, format, _calibration(prepared) if int8 else None)
+        received = metrics.probabilities(runtimes.open_exported(draft)(scans), run.task)
+        checked = compare(expected, received, run.task)
+        if fault := _fault(checked, int8):
+            raise RunError(f"{target} is not kept: {fault}, on {len(scans)} test scans of {run.name}.")
+        about = {
+            "run": run.name,
+            "classes": list(run.classes),
+            "task": run.task,
+            "image_size": prepared.size,
+            "format": format,
+            "int8": int8,
+            "file": target.name,
+            "model_sha256": file_digest(folder / "best.keras"),
+            **checked,
+            "test_scans": len(scans),
+            "calibration_scans": len(_calibration(prepared)) if int8 else 0,
+            **_measured(draft, format, folder / "best.keras", model, scans),
+        }
+        write_json(runtimes.about_file(draft), about)
+        _publish(draft, target)
+    write_json(runtimes.about_file(_target(folder, format, int8, None)), about)
+    if folder.resolve().parent.name == "runs":
+        write_devices(folder.resolve().parents[1])
+    return about | {"path": str(target)}
+
+
+def _measured(exported: Path, format: str, file: Path, model, scans: np.ndarray) -> dict:
+    """Size in megabytes and time of a scan in milliseconds, of an export and of the Keras model, and the machine."""
+    from lungkeras.training import environment
+
+    machine = environment()
+    return {
+        "megabytes": _megabytes(exported),
+        "milliseconds": _milliseconds(runtimes.open_exported(exported, threads=1), scans),
+        "threads": None if format == "saved_model" else 1,
+        "keras_megabytes": _megabytes(file),
+        "keras_milliseconds": _milliseconds(lambda scan: model.predict_on_batch(scan[..., None]), scans),
+        "processor": machine["processor"],
+        "versions": machine["versions"],
+    }
+
+
+def _target(folder: Path, format: str, int8: bool, to: Path | str | None) -> Path:
+    if format not in runtimes.SUFFIXES:
+        raise ParamsError(f"format: expected one of {', '.join(runtimes.SUFFIXES)}; received {format!r}.")
+    if format == "saved_model" and int8:
+        raise ParamsError("int8: a SavedModel holds floats; export litert, onnx or openvino with int8.")
+    suffix = runtimes.SUFFIXES[format]
+    name = "saved_model" if format == "saved_model" else f"model{'-int8' if int8 else ''}{suffix}"
+    target = Path(to) if to else folder / "export" / name
+    if target.suffix != suffix and suffix:
+        raise ParamsError(f"to: a file of {runtimes.TITLES[format]} ends in {suffix}; received {target}.")
+    if target.is_dir() and any(target.iterdir()) and runtimes.format_of(target) != "saved_model":
+        raise ParamsError(f"to: {target} is a folder with other files; name a new one.")
+    return target
+
+
+def _prepared(run: Run, size: int) -> Prepared:
+    """The prepared dataset that a run learned from. Raises RunError where it is not there, or is of another size."""
+    if "prepared" not in run.params:
+        raise RunError(f"{run.name}: its params.yaml does not say where its prepared dataset is (prepared: FOLDER).")
+    folder = from_project(run.params["prepared"]) / run.dataset
+    prepared = load_prepared(folder)
+    if prepared.size != size or prepared.classes != run.classes:
+        raise RunError(
+            f"{folder} holds {prepared.size} pixels and {', '.join(prepared.classes)}; {run.name} learned from "
+            f"{size} and {', '.join(run.classes)}. Prepare the dataset as the run had it."
+        )
+    return prepared
+
+
+def _calibration(prepared: Prepared) -> np.ndarray:
+    """Scans of the training split, evenly spread over it: uint8 (N, size, size, 1)."""
+    images = prepared.images["train"]
+    chosen = np.linspace(0, len(images) - 1, min(CALIBRATION_SCANS, len(images))).round().astype(int)
+    return np.asarray(images[chosen])[..., None]
+
+
+def _convert(model, path: Path, format: str, calibration: np.ndarray | None) -> None:
+    """Writes the model to `path`; int8 where there are calibration scans. Raises RunError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of NumPy, about the converters
+            CONVERTERS[format](model, path, calibration)
+    except ImportError as error:
+        raise RunError(
+            f"{runtimes.TITLES[format]} needs the package {error.name}, which is not installed; "
+            "pip install 'lungkeras[export]'."
+        ) from error
+    except Exception as error:
+        # Each converter has its own errors.
+        reason = str(error).strip().split("\n")[0]
+        raise RunError(
+            f"{model.name} could not be converted to {runtimes.TITLES[format]} ({type(error).__name__}: {reason})."
+        ) from error
+
+
+def _to_litert(model, path: Path, calibration: np.ndarray | None) -> None:
+    options = {}
+    if calibration is not None:
+        import tensorflow as tf
+
+        options = {
+            "optimizations": [tf.lite.Optimize.DEFAULT],
+            "representative_dataset": lambda: ([scan[None]] for scan in calibration),
+        }
+    model.export(str(path), format="litert", verbose=False, **options)
+
+
+def _to_onnx(model, path: Path, calibration: np.ndarray | None) -> None:
+    import onnx  # noqa: F401  named here where it is missing, as are the others
+
+    # It tells in pages which optimisations it skips.
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
+    model.export(str(path), format="onnx", verbose=False)
+    if calibration is not None:
+        _quantize_onnx(path, calibration)
+
+
+def _quantize_onnx(path: Path, calibration: np.ndarray) -> None:
+    """Turns an ONNX file into one of 8-bit integers, in place, with a scale a channel for weights."""
+    from onnxruntime import InferenceSession
+    from onnxruntime.quantization import QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    name = InferenceSession(str(path), providers=["CPUExecutionProvider"]).get_inputs()[0].name
+    quant_pre_process(str(path), str(path), skip_symbolic_shape=True)
+    # Signed activations are ten times slower on processors without VNNI.
+    kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
+    quantize_static(str(path), str(path), _Calibration(name, calibration), per_channel=True, **kinds)
+
+
+class _Calibration:
+    """Hands out scans one by one, as onnxruntime's quantizer asks for them."""
+
+    def __init__(self, name: str, scans: np.ndarray):
+        self.inputs = ({name: scan[None]} for scan in scans)
+
+    def get_next(self):
+        return next(self.inputs, None)
+
+
+def _to_openvino(model, path: Path, calibration: np.ndarray | None) -> None:
+    openvino = runtimes.import_openvino()
+    if calibration is None:
+        model.export(str(path), format="openvino", verbose=False)
+        return
+    # OpenVINO computes in integers what an ONNX file marks as such.
+    onnx = path.with_suffix(".onnx")
+    _to_onnx(model, onnx, calibration)
+    openvino.save_model(openvino.convert_model(str(onnx)), str(path), compress_to_fp16=False)
+
+
+def _to_saved_model(model, path: Path, calibration: None) -> None:
+    model.export(str(path), format="tf_saved_model", verbose=False)
+
+
+CONVERTERS = {"litert": _to_litert, "onnx": _to_onnx, "openvino": _to_openvino, "saved_model": _to_saved_model}
+
+
+def compare(keras: np.ndarray, exported: np.ndarray, task: str) -> dict:
+    """How far probabilities (N, classes) of an export lie from Keras'.
+
+    Returns labels_agree (share of decisions, one a scan in a multiclass task and one a label in a multilabel one),
+    clear_labels_agree (of those that Keras makes by more than 0.1 of probability), largest_difference and
+    mean_difference of probabilities.
+    """
+    theirs, ours = (metrics.decide(values, task) for values in (exported, keras))
+    if task == "multiclass":
+        ordered = np.sort(keras, axis=1)
+        same, margin = (theirs == ours).all(axis=1), ordered[:, -1] - ordered[:, -2]
+    else:
+        same, margin = (theirs == ours).ravel(), 2 * np.abs(keras - 0.5).ravel()
+    difference = np.abs(exported - keras)
+    clear = same[margin > CLEAR]
+    return {
+        "labels_agree": float(same.mean()),
+        "clear_labels_agree": float(clear.mean()) if len(clear) else 1.0,
+        "largest_difference": float(difference.max()),
+        "mean_difference": float(difference.mean()),
+    }
+
+
+def _fault(checked: dict, int8: bool) -> str | None:
+    """Why an export is refused; None where it passes. Written so that NaN does not pass."""
+    if not int8:
+        if checked["largest_difference"] <= FLOAT_DIFFERENCE:
+            return None
+        return f"its probabilities differ from Keras' by up to {checked['largest_difference']:.3g}, more than 0.001"
+    if not checked["clear_labels_agree"] >= INT8_AGREEMENT:
+        return f"only {checked['clear_labels_agree']:.0%} of Keras' clear decisions stand, less than 95%"
+    if not checked["mean_difference"] <= INT8_MEAN_DIFFERENCE:
+        return f"its probabilities differ from Keras' by {checked['mean_difference']:.3f} in the mean, more than 0.05"
+    return None
+
+
+def _milliseconds(ask: Callable, scans: np.ndarray) -> float:
+    """The median time of one scan, alone, after some that are not counted."""
+    times = []
+    for place in range(TIMED_SCANS + 5):
+        scan = np.asarray(scans[place % len(scans)])[None]
+        started = time.perf_counter()
+        ask(scan)
+        times.append(time.perf_counter() - started)
+    return 1e3 * float(np.median(times[5:]))
+
+
+def _parts(file: Path) -> list[Path]:
+    """The files of an export, the one that it is opened by last; OpenVINO keeps its weights in a second one."""
+    weights = file.with_suffix(".bin")
+    return [weights, file] if file.suffix == ".xml" else [file]
+
+
+def _megabytes(file: Path) -> float:
+    files = [inner for part in _parts(file) for inner in ([*part.rglob("*")] if part.is_dir() else [part])]
+    return sum(inner.stat().st_size for inner in files if inner.is_file()) / 1e6
+
+
+def _publish(draft: Path, target: Path) -> None:
+    """Moves an export under its final name, the file that it is opened by last."""
+    if target.is_dir():
+        shutil.rmtree(target)
+    for part, final in zip(
+        [runtimes.about_file(draft), *_parts(draft)], [runtimes.about_file(target), *_parts(target)], strict=True
+    ):
+        part.replace(final)
+
+
+def write_devices(study: Path | str) -> None:
+    """Writes tables/devices.csv of a study, or takes it away where there is no export any more."""
+    file, table = Path(study) / "tables" / "devices.csv", devices(study)
+    if len(table):
+        write_csv(file, table)
+    else:
+        file.unlink(missing_ok=True)
+
+
+def devices(study: Path | str) -> pd.DataFrame:
+    """The table "on a device": a row an export of the study's runs, and before a run's one of its Keras model.
+
+    Exports of a model that has been trained anew since are left out. Sizes are in megabytes (10^6 bytes); times in
+    milliseconds are the median of single scans on one thread of this machine (Keras and SavedModel: TensorFlow's).
+    """
+    rows = []
+    for folder in sorted(Path(study).glob("runs/*/export/")):
+        if not (folder.parent / "metrics.json").is_file():
+            continue
+        run, digest = read_run(folder.parent), file_digest(folder.parent / "best.keras")
+        found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
+        found = [about for about in found if about["model_sha256"] == digest]
+        if not found:
+            continue
+        words = {"run": run.name, "dataset": run.dataset, "backbone": run.backbone, "weights": run.weights}
+        order = list(runtimes.SUFFIXES)
+        found.sort(key=lambda about: (order.index(about["format"]), about["int8"]))
+        last = found[-1]
+        rows.append(
+            words
+            | {"format": "keras", "int8": False, "file": "best.keras", "labels_agree": 1.0, "largest_difference": 0.0}
+            | {key: last[f"keras_{key}"] for key in ("megabytes", "milliseconds")}
+            | {key: last[key] for key in ("test_scans", "processor")}
+        )
+        rows += [words | about for about in found]
+    return pd.DataFrame(rows).reindex(columns=COLUMNS)

@@ -1,0 +1,144 @@
+"""Exported files, opened: one function from scans to logits, whatever runs them.
+
+A file of `lungkeras export` has a JSON file beside it, <file>.json, that names its classes and task. Open
+files of those whom you trust alone: a SavedModel may do what TensorFlow can, and no runtime is made for hostile files.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from lungkeras.errors import RunError
+from lungkeras.files import glance
+
+# The name that an export ends in; a SavedModel is a folder.
+SUFFIXES = {"litert": ".tflite", "onnx": ".onnx", "openvino": ".xml", "saved_model": ""}
+TITLES = {"litert": "LiteRT", "onnx": "ONNX", "openvino": "OpenVINO", "saved_model": "SavedModel"}
+BATCH = 32
+
+
+def format_of(path: Path | str) -> str | None:
+    """The format of an exported file, or of a folder with a SavedModel; None for anything else."""
+    path = Path(path)
+    if (path / "saved_model.pb").is_file():
+        return "saved_model"
+    return next((name for name, suffix in SUFFIXES.items() if suffix and path.suffix == suffix), None)
+
+
+def about_file(path: Path) -> Path:
+    """Where the classes, task and checks of an exported file stand."""
+    return path.with_name(path.name + ".json")
+
+
+def read_about(path: Path | str) -> dict:
+    """What stands beside an exported file: classes, task, image_size and more. Raises RunError where nothing does."""
+    file = about_file(Path(path))
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+        classes, size = tuple(map(str, about["classes"])), int(about["image_size"])
+        if about["task"] not in ("multiclass", "multilabel") or not 0 < size <= 4096:
+            raise ValueError("another task or size")
+        return about | {"classes": classes, "image_size": size}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{path}: the names of its classes are read from {file.name} beside it, which is missing or broken; "
+            f"copy both files, or export the run again."
+        ) from error
+
+
+def open_exported(path: Path | str, *, threads: int | None = None) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from scans, uint8 of shape (N, size, size), to logits, float32 of shape (N, classes).
+
+    `threads`: how many work on a scan, None for what the runtime chooses; a SavedModel has TensorFlow's own.
+    Raises RunError where the file is not there or broken, or its runtime is not installed.
+    """
+    path = Path(path)
+    if (kind := format_of(path)) is None or not path.exists():
+        raise RunError(f"{path} is no exported model: expected a .tflite, .onnx or .xml file or a SavedModel folder; "
+                       f"found {glance(path)}.")  # fmt: skip
+    try:
+        run = RUNTIMES[kind](path, threads)
+    except ImportError as error:
+        raise RunError(
+            f"{path}: {TITLES[kind]} needs the package {error.name}, which is not installed; "
+            f"pip install 'lungkeras[export]'."
+        ) from error
+    except Exception as error:
+        # Each runtime has its own errors for a damaged file.
+        reason = str(error).strip().split("\n")[0]
+        raise RunError(f"{path} could not be opened by {TITLES[kind]} ({reason}). Export the run again.") from error
+
+    def logits(images: np.ndarray) -> np.ndarray:
+        batches = [images[start : start + BATCH, ..., None] for start in range(0, len(images), BATCH)]
+        try:
+            return np.concatenate([run(np.ascontiguousarray(batch)) for batch in batches]).astype(np.float32)
+        except Exception as error:
+            reason = str(error).strip().split("\n")[0]
+            raise RunError(
+                f"{path} has no answer to scans of {images.shape[1:]} ({reason}). Export the run again."
+            ) from error
+
+    return logits
+
+
+def _litert(path: Path, threads: int | None):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path), num_threads=threads)
+    interpreter.allocate_tensors()
+    scan, logits = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+
+    def run(image):
+        interpreter.set_tensor(scan, image)
+        interpreter.invoke()
+        return interpreter.get_tensor(logits)
+
+    return one_by_one(run)
+
+
+def _onnx(path: Path, threads: int | None):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda images: session.run(None, {name: images})[0]
+
+
+def _openvino(path: Path, threads: int | None):
+    core = import_openvino().Core()
+    model = core.read_model(str(path))
+    # Of one scan at a time the shapes are known, which halves the time of each.
+    model.reshape([1, *(side.get_length() for side in list(model.inputs[0].get_partial_shape())[1:])])
+    # Without the hint it would compute in bfloat16 where the processor can.
+    settings = {"INFERENCE_PRECISION_HINT": "f32"} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
+    compiled = core.compile_model(model, "CPU", settings)
+    return one_by_one(lambda image: compiled(image)[0].copy())
+
+
+def one_by_one(run: Callable) -> Callable:
+    """A function of a batch from one of a batch of one."""
+    return lambda images: np.concatenate([run(image[None]) for image in images])
+
+
+def import_openvino():
+    """The package, without the one that would send statistics of its use over the network."""
+    sys.modules.setdefault("openvino_telemetry", None)
+    import openvino
+
+    return openvino
+
+
+def _saved_model(path: Path, threads: int | None):
+    import keras
+
+    layer = keras.layers.TFSMLayer(str(path), call_endpoint="serve")
+    return lambda images: np.asarray(layer(images))
+
+
+RUNTIMES = {"litert": _litert, "onnx": _onnx, "openvino": _openvino, "saved_model": _saved_model}
