@@ -26,18 +26,23 @@ DATASETS = sorted({run.dataset for run in RUNS.values()})
 REPORT = os.path.relpath(SHARED.study_folder, project_folder())
 PREPARED = os.path.relpath(from_project(SHARED.prepared), project_folder())
 RUN = os.path.relpath(from_project(SHARED.runs), project_folder())
-TABLES = expand(REPORT + "/tables/{table}.csv", table=["table_1", "table_2", "table_3", "baselines"])
+TABLES = ["table_1", "table_2", "table_3", "baselines", "trivial_baselines", "model_pairs", "seeds", "class_scores"]
+TABLES = expand(REPORT + "/tables/{table}.csv", table=[*TABLES, "published_auroc", "calibration", "thresholds"])
 FIGURE = REPORT + "/figures/figure_{number}.png"
 PAIRS = [name for name, run in RUNS.items() if run.backbone == "efficientnet_b1" and not run.suffix]
-ABLATION = [name for name, run in RUNS.items() if run.suffix]
+ABLATION = [name for name, run in RUNS.items() if run.suffix.startswith("-lr")]
 AUDIT = expand(
     REPORT + "/tables/audit_{table}.csv",
     table=["leakage", "duplicates", "shortcuts", "labels", "suspects", "flow", "notes"],
 )
 CURVES = expand(FIGURE, number=["03", *(["04"] if PAIRS else []), *(["09", "10"] if ABLATION else [])])
+CURVES += [REPORT + "/figures/reliability.png"]
 PICTURES = expand(FIGURE, number=["01", "02"])
 PICTURES += expand(FIGURE, number=["05", "07"]) if "pneumonia" in DATASETS else []
 PICTURES += expand(FIGURE, number=["06", "08"]) if "covid" in DATASETS else []
+MEASURES = expand(REPORT + "/tables/{table}.csv", table=["features", "heatmaps", "heatmap_agreement"])
+PICTURES += MEASURES if {"pneumonia", "covid"} & set(DATASETS) else []
+NOT_SHARED = ("dataset", "backbone", "weights", "suffix", "source", "acquire", "scans")
 AGAIN = set(config.get("again", []))  # datasets, runs and notebooks
 
 # What a step may take of a cluster: `runtime` in minutes, `mem_mb` in MB of a first attempt. A study of small scans takes
@@ -87,8 +92,9 @@ def source_arguments(dataset):
     return f"-p acquire given -r source {shlex.quote(given)}" if given else ""
 
 
-def image_size(dataset):
-    return next(run.image_size for run in RUNS.values() if run.dataset == dataset)
+def prepared_as(dataset):
+    """The params of the first run of a dataset: image_size and split are those of the dataset."""
+    return next(run for run in RUNS.values() if run.dataset == dataset)
 
 
 def megabytes(small, large):
@@ -119,13 +125,14 @@ rule report:
     output:
         *AUDIT,
         report=f"{REPORT}/report.html",
+        claims=f"{REPORT}/tables/claims.csv",
         notebook=page("05_report"),
     params:
         python=sys.executable,
         page=page("05_report"),
         draft=draft("05_report"),
         failed=failed("05_report"),
-        arguments=lambda wildcards: stated(SHARED, "dataset", "backbone", "weights", "suffix", "source", "acquire", "scans"),
+        arguments=lambda wildcards: stated(SHARED, *NOT_SHARED),
         done="wrote the report",
     threads: 1
     resources:
@@ -150,7 +157,8 @@ rule prepare:
         draft=draft("01_data_preparation-{dataset}"),
         failed=failed("01_data_preparation-{dataset}"),
         arguments=lambda wildcards: f"-f {STUDY}/study.yaml -p dataset {wildcards.dataset} "
-        f"-p image_size {image_size(wildcards.dataset)} {source_arguments(wildcards.dataset)}",
+        f"-p image_size {prepared_as(wildcards.dataset).image_size} -p split {prepared_as(wildcards.dataset).split} "
+        f"{source_arguments(wildcards.dataset)}",
         done="prepared {dataset}",
     threads: THREADS
     resources:
@@ -175,7 +183,7 @@ rule train:
         page=page("02_training-{run}"),
         draft=draft("02_training-{run}"),
         failed=failed("02_training-{run}"),
-        arguments=lambda wildcards: stated(RUNS[wildcards.run], "title", "source", "acquire", "scans"),
+        arguments=lambda wildcards: stated(RUNS[wildcards.run], "title", "source", "acquire", "scans", "seeds"),
         done="trained {run}",
     threads: THREADS
     resources:

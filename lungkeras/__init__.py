@@ -15,11 +15,18 @@ The map, in the order in which data flows; a module reads what stands above it:
     fingerprints    hashes of what was made from what; freshness tells what of a study to make again
     training        one run: history, best model, predictions
     metrics         logits -> F1, AUROC, confusion
+    intervals       how sure a score is: bootstrap over patients, DeLong
+    comparison      runs beside each other and beside what others published
     evaluation      run folders -> tables
+    baselines       answers that need no network
+    calibration     temperature, reliability, thresholds, from validation
     explanation     Grad-CAM, features, t-SNE
     runtimes        an exported file -> logits
+    measures        features and heat maps as numbers of a scan
     prediction      a run -> probabilities for any scan
     export          a run -> a file for LiteRT, ONNX, OpenVINO or a SavedModel
+    evidence        what a claim of the paper can be judged by
+    claims          the paper's claims, each a predicate: holds, fails, cannot tell, not run
     parity          how far the backends are apart
     summaries       small tables for notebooks
     figures, tables one function a figure or table of the paper

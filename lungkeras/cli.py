@@ -107,6 +107,9 @@ def parser() -> argparse.ArgumentParser:
     prepare.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of undersampling and split (default: 0)"
     )
+    prepare.add_argument(
+        "--split", choices=("patients", "official"), default="patients", help="of xray8, the published test list"
+    )
 
     train = add("train", train_run, "train one run, outside any notebook",
                 "train --params params/demo/study.yaml --params params/demo/covid-resnet34-random.yaml")  # fmt: skip
@@ -139,6 +142,9 @@ def parser() -> argparse.ArgumentParser:
     output = predict.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print JSON instead of a table")
     output.add_argument("--csv", type=Path, metavar="FILE", help="write a CSV file instead")
+    predict.add_argument(
+        "--uncalibrated", action="store_true", help="probabilities as the model gives them, without its temperature"
+    )
     predict.add_argument("--heatmaps", type=Path, metavar="DIR", help="write a Grad-CAM overlay of each scan there")
 
     export = add("export", export_run, "write a run's model for a small device, checked against Keras",
@@ -191,7 +197,13 @@ def prepare_source(options) -> None:
 
     size = options.size or DATASETS[options.dataset].image_size
     summary = prepare_dataset(
-        options.dataset, options.source, options.to, size=size, workers=options.workers, seed=options.seed
+        options.dataset,
+        options.source,
+        options.to,
+        size=size,
+        workers=options.workers,
+        seed=options.seed,
+        split=options.split,
     )
     print(as_json(summary))
 
@@ -325,11 +337,12 @@ def predict_scans(options) -> int:
     from lungkeras.prediction import find_images, load_predictor, predict_images, write_heatmaps
 
     files = find_images(options.images)
-    predictor = load_predictor(options.model)
+    predictor = load_predictor(options.model, calibrated=not options.uncalibrated)
     table, failed = predict_images(predictor, files)
     if options.json:
         rows = json.loads(table.to_json(orient="records"))
-        print(as_json({"predictions": rows, "failed": failed.to_dict("records")}))
+        about = {"temperature": predictor.temperature, "failed": failed.to_dict("records")}
+        print(as_json({"predictions": rows} | about))
     elif options.csv:
         from lungkeras.files import write_csv
 

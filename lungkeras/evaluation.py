@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from lungkeras import metrics
+from lungkeras.comparison import macro_scores
 from lungkeras.errors import RunError
 from lungkeras.pipeline import Batches, Prepared, evaluation_batches
-from lungkeras.runs import CURVES, Run, ablation_runs, main_runs, read_run, read_runs, split_of
+from lungkeras.runs import CURVES, Run, ablation_runs, main_runs, patients_of, read_run, read_runs, split_of
 
 __all__ = [
     "Run",
@@ -21,6 +22,7 @@ __all__ = [
     "evaluate_on",
     "histories",
     "linear_baseline",
+    "linear_probabilities",
     "main_runs",
     "outputs",
     "read_run",
@@ -31,7 +33,10 @@ __all__ = [
 ]
 
 RUN_COLUMNS = ["run", "dataset", "backbone", "weights", "learning_rate"]
-SCORE_COLUMNS = ["macro_f1", "macro_auroc", "seconds_per_epoch", "best_epoch", "test_scans"]
+INTERVALS = [
+    f"{name}{end}" for name in ("macro_f1", "macro_auroc", "macro_average_precision") for end in ("", "_low", "_high")
+]
+SCORE_COLUMNS = [*INTERVALS, "seconds_per_epoch", "best_epoch", "test_scans", "test_patients"]
 FEW_SCANS = 256
 BASELINE_SIZE = 64
 BASELINE_FREEDOMS = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -56,15 +61,14 @@ def histories(runs: Mapping[str, Run]) -> pd.DataFrame:
 def results(runs: Mapping[str, Run]) -> pd.DataFrame:
     """A row a run, with RUN_COLUMNS and SCORE_COLUMNS.
 
-    Scores are those of the test split. seconds_per_epoch is the median, without the first epoch where there are more:
-    that one holds the tracing of the graph.
+    Scores are those of the test split, with 95 % intervals by bootstrap over its patients. seconds_per_epoch is the
+    median, without the first epoch where there are more: that one holds the tracing of the graph.
     """
     return pd.DataFrame([_result(run) for run in runs.values()], columns=RUN_COLUMNS + SCORE_COLUMNS)
 
 
 def _result(run: Run) -> dict:
-    labels, probabilities = split_of(run, "test")
-    scores = metrics.scores(labels, probabilities, run.classes, run.task)
+    (labels, probabilities), patients = split_of(run, "test"), patients_of(run, "test")
     seconds = run.history["seconds"]
     return {
         "run": run.name,
@@ -72,16 +76,21 @@ def _result(run: Run) -> dict:
         "backbone": run.backbone,
         "weights": run.weights,
         "learning_rate": run.params["learning_rate"],
-        "macro_f1": scores["macro_f1"],
-        "macro_auroc": scores["macro_auroc"],
+        **macro_scores(labels, probabilities, patients, run.task),
         "seconds_per_epoch": float(seconds[1:].median() if len(seconds) > 1 else seconds.median()),
         "best_epoch": run.metrics["best_epoch"],
         "test_scans": len(labels),
+        "test_patients": len(set(patients)),
     }
 
 
 def linear_baseline(prepared: Prepared, seed: int = 0) -> float:
-    """Test macro F1 of a linear classifier on the pixels: what a network has to beat.
+    """Test macro F1 of a linear classifier on the pixels: what a network has to beat."""
+    return metrics.macro_f1(prepared.labels("test"), linear_probabilities(prepared, seed), prepared.task)
+
+
+def linear_probabilities(prepared: Prepared, seed: int = 0) -> np.ndarray:
+    """What a linear classifier on the pixels gives to the test scans: float (scans, classes).
 
     Logistic regression on standardised pixels at 64 x 64 or less (areas averaged), its penalty chosen by the macro F1
     of the validation split; for a multilabel dataset one regression a class, balanced, as the networks' loss is. Where
@@ -99,7 +108,7 @@ def linear_baseline(prepared: Prepared, seed: int = 0) -> float:
     pixels = {split: _pixels(prepared.images[split]) for split in ("train", "val", "test")}
     labels = {split: prepared.labels(split) for split in pixels}
     multiclass = prepared.task == "multiclass"
-    macro_f1 = {"val": [], "test": []}
+    macro_f1, found = [], []
     # One thread: on shared cores, BLAS threads that wait for each other take thirty times as long for so small a task.
     with threadpool_limits(1), warnings.catch_warnings():
         # Two hundred steps are plenty for a baseline on separable training data, where the optimum lies far away.
@@ -112,9 +121,9 @@ def linear_baseline(prepared: Prepared, seed: int = 0) -> float:
             linear = LogisticRegression(C=freedom, max_iter=200, class_weight=None if multiclass else "balanced")
             model = linear if multiclass else OneVsRestClassifier(linear)
             model.fit(columns["train"], labels["train"].argmax(axis=1) if multiclass else labels["train"].astype(int))
-            for split, found in macro_f1.items():
-                found.append(metrics.macro_f1(labels[split], model.predict_proba(columns[split]), prepared.task))
-    return macro_f1["test"][int(np.argmax(macro_f1["val"]))]
+            macro_f1.append(metrics.macro_f1(labels["val"], model.predict_proba(columns["val"]), prepared.task))
+            found.append(model.predict_proba(columns["test"]))
+    return found[int(np.argmax(macro_f1))]
 
 
 def _pixels(images: np.ndarray) -> np.ndarray:
@@ -134,7 +143,8 @@ def evaluate_on(folder: Path | str, prepared: Prepared, *, split: str = "test", 
     Scans with a label outside those classes are left out. Multiclass probabilities are divided by their sum over the
     shared classes, as if the model had been asked to choose among these alone; multilabel ones stand. `normal` and
     `no_finding` stay two names: one is the choice against other diseases, the other the absence of six findings. Where
-    the prepared images have another size than the model's, they are resized (areas averaged).
+    the prepared images have another size than the model's, they are resized (areas averaged). On the run's own dataset,
+    patients that it was trained or chosen on are left out, as another split of the same scans has them in its test.
 
     Returns {run, dataset, split, classes, scans, left_out, macro_f1, macro_auroc, per_class}.
     Raises RunError where fewer than two classes are shared, the tasks differ, or no scan is left.
@@ -145,9 +155,13 @@ def evaluate_on(folder: Path | str, prepared: Prepared, *, split: str = "test", 
     classes = shared_classes(run, prepared)
     labels = prepared.labels(split)
     mine = [prepared.classes.index(name) for name in classes]
-    kept = np.flatnonzero((labels[:, mine].sum(axis=1) > 0) & (labels.sum(axis=1) == labels[:, mine].sum(axis=1)))
+    only = (labels[:, mine].sum(axis=1) > 0) & (labels.sum(axis=1) == labels[:, mine].sum(axis=1))
+    kept = np.flatnonzero(only & ~_seen(run, prepared, split))
     if len(kept) == 0:
-        raise RunError(f"{run.name} on {prepared.name}: no scan of the split {split} has only {', '.join(classes)}.")
+        raise RunError(
+            f"{run.name} on {prepared.name}: no scan of the split {split} has only {', '.join(classes)} and a patient "
+            "that the run was not trained on."
+        )
     model = models.load_model(Path(folder) / "best.keras")
     size = model.input_shape[1]
     images = np.stack([_resized(prepared.images[split][row], size) for row in kept])
@@ -158,6 +172,15 @@ def evaluate_on(folder: Path | str, prepared: Prepared, *, split: str = "test", 
     counted = {"scans": len(kept), "left_out": len(labels) - len(kept)}
     about = {"run": run.name, "dataset": prepared.name, "split": split, "classes": list(classes)}
     return about | counted | metrics.scores(labels[kept][:, mine], probabilities, classes, run.task)
+
+
+def _seen(run: Run, prepared: Prepared, split: str) -> np.ndarray:
+    """Which scans are of patients in the run's own train or val split: bool (scans,)."""
+    records = prepared.split(split)
+    if run.dataset != prepared.name or not {"patient"} <= set(records) & set(run.predictions):
+        return np.zeros(len(records), dtype=bool)
+    learnt = run.predictions.loc[run.predictions["split"] != "test", "patient"]
+    return records["patient"].isin(set(learnt)).to_numpy()
 
 
 def outputs(model, images: np.ndarray, *, batch_size: int = 64) -> np.ndarray:

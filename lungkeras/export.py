@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras import metrics, runtimes
+from lungkeras import calibration, metrics, runtimes
 from lungkeras.errors import ParamsError, RunError
 from lungkeras.evaluation import outputs
 from lungkeras.files import write_csv, write_json
@@ -84,6 +84,7 @@ def export_run(folder: Path | str, format: str, *, int8: bool = False, to: Path 
             "classes": list(run.classes),
             "task": run.task,
             "image_size": prepared.size,
+            "temperature": calibration.temperature_of(run),
             "format": format,
             "int8": int8,
             "file": target.name,

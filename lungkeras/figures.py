@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from lungkeras import panels
 from lungkeras.datasets import title
 from lungkeras.explanation import overlay
-from lungkeras.style import class_style, decimal, heading, run_colour, run_name_title, run_title, styled, wrapped
+from lungkeras.style import GREY, class_style, decimal, heading, run_colour, run_name_title, run_title, styled, wrapped
 
 PANELS_IN_LINE = 7
 
@@ -200,21 +200,71 @@ def ablation_curves(histories: pd.DataFrame) -> Figure:
 
 @styled
 def ablation_bars(results: pd.DataFrame) -> Figure:
-    """Figure 10: a bar a learning rate, in the colours of figure 9. Columns: rate, macro_f1 (or NaN)."""
+    """Figure 10: a bar a learning rate, in the colours of figure 9. Columns: rate, macro_f1 (or NaN).
+
+    With the columns macro_f1_low and macro_f1_high, each bar has its interval.
+    """
     results = results.sort_values("rate", kind="stable")
     rates, scores = results["rate"].tolist(), results["macro_f1"].to_numpy(float)
     colours = rate_colours(rates)
     figure = Figure(figsize=(max(3.5, 1.1 * len(rates) + 1), 3.4), layout="constrained")
     ax = figure.subplots()
-    bars = ax.bar(
-        [f"{rate:g}" for rate in rates], np.nan_to_num(scores), color=[colours[rate] for rate in rates], width=0.65
+    ax.bar([f"{rate:g}" for rate in rates], np.nan_to_num(scores), color=[colours[rate] for rate in rates], width=0.65)
+    low, high = (
+        results[name].to_numpy(float) if name in results else scores for name in ("macro_f1_low", "macro_f1_high")
     )
-    ax.bar_label(bars, labels=[decimal(score, 3) for score in scores], padding=2, fontsize=9.5)
+    tops = np.fmax(np.nan_to_num(scores), np.nan_to_num(high))
+    if (high > low).any():
+        reach = np.nan_to_num([scores - low, high - scores])
+        ax.errorbar(range(len(rates)), np.nan_to_num(scores), reach, fmt="none", ecolor=GREY, elinewidth=1.4, capsize=3)
+    for place, (score, top) in enumerate(zip(scores, tops, strict=True)):
+        ax.text(place, top + 0.015, decimal(score, 3), ha="center", va="bottom", fontsize=9.5)
     ax.set(xlabel="initial learning rate", ylabel="test macro F1", ylim=(0, 1.08), yticks=np.linspace(0, 1, 6))
     ax.grid(visible=False, axis="x")
     listed = ", ".join(f"{rate:g}: {decimal(score, 3)}" for rate, score in zip(rates, scores, strict=True))
-    best = f" The best is {rates[int(np.nanargmax(scores))]:g}." if np.isfinite(scores).any() else ""
-    figure.set_label(f"Test macro F1 by initial learning rate: {listed}.{best}")
+    figure.set_label(f"Test macro F1 by initial learning rate: {listed}.{_overlap(rates, scores, low, high)}")
+    return figure
+
+
+def _overlap(rates: list[float], scores: np.ndarray, low: np.ndarray, high: np.ndarray) -> str:
+    """Which rates have intervals that reach that of the highest score."""
+    if not np.isfinite(scores).any():
+        return ""
+    top = int(np.nanargmax(scores))
+    reaching = [f"{rate:g}" for place, rate in enumerate(rates) if place != top and high[place] >= low[top]]
+    others = f"; the intervals of {', '.join(reaching)} reach its own" if reaching else ""
+    return f" The highest is that of {rates[top]:g}{others}."
+
+
+@styled
+def reliability_diagrams(points: pd.DataFrame, scores: pd.DataFrame) -> Figure:
+    """A row a dataset, a panel a run: how sure its answers are, and which share is so; grey before the temperature.
+
+    `points`: columns run, dataset, backbone, weights, scaled (bool), confidence, share, answers. `scores`: columns run,
+    temperature, ece, ece_scaled (lungkeras.calibration gives both).
+    """
+    datasets = list(dict.fromkeys(points["dataset"]))
+    runs = {dataset: list(dict.fromkeys(points.loc[points["dataset"] == dataset, "run"])) for dataset in datasets}
+    columns = max(map(len, runs.values()), default=1)
+    figure = Figure(figsize=(2.3 * columns + 0.6, 2.75 * max(len(datasets), 1)), layout="constrained")
+    if points.empty:
+        figure.set_label("No run gives probabilities that are numbers.")
+        return figure
+    axes = figure.subplots(len(datasets), columns, squeeze=False, sharex=True, sharey=True)
+    for row, dataset in zip(axes, datasets, strict=True):
+        for ax in row[len(runs[dataset]) :]:
+            ax.set_visible(False)
+        for ax, run in zip(row, runs[dataset], strict=False):
+            panels.reliability(ax, points[points["run"] == run])
+            ax.set_title(wrapped(run_name_title(run), 22), loc="center", fontsize=8.5)
+        row[0].set_ylabel(f"{heading(dataset)}\nshare that is so")
+    for ax in axes[-1]:
+        ax.set_xlabel("how sure")
+    told = [
+        f"{heading(row.dataset)} {run_name_title(row.run)} {decimal(row.ece, 3)}, {decimal(row.ece_scaled, 3)}"
+        for row in scores.itertuples()
+    ]
+    figure.set_label(f"Expected calibration error as trained and with the temperature: {'; '.join(told)}.")
     return figure
 
 

@@ -39,10 +39,11 @@ PREPARATION = (
 )
 TRAINING = (
     *("architectures", "augmentation", "backbones", "devices", "layers", "metrics", "models", "optimizers"),
-    *("pipeline", "resnet", "training"),
+    *("pipeline", "resnet", "temperature", "training"),
 )
-# Params that say where something lies or what it is called, not what is computed. Of `weights` the file counts.
-PLACES = {"title", "source", "acquire", "scans", "prepared", "runs", "weights"}
+# Params that say where something lies or what it is called, not what is computed. Of `weights` the file counts, of
+# `split` the data, of `seeds` the run's own seed.
+PLACES = {"title", "source", "acquire", "scans", "prepared", "runs", "weights", "seeds", "split"}
 STATISTICS = ("task", "classes", "size", "mean", "std")
 RESULTS = ("params.yaml", "environment.json", "best.keras", "history.csv", "predictions.parquet", "metrics.json")
 
@@ -105,19 +106,22 @@ def of_prepared(folder: Path) -> str | None:
 
 
 def preparation_made_from(
-    dataset: str, source: Path | None, *, size: int, seed: int, records=None
+    dataset: str, source: Path | None, *, size: int, seed: int, split: str = "patients", records=None
 ) -> dict[str, str | None]:
     """The hashes of what a prepared dataset is made from; that of the source is None where the source is not there.
 
     `records` are those of the source where the caller has read them already. Raises SourceError for a broken source.
     """
     from lungkeras.datasets import read_records
+    from lungkeras.datasets.xray8 import official_test_scans
 
     if records is None and source is not None and source.is_dir():
         records = read_records(dataset, source, seed=seed)
+    official = split == "official" and dataset == "xray8"
+    sources = None if records is None else of_sources(records, source)
     return {
-        "params": digest(dataset, str(size), str(seed)),
-        "sources": None if records is None else of_sources(records, source),
+        "params": digest(dataset, str(size), str(seed), *(["official"] if official else [])),
+        "sources": digest(sources, *official_test_scans(source)) if official and sources else sources,
         "code": code_digest((*PREPARATION, f"datasets/{dataset}")),
     }
 
@@ -152,10 +156,12 @@ def agree(recorded: Mapping[str, str], now: Mapping[str, str | None]) -> bool:
     return all(value is None or recorded.get(key) == value for key, value in now.items())
 
 
-def is_prepared(folder: Path, dataset: str, source: Path | None, *, size: int, seed: int) -> bool:
-    """Whether a prepared dataset stands there that was made from this source, with this size and seed, by this code."""
+def is_prepared(
+    folder: Path, dataset: str, source: Path | None, *, size: int, seed: int, split: str = "patients"
+) -> bool:
+    """Whether a prepared dataset stands there, made from this source with this size, seed and split, by this code."""
     recorded = read(folder / "statistics.json").get("made_from", {})
-    return bool(recorded) and agree(recorded, preparation_made_from(dataset, source, size=size, seed=seed))
+    return bool(recorded) and agree(recorded, preparation_made_from(dataset, source, size=size, seed=seed, split=split))
 
 
 def is_trained(folder: Path, params: Params, prepared: str | None) -> bool:

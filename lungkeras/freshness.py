@@ -37,7 +37,7 @@ def outdated_datasets(shared: Params, runs: Mapping[str, Params], sources: Mappi
         source = (from_project(sources[dataset]) if dataset in sources else params.source_folder) if known else None
         folder = params.prepared_folder
         try:
-            same = is_prepared(folder, dataset, source, size=params.image_size, seed=shared.seed)
+            same = is_prepared(folder, dataset, source, size=params.image_size, seed=shared.seed, split=params.split)
         except SourceError:
             same = False  # the preparation says what is wrong with the source
         if folder.is_dir() and not same:
@@ -84,7 +84,7 @@ def reading_notebooks(shared: Params, runs: Mapping[str, Params]) -> dict[str, s
     made = {name: read(run.run_folder / "fingerprint.json") for name, run in runs.items()}
     study = shared.model_dump(exclude=PLACES - {"title"})
     modules = sorted(file.relative_to(PACKAGE).with_suffix("").as_posix() for file in PACKAGE.rglob("*.py"))
-    templates = [file_digest(file) for file in sorted([*PACKAGE.rglob("*.j2"), *PACKAGE.glob("*.yaml")])]
+    templates = [file_digest(file) for file in sorted([*PACKAGE.rglob("*.j2"), *PACKAGE.rglob("*.yaml")])]
     common = digest(as_json(made), as_json(study), code_digest(modules), *templates)
     tables = [file_digest(file) for file in sorted((shared.study_folder / "tables").glob("*.csv"))]
     hashes = {}

@@ -6,7 +6,7 @@ import seaborn
 from matplotlib.lines import Line2D
 
 from lungkeras.datasets import title
-from lungkeras.style import class_style, wrapped
+from lungkeras.style import GREY, class_style, run_colour, wrapped
 
 HISTOGRAM_BINS = 64
 MANY_POINTS = 5000  # beyond so many, an SVG holds points as pixels
@@ -77,6 +77,19 @@ def confusion(ax, counts: pd.DataFrame, *, named: bool) -> None:
     ax.tick_params(axis="x", labelsize=8.5)
     ax.set_xticks(ax.get_xticks(), ax.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
     ax.tick_params(axis="y", rotation=0, labelsize=8.5)
+
+
+def reliability(ax, points: pd.DataFrame) -> None:
+    """How sure answers of one run are against the share that is so: grey as trained, coloured with the temperature."""
+    ax.plot([0, 1], [0, 1], color="#b8bec4", linewidth=1, linestyle="--", zorder=1)
+    for scaled, drawn in points.groupby("scaled", sort=True):
+        first = drawn.iloc[0]
+        colour = run_colour(first["backbone"], first["weights"]) if scaled else GREY
+        ax.plot(drawn["confidence"], drawn["share"], color=colour, linewidth=1.2, zorder=2 + scaled)
+        sizes = 6 + 70 * drawn["answers"] / drawn["answers"].sum()
+        ax.scatter(drawn["confidence"], drawn["share"], s=sizes, color=colour, linewidths=0, zorder=2 + scaled)
+    ax.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+    ax.set_box_aspect(1)
 
 
 def point(label: str, colour: str, marker: str) -> Line2D:

@@ -28,6 +28,9 @@ class Params(BaseModel):
     source    given: the dataset's folder as published | else a folder in which each dataset has one
     acquire   draw (phantoms, `scans` of them, where absent) | fetch (by kagglehub, where absent) | given (by the user)
     suffix    tells a run from another of the same dataset, backbone and weights, as in -lr0.05
+    class_weights   whether a multilabel loss weighs positives by negatives over positives, as the study's does
+    seeds     of a study: every run is trained once with each; the first keeps its name, others end in -seed<N>
+    split     patients: 70:15:15 | official: the published test list, where a dataset has one (xray8)
     backend   tensorflow | torch | jax; where null, as `backends.default_backend` says
     devices   how many devices share each batch, or all that the backend finds
     precision float32 | mixed_float16 | mixed_bfloat16: what layers compute in; weights, logits and loss stay float32
@@ -49,10 +52,13 @@ class Params(BaseModel):
     weights: str = "random"
     suffix: str = Field("", pattern=r"^(-[A-Za-z0-9._-]+)?$")
     seed: int = Field(0, ge=0, lt=2**32)
+    seeds: list[int] | None = Field(None, min_length=1, max_length=100)
+    split: Literal["patients", "official"] = "patients"
     epochs: int = Field(10, ge=1, le=100_000)
     batch_size: int = Field(16, ge=1, le=65_536)
     learning_rate: float = Field(0.01, gt=0)
     final_learning_rate: float = Field(0.001, gt=0)
+    class_weights: bool = True
     batch_norm_momentum: float | None = Field(None, ge=0, lt=1)
     backend: str = Field(None, validate_default=True)
     devices: int | str = 1
@@ -260,6 +266,7 @@ def load_study(folder: Path, *, backend: str | None = None) -> tuple[Params, dic
     """The study's shared params, and the params of each run by its name; `backend` wins over all. Raises ParamsError.
 
     A run's file must be called after the run that it describes, so that a copied file can't train the wrong model.
+    Where the study has `seeds`, each run is there once a seed.
     """
     shared = load_params([folder / "study.yaml"], backend=backend)
     runs = {}
@@ -269,15 +276,24 @@ def load_study(folder: Path, *, backend: str | None = None) -> tuple[Params, dic
         params = load_params([folder / "study.yaml", file], backend=backend)
         if params.run != file.stem:
             raise ParamsError(f"{file}: describes the run {params.run}; call it {params.run}.yaml")
-        runs[params.run] = params
+        runs |= {run.run: run for run in with_seeds(params)}
     if not runs:
         raise ParamsError(f"{folder}: holds no run beside study.yaml; add a file such as covid-resnet34-random.yaml")
     return shared, runs
 
 
+def with_seeds(params: Params) -> list[Params]:
+    """The run itself, with the first of its `seeds`, and its repeats with the others, named <run>-seed<N>."""
+    if params.seeds is None:
+        return [params]
+    first, *others = dict.fromkeys(params.seeds)
+    repeats = [{"seed": seed, "suffix": f"{params.suffix}-seed{seed}"} for seed in others]
+    return [params.model_copy(update=change) for change in ({"seed": first}, *repeats)]
+
+
 def dump(params: Params) -> str:
-    """The params as YAML text, every key in the order of the model."""
-    return yaml.safe_dump(params.model_dump(), sort_keys=False)
+    """The params of a run as YAML text, in the order of the model: every key but `seeds`, which is its study's."""
+    return yaml.safe_dump(params.model_dump(exclude={"seeds"}), sort_keys=False)
 
 
 __all__ = ["Params", "check", "dump", "load_params", "load_study", "project_folder", "study_folder"]

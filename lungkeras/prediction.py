@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lungkeras import calibration, metrics, runtimes
 from lungkeras import files as written
-from lungkeras import metrics, runtimes
 from lungkeras.decoding import STARTS_WITHIN, cv2, is_scan
 from lungkeras.errors import RunError, ScanError
 from lungkeras.evaluation import outputs
 from lungkeras.inert import printable
 from lungkeras.preparation import fill
+from lungkeras.runs import read_run
 
 LONGEST_STEM = 200  # bytes of the name of a heat map's file
 FILES_AT_ONCE = 1024  # what memory holds does not grow with the folder
@@ -29,7 +30,8 @@ FILES_AT_ONCE = 1024  # what memory holds does not grow with the folder
 class Predictor:
     """A model with what is needed to ask it: the names of its classes, its task, and the size of its images.
 
-    `model` is a keras.Model, or, `exported`, a function from scans to logits.
+    `model` is a keras.Model, or, `exported`, a function from scans to logits. `temperature` divides the logits before
+    they become probabilities; at 1 they are as the model gives them.
     """
 
     name: str
@@ -38,13 +40,17 @@ class Predictor:
     task: str
     size: int
     exported: bool = False
+    temperature: float = 1.0
 
 
-def load_predictor(path: Path | str) -> Predictor:
+def load_predictor(path: Path | str, *, calibrated: bool = True) -> Predictor:
     """Opens a run's folder, a .keras file, or what `lungkeras export` wrote.
 
+    With `calibrated=False`, probabilities are as the model gives them.
+
     The names of the classes and the task are those of metrics.json, in the folder or beside the file. A file on its own
-    tells neither: its classes are then class_1, class_2 and so on, and exclude each other (multiclass).
+    tells neither: its classes are then class_1, class_2 and so on, and exclude each other (multiclass). The temperature
+    is that which the run's validation split gave (lungkeras.calibration), 1 for a model without its run.
     Raises RunError where there is no model, where it does not take square grey scans (uint8, one channel), or where
     metrics.json speaks of another number of classes.
     """
@@ -52,7 +58,8 @@ def load_predictor(path: Path | str) -> Predictor:
     if runtimes.format_of(path) and path.exists():
         about = runtimes.read_about(path)
         model = runtimes.open_exported(path)
-        return Predictor(path.stem, model, about["classes"], about["task"], about["image_size"], exported=True)
+        temperature = float(about.get("temperature", 1.0)) if calibrated else 1.0
+        return Predictor(path.stem, model, about["classes"], about["task"], about["image_size"], True, temperature)
     from lungkeras import models
 
     file = path / "best.keras" if path.is_dir() else path
@@ -71,7 +78,8 @@ def load_predictor(path: Path | str) -> Predictor:
             f"{', '.join(classes)}. Give the folder of the run that the model comes from."
         )
     name = file.resolve().parent.name if about else file.stem
-    return Predictor(name, model, classes, about.get("task", "multiclass"), size)
+    temperature = _temperature(file.parent, about) if calibrated else 1.0
+    return Predictor(name, model, classes, about.get("task", "multiclass"), size, temperature=temperature)
 
 
 def _outputs_and_size(model, file: Path) -> tuple[int, int]:
@@ -98,9 +106,18 @@ def _beside(file: Path) -> dict:
             raise ValueError("classes: expected a list of names")
         if task not in ("multiclass", "multilabel"):
             raise ValueError("task: expected multiclass or multilabel")
+        if not 0 < float(about.get("temperature", 1.0)) < float("inf"):
+            raise ValueError("temperature: expected a number above 0")
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(f"{path} can't be read ({error}). Train the run again, or remove it.") from error
-    return {key: about[key] for key in ("classes", "task") if key in about}
+    return {key: about[key] for key in ("classes", "task", "temperature") if key in about}
+
+
+def _temperature(folder: Path, about: dict) -> float:
+    """As stored with the run; a run that stores none, with its predictions beside it, has it fitted now."""
+    if "temperature" not in about and (folder / "predictions.parquet").is_file():
+        return calibration.temperature_of(read_run(folder))
+    return float(about.get("temperature", 1.0))
 
 
 def find_images(paths: Iterable[Path | str]) -> list[Path]:
@@ -139,7 +156,8 @@ def predict_images(
 
     Returns (answers, failed), in which a control character of a file's name is shown as its escape. answers: file,
     probability_<class> (float32, in [0, 1]), predicted (the likeliest class; in a multilabel task all classes of at
-    least 0.5, joined by "|", perhaps none). failed: file, reason.
+    least 0.5, joined by "|", perhaps none). failed: file, reason. Probabilities are those of the logits over the
+    predictor's temperature, which changes no answer in `predicted`.
     """
     asked, failed, answers = [], [], [np.zeros((0, len(predictor.classes)), np.float32)]
     for readable, images, faults in _prepared(predictor, files, workers):
@@ -202,7 +220,7 @@ def _prepared(
 
 def _ask(predictor: Predictor, images: np.ndarray) -> np.ndarray:
     logits = predictor.model(images) if predictor.exported else outputs(predictor.model, images)
-    return metrics.probabilities(logits, predictor.task)
+    return metrics.probabilities(logits / predictor.temperature, predictor.task)
 
 
 def _unique(stem: str, taken: set[str]) -> str:

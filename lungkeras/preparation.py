@@ -60,7 +60,14 @@ def preparation_steps(path: Path | str, size: int) -> dict[str, np.ndarray]:
 
 
 def prepare_dataset(
-    dataset: str, source: Path | str, to: Path | str, *, size: int, workers: int | None = None, seed: int = 0
+    dataset: str,
+    source: Path | str,
+    to: Path | str,
+    *,
+    size: int,
+    workers: int | None = None,
+    seed: int = 0,
+    split: str = "patients",
 ) -> dict:
     """Prepares all records of a source, splits them by patient, and writes the folder described above.
 
@@ -70,6 +77,9 @@ def prepare_dataset(
     A scan that can't be read is quarantined, and the rest goes on. The folder appears whole: until then an earlier one
     stays as it was. The same source, size and seed give the same bytes whatever `workers` is (None: one a processor).
     On the way the disk holds the arrays twice; memory does not grow with the number of scans.
+
+    With `split="official"` the test split of xray8 is the published one, and train and val are dealt from the rest; the
+    other collections publish none, and are split as ever.
 
     Returns what statistics.json holds: dataset, task, classes, size, mean and std (grey levels in [0, 255] of the
     training split), scans (a split), missing (classes that a split lacks), quarantined, absent, duplicates (pairs,
@@ -81,11 +91,13 @@ def prepare_dataset(
     from lungkeras.audit.fingerprints import Fingerprints
     from lungkeras.datasets import DATASETS, read_records
     from lungkeras.datasets.phantom import NOTE
+    from lungkeras.datasets.xray8 import official_test_scans
+    from lungkeras.splits import official_split
 
     source = Path(source)
     records = read_records(dataset, source, require_files=True, seed=seed)
     flow, absent = records.attrs["flow"], records.attrs["absent"]
-    made_from = preparation_made_from(dataset, source, size=size, seed=seed, records=records)
+    made_from = preparation_made_from(dataset, source, size=size, seed=seed, split=split, records=records)
     with replaced_folder(Path(to), needed=2 * len(records) * size**2) as folder:
         images = new_array(folder / "images.npy", (len(records), size, size))
         prints = Fingerprints.empty(len(records))
@@ -95,10 +107,15 @@ def prepare_dataset(
                 f"{dataset}: none of {len(records)} scans in {source} can be read. The first: {reasons[0]}"
             )
         quarantine = pd.DataFrame({"scan": records["scan"], "reason": reasons})[reasons.notna()]
+        official = split == "official" and dataset == "xray8"
         readable = records[reasons.isna()]
         pairs = find_duplicates(prints[readable.index], readable["scan"], readable["patient"])
         readable = readable.assign(group=join_patients(readable, pairs))
-        records = in_split_order(split_what_is_there(readable, seed))
+        records = in_split_order(
+            official_split(readable, official_test_scans(source), seed=seed)
+            if official
+            else split_what_is_there(readable, seed)
+        )
         for split in SPLITS:
             write_rows(folder / f"{split}.npy", images, records.index[records["split"] == split])
         del images
@@ -115,6 +132,7 @@ def prepare_dataset(
             "mean": mean,
             "std": std,
             "scans": {split: int((records["split"] == split).sum()) for split in SPLITS},
+            "split": "official" if official else "patients",
             "missing": missing_classes(records, DATASETS[dataset].classes),
             "quarantined": len(quarantine),
             "absent": absent,

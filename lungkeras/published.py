@@ -53,3 +53,8 @@ def published_best(dataset: str) -> tuple[str, float]:
     """The best published run of a dataset and its test macro F1; ("", NaN) for a dataset of one's own."""
     runs = {run: facts["macro_f1"] for run, facts in published()["runs"].items() if run.startswith(f"{dataset}-")}
     return max(runs.items(), key=lambda item: item[1], default=("", NOT_PUBLISHED))
+
+
+def published_auroc() -> dict[str, dict[str, float]]:
+    """{class of xray8: {publication: AUROC}}, of the findings that others report."""
+    return published()["auroc"]["classes"]

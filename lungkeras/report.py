@@ -31,6 +31,7 @@ from lungkeras.style import decimal, heading, run_name_title, theme
 TEMPLATES = Path(__file__).with_name("templates")
 DPI = 160
 CSS_DPI = 96
+BESIDE = {"table_3": {"trivial": "trivial_baselines", "pairs": "model_pairs"}}  # {table: {argument: further table}}
 LARGE_PNG = 400_000  # bytes; beyond, photographs are embedded as WebP
 LABELS = {"baselines": "Baselines", "devices": "Devices", "parity": "Backends"}
 OPTIONAL = ("devices", "parity")  # tables that a report does without
@@ -44,18 +45,15 @@ RUN_FILES = {
 
 
 def save_figure(
-    figure: Figure, folder: Path | str, number: int, data: pd.DataFrame | None = None, *, dpi: int = DPI
+    figure: Figure, folder: Path | str, number: int | str, data: pd.DataFrame | None = None, *, dpi: int = DPI
 ) -> Path:
-    """Writes figure_<NN>.png and .svg, and `data`, what was drawn, as .csv; returns the PNG's path."""
-    return save_figure_as(figure, Path(folder) / f"figure_{number:02d}.png", data, dpi=dpi)
+    """Writes figure_<NN>.png and .svg, and `data`, what was drawn, as .csv; returns the PNG's path.
 
-
-def save_figure_as(figure: Figure, path: Path, data: pd.DataFrame | None = None, *, dpi: int = DPI) -> Path:
-    """Writes a figure to `path`, a .png, and beside it as .svg, and `data`, what was drawn, as .csv; returns `path`.
-
+    A figure that the paper does not have is called by a name instead of a number.
     Each file appears whole. Equal figures give equal files: no dates, no random ids. The PNG carries the figure's
     description, which the report uses.
     """
+    path = Path(folder) / (f"figure_{number:02d}.png" if isinstance(number, int) else f"{number}.png")
     with theme():
         with atomic(path) as temporary:
             about = {"Description": description(figure), "Software": None}
@@ -112,12 +110,11 @@ def write_report(
     captions = yaml.safe_load((TEMPLATES / "captions.yaml").read_text(encoding="utf-8"))
     if (folder / "tables" / "devices.csv").is_file():
         write_devices(folder)  # without models that were trained anew since
-    frames = {
-        name: pd.read_csv(file) for name in captions["tables"] if (file := folder / "tables" / f"{name}.csv").is_file()
-    }
+    names = [*captions["tables"], *(file for files in BESIDE.values() for file in files.values())]
+    frames = {name: pd.read_csv(file) for name in names if (file := folder / "tables" / f"{name}.csv").is_file()}
     audit_png = folder / "figures" / "audit_scans.png"
     audit_files = [("PNG", audit_png), *((name, folder / "tables" / f"audit_{name}.csv") for name in AUDIT_NAMES)]
-    key_results = headlines(frames.get("baselines"), frames.get("table_3"))
+    key_results = headlines(frames.get("baselines"), frames.get("table_3"), frames.get("model_pairs"))
     runs = list(read_runs(folder, frames.get("table_3"), notebooks))
     html = _environment().get_template("report.html.j2").render(
         title=title,
@@ -130,6 +127,7 @@ def write_report(
         audit_picture=embedded(audit_png) if audit_png.is_file() else None,
         audit_files=_links(folder, audit_files),
         sections=[section | {"items": _shown(section["items"], frames)} for section in captions["sections"]],
+        gaps=yaml.safe_load((TEMPLATES / "gaps.yaml").read_text(encoding="utf-8")),
         items=dict(_items(folder, captions, frames)),
         settings=report_tables.settings(settings, [facts["dataset"] for facts in datasets]),
         datasets=datasets,
@@ -150,14 +148,18 @@ def _shown(names: Iterable[str], frames: Mapping[str, pd.DataFrame]) -> list[str
 def _items(folder: Path, captions: Mapping, frames: Mapping[str, pd.DataFrame]):
     """(name, what the template needs) of each figure and table that the captions name."""
     for name, words in captions["tables"].items():
+        beside = BESIDE.get(name, {})
         files = [("CSV", folder / "tables" / f"{name}.csv")]
-        grid = getattr(report_tables, name)(frames[name]) if name in frames else None
-        label = f"Table {name[-1]}" if name[-1].isdigit() else LABELS[name]
+        files += [(f"{file} (CSV)".replace("_", " "), folder / "tables" / f"{file}.csv") for file in beside.values()]
+        found = {argument: frames[file] for argument, file in beside.items() if file in frames}
+        is_there = name in frames and len(frames[name])
+        grid = getattr(report_tables, name)(frames[name], **found) if is_there else None
+        label = words.get("label") or f"Table {name[-1]}"
         yield name, words | {"label": label, "grid": grid, "image": None, "files": _links(folder, files)}
     for name, words in captions["figures"].items():
         files = [(kind.upper(), folder / "figures" / f"{name}.{kind}") for kind in ("png", "svg", "csv")]
         image = embedded(files[0][1]) if files[0][1].is_file() else None
-        label = f"Figure {int(name[-2:])}"
+        label = words.get("label") or f"Figure {int(name[-2:])}"
         yield name, words | {"label": label, "grid": None, "image": image, "files": _links(folder, files)}
 
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from lungkeras.comparison import not_told_apart
 from lungkeras.published import published_best, published_scans
 from lungkeras.report_tables import anchor
-from lungkeras.runs import ABLATION
+from lungkeras.runs import ABLATION, REPEAT
 from lungkeras.style import decimal, heading, run_colour, run_name_title, run_title
 
 FEW = 0.5  # of the published scans
@@ -21,7 +22,7 @@ def lead(datasets: list[Mapping]) -> dict:
     if not real:
         text = (
             f"All {sum(scans.values()):,} chest films were drawn by lungkeras, with known findings. "
-            "The numbers say that the machinery works; they say nothing about disease."
+            "Numbers and verdicts are about the machinery; they say nothing about disease."
         )
         return {"drawn": True, "strong": "These are drawings, not patients.", "text": text}
     total, published = sum(scans[name] for name in real), sum(published_scans(name) for name in real)
@@ -42,11 +43,15 @@ def _published_scans(dataset: str) -> str:
     return "" if pd.isna(published) else f" (the paper {published:,.0f})"
 
 
-def headlines(baselines: pd.DataFrame | None, results: pd.DataFrame | None) -> list[dict]:
-    """The key results: of each dataset the best model, ours, the paper's and the linear one, and a dot a run."""
+def headlines(
+    baselines: pd.DataFrame | None, results: pd.DataFrame | None, pairs: pd.DataFrame | None = None
+) -> list[dict]:
+    """The key results: of each dataset the model of the highest score with its interval and those not told apart from
+    it (`pairs`), the paper's and the linear one, and a dot a run.
+    """
     if baselines is None or results is None:
         return []
-    competing = results[~results["run"].str.contains(ABLATION)]
+    competing = results[~results["run"].str.contains(ABLATION) & ~results["run"].str.contains(REPEAT)]
     found = []
     for row in baselines.to_dict("records"):
         own = competing[competing["dataset"] == row["dataset"]]
@@ -57,6 +62,8 @@ def headlines(baselines: pd.DataFrame | None, results: pd.DataFrame | None) -> l
                 "model": run_title(row["backbone"], row["weights"]),
                 "anchor": anchor(row["run"]),
                 "macro_f1": decimal(row["macro_f1"], 3),
+                "interval": _interval(own[own["run"] == row["run"]]),
+                "alike": _alike(row["run"], pairs, own["run"]),
                 "linear": decimal(row["linear_macro_f1"], 3),
                 "linear_at": _position(row["linear_macro_f1"]),
                 "published": decimal(published, 3),
@@ -65,6 +72,20 @@ def headlines(baselines: pd.DataFrame | None, results: pd.DataFrame | None) -> l
             }
         )
     return found
+
+
+def _interval(result: pd.DataFrame) -> str:
+    """0.812 to 0.901; empty where there is none."""
+    known = result.reindex(columns=["macro_f1_low", "macro_f1_high"]).dropna()
+    return " to ".join(decimal(value, 3) for value in known.iloc[0]) if len(known) else ""
+
+
+def _alike(run: str, pairs: pd.DataFrame | None, others: pd.Series) -> str:
+    """Which models the test scans do not tell apart from the one with the highest score; empty where none was asked."""
+    if pairs is None or len(others) < 2:
+        return ""
+    alike = [run_name_title(name) for name in not_told_apart(run, pairs)]
+    return f"Not told apart from {', '.join(alike)}." if alike else "Told apart from each other model."
 
 
 def _dot(row: Mapping) -> dict:

@@ -11,15 +11,27 @@ from dataclasses import dataclass
 import pandas as pd
 
 from lungkeras import runtimes
+from lungkeras.comparison import SIGNIFICANT, not_told_apart
 from lungkeras.published import published
-from lungkeras.runs import ABLATION
+from lungkeras.runs import ABLATION, REPEAT
 from lungkeras.style import backbone_title, decimal, heading, run_name_title, run_title
 from lungkeras.tables import ALL_SCANS
+
+NUMBER = -1
+BASELINES = {
+    "majority": "always the most frequent class",
+    "every class": "every finding on every scan",
+    "metadata": "age, sex, view and follow-up alone",
+    "linear": "linear model on the pixels",
+}
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a CSV as the report shows it: `places` after the point (None: text), `over` groups its headings."""
+    """A column of a CSV as the report shows it: `over` groups its headings.
+
+    `places` after the point; None for text; NUMBER for text that is set as a number.
+    """
 
     key: str
     title: str
@@ -38,7 +50,7 @@ def anchor(run: str) -> str:
 
 
 def _text(value: object, places: int | None) -> str:
-    if places is None:
+    if places is None or places == NUMBER:
         return "–" if pd.isna(value) else str(value)
     return count(value) if places == 0 else decimal(value, places)
 
@@ -124,18 +136,31 @@ def devices(frame: pd.DataFrame) -> dict:
     )
 
 
-def table_3(frame: pd.DataFrame) -> dict:
-    """A group a dataset and one for the ablation, a row a run."""
+def table_3(frame: pd.DataFrame, trivial: pd.DataFrame | None = None, pairs: pd.DataFrame | None = None) -> dict:
+    """A group a dataset and one for the ablation, a row a run; `trivial` baselines stand below the runs.
+
+    Repeats of a run have a table of their own. Strong are, of each dataset, the run of the highest F1 and those that
+    `pairs` does not tell from it.
+    """
+    frame = frame[~frame["run"].str.contains(REPEAT)]
     ablation = frame["run"].str.contains(ABLATION)
-    best = frame[~ablation].groupby("dataset")["macro_f1"].transform("max").reindex(frame.index)
+    highest = frame[~ablation].groupby("dataset")["macro_f1"].transform("max").reindex(frame.index) == frame["macro_f1"]
+    alike = {run for top in frame.loc[highest, "run"] for run in [top, *_not_told_apart(top, pairs)]}
     names = [
-        f"learning rate {row.learning_rate:g}" if ABLATION.search(row.run) else run_title(row.backbone, row.weights)
+        f"learning rate {row.learning_rate:g}" if ABLATION.search(row.run) else run_name_title(row.run)
         for row in frame.itertuples()
     ]
+    rows = frame.assign(name=names, strong=frame["run"].isin(alike))
+    if trivial is not None:
+        rows = pd.concat([rows, trivial.assign(name=trivial["baseline"].map(BASELINES), run="", strong=False)])
+    rows = _spanned(rows, "macro_f1")
     columns = [
         Column("name", "model"),
         Column("macro_f1", "here", 3, "macro F1"),
+        Column("macro_f1_span", "95 % interval", NUMBER, "macro F1"),
         Column("published_macro_f1", "paper", 3, "macro F1"),
+        Column("difference", "difference", 3, "macro F1"),
+        Column("interval_holds_published", "paper in it", NUMBER, "macro F1"),
         Column("macro_auroc", "macro AUROC", 3),
         Column("seconds_per_epoch", "here", 1, "seconds an epoch"),
         Column("published_seconds_per_epoch", "paper", 0, "seconds an epoch"),
@@ -143,12 +168,158 @@ def table_3(frame: pd.DataFrame) -> dict:
         Column("published_best_epoch", "paper", 0, "best epoch"),
     ]
     return grid(
-        frame.assign(name=names, best=frame["macro_f1"] == best),
+        rows,
         columns,
         group=lambda row: heading(row["dataset"]) + (", learning rates" if ABLATION.search(row["run"]) else ""),
-        link=lambda row: "#" + anchor(row["run"]),
-        strong=lambda row: row["best"],
+        link=lambda row: "#" + anchor(row["run"]) if row["run"] else "",
+        strong=lambda row: row["strong"],
     )
+
+
+def _not_told_apart(run: str, pairs: pd.DataFrame | None) -> list[str]:
+    return [] if pairs is None else not_told_apart(run, pairs)
+
+
+def _spanned(frame: pd.DataFrame, *scores: str, places: int = 3) -> pd.DataFrame:
+    """With a column <score>_span, the interval of each score: 0.812–0.901, or -0.02 to 0.04 where some are below 0."""
+    spans = {}
+    for score in scores:
+        low, high = frame[f"{score}_low"], frame[f"{score}_high"]
+        between = " to " if (low < 0).any() else "–"
+        spans[f"{score}_span"] = [
+            "–" if pd.isna(least) else f"{decimal(least, places)}{between}{decimal(most, places)}"
+            for least, most in zip(low, high, strict=True)
+        ]
+    return frame.assign(**spans)
+
+
+def model_pairs(frame: pd.DataFrame) -> dict:
+    """A group a dataset, a row a pair of models."""
+    frame = frame.assign(
+        name=[f"{run_name_title(row.first)} − {run_name_title(row.second)}" for row in frame.itertuples()],
+        f1_low=frame["low"], f1_high=frame["high"],
+    )  # fmt: skip
+    for key in ("p_holm", "auroc_p_holm"):
+        frame[f"{key}_text"] = ["–" if pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}" for p in frame[key]]
+    columns = [
+        Column("name", "models"),
+        Column("difference", "difference", 3, "macro F1"),
+        Column("f1_span", "95 % interval", NUMBER, "macro F1"),
+        Column("p_holm_text", "p", NUMBER, "macro F1"),
+        Column("auroc_difference", "difference", 3, "macro AUROC"),
+        Column("auroc_span", "95 % interval", NUMBER, "macro AUROC"),
+        Column("auroc_p_holm_text", "p", NUMBER, "macro AUROC"),
+    ]
+    return grid(
+        _spanned(frame, "f1", "auroc"),
+        columns,
+        group=lambda row: heading(row["dataset"]),
+        strong=lambda row: row["p_holm"] < SIGNIFICANT,
+    )
+
+
+def class_scores(frame: pd.DataFrame) -> dict:
+    """A group a dataset, a row a class, a column a model: AUROC with its interval."""
+    frame = frame[~frame["run"].str.contains(ABLATION) & ~frame["run"].str.contains(REPEAT)]
+    frame = _spanned(frame, "auroc", places=2)
+    frame = frame.assign(
+        text=[f"{decimal(row.auroc, 2)} ({row.auroc_span})" for row in frame.itertuples()],
+        model=frame["run"].map(run_name_title),
+    )
+    models = list(dict.fromkeys(frame["model"]))
+    wide = frame.pivot_table(index=["dataset", "class"], columns="model", values="text", aggfunc="first", sort=False)
+    wide = wide.join(frame.groupby(["dataset", "class"], sort=False)[["support", "prevalence"]].first()).reset_index()
+    columns = [Column("name", "class"), Column("support", "test scans", 0), Column("prevalence", "share", 2)]
+    columns += [Column(model, model, NUMBER, "AUROC (95 % interval)") for model in models]
+    return grid(wide.assign(name=wide["class"].map(heading)), columns, group=lambda row: heading(row["dataset"]))
+
+
+def published_auroc(frame: pd.DataFrame) -> dict:
+    """A row a class of ChestX-ray8, ours with their intervals, then those of others."""
+    runs = [name.removesuffix("_low") for name in frame if name.endswith("_low")]
+    frame = _spanned(frame.assign(name=frame["class"].map(heading)), *runs, places=2)
+    for run in runs:
+        frame[run] = [
+            f"{decimal(score, 2)} ({span})" for score, span in zip(frame[run], frame[f"{run}_span"], strict=True)
+        ]
+    others = published()["auroc"]["publications"]
+    columns = [Column("name", "class"), *(Column(run, run_name_title(run), NUMBER, "here") for run in runs)]
+    columns += [Column(name, text, 3, "published") for name, text in others.items()]
+    return grid(frame, columns)
+
+
+def seeds(frame: pd.DataFrame) -> dict:
+    """A group a dataset, a row a repeated run."""
+    frame = frame.assign(name=frame["run"].map(run_name_title))
+    columns = [Column("name", "model"), Column("seeds", "seeds", 0)]
+    columns += [
+        Column(f"{key}_{kind}", title, places, over)
+        for key, places, over in (("macro_f1", 3, "macro F1"), ("best_epoch", 1, "best epoch"))
+        for kind, title in (("mean", "mean"), ("least", "least"), ("most", "most"))
+    ]
+    return grid(frame, columns, group=lambda row: heading(row["dataset"]))
+
+
+def calibration(frame: pd.DataFrame) -> dict:
+    """A group a dataset, a row a run, before and after the temperature."""
+    frame = frame.assign(name=[run_title(row.backbone, row.weights) for row in frame.itertuples()])
+    frame = _spanned(frame, "ece", "ece_scaled")
+    before, after = "calibration error, as trained", "calibration error, scaled"
+    columns = [
+        Column("name", "model"),
+        Column("temperature", "temperature", 2),
+        Column("ece", "error", 3, before),
+        Column("ece_span", "95 % interval", NUMBER, before),
+        Column("ece_null", "chance", 3, before),
+        Column("ece_scaled", "error", 3, after),
+        Column("ece_scaled_span", "95 % interval", NUMBER, after),
+        Column("ece_scaled_null", "chance", 3, after),
+        Column("brier", "trained", 3, "Brier score"),
+        Column("brier_scaled", "scaled", 3, "Brier score"),
+    ]
+    return grid(frame, columns, group=lambda row: heading(row["dataset"]), link=lambda row: "#" + anchor(row["run"]))
+
+
+def thresholds(frame: pd.DataFrame) -> dict:
+    """A row a multilabel run: one half, and the thresholds that validation chose."""
+    frame = frame.assign(
+        name=[run_title(row.backbone, row.weights) for row in frame.itertuples()],
+        difference_low=frame["low"], difference_high=frame["high"],
+    )  # fmt: skip
+    frame = _spanned(frame, "macro_f1", "macro_f1_tuned", "difference")
+    half, chosen = "macro F1 at 0.5", "macro F1 at thresholds from validation"
+    columns = [
+        Column("name", "model"),
+        Column("macro_f1", "value", 3, half),
+        Column("macro_f1_span", "95 % interval", NUMBER, half),
+        Column("macro_f1_tuned", "value", 3, chosen),
+        Column("macro_f1_tuned_span", "95 % interval", NUMBER, chosen),
+        Column("difference", "value", 3, "difference"),
+        Column("difference_span", "95 % interval", NUMBER, "difference"),
+        Column("contradictory", "at 0.5", 2, "called clear and sick"),
+        Column("contradictory_tuned", "at thresholds", 2, "called clear and sick"),
+    ]
+    return grid(frame, columns, link=lambda row: "#" + anchor(row["run"]))
+
+
+def claims(frame: pd.DataFrame) -> dict:
+    """A row a claim."""
+    paper = {"true": "holds", "false": "fails"}
+    frame = frame.assign(
+        paper=[paper.get(str(value).lower(), value) for value in frame["holds_in_paper"]],
+        rests=[
+            " ".join(str(part) + "." for part in (row.reason, row.figures) if isinstance(part, str) and part)
+            for row in frame.itertuples()
+        ],
+    )
+    columns = [
+        Column("claim", "claim of the paper"),
+        Column("paper", "its own tables", NUMBER),
+        Column("verdict", "here", NUMBER),
+        Column("share_true", "true in", 2),
+        Column("rests", "what the verdict rests on"),
+    ]
+    return grid(frame, columns)
 
 
 def baselines(frame: pd.DataFrame) -> dict:
@@ -160,11 +331,11 @@ def baselines(frame: pd.DataFrame) -> dict:
     )
     columns = [
         Column("name", "dataset"),
-        Column("model", "best model here"),
+        Column("model", "highest here"),
         Column("macro_f1", "model", 3, "macro F1 here"),
         Column("linear_macro_f1", "linear", 3, "macro F1 here"),
         Column("difference", "difference", 3, "macro F1 here"),
-        Column("paper", "best model, paper"),
+        Column("paper", "highest in the paper"),
         Column("published_macro_f1", "macro F1, paper", 3),
     ]
     return grid(frame, columns, link=lambda row: "#" + anchor(row["run"]))

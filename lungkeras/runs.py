@@ -24,6 +24,7 @@ DATASETS = ("pneumonia", "covid", "xray8")
 BACKBONES = ("resnet34", "mobilenet_v3_large", "efficientnet_b1")
 WEIGHTS = ("random", "transfer", "imagenet")
 ABLATION = re.compile(r"-lr\d")
+REPEAT = re.compile(r"-seed\d+$")
 CURVES = ["epoch", "loss", "macro_f1", "val_loss", "val_macro_f1"]
 
 
@@ -120,13 +121,18 @@ def _place(run: Run) -> tuple:
 
 
 def main_runs(runs: Mapping[str, Run]) -> dict[str, Run]:
-    """The runs that are not of the learning-rate ablation."""
-    return {name: run for name, run in runs.items() if not ABLATION.search(name)}
+    """The runs that are not of the learning-rate ablation, and repeat no other with another seed."""
+    return {name: run for name, run in runs.items() if not ABLATION.search(name) and not REPEAT.search(name)}
 
 
 def ablation_runs(runs: Mapping[str, Run]) -> dict[str, Run]:
     """The runs of the learning-rate ablation, whose names end in -lr<rate>, by their initial learning rate."""
-    return {name: run for name, run in runs.items() if ABLATION.search(name)}
+    return {name: run for name, run in runs.items() if ABLATION.search(name) and not REPEAT.search(name)}
+
+
+def repeated_as(name: str) -> str:
+    """The name of the run that a run repeats with another seed; its own where it is no repeat."""
+    return REPEAT.sub("", name)
 
 
 def split_of(run: Run, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -134,10 +140,24 @@ def split_of(run: Run, split: str) -> tuple[np.ndarray, np.ndarray]:
 
     Raises RunError where the run has no predictions of this split.
     """
+    rows = _rows(run, split)
+    labels = rows[[f"label_{name}" for name in run.classes]].to_numpy(int)
+    return labels, rows[[f"probability_{name}" for name in run.classes]].to_numpy(np.float32)
+
+
+def patients_of(run: Run, split: str) -> np.ndarray:
+    """The patient of each scan of a split, str (scans,), in the order of the predictions.
+
+    Where the predictions name no patients, each scan stands for itself. Raises RunError as `split_of` does.
+    """
+    rows = _rows(run, split)
+    return rows["patient"].to_numpy(str) if "patient" in rows else rows.index.to_numpy().astype(str)
+
+
+def _rows(run: Run, split: str) -> pd.DataFrame:
     rows = run.predictions[run.predictions["split"] == split]
     if rows.empty:
         raise RunError(
             f"{run.name}: no predictions of the split {split}; it has {list(run.predictions['split'].unique())}."
         )
-    labels = rows[[f"label_{name}" for name in run.classes]].to_numpy(int)
-    return labels, rows[[f"probability_{name}" for name in run.classes]].to_numpy(np.float32)
+    return rows

@@ -7,6 +7,7 @@ to the split that its classes lack most.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,33 @@ if TYPE_CHECKING:
 
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 ATTEMPTS = 20
+
+
+def official_split(records: pd.DataFrame, test_scans: Iterable[str], *, seed: int = 0) -> pd.DataFrame:
+    """Records with a column `split` whose test split is a published list of scans; the others are dealt by patient.
+
+    Train and val share what is not on the list as 70 to 15. Raises SourceError where no scan is on the list, all are,
+    or a patient has scans on and off it, as the split would then leak.
+    """
+    listed = records["scan"].isin(set(test_scans))
+    if listed.all() or not listed.any():
+        raise SourceError(
+            f"expected some scans of the source on the official test list; found {listed.sum()} of {len(records)}: "
+            f"give the list that was published with the scans, or leave out `split: official`"
+        )
+    if shared := sorted(set(records.loc[listed, "patient"]) & set(records.loc[~listed, "patient"])):
+        raise SourceError(
+            f"expected each patient on one side of the official test list; found {len(shared)} on both, such as "
+            f"{shared[0]}: give the list that was published with the scans"
+        )
+    rest = records[~listed]
+    classes = class_columns(records)
+    scans = rest[classes].assign(scans=1).groupby(rest["patient"], sort=True).sum()
+    counts = scans.to_numpy(dtype=float)
+    due = {split: share for split, share in SHARES.items() if split != "test"}
+    places = _deal(counts / np.maximum(counts.sum(axis=0), 1), np.random.default_rng(seed), list(due.values()))
+    split_of_patient = dict(zip(scans.index, np.array(list(due))[places], strict=True))
+    return records.assign(split=records["patient"].map(split_of_patient).fillna("test"))
 
 
 def split_records(records: pd.DataFrame, *, seed: int = 0, every_class: bool = True) -> pd.DataFrame:
@@ -68,14 +96,14 @@ def _check_patients(counts: np.ndarray, classes: list[str]) -> None:
         )
 
 
-def _deal(shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _deal(shares: np.ndarray, rng: np.random.Generator, due: Sequence[float] = tuple(SHARES.values())) -> np.ndarray:
     """The split of each patient, int of shape (patients,); `shares` (patients, classes + 1) sum to 1 in each column.
 
     The cost of a split is the squared distance of its shares from its due, over its due; each patient goes where the
     cost grows least. Large patients come first, while there is room for them; the seed shuffles those of about one size
     (within a factor of two), so that it is not always the same who are learnt from.
     """
-    due = np.array(list(SHARES.values()))[:, None]
+    due = np.array(due)[:, None] / sum(due)
     order = rng.permutation(len(shares))
     order = order[np.argsort(-np.floor(np.log2(shares[order].sum(axis=1))), kind="stable")]
     places = np.empty(len(shares), dtype=int)

@@ -54,6 +54,7 @@ OTHER_CLASSES = [("#5b6770", marker) for marker in "p*h<>d"]
 WEIGHTS_TITLES = {"random": "from scratch", "imagenet": "ImageNet weights", "transfer": "transferred features"}
 
 INK = "#2b2f33"
+GREY = "#8b939a"  # seen on white and on every bar
 THEME = {
     **seaborn.axes_style("whitegrid"),
     **seaborn.plotting_context("paper", font_scale=1.15),
@@ -126,12 +127,13 @@ def run_title(backbone: str, weights: str, *, scratch: bool = False) -> str:
 
 
 def run_name_title(run: str) -> str:
-    """The title of a run by its name, <dataset>-<backbone>-<weights>[-lr<rate>]; any other name as it is."""
+    """The title of a run by its name, <dataset>-<backbone>-<weights>[-lr<rate>][-seed<N>]; any other name as it is."""
     parts = run.split("-", 3)
     if len(parts) < 3:
         return run
     suffix = "".join(f", {part}" for part in parts[3:])
-    return run_title(parts[1], parts[2]) + re.sub(r"\blr(?=\d)", "learning rate ", suffix)
+    suffix = re.sub(r"-seed(?=\d+$)", ", seed ", re.sub(r"\blr(?=\d)", "learning rate ", suffix))
+    return run_title(parts[1], parts[2]) + re.sub(r"\bseed(?=\d)", "seed ", suffix)
 
 
 def heading(name: str) -> str:

@@ -35,6 +35,7 @@ from lungkeras.pipeline import (
     steps,
     training_batches,
 )
+from lungkeras.temperature import fit_temperature
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 PACKAGES = ("lungkeras", "keras", "tensorflow", "torch", "jax", "numpy", "scikit-learn", "opencv-python-headless")
@@ -150,7 +151,7 @@ def compiled(model: keras.Model, params: Params, prepared: Prepared) -> keras.Mo
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     trainer.compile(
         optimizer=optimizer,
-        loss=loss_function(prepared.task, class_weights(prepared)),
+        loss=loss_function(prepared.task, class_weights(prepared, params)),
         metrics=[MacroF1(prepared.task, name="macro_f1")],
     )
     create_variables(trainer, len(prepared.classes))
@@ -166,9 +167,10 @@ def create_variables(trainer: keras.Model, classes: int) -> None:
     trainer.reset_metrics()
 
 
-def class_weights(prepared: Prepared) -> np.ndarray | None:
-    """The weight of a positive label a class, from the training split; None for a multiclass dataset."""
-    return metrics.positive_weights(prepared.labels("train")) if prepared.task == "multilabel" else None
+def class_weights(prepared: Prepared, params: Params) -> np.ndarray | None:
+    """The weight of a positive label a class, from the training split; None where the loss weighs none."""
+    weighs = prepared.task == "multilabel" and params.class_weights
+    return metrics.positive_weights(prepared.labels("train")) if weighs else None
 
 
 def loss_function(task: str, class_weights: np.ndarray | None):
@@ -177,7 +179,7 @@ def loss_function(task: str, class_weights: np.ndarray | None):
         return keras.losses.CategoricalCrossentropy(from_logits=True)
 
     def weighted_binary_cross_entropy(labels, logits):
-        weights = ops.convert_to_tensor(class_weights, dtype=logits.dtype)
+        weights = 1.0 if class_weights is None else ops.convert_to_tensor(class_weights, dtype=logits.dtype)
         each = weights * labels * ops.softplus(-logits) + (1.0 - labels) * ops.softplus(logits)
         return ops.mean(each, axis=-1)
 
@@ -207,7 +209,7 @@ class Progress(keras.callbacks.Callback):
         self.images = prepared.images["val"]
         self.labels = prepared.labels("val")
         self.task = prepared.task
-        self.class_weights = class_weights(prepared)
+        self.class_weights = class_weights(prepared, params)
         self.rows: list[dict] = []
         self.best_weights = model.get_weights()
         self.best_loss = np.inf
@@ -296,12 +298,18 @@ def predict_logits(model: keras.Model, images: np.ndarray, batch_size: int) -> n
 
 
 def write_results(model: keras.Model, params: Params, prepared: Prepared, history: pd.DataFrame) -> None:
-    """Predicts every split with the best model and writes predictions.parquet, then metrics.json."""
-    frames, scores = [], {}
+    """Predicts every split with the best model and writes predictions.parquet, then metrics.json.
+
+    Predictions hold the model's own probabilities; `temperature` in metrics.json, fitted on the validation split, is
+    what lungkeras.prediction calibrates them with.
+    """
+    frames, scores, temperature = [], {}, 1.0
     for split in SPLITS:
         labels = prepared.labels(split)
         logits = predict_logits(model, prepared.images[split], params.batch_size)
         probabilities = metrics.probabilities(logits, prepared.task)
+        if split == "val":
+            temperature = fit_temperature(labels, probabilities, prepared.task)
         records = prepared.split(split)
         frame = pd.DataFrame({"split": split, "scan": records["scan"], "patient": records["patient"]})
         for column, name in enumerate(prepared.classes):
@@ -310,7 +318,7 @@ def write_results(model: keras.Model, params: Params, prepared: Prepared, histor
         frames.append(frame)
         scores[split] = {
             **metrics.scores(labels, probabilities, prepared.classes, prepared.task),
-            "loss": metrics.cross_entropy(labels, logits, prepared.task, class_weights(prepared)),
+            "loss": metrics.cross_entropy(labels, logits, prepared.task, class_weights(prepared, params)),
             "scans": len(labels),
         }
     with atomic(params.run_folder / "predictions.parquet") as temporary:
@@ -330,6 +338,7 @@ def write_results(model: keras.Model, params: Params, prepared: Prepared, histor
             "best_epoch": int(history["epoch"].iloc[best]),
             "epochs": len(history),
             "seconds_per_epoch": float(timed.median()),
+            "temperature": temperature,
             **scores,
         },
     )

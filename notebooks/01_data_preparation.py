@@ -28,6 +28,7 @@ scans = None
 prepared = "prepared/demo"
 image_size = 64
 seed = 0
+split = "patients"
 
 # %%
 # %matplotlib inline
@@ -75,10 +76,11 @@ figures.preprocessing_effect({dataset: steps})
 # ## Prepare all scans
 #
 # Scans that can't be read are put in quarantine, with the reason, and the others go on. The split is 70:15:15 by
-# patient: all scans of a patient are on one side.
+# patient, or takes the published test list: all scans of a patient are on one side.
 
 # %%
-summary = preparation.prepare_dataset(dataset, folder, params.prepared_folder, size=image_size, seed=seed)
+to = params.prepared_folder
+summary = preparation.prepare_dataset(dataset, folder, to, size=image_size, seed=seed, split=split)
 data = lungkeras.load_prepared(params.prepared_folder)
 lungkeras.class_counts(data.records)
 

@@ -1,7 +1,11 @@
 """Made-up numbers in the shapes that figures, tables and the report take: for tests alone."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
+
+from lungkeras import comparison
 
 CLASSES = {
     "pneumonia": ("bacterial_pneumonia", "viral_pneumonia", "normal"),
@@ -57,7 +61,9 @@ def results(runs: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     random = np.random.default_rng(seed)
     level = runs["dataset"].map({"pneumonia": 0.84, "covid": 0.9, "xray8": 0.66})
     return runs.assign(
-        macro_f1=level + random.uniform(-0.06, 0.04, len(runs)),
+        macro_f1=(f1 := level + random.uniform(-0.06, 0.04, len(runs))),
+        macro_f1_low=f1 - 0.06,
+        macro_f1_high=f1 + 0.05,
         macro_auroc=level + 0.05,
         seconds_per_epoch=random.uniform(4, 20, len(runs)),
         best_epoch=random.integers(4, 10, len(runs)),
@@ -107,6 +113,69 @@ def confusion(classes, each: int = 20, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(counts, index=pd.Index(classes, name="true"), columns=pd.Index(classes, name="predicted"))
 
 
+def evidence(runs: pd.DataFrame, seed: int = 0) -> dict[str, pd.DataFrame]:
+    """{table: rows} of intervals, comparisons, calibration and claims, with numbers that are made up."""
+    random = np.random.default_rng(seed)
+
+    def scored(rows: list[dict], *scores: str) -> pd.DataFrame:
+        table = pd.DataFrame(rows)
+        for score in scores:
+            table[score] = random.uniform(0.4, 0.9, len(table))
+            table[f"{score}_low"], table[f"{score}_high"] = table[score] - 0.05, table[score] + 0.05
+        return table
+
+    about = runs[["run", "dataset", "backbone", "weights"]].to_dict("records")
+    pairs = [
+        {"dataset": one["dataset"], "first": one["run"], "second": other["run"], "p": 0.2}
+        for one, other in itertools.combinations(about, 2)
+        if one["dataset"] == other["dataset"]
+    ]
+    pairs = scored(pairs, "difference", "auroc").rename(columns={"difference_low": "low", "difference_high": "high"})
+    pairs = pairs.assign(p_holm=random.random(len(pairs)), auroc_difference=pairs["auroc"], auroc_p_holm=0.0004)
+    classes = [
+        row | {"class": name, "support": 20, "prevalence": 0.3} for row in about for name in CLASSES[row["dataset"]]
+    ]
+    classes = scored(classes, "auroc", "f1", "average_precision")
+    trivial = [
+        {"dataset": dataset, "baseline": name}
+        for dataset in CLASSES
+        for name in ("majority", "every class", "metadata", "linear")
+    ]
+    ids = ("mobilenet-fastest-epoch", "covid-transfer-best", "lr-0001-best")
+    claims = pd.DataFrame({"id": ids, "claim": ids, "verdict": ["holds", "cannot tell", "not run"]})
+    calibration = scored(about, "ece", "ece_scaled", "brier", "brier_scaled")
+    thresholds = [row for row in about if row["dataset"] == "xray8"]
+    thresholds = scored(thresholds, "macro_f1", "macro_f1_tuned", "difference")
+    thresholds = thresholds.rename(columns={"difference_low": "low", "difference_high": "high"})
+    seeds = [{"run": row["run"], "dataset": row["dataset"], "seeds": 3} for row in about]
+    spread = {f"{key}_{kind}": 0.7 for key in ("macro_f1", "best_epoch") for kind in ("mean", "least", "most")}
+    return {
+        "model_pairs": pairs,
+        "class_scores": classes,
+        "published_auroc": comparison.auroc_beside_published(classes),
+        "trivial_baselines": scored(trivial, "macro_f1", "macro_auroc", "macro_average_precision"),
+        "seeds": pd.DataFrame(seeds).assign(**spread),
+        "calibration": calibration.assign(temperature=1.4, ece_null=0.1, ece_scaled_null=0.1),
+        "thresholds": thresholds.assign(contradictory=0.1, contradictory_tuned=0.05),
+        "claims": claims.assign(
+            holds_in_paper=["true", "false", "not checkable"],
+            share_true=[0.99, 0.4, np.nan],
+            figures="",
+            reason="because",
+        ),
+    }
+
+
+def reliability(runs: pd.DataFrame) -> pd.DataFrame:
+    """Points of reliability diagrams, as lungkeras.calibration gives them."""
+    parts = [
+        runs.assign(scaled=scaled, bin=place, confidence=place / 5, share=place / 5 - 0.1, answers=7)
+        for scaled in (False, True)
+        for place in (2, 4)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
 def records(dataset: str, scans: int = 100, seed: int = 0) -> pd.DataFrame:
     """Records of a prepared dataset: scan, patient, split, a 0-or-1 column a class."""
     random, classes = np.random.default_rng(seed), CLASSES[dataset]
@@ -148,8 +217,12 @@ def study(folder, *, drawn: bool = True, images=None, rename=str, dpi: int = 60)
     linear = {"pneumonia": 0.62, "covid": 0.71, "xray8": 0.4}
     write_csv(folder / "tables" / "baselines.csv", tables.baselines(scored, linear))
 
+    for name, table in evidence(main).items():
+        write_csv(folder / "tables" / f"{name}.csv", table)
+
     of = {name: main.loc[main["dataset"] == name, "run"].tolist() for name in CLASSES}
     drawings = {
+        "reliability": figures.reliability_diagrams(reliability(main), evidence(main)["calibration"]),
         1: figures.sample_scans(
             {name: {rename(c): images(n) for n, c in enumerate(CLASSES[name])} for name in CLASSES}
         ),

@@ -222,6 +222,21 @@ def test_a_run_on_its_own_dataset_is_scored_as_in_its_study(covid_run):
     assert found["macro_auroc"] == pytest.approx(expected["macro_auroc"])
 
 
+def test_patients_that_a_run_was_trained_on_are_never_scored(covid_run):
+    prepared = drawn_dataset("covid")
+    prepared.records["patient"] = [f"p{row % 4}" for row in range(len(prepared.records))]
+    predictions = pd.read_parquet(covid_run / "predictions.parquet")
+    predictions["patient"] = np.where(predictions["split"] == "val", "p1", "someone else")
+    predictions.to_parquet(covid_run / "predictions.parquet", index=False)
+    found = evaluate_on(covid_run, prepared)
+    assert (found["scans"], found["left_out"]) == (9, 3)
+    predictions.assign(patient=[f"p{row % 4}" for row in range(len(predictions))]).to_parquet(
+        covid_run / "predictions.parquet", index=False
+    )
+    with pytest.raises(RunError, match="a patient that the run was not trained on"):
+        evaluate_on(covid_run, prepared)
+
+
 def test_a_run_on_another_dataset_chooses_among_the_classes_both_know(covid_run):
     from lungkeras.models import load_model
 

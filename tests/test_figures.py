@@ -158,6 +158,25 @@ def test_ablation_bars_have_the_height_of_their_score():
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == [f"{rate:g}" for rate in synthetic.RATES]
 
 
+def test_bars_carry_their_intervals_and_words_follow_from_them():
+    results = synthetic.results(ABLATION).rename(columns={"learning_rate": "rate"})
+    results = results.assign(macro_f1=[0.9, 0.88, 0.5, 0.4, 0.3])
+    results = results.assign(macro_f1_low=results["macro_f1"] - 0.05, macro_f1_high=results["macro_f1"] + 0.05)
+    figure = figures.ablation_bars(results)
+    reach = figure.axes[0].collections[0].get_segments()
+    np.testing.assert_allclose(reach[0][:, 1], [0.85, 0.95])
+    assert figures.description(figure).endswith("The highest is that of 0.001; the intervals of 0.005 reach its own.")
+
+
+def test_reliability_has_a_panel_a_run_with_dots_before_and_after_the_temperature():
+    scores = synthetic.evidence(MAIN)["calibration"]
+    figure = figures.reliability_diagrams(synthetic.reliability(MAIN), scores)
+    assert len(figure.axes) == 12 and len(figure.axes[0].collections) == 2
+    np.testing.assert_allclose(figure.axes[0].collections[1].get_offsets(), [[0.4, 0.3], [0.8, 0.7]])
+    assert f"Pneumonia ResNet-34 {scores['ece'][0]:.3f}, {scores['ece_scaled'][0]:.3f};" in figures.description(figure)
+    assert figures.reliability_diagrams(synthetic.reliability(MAIN).iloc[:0], scores).axes == []
+
+
 def test_names_from_data_are_drawn_as_they_are():
     figure = figures.sample_scans({"mine": {"$\\x <b>$": synthetic.scan(16)}})
     assert "$\\x <b>$" in texts(figure)

@@ -103,3 +103,19 @@ def test_the_fingerprint_is_of_what_was_prepared(prepared, tmp_path):
     assert of_prepared(copy) != recorded
     (copy / "test.npy").unlink()
     assert of_prepared(copy) is None
+
+
+def test_a_published_test_list_counts_where_the_split_goes_by_it(phantom_source, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(phantom_source("xray8"), source)
+    prepare_dataset("xray8", source, tmp_path / "xray8", size=32, split="official")
+
+    def same(split):
+        return is_prepared(tmp_path / "xray8", "xray8", source, size=32, seed=0, split=split)
+
+    assert same("official") and not same("patients")
+    with (source / "test_list.txt").open("a") as file:
+        file.write("00099999_000.png\n")
+    assert not same("official")
+    shutil.rmtree(source)
+    assert same("official")

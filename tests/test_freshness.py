@@ -27,6 +27,8 @@ RUNS = {
     HEIR: {"dataset": "covid", "backbone": "efficientnet_b1", "weights": f"{SCRATCH}/best.keras"},
     OTHER: {"dataset": "covid", "backbone": "resnet34"},
 }
+TABLES = ("table_1", "table_2", "table_3", "baselines", "trivial_baselines", "model_pairs", "seeds", "class_scores")
+TABLES += ("published_auroc", "calibration", "thresholds", "features", "heatmaps", "heatmap_agreement", "claims")
 PICTURES = ("01", "02", "03", "04", "05", "06", "07", "08")
 
 
@@ -57,8 +59,8 @@ def original(phantom_source, tmp_path_factory):
         made_from = fingerprints.training_made_from(runs[name], data)
         write_json(folder / "fingerprint.json", {"made_from": made_from, "results": fingerprints.of_results(folder)})
     report = root / "report"
-    outputs = [f"tables/{name}.csv" for name in ("table_1", "table_2", "table_3", "baselines")]
-    outputs += [f"figures/figure_{number}.png" for number in PICTURES]
+    outputs = [f"tables/{name}.csv" for name in TABLES]
+    outputs += [f"figures/{name}.png" for name in ["reliability", *(f"figure_{number}" for number in PICTURES)]]
     outputs += [f"notebooks/{name}.ipynb" for name in freshness.READING] + ["report.html"]
     for name in outputs:
         (report / name).parent.mkdir(exist_ok=True)

@@ -48,7 +48,8 @@ def test_opened_by_hand_it_works_on_the_demo_as_the_demo_is(script):
     defaults = {}
     exec(cell.source, defaults)
     del defaults["__builtins__"]
-    assert defaults == {name: getattr(demo, name) for name in defaults}
+    opened = Params(**defaults)
+    assert {name: getattr(opened, name) for name in defaults} == {name: getattr(demo, name) for name in defaults}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=NAMES)

@@ -103,6 +103,19 @@ def test_a_run_file_that_describes_another_run_is_refused(tmp_path):
         load_study(tmp_path)
 
 
+def test_every_run_of_a_study_is_repeated_with_each_seed(tmp_path):
+    write(tmp_path, "study.yaml", "seeds: [3, 4, 5]\n")
+    write(tmp_path, "covid-resnet34-random.yaml", "dataset: covid\nbackbone: resnet34\n")
+    write(tmp_path, "covid-resnet34-random-lr0.05.yaml", "dataset: covid\nbackbone: resnet34\nsuffix: -lr0.05\n")
+    _, runs = load_study(tmp_path)
+    assert {name.removeprefix("covid-resnet34-random"): run.seed for name, run in runs.items()} == {
+        "": 3, "-seed4": 4, "-seed5": 5, "-lr0.05": 3, "-lr0.05-seed4": 4, "-lr0.05-seed5": 5,
+    }  # fmt: skip
+    assert "seeds" not in dump(runs["covid-resnet34-random"])
+    with pytest.raises(ParamsError, match="seeds"):
+        load_params([write(tmp_path, "study.yaml", "seeds: []\n")])
+
+
 def test_an_unknown_study_is_answered_with_those_that_are_there():
     with pytest.raises(ParamsError, match=r"did you mean demo.*demo, extended, paper, sample"):
         study_folder("dmeo")

@@ -1,5 +1,7 @@
 """New images: what is asked, what is answered, what is listed as unreadable."""
 
+import json
+
 import cv2
 import keras
 import numpy as np
@@ -72,6 +74,29 @@ def test_answers_are_those_of_the_model_on_prepared_scans(run, images):
     assert failed["file"].tolist() == [str(images / "broken.png")]
     assert "cut short" in failed["reason"][0]
     assert str(images) not in failed["reason"][0]
+
+
+def test_answers_are_calibrated_with_the_runs_temperature_unless_told_not_to(run, images):
+    raw, _ = predict_images(load_predictor(run), [images / "a/scan.png"])
+    about = {"classes": CLASSES, "task": "multiclass", "temperature": 2.5}
+    files.write_json(run / "metrics.json", about)
+    calibrated, _ = predict_images(load_predictor(run), [images / "a/scan.png"])
+    columns = [f"probability_{name}" for name in CLASSES]
+    logits = np.log(raw[columns].to_numpy(float))
+    expected = metrics.probabilities(logits / 2.5, "multiclass")
+    np.testing.assert_allclose(calibrated[columns].to_numpy(), expected, atol=1e-6)
+    assert calibrated["predicted"].tolist() == raw["predicted"].tolist()
+    uncalibrated, _ = predict_images(load_predictor(run, calibrated=False), [images / "a/scan.png"])
+    np.testing.assert_array_equal(uncalibrated[columns], raw[columns])
+
+
+@pytest.mark.parametrize("temperature", [0, -1, "hot", None, float("inf")])
+def test_a_temperature_that_is_none_is_told(run, temperature):
+    (run / "metrics.json").write_text(
+        json.dumps({"classes": CLASSES, "task": "multiclass", "temperature": temperature})
+    )
+    with pytest.raises(RunError, match=r"metrics\.json can't be read"):
+        load_predictor(run)
 
 
 def test_where_no_file_can_be_read_the_answers_are_empty(run, images):

@@ -336,3 +336,20 @@ def test_a_folder_that_holds_something_else_is_not_replaced(phantom_source, tmp_
 def test_a_disk_too_small_is_told_beforehand(phantom_source, tmp_path):
     with pytest.raises(RunError, match="GB"):
         prepare_dataset("pneumonia", phantom_source("pneumonia"), tmp_path / "prepared", size=1_000_000)
+
+
+def test_the_official_split_tests_on_the_published_list_and_says_where_there_is_none(phantom_source, tmp_path):
+    source = phantom_source("xray8")
+    summary = prepare_dataset("xray8", source, tmp_path / "xray8", size=32, split="official")
+    records = pd.read_parquet(tmp_path / "xray8" / "records.parquet")
+    listed = set((source / "test_list.txt").read_text().split())
+    assert summary["split"] == "official"
+    assert (records["scan"].isin(listed) == (records["split"] == "test")).all()
+    bare = tmp_path / "bare"
+    shutil.copytree(source, bare, ignore=shutil.ignore_patterns("test_list.txt"))
+    with pytest.raises(SourceError, match=r"needs test_list\.txt beside Data_Entry_2017\.csv"):
+        prepare_dataset("xray8", bare, tmp_path / "none", size=32, split="official")
+    assert (
+        prepare_dataset("covid", phantom_source("covid"), tmp_path / "covid", size=32, split="official")["split"]
+        == "patients"
+    )

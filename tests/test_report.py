@@ -11,10 +11,12 @@ import pytest
 import synthetic
 from PIL import Image
 
-from lungkeras import figures, report, report_tables
+from lungkeras import figures, report, report_tables, tables
+from lungkeras.evaluation import INTERVALS
 from lungkeras.files import write_csv, write_json
 from lungkeras.report import dataset_facts, save_figure, write_report
-from lungkeras.report_summary import lead
+from lungkeras.report_summary import headlines, lead
+from lungkeras.style import run_name_title
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 EVIL = "<script>alert('\"x\"')</script>&amp;"
@@ -132,9 +134,9 @@ def test_every_link_leads_somewhere(study, page):
 
 def test_all_figures_and_tables_are_there_with_their_words(page):
     images = page.all("img")
-    assert len([image for image in images if image.get("src")]) == 10
+    assert len([image for image in images if image.get("src")]) == 11
     assert all(len(image["alt"]) > 30 for image in images if image.get("src"))
-    assert page.text.count("Reading it") == 14
+    assert page.text.count("Reading it") == 22
     for number in range(1, 11):
         assert f"Figure {number}" in page.text
     assert "Not made in this study" not in page.text
@@ -152,6 +154,39 @@ def test_published_numbers_stand_beside_ours(page):
         assert f"{score:.3f}" in page.text
     for published in ("0.784", "0.979", "0.457", "13,820", "153.9", "29,067"):
         assert published in page.text
+
+
+def test_verdicts_stand_beside_those_of_the_paper(page):
+    assert "mobilenet-fastest-epoch holds holds 0.99 because." in page.text
+    assert "covid-transfer-best fails cannot tell 0.40 because." in page.text
+    assert "lr-0001-best not checkable not run – because." in page.text
+
+
+def test_in_bold_are_the_highest_score_and_what_is_not_told_from_it():
+    results = synthetic.run_table(("covid",), ablation=False)
+    results = tables.table_3(synthetic.results(results).assign(macro_f1=[0.7, 0.9, 0.8, 0.6]))
+    names = results["run"].tolist()
+    pairs = pd.DataFrame({"first": [names[1], names[0], names[1]], "second": [names[0], names[2], names[2]]})
+    trivial = pd.DataFrame([{"dataset": "covid", "baseline": "linear", "macro_f1": 0.95}])
+    table = report_tables.table_3(
+        results, trivial.reindex(columns=[*trivial, *INTERVALS[1:]]), pairs.assign(p_holm=[0.01, 0.9, 0.3])
+    )
+    strong = [row[0]["text"] for row in table["bodies"][0]["rows"] if row[0]["strong"]]
+    assert strong == ["MobileNetV3-Large", "EfficientNet-B1"]
+    assert [row[0]["text"] for row in table["bodies"][0]["rows"]][-1] == "linear model on the pixels"
+
+
+def test_the_highest_score_is_named_with_what_is_not_told_from_it():
+    results = tables.table_3(synthetic.results(synthetic.run_table(("covid",), ablation=False)))
+    beside = tables.baselines(results, {"covid": 0.5})
+    top, *others = results.sort_values("macro_f1", ascending=False)["run"]
+    pairs = pd.DataFrame({"first": top, "second": others, "p_holm": [0.5, 0.01, 0.01]})
+    row = headlines(beside, results, pairs)[0]
+    assert row["alike"] == f"Not told apart from {run_name_title(others[0])}."
+    low, high = results.set_index("run").loc[top, ["macro_f1_low", "macro_f1_high"]]
+    assert row["interval"] == f"{low:.3f} to {high:.3f}"
+    assert headlines(beside, results, pairs.assign(p_holm=0.01))[0]["alike"] == "Told apart from each other model."
+    assert headlines(beside, results)[0]["alike"] == ""
 
 
 def test_the_backends_are_compared_where_they_were_measured_and_not_a_word_where_not(page, tmp_path):
@@ -195,7 +230,7 @@ def test_writing_the_report_again_gives_the_same_bytes(study, html):
 def test_an_empty_study_says_what_is_absent(tmp_path):
     path = write_report(tmp_path, title="Nothing yet", settings={}, datasets=[], versions={})
     page = Page(path.read_text(encoding="utf-8"))
-    assert page.text.count("Not made in this study.") == 14
+    assert page.text.count("Not made in this study.") == 22
     assert "No run of this study has finished yet." in page.text
 
 
@@ -292,7 +327,7 @@ def test_captions_name_every_item_once():
     words = yaml.safe_load((report.TEMPLATES / "captions.yaml").read_text(encoding="utf-8"))
     listed = [item for section in words["sections"] for item in section["items"]]
     assert sorted(listed) == sorted([*words["tables"], *words["figures"]])
-    assert all(
-        set(entry) == {"title", "shows", "reading", "paper"} for entry in (words["tables"] | words["figures"]).values()
-    )
+    entries = words["tables"] | words["figures"]
+    assert all(set(entry) - {"label"} == {"title", "shows", "reading", "paper"} for entry in entries.values())
+    assert all("label" in entry or name[-1].isdigit() for name, entry in entries.items())
     assert json.dumps(words, ensure_ascii=False).count("'") == 0

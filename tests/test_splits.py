@@ -9,7 +9,7 @@ from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold
 
 from lungkeras.datasets import DATASETS, class_columns, read_records
 from lungkeras.errors import SourceError
-from lungkeras.splits import SHARES, split_records
+from lungkeras.splits import SHARES, official_split, split_records
 
 REAL_FOLDERS = {"covid": "covid", "pneumonia": "kermany", "xray8": "nih"}
 SEEDS = range(5)
@@ -181,3 +181,22 @@ def test_the_full_nih_selection_is_split_within_two_points_in_seconds(real_scans
     assert time.process_time() - started < 10
     assert_keeps_promises(records, split)
     assert worst_gap(records[class_columns(records)].assign(scans=1), split["split"]) < 0.02
+
+
+def test_an_official_test_list_is_the_test_split_and_the_rest_is_dealt_by_patient(records):
+    listed = records[records["patient"].str.removeprefix("patient ").astype(int) % 5 == 0]["scan"]
+    split = official_split(records, [*listed, "elsewhere.png"])
+    sides = split.groupby("patient")["split"].nunique()
+    assert set(sides) == {1}
+    pd.testing.assert_frame_equal(split.drop(columns="split"), records)
+    assert set(split.loc[split["split"] == "test", "scan"]) == set(listed)
+    shares = split.loc[split["split"] != "test", "split"].value_counts(normalize=True)
+    assert shares["train"] == pytest.approx(70 / 85, abs=0.05)
+
+
+def test_a_list_that_parts_a_patient_or_names_no_scan_is_refused(records):
+    patient = records["patient"].value_counts().index[0]
+    with pytest.raises(SourceError, match=rf"found 1 on both, such as {patient}:"):
+        official_split(records, records.loc[records["patient"] == patient, "scan"].iloc[:1])
+    with pytest.raises(SourceError, match=f"found 0 of {len(records)}"):
+        official_split(records, ["elsewhere.png"])

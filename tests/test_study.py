@@ -59,6 +59,11 @@ def test_one_command_makes_the_whole_report_and_a_second_one_only_what_changed(t
     assert len(table) == 17
     assert set(columns) <= set(table.columns)
     assert table["published_macro_f1"].notna().sum() == 12
+    assert (table["macro_f1_low"] <= table["macro_f1"]).all() and (table["macro_f1"] <= table["macro_f1_high"]).all()
+    ledger = pd.read_csv(results / "tables" / "claims.csv")
+    assert len(ledger) == 40 and ledger["id"].is_unique
+    assert set(ledger["verdict"]) <= {"holds", "fails", "cannot tell", "not run"}
+    assert set(ledger["holds_in_paper"]) == {"true", "false", "not checkable"}
     expected = [f"figures/figure_{number:02d}.png" for number in range(1, 11)]
     expected += [f"tables/table_{number}.csv" for number in (1, 2, 3)]
     assert not [name for name in expected if not (results / name).is_file()]

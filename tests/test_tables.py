@@ -52,6 +52,22 @@ def test_table_3_gives_published_numbers_to_the_twelve_runs_alone():
     assert transfer.set_index("dataset").loc["covid", "published_macro_f1"] == 0.978
 
 
+def test_table_3_says_whether_the_interval_holds_what_the_paper_has():
+    results = synthetic.results(synthetic.run_table(("covid",), ablation=False)).iloc[:3]
+    results = results.assign(macro_f1=0.9, macro_f1_low=[0.85, 0.97, np.nan], macro_f1_high=[0.96, 0.99, np.nan])
+    table = tables.table_3(results)
+    assert list(table["interval_holds_published"]) == ["yes", "no", ""]
+    assert table["difference"].tolist() == pytest.approx([0.9 - 0.959, 0.9 - 0.967, 0.9 - 0.979])
+
+
+def test_a_variant_has_nothing_published_beside_it_and_a_repeat_has():
+    results = synthetic.results(synthetic.run_table(("covid",), ablation=False)).iloc[[0, 0]]
+    names = ["covid-resnet34-random-unweighted", "covid-resnet34-random-seed1"]
+    table = tables.table_3(results.assign(run=names)).set_index("run")
+    assert np.isnan(table.loc[names[0], "published_macro_f1"])
+    assert table.loc[names[1], "published_macro_f1"] == 0.959
+
+
 def test_baselines_choose_the_best_of_each_dataset_without_the_ablation():
     results = synthetic.results(synthetic.run_table())
     results.loc[results["run"] == "covid-efficientnet_b1-random-lr0.1", "macro_f1"] = 0.999

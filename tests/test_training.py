@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -11,11 +12,12 @@ import pytest
 from prepared_data import CLASSES, COUNTS, SIZE, write_prepared
 from sklearn.metrics import f1_score
 
-from lungkeras import fingerprints, metrics, training
+from lungkeras import calibration, fingerprints, metrics, training
 from lungkeras.errors import RunError
 from lungkeras.layers import BatchNormalization
 from lungkeras.params import Params, load_params
 from lungkeras.pipeline import load_prepared
+from lungkeras.runs import read_run, split_of
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,12 @@ def small_model() -> keras.Model:
 def finished(prepared_folder, tmp_path_factory):
     params = params_of(prepared_folder, tmp_path_factory.mktemp("runs"))
     return params, training.train(params, small_model())
+
+
+def test_the_temperature_is_that_of_the_validation_split(finished):
+    run = read_run(finished[1])
+    expected = calibration.fit_temperature(*split_of(run, "val"), run.task)
+    assert run.metrics["temperature"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_run_leaves_every_file_with_its_columns(finished):
@@ -171,6 +179,16 @@ def test_the_weighted_loss_is_that_of_pytorch_and_of_metrics():
     ours = keras.ops.mean(training.loss_function("multilabel", weights)(*tensors))
     assert float(ours) == pytest.approx(float(expected), rel=1e-5)
     assert metrics.cross_entropy(labels, logits, "multilabel", weights) == pytest.approx(float(expected), rel=1e-5)
+    plain = keras.ops.mean(training.loss_function("multilabel", None)(labels, keras.ops.convert_to_tensor(logits)))
+    assert float(plain) == pytest.approx(metrics.cross_entropy(labels, logits, "multilabel"), rel=1e-5)
+
+
+def test_class_weights_are_those_of_a_multilabel_loss_that_wants_them(prepared_folder, tmp_path):
+    params, prepared = params_of(prepared_folder, tmp_path), load_prepared(prepared_folder)
+    assert training.class_weights(prepared, params) is None
+    several = replace(prepared, task="multilabel")
+    np.testing.assert_allclose(training.class_weights(several, params), [2, 2, 2])
+    assert training.class_weights(several, params.model_copy(update={"class_weights": False})) is None
 
 
 @pytest.mark.parametrize("task", ["multiclass", "multilabel"])

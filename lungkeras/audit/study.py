@@ -17,7 +17,7 @@ from lungkeras.audit.fingerprints import Fingerprints, load_fingerprints
 from lungkeras.audit.summary import tables
 from lungkeras.datasets import title
 from lungkeras.files import write_csv
-from lungkeras.report import save_figure_as
+from lungkeras.report import save_figure
 from lungkeras.style import heading, styled, wrapped
 
 PICTURE = "audit_scans"
@@ -44,7 +44,7 @@ def write_study_audit(prepared: Iterable[Path], study: Path | str) -> dict[str, 
     rows = scans_to_look_at(made, collections)
     picture = Path(study) / "figures" / f"{PICTURE}.png"
     if rows:
-        save_figure_as(audit_scans(rows), picture)
+        save_figure(audit_scans(rows), picture.parent, PICTURE)
     else:
         picture.unlink(missing_ok=True)
         picture.with_suffix(".svg").unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from lungkeras.datasets.folders import folders_under, image_paths
 from lungkeras.datasets.records import ABSENT, leave_out
 from lungkeras.errors import SourceError
+from lungkeras.files import glance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +29,7 @@ HOLDS = "Data_Entry_2017.csv"
 CITATION = "Wang et al. 2017, doi:10.1109/CVPR.2017.369, and the NIH Clinical Center; free use with attribution"
 
 LISTS = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv")
+TEST_LIST = "test_list.txt"
 NEEDED = ("scan", "label", "patient")
 LABELS = tuple("No Finding" if name == "no_finding" else name.capitalize() for name in CLASSES)
 COLUMNS = {
@@ -67,6 +69,21 @@ def find(source: Path) -> list[Path]:
             if (folder / name).is_file():
                 return [folder / name]
     return []
+
+
+def official_test_scans(source: Path | str) -> list[str]:
+    """The scans of test_list.txt, which the collection's authors set apart by patient.
+
+    Raises SourceError where the list does not lie beside the list of entries.
+    """
+    found = find(Path(source))
+    file = (found[0].parent if found else Path(source)) / TEST_LIST
+    if not file.is_file():
+        raise SourceError(
+            f"xray8: `split: official` needs {TEST_LIST} beside {HOLDS}; {file.parent} holds {glance(file.parent)}. "
+            f"Fetch it with the collection, or leave out `split: official`"
+        )
+    return file.read_text(encoding="utf-8").split()
 
 
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:

@@ -1,0 +1,76 @@
+"""What needs no network: answers that any model has to beat, scored on the same test scans with the same intervals."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from lungkeras.comparison import macro_scores
+from lungkeras.evaluation import INTERVALS, linear_probabilities
+from lungkeras.pipeline import Prepared
+
+MAJORITY, EVERY_CLASS, METADATA, LINEAR = "majority", "every class", "metadata", "linear"
+METADATA_COLUMNS = ("age", "sex", "view", "follow_up")
+COLUMNS = ["dataset", "baseline", *INTERVALS, "test_scans"]
+
+
+def trivial_baselines(datasets: Iterable[Prepared], seed: int = 0) -> pd.DataFrame:
+    """A row a dataset and baseline, with COLUMNS.
+
+    majority     every scan is given the training split's most frequent class; of a multilabel dataset, each finding
+                 the more frequent answer
+    every class  every finding is called on every scan (multilabel alone)
+    metadata     logistic regression on what the collection tells of age, sex, view and follow-up number
+    linear       logistic regression on the pixels (lungkeras.evaluation.linear_probabilities)
+    """
+    rows = []
+    for prepared in datasets:
+        labels, patients = prepared.labels("test").astype(int), prepared.split("test")["patient"]
+        for name, probabilities in _answers(prepared, seed):
+            scores = macro_scores(labels, probabilities, patients, prepared.task)
+            rows.append({"dataset": prepared.name, "baseline": name} | scores | {"test_scans": len(labels)})
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _answers(prepared: Prepared, seed: int):
+    """(baseline, probabilities of the test scans (scans, classes))."""
+    scans, frequent = len(prepared.split("test")), prepared.labels("train").mean(axis=0)
+    yield MAJORITY, np.tile(frequent, (scans, 1))
+    if prepared.task == "multilabel":
+        yield EVERY_CLASS, np.ones((scans, len(frequent)))
+    if any(name in prepared.records for name in METADATA_COLUMNS):
+        yield METADATA, metadata_probabilities(prepared)
+    yield LINEAR, linear_probabilities(prepared, seed)
+
+
+def metadata_probabilities(prepared: Prepared) -> np.ndarray:
+    """What metadata alone give to the test scans: float (scans, classes).
+
+    Logistic regression, for a multilabel dataset one a class and balanced, as the networks' loss is. Numbers are
+    standardised, an absent one is the median of the training split; words become a column each.
+    """
+    from sklearn.compose import make_column_selector, make_column_transformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    multiclass = prepared.task == "multiclass"
+    numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
+    columns = make_column_transformer(
+        (numbers, make_column_selector(dtype_include="number")),
+        (OneHotEncoder(handle_unknown="ignore"), make_column_selector(dtype_exclude="number")),
+    )
+    linear = LogisticRegression(max_iter=500, class_weight=None if multiclass else "balanced")
+    model = make_pipeline(columns, linear if multiclass else OneVsRestClassifier(linear))
+    labels = prepared.labels("train").astype(int)
+    model.fit(_metadata(prepared, "train"), labels.argmax(axis=1) if multiclass else labels)
+    return model.predict_proba(_metadata(prepared, "test"))
+
+
+def _metadata(prepared: Prepared, split: str) -> pd.DataFrame:
+    records = prepared.split(split)
+    known = records[[name for name in METADATA_COLUMNS if name in records]]
+    numbers = known.select_dtypes("number").apply(lambda column: column.to_numpy(float, na_value=np.nan))
+    return pd.concat([numbers, known.select_dtypes(exclude="number").fillna("unknown").astype(str)], axis=1)

@@ -1,0 +1,198 @@
+"""Do probabilities mean what they say? Reliability, temperature scaling, and thresholds, both from validation alone.
+
+Predictions hold probabilities; their logits are recovered from them, for a softmax up to a constant a scan, which no
+softmax sees.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from lungkeras import intervals, metrics
+from lungkeras.runs import Run, patients_of, split_of
+from lungkeras.temperature import fit_temperature, logits_of, scaled
+
+BINS = 15
+NULL_DRAWS = 500
+
+ABOUT = ["run", "dataset", "backbone", "weights"]
+RELIABILITY_COLUMNS = [*ABOUT, "scaled", "bin", "confidence", "share", "answers"]
+
+
+def temperature_of(run: Run) -> float:
+    """The temperature that a run's validation split gives, as stored with it, else fitted from its predictions."""
+    stored = run.metrics.get("temperature")
+    return float(stored) if stored is not None else fit_temperature(*split_of(run, "val"), run.task)
+
+
+def answers(labels: np.ndarray, probabilities: np.ndarray, task: str) -> tuple[np.ndarray, np.ndarray]:
+    """(how sure each answer is, whether it is so), both float (scans, answers a scan).
+
+    Multiclass: one answer a scan, its likeliest class. Multilabel: one a scan and class, the probability of the class.
+    """
+    labels, given = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
+    if task == "multilabel":
+        return given, labels.astype(float)
+    return given.max(axis=1, keepdims=True), (labels * metrics.decide(given, task)).sum(axis=1, keepdims=True).astype(
+        float
+    )
+
+
+def in_bins(sure: np.ndarray, so: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """Of each scan and bin of equal width: the number of answers, their sureness, and how many are so.
+
+    float (scans, 3, bins); a bin holds its upper edge, as in Guo et al.
+    """
+    places = np.clip(np.ceil(sure * bins).astype(int) - 1, 0, bins - 1)
+    one_hot = np.eye(bins)[places]
+    return np.stack([(one_hot * part[..., None]).sum(axis=1) for part in (np.ones_like(sure), sure, so)], axis=1)
+
+
+def error_of_bins(sums: np.ndarray) -> np.ndarray:
+    """Expected calibration error of sums (..., 3, bins): the gap of each bin, weighted by its answers."""
+    count, sure, so = np.moveaxis(sums, -2, 0)
+    return np.abs(sure - so).sum(axis=-1) / np.maximum(count.sum(axis=-1), 1)
+
+
+def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, task: str, bins: int = BINS) -> float:
+    """The mean gap, in [0, 1], between how sure answers are and how many of them are so, over bins of equal width."""
+    return float(error_of_bins(in_bins(*answers(labels, probabilities, task), bins).sum(axis=0)))
+
+
+def brier_of_scans(labels: np.ndarray, probabilities: np.ndarray, task: str) -> np.ndarray:
+    """The Brier score of each scan (scans,): squared errors, summed over exclusive classes, else their mean."""
+    squares = (np.asarray(probabilities, dtype=np.float64) - labels) ** 2
+    return squares.sum(axis=1) if task == "multiclass" else squares.mean(axis=1)
+
+
+def null_error(sure: np.ndarray, bins: int = BINS, seed: int = 0) -> float:
+    """The calibration error that a model with these very probabilities stays below in 95 % of test sets, if it is
+    perfectly calibrated: with few scans, it is far from 0."""
+    random = np.random.default_rng(seed)
+    places = np.clip(np.ceil(sure.ravel() * bins).astype(int) - 1, 0, bins - 1)
+    gaps = np.zeros((NULL_DRAWS, bins))
+    for place in np.unique(places):
+        own = sure.ravel()[places == place]
+        hits = (random.random((NULL_DRAWS, len(own)), dtype=np.float32) < own).sum(axis=1)
+        gaps[:, place] = np.abs(hits - own.sum())
+    return float(np.quantile(gaps.sum(axis=1) / sure.size, intervals.LEVEL))
+
+
+def calibration(runs: Mapping[str, Run]) -> pd.DataFrame:
+    """A row a run, of its test split: run, dataset, backbone, weights, temperature, validation_scans, and of ece, brier
+    and loss the value before, and after (`_scaled`) temperature scaling; ece and brier with _low and _high, by
+    bootstrap over patients. ece_null, ece_scaled_null: what a perfectly calibrated model stays below in 95 %.
+    """
+    rows = []
+    for run in runs.values():
+        (labels, raw), patients, temperature = split_of(run, "test"), patients_of(run, "test"), temperature_of(run)
+        row = _about(run)
+        row |= {"temperature": temperature, "validation_scans": int((run.predictions["split"] == "val").sum())}
+        for end, given in (("", raw), ("_scaled", scaled(raw, run.task, temperature))):
+            row |= {
+                f"{key[0]}{end}{key[1]}": value for key, value in _errors(labels, given, patients, run.task).items()
+            }
+        rows.append(row)
+    return pd.DataFrame(rows, columns=None if rows else ABOUT)
+
+
+def _about(run: Run) -> dict[str, str]:
+    return dict(zip(ABOUT, (run.name, run.dataset, run.backbone, run.weights), strict=True))
+
+
+def _errors(labels: np.ndarray, probabilities: np.ndarray, patients: Sequence, task: str) -> dict[tuple, float]:
+    """{(score, ending): value}; NaN for all where a probability is no number."""
+    if not np.isfinite(probabilities).all():
+        names = [(key, end) for key in ("ece", "brier") for end in ("", "_low", "_high")]
+        return dict.fromkeys([*names, ("ece", "_null"), ("loss", "")], float("nan"))
+    sure, so = answers(labels, probabilities, task)
+    sums = intervals.sums_by_patient(in_bins(sure, so), patients)
+    brier = brier_of_scans(labels, probabilities, task)
+    found = {}
+    for name, point, drawn in (
+        ("ece", error_of_bins(sums.sum(axis=0)), error_of_bins(intervals.drawn_sums(sums))),
+        ("brier", brier.mean(), intervals.drawn_mean(brier, patients)),
+    ):
+        low, high = intervals.interval(drawn, len(sums))
+        # Drawing patients anew adds chance to each bin, and so to the calibration error: its interval lies high.
+        found |= {(name, ""): float(point), (name, "_low"): min(low, float(point)), (name, "_high"): high}
+    loss = metrics.cross_entropy(labels, logits_of(probabilities, task), task)
+    return found | {("ece", "_null"): null_error(sure), ("loss", ""): loss}
+
+
+def reliability(runs: Mapping[str, Run]) -> pd.DataFrame:
+    """What a reliability diagram is drawn from, with RELIABILITY_COLUMNS: a row a run, scaling and bin with answers.
+
+    `scaled` tells whether the temperature was applied; confidence is the mean sureness of the bin's answers, share how
+    many of them are so.
+    """
+    rows = []
+    for run in runs.values():
+        (labels, raw), temperature = split_of(run, "test"), temperature_of(run)
+        about = _about(run)
+        for is_scaled, given in ((False, raw), (True, scaled(raw, run.task, temperature))):
+            if not np.isfinite(given).all():
+                continue
+            count, sure, so = in_bins(*answers(labels, given, run.task)).sum(axis=0)
+            for place in np.flatnonzero(count):
+                drawn = {"confidence": sure[place] / count[place], "share": so[place] / count[place]}
+                rows.append(about | {"scaled": is_scaled, "bin": place + 1} | drawn | {"answers": int(count[place])})
+    return pd.DataFrame(rows, columns=RELIABILITY_COLUMNS)
+
+
+def fit_thresholds(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Of each class the threshold of the highest F1: (classes,), half way to the next lower probability.
+
+    0.5 for a class without positives, and where nothing is better than 0.5.
+    """
+    return np.array([_threshold(labels[:, column], probabilities[:, column]) for column in range(labels.shape[1])])
+
+
+def _threshold(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    given = np.asarray(probabilities, dtype=np.float64)
+    if not labels.any() or not np.isfinite(given).all():
+        return metrics.THRESHOLD
+    levels = np.unique(given)
+    candidates = np.concatenate([[metrics.THRESHOLD], levels - np.diff(levels, prepend=0) / 2])
+    decided = given[None] >= candidates[:, None]
+    hits = (decided & (labels == 1)).sum(axis=1)
+    return float(candidates[np.argmax(2 * hits / np.maximum(decided.sum(axis=1) + labels.sum(), 1))])
+
+
+def thresholds(runs: Mapping[str, Run]) -> pd.DataFrame:
+    """A row a multilabel run, of its test split at the threshold 0.5 and at those that its validation split chooses.
+
+    Columns: run, dataset, backbone, weights; macro_f1 and macro_f1_tuned with _low and _high; difference with low, high
+    and p; contradictory and contradictory_tuned, the share of scans that are called both clear and sick (where there is
+    a class no_finding); then threshold_<class>.
+    """
+    rows = []
+    for run in runs.values():
+        if run.task != "multilabel":
+            continue
+        (labels, given), patients = split_of(run, "test"), patients_of(run, "test")
+        chosen = fit_thresholds(*split_of(run, "val"))
+        row = _about(run)
+        decided = {"": metrics.decide(given, run.task), "_tuned": (given >= chosen).astype(int)}
+        for end, calls in decided.items():
+            f1 = intervals.f1_of_counts(intervals.decision_counts(labels, calls, patients).sum(axis=0)).mean()
+            drawn = intervals.drawn_f1(labels, calls, patients).mean(axis=1)
+            low, high = intervals.interval(drawn, len(set(patients)))
+            row |= {f"macro_f1{end}": f1, f"macro_f1{end}_low": low, f"macro_f1{end}_high": high}
+            row[f"contradictory{end}"] = contradictory(calls, run.classes)
+        row |= intervals.compare_f1(labels, decided["_tuned"], decided[""], patients)
+        rows.append(row | {f"threshold_{name}": value for name, value in zip(run.classes, chosen, strict=True)})
+    return pd.DataFrame(rows, columns=None if rows else ABOUT)
+
+
+def contradictory(decided: np.ndarray, classes: Sequence[str], clear: str = "no_finding") -> float:
+    """The share of scans that are called clear and given a finding; `decided` is 0 or 1, (scans, classes).
+
+    NaN where there is no class `clear`.
+    """
+    if clear not in classes:
+        return float("nan")
+    place = list(classes).index(clear)
+    others = np.delete(decided, place, axis=1).any(axis=1)
+    return float((others & (decided[:, place] == 1)).mean())

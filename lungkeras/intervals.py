@@ -1,0 +1,241 @@
+"""How sure a score is: bootstrap over patients, paired comparisons of two models, DeLong for AUROC.
+
+The scans of one patient resemble each other, so patients are drawn, never scans: a draw takes as many patients as
+there are, with replacement, and each comes with all of its scans. In what follows labels and decisions are 0-or-1
+arrays (scans, classes), scores are floats of that shape, and `patients` holds a name a scan. Runs that were tested on
+the same patients meet the same draws, whatever the order of their scans.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import expit, logit
+from scipy.stats import norm, rankdata
+from scipy.stats import t as student
+
+DRAWS = 2000
+LEVEL = 0.95
+SEED = 0
+AT_ONCE = 4_000_000  # weights held at a time while curves are drawn
+
+
+def patient_places(patients: Sequence) -> tuple[np.ndarray, int]:
+    """(the place of each scan's patient among the sorted patients, int (scans,); the number of patients)."""
+    names, places = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
+    return places, len(names)
+
+
+@functools.lru_cache(maxsize=4)
+def patient_draws(patients: int, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
+    """How often each patient comes in each draw: float32 (draws, patients), whole numbers; read-only."""
+    chosen = np.random.default_rng([seed, patients]).integers(patients, size=(draws, patients))
+    chosen += patients * np.arange(draws)[:, None]
+    counts = np.bincount(chosen.ravel(), minlength=draws * patients).reshape(draws, patients).astype(np.float32)
+    counts.flags.writeable = False
+    return counts
+
+
+def sums_by_patient(values: np.ndarray, patients: Sequence) -> np.ndarray:
+    """The sum over each patient's scans: float64 (patients, ...) from values (scans, ...)."""
+    places, count = patient_places(patients)
+    values = np.asarray(values, dtype=np.float64)
+    sums = np.zeros((count, *values.shape[1:]))
+    np.add.at(sums, places, values)
+    return sums
+
+
+def drawn_sums(sums: np.ndarray, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
+    """The sum over the patients of each draw: float64 (draws, ...) from sums (patients, ...)."""
+    weights = patient_draws(len(sums), draws, seed).astype(np.float64)
+    return (weights @ sums.reshape(len(sums), -1)).reshape(draws, *sums.shape[1:])
+
+
+def drawn_mean(values: np.ndarray, patients: Sequence, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
+    """The mean of values (scans,) over the scans of each draw: (draws,); NaN where a draw has none."""
+    sums = sums_by_patient(np.stack([values, np.ones(len(values))], axis=1), patients)
+    total, scans = drawn_sums(sums, draws, seed).T
+    return np.divide(total, scans, out=np.full(draws, np.nan), where=scans > 0)
+
+
+def interval(drawn: np.ndarray, patients: int | None = None, level: float = LEVEL) -> tuple[float, float]:
+    """The percentile interval of drawn values (draws,); (NaN, NaN) where none of them is defined.
+
+    `patients` widens it for a small number of them, which the bootstrap alone makes too narrow (the expanded percentile
+    interval of Hesterberg 2015, doi:10.1080/00031305.2015.1089789); a single patient gives none.
+    """
+    drawn = drawn[~np.isnan(drawn)]
+    if len(drawn) == 0 or patients == 1:
+        return float("nan"), float("nan")
+    tail = (1 - level) / 2
+    if patients:
+        tail = norm.cdf(np.sqrt(patients / (patients - 1)) * student.ppf(tail, patients - 1))
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def decision_counts(labels: np.ndarray, decided: np.ndarray, patients: Sequence) -> np.ndarray:
+    """Of each patient and class: hits, decisions and positives. float64 (patients, 3, classes)."""
+    labels, decided = np.asarray(labels, dtype=np.int8), np.asarray(decided, dtype=np.int8)
+    return sums_by_patient(np.stack([labels * decided, decided, labels], axis=1), patients)
+
+
+def f1_of_counts(counts: np.ndarray) -> np.ndarray:
+    """F1 (..., classes) of counts (..., 3, classes); 0 for a class neither present nor decided for."""
+    hits, decisions, positives = np.moveaxis(counts, -2, 0)
+    either = decisions + positives
+    return np.divide(2 * hits, either, out=np.zeros_like(hits), where=either > 0)
+
+
+def drawn_f1(
+    labels: np.ndarray, decided: np.ndarray, patients: Sequence, draws: int = DRAWS, seed: int = SEED
+) -> np.ndarray:
+    """F1 of each draw and class: (draws, classes). Its mean over the classes is the macro F1 of the draw."""
+    return f1_of_counts(drawn_sums(decision_counts(labels, decided, patients), draws, seed))
+
+
+def ranking(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """AUROC and average precision of one class, where scans count as often as `weights` say.
+
+    labels (scans,) 0 or 1, scores (scans,), weights (draws, scans). Returns two arrays (draws,). Tied scores are one
+    threshold, as in scikit-learn: a tied pair counts half in the AUROC. NaN where a draw lacks positives or, for the
+    AUROC, negatives, and where a score is not a number.
+    """
+    labels, scores = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
+    if not np.isfinite(scores).all() or len(scores) == 0:
+        return np.full(len(weights), np.nan), np.full(len(weights), np.nan)
+    order = np.argsort(-scores, kind="stable")
+    starts = np.flatnonzero(np.diff(scores[order], prepend=np.inf))
+    weights = np.asarray(weights, dtype=np.float64)[:, order]
+    everyone = np.add.reduceat(weights, starts, axis=1)
+    positive = np.add.reduceat(weights * labels[order], starts, axis=1)
+    negative = everyone - positive
+    hits, asked = positive.cumsum(axis=1), everyone.cumsum(axis=1)
+    positives, negatives = hits[:, -1], asked[:, -1] - hits[:, -1]
+    pairs = (negative * (hits - positive / 2)).sum(axis=1)
+    precision = np.divide(hits, asked, out=np.zeros_like(hits), where=asked > 0)
+    nothing = np.full(len(weights), np.nan)
+    auroc = np.divide(pairs, positives * negatives, out=nothing.copy(), where=positives * negatives > 0)
+    return auroc, np.divide((positive * precision).sum(axis=1), positives, out=nothing, where=positives > 0)
+
+
+def drawn_ranking(
+    labels: np.ndarray, scores: np.ndarray, patients: Sequence, draws: int = DRAWS, seed: int = SEED
+) -> tuple[np.ndarray, np.ndarray]:
+    """AUROC and average precision of each draw and class: two arrays (draws, classes)."""
+    places, count = patient_places(patients)
+    weights = patient_draws(count, draws, seed)
+    steps = max(1, AT_ONCE // max(len(places), 1))
+    parts = []
+    for start in range(0, draws, steps):
+        drawn = weights[start : start + steps][:, places]
+        parts.append([ranking(labels[:, column], scores[:, column], drawn) for column in range(labels.shape[1])])
+    auroc, precision = np.concatenate([np.transpose(part, (1, 2, 0)) for part in parts], axis=1)
+    return auroc, precision
+
+
+def mean_of_defined(values: np.ndarray) -> np.ndarray:
+    """The mean over the last axis of what is a number; NaN where nothing is."""
+    defined = ~np.isnan(values)
+    total, count = np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
+def compare_f1(
+    labels: np.ndarray,
+    decided: np.ndarray,
+    others: np.ndarray,
+    patients: Sequence,
+    draws: int = DRAWS,
+    seed: int = SEED,
+) -> dict[str, float]:
+    """The macro F1 of one model less that of another on the same scans: {difference, low, high, p}.
+
+    The interval is that of the paired bootstrap over patients. `p` is that of a permutation test, exact whatever the
+    number of patients: were the two models alike, a patient's decisions could be swapped between them, and the
+    difference is measured against 2,000 such swaps.
+    """
+    first, second = (decision_counts(labels, given, patients) for given in (decided, others))
+    point = float(f1_of_counts(first.sum(axis=0)).mean() - f1_of_counts(second.sum(axis=0)).mean())
+    drawn = [f1_of_counts(drawn_sums(counts, draws, seed)).mean(axis=1) for counts in (first, second)]
+    swaps = np.random.default_rng([seed, len(first), 1]).integers(2, size=(draws, len(first))).astype(np.float64)
+    moved = (swaps @ (second - first).reshape(len(first), -1)).reshape(draws, *first.shape[1:])
+    swapped = f1_of_counts(first.sum(axis=0) + moved).mean(axis=1) - f1_of_counts(second.sum(axis=0) - moved).mean(
+        axis=1
+    )
+    as_far = np.abs(swapped) >= abs(point) - 1e-12
+    low, high = interval(drawn[0] - drawn[1], len(first))
+    return {"difference": point, "low": low, "high": high, "p": float((1 + as_far.sum()) / (1 + draws))}
+
+
+def delong(labels: np.ndarray, scores: np.ndarray, patients: Sequence) -> tuple[np.ndarray, np.ndarray]:
+    """AUROCs (columns,) and their covariance (columns, columns), without resampling.
+
+    Labels and scores are (scans, columns): a column is a class, or a model asked about a class. DeLong et al. 1988,
+    doi:10.2307/2531595, for scans that are clustered in patients (Obuchowski 1997, doi:10.2307/2533958); where every
+    patient has one scan, the two are the same. NaN for a column without positives or negatives.
+    """
+    labels, scores = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
+    places, count = patient_places(patients)
+    aurocs = np.full(labels.shape[1], np.nan)
+    of_positives, of_negatives = np.full((2, count, labels.shape[1]), np.nan)
+    factors = np.full((2, labels.shape[1]), np.nan)
+    for column in range(labels.shape[1]):
+        is_so, given = labels[:, column], scores[:, column]
+        positives, negatives = int(is_so.sum()), int((~is_so).sum())
+        if not positives or not negatives or not np.isfinite(given).all():
+            continue
+        ranks = rankdata(given)
+        above = (ranks[is_so] - rankdata(given[is_so])) / negatives
+        below = 1 - (ranks[~is_so] - rankdata(given[~is_so])) / positives
+        aurocs[column] = above.mean()
+        for place, (mine, components) in enumerate(((is_so, above), (~is_so, below))):
+            sums = np.bincount(places[mine], components - aurocs[column], minlength=count) / mine.sum()
+            (of_positives, of_negatives)[place][:, column] = sums
+            clusters = len(np.unique(places[mine]))
+            factors[place, column] = np.sqrt(clusters / (clusters - 1)) if clusters > 1 else np.nan
+    crossed = of_positives.T @ of_negatives * (count / (count - 1) if count > 1 else np.nan)
+    scaled = (of_positives * factors[0], of_negatives * factors[1])
+    return aurocs, sum(part.T @ part for part in scaled) + crossed + crossed.T
+
+
+def auroc_interval(auroc: float, variance: float, level: float = LEVEL) -> tuple[float, float]:
+    """DeLong's interval, on the logit scale so that it stays within 0 and 1; (NaN, NaN) at 0 and 1 themselves."""
+    if not (0 < auroc < 1 and variance >= 0):
+        return float("nan"), float("nan")
+    reach = norm.ppf((1 + level) / 2) * np.sqrt(variance) / (auroc * (1 - auroc))
+    return float(expit(logit(auroc) - reach)), float(expit(logit(auroc) + reach))
+
+
+def compare_auroc(labels: np.ndarray, scores: np.ndarray, others: np.ndarray, patients: Sequence) -> dict[str, float]:
+    """The macro AUROC of one model less that of another on the same scans, by DeLong: {difference, low, high, p}.
+
+    Student's t, with a freedom less than there are patients, stands for the normal law where these are few.
+    Classes that lack positives or negatives are left out; all are NaN where no class is left.
+    """
+    labels = np.asarray(labels)
+    defined = [column for column in range(labels.shape[1]) if 0 < labels[:, column].sum() < len(labels)]
+    asked = np.concatenate([labels[:, defined]] * 2, axis=1)
+    aurocs, covariance = delong(asked, np.concatenate([scores[:, defined], others[:, defined]], axis=1), patients)
+    if not defined or np.isnan(aurocs).any():
+        return dict.fromkeys(("difference", "low", "high", "p"), float("nan"))
+    contrast = np.repeat([1.0, -1.0], len(defined)) / len(defined)
+    difference, error = float(contrast @ aurocs), float(np.sqrt(max(contrast @ covariance @ contrast, 0.0)))
+    freedom = max(len(set(patients)) - 1, 1)
+    reach = student.ppf((1 + LEVEL) / 2, freedom) * error
+    p = 2 * student.sf(abs(difference) / error, freedom) if error > 1e-12 else float(difference == 0)
+    return {"difference": difference, "low": difference - reach, "high": difference + reach, "p": float(p)}
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """p-values (tests,) adjusted by Holm's step-down rule: below 0.05, all of them are wrong at most once in twenty.
+
+    A p that is NaN stays so and counts as no test.
+    """
+    p = np.asarray(p, dtype=np.float64)
+    adjusted = np.full(len(p), np.nan)
+    tested = np.flatnonzero(~np.isnan(p))
+    order = tested[np.argsort(p[tested], kind="stable")]
+    steps = p[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted

@@ -1,0 +1,129 @@
+"""What pictures show, as numbers of each test scan: how alike its neighbours are, and where its heat map lies.
+
+t-SNE and heat maps are read by eye. The same features and maps give numbers that can be averaged, compared between
+models, and drawn anew by patient.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from lungkeras import metrics
+from lungkeras.evaluation import split_of
+from lungkeras.explanation import features, grad_cam
+from lungkeras.pipeline import Prepared
+from lungkeras.runs import Run
+
+NEIGHBOURS = 10
+SCANS_AT_ONCE = 256  # maps in memory, at the size of the scans
+COARSE = 16  # pixels a side at which two maps are compared
+FEATURE_COLUMNS = ["run", "scan", "patient", "label", "purity", "silhouette"]
+HEATMAP_COLUMNS = ["run", "scan", "patient", "label", "correct", "asymmetry", "area", "row"]
+AGREEMENT_COLUMNS = ["first", "second", "scan", "patient", "correlation"]
+
+
+def neighbour_purity(vectors: np.ndarray, labels: np.ndarray, neighbours: int = NEIGHBOURS) -> np.ndarray:
+    """Of each scan, how many of its nearest others (Euclidean) have its label: float (N,) in [0, 1].
+
+    vectors (N, F), labels (N,). Fewer neighbours are asked where there are fewer others; NaN where there is none.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    asked = min(neighbours, len(vectors) - 1)
+    if asked < 1:
+        return np.full(len(vectors), np.nan)
+    # Asked without points of its own, the index leaves each scan out of its own neighbours.
+    nearest = NearestNeighbors(n_neighbors=asked).fit(vectors).kneighbors(return_distance=False)
+    return (np.asarray(labels)[nearest] == np.asarray(labels)[:, None]).mean(axis=1)
+
+
+def feature_measures(models: Mapping[str, object], prepared: Prepared) -> pd.DataFrame:
+    """Purity of neighbours and silhouette of each test scan among a model's last features, with FEATURE_COLUMNS."""
+    from sklearn.metrics import silhouette_samples
+
+    about, truth = _about(prepared)
+    parts = [pd.DataFrame(columns=FEATURE_COLUMNS)]
+    for run, model in models.items():
+        vectors = np.nan_to_num(features(model, prepared.images["test"]), posinf=0.0, neginf=0.0)
+        several = 1 < len(set(truth)) < len(truth)
+        silhouette = silhouette_samples(vectors, truth) if several else np.nan
+        parts.append(about.assign(run=run, purity=neighbour_purity(vectors, truth), silhouette=silhouette))
+    return pd.concat(parts[1:] or parts, ignore_index=True)[FEATURE_COLUMNS]
+
+
+def heatmap_measures(
+    models: Mapping[str, object], runs: Mapping[str, Run], prepared: Prepared
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Where the Grad-CAM maps of each test scan lie for its true class, and how alike those of two models are.
+
+    Returns a table with HEATMAP_COLUMNS (correct: whether the run decides for the true class; the others as
+    `map_measures` gives them) and one with AGREEMENT_COLUMNS (correlation of the two maps, NaN where one is flat).
+    """
+    about, _ = _about(prepared)
+    images, classes = prepared.images["test"], prepared.labels("test").argmax(axis=1)
+    parts, coarse = [pd.DataFrame(columns=HEATMAP_COLUMNS)], {}
+    for name, model in models.items():
+        labels, probabilities = split_of(runs[name], "test")
+        correct = (labels * metrics.decide(probabilities, runs[name].task)).sum(axis=1) > 0
+        measured, small = [], []
+        for start in range(0, len(images), SCANS_AT_ONCE):
+            chosen = slice(start, start + SCANS_AT_ONCE)
+            maps = grad_cam(model, np.asarray(images[chosen]), classes[chosen])
+            measured.append(map_measures(maps))
+            small.append(_coarse(maps))
+        coarse[name] = np.concatenate(small)
+        parts.append(
+            pd.concat([about, pd.concat(measured, ignore_index=True)], axis=1).assign(run=name, correct=correct)
+        )
+    names = sorted(models)
+    agreement = [
+        about.assign(first=one, second=other, correlation=_correlations(coarse[one], coarse[other]))
+        for place, one in enumerate(names)
+        for other in names[place + 1 :]
+    ]
+    heatmaps = pd.concat(parts[1:] or parts, ignore_index=True)[HEATMAP_COLUMNS]
+    return heatmaps.astype({"correct": int}), pd.concat(
+        agreement or [pd.DataFrame(columns=AGREEMENT_COLUMNS)], ignore_index=True
+    )[AGREEMENT_COLUMNS]
+
+
+def map_measures(maps: np.ndarray) -> pd.DataFrame:
+    """Of each map (N, H, W) of values in [0, 1], a row with
+
+    asymmetry   |left - right| / (left + right) of its sum: 0 the same on both sides, 1 on one alone
+    area        the share of pixels above one half
+    row         where its sum lies on average, from 0 (top) to 1 (bottom)
+
+    NaN where a map is empty.
+    """
+    maps = np.asarray(maps, dtype=np.float64)
+    height, width = maps.shape[1:]
+    total = maps.sum(axis=(1, 2))
+    total = np.where(total > 0, total, np.nan)
+    left, right = maps[:, :, : width // 2].sum(axis=(1, 2)), maps[:, :, width - width // 2 :].sum(axis=(1, 2))
+    sides = np.where(left + right > 0, left + right, np.nan)
+    rows = (np.arange(height) + 0.5) / height
+    area = np.where(np.isnan(total), np.nan, (maps > 0.5).mean(axis=(1, 2)))
+    return pd.DataFrame(
+        {"asymmetry": np.abs(left - right) / sides, "area": area, "row": (maps.sum(axis=2) @ rows) / total}
+    )
+
+
+def _about(prepared: Prepared) -> tuple[pd.DataFrame, np.ndarray]:
+    """(scan, patient and label of each test scan; the labels alone)."""
+    truth = np.array(prepared.classes)[prepared.labels("test").argmax(axis=1)]
+    return prepared.split("test")[["scan", "patient"]].assign(label=truth), truth
+
+
+def _coarse(maps: np.ndarray) -> np.ndarray:
+    import cv2
+
+    return np.stack([cv2.resize(one, (COARSE, COARSE), interpolation=cv2.INTER_AREA).ravel() for one in maps])
+
+
+def _correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Pearson's correlation of each row (N, pixels) of one with that of the other."""
+    first, second = (part - part.mean(axis=1, keepdims=True) for part in (first, second))
+    spread = np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
+    return np.divide((first * second).sum(axis=1), spread, out=np.full(len(first), np.nan), where=spread > 1e-12)

@@ -1,0 +1,142 @@
+"""Temperatures that were planted are found; errors equal closed forms and scikit-learn's; test never fits anything."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import brier_score_loss, f1_score, precision_recall_curve
+
+from lungkeras import calibration, metrics
+from lungkeras.runs import Run
+
+CLASSES = {"multiclass": ("covid", "viral_pneumonia", "normal"), "multilabel": ("effusion", "mass", "no_finding")}
+TASKS = tuple(CLASSES)
+
+
+def calibrated(task: str, scans: int, seed: int = 0):
+    """(labels, logits): labels drawn from the very probabilities that the logits give."""
+    random = np.random.default_rng(seed)
+    logits = 2 * random.normal(size=(scans, 3))
+    given = metrics.probabilities(logits, task).astype(float)
+    if task == "multilabel":
+        return (random.random(given.shape) < given).astype(int), logits
+    drawn = (random.random((scans, 1)) > given.cumsum(axis=1)).sum(axis=1).clip(max=2)
+    return np.eye(3, dtype=int)[drawn], logits
+
+
+def run_of(task: str, scale: float = 3.0, scans: int = 600) -> Run:
+    """A run whose logits are `scale` times too large."""
+    frames = []
+    for seed, split in enumerate(("train", "val", "test")):
+        labels, logits = calibrated(task, scans, seed)
+        given = metrics.probabilities(scale * logits, task)
+        frame = pd.DataFrame({"split": split, "scan": range(scans), "patient": np.arange(scans) // 2})
+        for place, name in enumerate(CLASSES[task]):
+            frame[f"label_{name}"], frame[f"probability_{name}"] = labels[:, place], given[:, place]
+        frames.append(frame)
+    dataset = "xray8" if task == "multilabel" else "covid"
+    params = {"dataset": dataset, "backbone": "resnet34", "weights": "random", "learning_rate": 0.01}
+    return Run(f"{dataset}-resnet34-random", params, pd.DataFrame(), pd.concat(frames), {}, CLASSES[task], task)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_logits_come_back_from_probabilities(task):
+    _, logits = calibrated(task, 200)
+    given = metrics.probabilities(logits, task)
+    np.testing.assert_allclose(calibration.scaled(given, task, 1.0), given, atol=1e-6)
+    np.testing.assert_allclose(calibration.scaled(given, task, 3.0), metrics.probabilities(logits / 3, task), atol=1e-5)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
+def test_logits_scaled_by_three_give_a_temperature_of_three(task, scale):
+    labels, logits = calibrated(task, 20_000)
+    given = metrics.probabilities(scale * logits, task)
+    assert calibration.fit_temperature(labels, given, task) == pytest.approx(scale, abs=0.1)
+
+
+def test_what_validation_can_not_tell_is_left_as_it_is():
+    labels = np.eye(3, dtype=int)
+    assert calibration.fit_temperature(labels, 0.1 + 0.7 * labels, "multiclass") == 1.0
+    assert calibration.fit_temperature(labels[:0], labels[:0], "multiclass") == 1.0
+    assert calibration.fit_temperature(labels, np.full((3, 3), np.nan), "multiclass") == 1.0
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_scaling_changes_no_decision(task):
+    _, logits = calibrated(task, 500)
+    given = metrics.probabilities(3 * logits, task)
+    np.testing.assert_array_equal(
+        metrics.decide(given, task), metrics.decide(calibration.scaled(given, task, 2.3), task)
+    )
+
+
+def test_the_error_is_the_gap_of_each_bin_weighted_by_its_answers():
+    # 0.9 four times, half of them right; 0.6 twice, both right: (4 * 0.4 + 2 * 0.4) / 6.
+    given = np.array([[0.9, 0.1]] * 4 + [[0.4, 0.6]] * 2)
+    labels = np.array([[1, 0], [1, 0], [0, 1], [0, 1], [0, 1], [0, 1]])
+    assert calibration.expected_calibration_error(labels, given, "multiclass") == pytest.approx(0.4)
+    assert calibration.expected_calibration_error(labels, labels, "multiclass") == 0
+    assert calibration.expected_calibration_error(labels, 1.0 - labels, "multilabel") == 1
+
+
+def test_brier_scores_are_those_of_scikit_learn():
+    labels, logits = calibrated("multilabel", 300)
+    given = metrics.probabilities(logits, "multilabel").astype(float)
+    expected = np.mean([brier_score_loss(labels[:, column], given[:, column]) for column in range(3)])
+    assert calibration.brier_of_scans(labels, given, "multilabel").mean() == pytest.approx(expected, abs=1e-12)
+    labels, logits = calibrated("multiclass", 300)
+    given = metrics.probabilities(logits, "multiclass").astype(float)
+    expected = sum(brier_score_loss(labels[:, column], given[:, column]) for column in range(3))
+    assert calibration.brier_of_scans(labels, given, "multiclass").mean() == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_scaling_brings_the_error_of_an_oversure_run_below_its_null_band(task):
+    run = run_of(task, scans=4000)
+    row = calibration.calibration({run.name: run}).iloc[0]
+    assert row["temperature"] == pytest.approx(3, abs=0.2)
+    assert row["ece"] > row["ece_null"] and row["ece_scaled"] < row["ece_scaled_null"]
+    assert row["ece_low"] <= row["ece"] <= row["ece_high"]
+    assert row["brier_scaled"] < row["brier"] and row["loss_scaled"] < row["loss"]
+    curves = calibration.reliability({run.name: run})
+    assert curves.groupby("scaled")["answers"].sum().tolist() == [4000 if task == "multiclass" else 12_000] * 2
+    gap = (curves["confidence"] - curves["share"]).abs() * curves["answers"]
+    before = gap[~curves["scaled"]].sum() / curves.loc[~curves["scaled"], "answers"].sum()
+    assert before == pytest.approx(row["ece"])
+
+
+def test_a_temperature_stored_with_the_run_is_used():
+    run = run_of("multiclass")
+    assert calibration.temperature_of(replace(run, metrics={"temperature": 1.5})) == 1.5
+    assert calibration.temperature_of(run) == pytest.approx(3, abs=0.5)
+
+
+def test_a_threshold_is_that_of_the_highest_f1_of_all():
+    labels, logits = calibrated("multilabel", 400)
+    given = metrics.probabilities(logits - 1, "multilabel")
+    for column, threshold in enumerate(calibration.fit_thresholds(labels, given)):
+        precision, recall, _ = precision_recall_curve(labels[:, column], given[:, column])
+        best = np.nanmax(2 * precision * recall / np.maximum(precision + recall, 1e-9))
+        assert f1_score(labels[:, column], given[:, column] >= threshold) == pytest.approx(best)
+    nothing = np.zeros((5, 1), dtype=int)
+    assert calibration.fit_thresholds(nothing, np.full((5, 1), 0.2)).tolist() == [0.5]
+
+
+def test_thresholds_never_read_the_test_split():
+    run = run_of("multilabel")
+    found = calibration.thresholds({run.name: run})
+    predictions = run.predictions.copy()
+    test = predictions["split"] == "test"
+    predictions.loc[test, [f"label_{name}" for name in run.classes]] ^= 1
+    other = calibration.thresholds({run.name: replace(run, predictions=predictions)})
+    names = [f"threshold_{name}" for name in run.classes]
+    pd.testing.assert_frame_equal(found[names], other[names])
+    assert found["macro_f1_tuned"].iloc[0] != other["macro_f1_tuned"].iloc[0]
+
+
+def test_scans_called_clear_and_sick_are_counted():
+    decided = np.array([[1, 0, 1], [0, 0, 1], [1, 1, 0], [0, 0, 0]])
+    assert calibration.contradictory(decided, CLASSES["multilabel"]) == 0.25
+    assert np.isnan(calibration.contradictory(decided, ("a", "b", "c")))

@@ -1,0 +1,105 @@
+"""Runs beside each other: points against scikit-learn, intervals around them, words that follow from both."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+
+from lungkeras import comparison, metrics
+from lungkeras.runs import Run, ablation_runs, main_runs, repeated_as
+
+CLASSES = {"covid": ("covid", "viral_pneumonia", "normal"), "xray8": ("atelectasis", "effusion", "no_finding")}
+SCANS = 120
+
+
+def run_of(name: str, skill: float = 1.0, seed: int = 0) -> Run:
+    """A run on test scans that all runs of its dataset share; more skill, clearer probabilities."""
+    dataset, backbone, weights = name.split("-")[:3]
+    task, classes = "multilabel" if dataset == "xray8" else "multiclass", CLASSES[dataset]
+    shared, own = np.random.default_rng(7), np.random.default_rng(seed)
+    labels = np.eye(3, dtype=int)[shared.integers(3, size=SCANS)]
+    if task == "multilabel":
+        labels = (shared.random((SCANS, 3)) < 0.3).astype(int)
+    given = metrics.probabilities(4 * skill * (labels - 0.5) + 2 * own.normal(size=labels.shape), task)
+    scans = [f"{n}.png" for n in range(SCANS)]
+    frame = pd.DataFrame({"split": "test", "scan": scans, "patient": np.arange(SCANS) // 2})
+    for place, word in enumerate(classes):
+        frame[f"label_{word}"], frame[f"probability_{word}"] = labels[:, place], given[:, place]
+    params = {"dataset": dataset, "backbone": backbone, "weights": weights, "learning_rate": 0.01}
+    return Run(name, params, pd.DataFrame(), frame, {"best_epoch": 3 + seed}, classes, task)
+
+
+def runs_of(**skills: float) -> dict[str, Run]:
+    names = {"resnet": "resnet34", "mobilenet": "mobilenet_v3_large", "efficientnet": "efficientnet_b1"}
+    runs = [
+        run_of(f"{dataset}-{names[word]}-random", skill, seed)
+        for dataset in CLASSES
+        for seed, (word, skill) in enumerate(skills.items())
+    ]
+    return {run.name: run for run in runs}
+
+
+def test_scores_of_a_class_are_those_of_scikit_learn_within_their_intervals():
+    runs = runs_of(resnet=1.0)
+    table = comparison.per_class(runs)
+    assert list(table.columns) == comparison.PER_CLASS_COLUMNS
+    for row in table.itertuples():
+        predictions = runs[row.run].predictions
+        labels, given = predictions[f"label_{row[3]}"], predictions[f"probability_{row[3]}"]
+        assert row.auroc == pytest.approx(roc_auc_score(labels, given), abs=1e-12)
+        assert row.average_precision == pytest.approx(average_precision_score(labels, given), abs=1e-12)
+        if row.dataset == "xray8":
+            assert row.f1 == pytest.approx(f1_score(labels, given >= 0.5), abs=1e-12)
+        for score in ("f1", "auroc", "average_precision"):
+            assert getattr(row, f"{score}_low") <= getattr(row, score) <= getattr(row, f"{score}_high")
+
+
+def test_macro_scores_have_intervals_that_a_single_patient_does_not():
+    run = run_of("covid-resnet34-random")
+    labels, given = (run.predictions.filter(regex=kind).to_numpy() for kind in ("^label", "^probability"))
+    found = comparison.macro_scores(labels, given, run.predictions["patient"], "multiclass")
+    assert found["macro_f1"] == pytest.approx(metrics.macro_f1(labels, given, "multiclass"), abs=1e-12)
+    assert found["macro_auroc"] == pytest.approx(roc_auc_score(labels, given, average="macro"), abs=1e-12)
+    assert all(found[f"{s}_low"] < found[s] < found[f"{s}_high"] for s in ("macro_f1", "macro_average_precision"))
+    alone = comparison.macro_scores(labels, given, ["one"] * SCANS, "multiclass")
+    assert np.isnan(alone["macro_f1_low"]) and np.isnan(alone["macro_auroc_high"])
+
+
+def test_pairs_are_compared_within_a_dataset_on_the_same_scans():
+    runs = runs_of(resnet=3.0, mobilenet=0.3, efficientnet=3.0)
+    table = comparison.pairs(runs)
+    assert len(table) == 6 and (table["p_holm"] >= table["p"]).all()
+    best = "covid-resnet34-random"
+    assert comparison.not_told_apart(best, table) == ["covid-efficientnet_b1-random"]
+    row = table[(table["first"] == best) & (table["second"] == "covid-mobilenet_v3_large-random")].iloc[0]
+    assert row["low"] > 0 and row["auroc_low"] > 0 and row["auroc_p_holm"] < 0.001
+    other = runs[best].predictions.assign(scan=lambda table: "other " + table["scan"])
+    runs[best] = replace(runs[best], predictions=other)
+    assert best not in comparison.pairs(runs)[["first", "second"]].to_numpy()
+    assert comparison.pairs({}).empty
+
+
+def test_repeats_of_a_run_are_told_by_their_spread_and_are_no_models_of_their_own():
+    names = [f"covid-resnet34-random{end}" for end in ("", "-seed1", "-seed2")]
+    runs = {name: run_of(name, seed=seed) for seed, name in enumerate(names)}
+    runs |= {name: run_of(name) for name in [f"covid-efficientnet_b1-random-lr0.1{end}" for end in ("", "-seed1")]}
+    table = comparison.seeds(runs).set_index("run")
+    assert list(table.index) == ["covid-resnet34-random", "covid-efficientnet_b1-random-lr0.1"]
+    row = table.loc["covid-resnet34-random"]
+    assert (row["seeds"], row["best_epoch_least"], row["best_epoch_most"]) == (3, 3, 5)
+    assert row["macro_f1_least"] <= row["macro_f1_mean"] <= row["macro_f1_most"]
+    assert list(main_runs(runs)) == ["covid-resnet34-random"]
+    assert list(ablation_runs(runs)) == ["covid-efficientnet_b1-random-lr0.1"]
+    assert repeated_as("covid-efficientnet_b1-random-lr0.1-seed1") == "covid-efficientnet_b1-random-lr0.1"
+    assert comparison.seeds(main_runs(runs)).empty
+
+
+def test_aurocs_stand_beside_others_where_the_class_is_the_same():
+    table = comparison.auroc_beside_published(comparison.per_class(runs_of(resnet=1.0))).set_index("class")
+    assert list(table.index) == ["atelectasis", "effusion"]
+    assert table.loc["atelectasis", "chexnet_2017"] == 0.8094
+    assert table.loc["effusion", "wang_2017_chestxray14"] == 0.7585
+    assert table["xray8-resnet34-random"].between(0.5, 1).all()
+    assert comparison.auroc_beside_published(comparison.per_class({})).empty

@@ -1,0 +1,167 @@
+"""Scores equal scikit-learn's; intervals cover what they promise; tests reject no more than they may."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+
+from lungkeras import intervals
+
+SIMULATIONS = 500
+CLASSES = 3
+
+
+def simulated(random, patients: int, scans=(1, 8), skill: float = 0.8):
+    """Labels, decisions and patients of a test set: a patient has one class and its scans are right or wrong alike."""
+    sizes = random.integers(scans[0], scans[1] + 1, patients)
+    classes = random.integers(CLASSES, size=patients)
+    # Some patients are easy and some are not; their mean is `skill`.
+    ease = random.beta(1.5 * skill, 1.5 * (1 - skill), patients)
+    names = np.repeat(np.arange(patients), sizes)
+    right = random.random(len(names)) < ease[names]
+    wrong = (classes[names] + random.integers(1, CLASSES, len(names))) % CLASSES
+    return (
+        np.eye(CLASSES, dtype=int)[classes[names]],
+        np.eye(CLASSES, dtype=int)[np.where(right, classes[names], wrong)],
+        names,
+    )
+
+
+@pytest.fixture(scope="module")
+def scored():
+    """Labels, tied scores, patients."""
+    random = np.random.default_rng(3)
+    patients = random.integers(40, size=150)
+    labels = (random.random((150, 4)) < [0.5, 0.2, 0.1, 0.4]).astype(int)
+    scores = np.round(labels * 0.5 + random.random(labels.shape), 1)
+    return labels, scores, patients
+
+
+def test_points_are_those_of_scikit_learn(scored):
+    labels, scores, patients = scored
+    decided = (scores >= 0.7).astype(int)
+    found = intervals.f1_of_counts(intervals.decision_counts(labels, decided, patients).sum(axis=0))
+    np.testing.assert_allclose(found, f1_score(labels, decided, average=None), rtol=0, atol=1e-12)
+    for column in range(4):
+        auroc, precision = intervals.ranking(labels[:, column], scores[:, column], np.ones((1, 150)))
+        assert auroc[0] == pytest.approx(roc_auc_score(labels[:, column], scores[:, column]), abs=1e-12)
+        assert precision[0] == pytest.approx(average_precision_score(labels[:, column], scores[:, column]), abs=1e-12)
+
+
+def test_a_draw_is_a_test_set_in_which_patients_come_with_all_their_scans(scored):
+    labels, scores, patients = scored
+    decided = (scores >= 0.7).astype(int)
+    f1 = intervals.drawn_f1(labels, decided, patients, draws=3)
+    auroc, precision = intervals.drawn_ranking(labels, scores, patients, draws=3)
+    places, count = intervals.patient_places(patients)
+    for draw, times in enumerate(intervals.patient_draws(count, 3)):
+        assert times.sum() == count
+        scans = np.repeat(np.arange(150), times[places].astype(int))
+        np.testing.assert_allclose(f1[draw], f1_score(labels[scans], decided[scans], average=None), atol=1e-12)
+        np.testing.assert_allclose(auroc[draw], roc_auc_score(labels[scans], scores[scans], average=None), atol=1e-12)
+        expected = average_precision_score(labels[scans], scores[scans], average=None)
+        np.testing.assert_allclose(precision[draw], expected, atol=1e-12)
+
+
+def test_the_order_of_scans_changes_nothing(scored):
+    labels, scores, patients = scored
+    other = np.random.default_rng(0).permutation(150)
+    decided = (scores >= 0.7).astype(int)
+    np.testing.assert_array_equal(
+        intervals.drawn_f1(labels, decided, patients, draws=20),
+        intervals.drawn_f1(labels[other], decided[other], patients[other], draws=20),
+    )
+
+
+def test_intervals_cover_the_truth_where_patients_are_drawn_and_not_where_scans_are():
+    random = np.random.default_rng(2)
+    labels, decided, _ = simulated(random, 100_000)
+    truth = f1_score(labels, decided, average="macro")
+    covered = {"patients": [], "scans": []}
+    for simulation in range(SIMULATIONS):
+        labels, decided, patients = simulated(random, 120)
+        for unit, names in (("patients", patients), ("scans", np.arange(len(patients)))):
+            if unit == "scans" and simulation >= 150:
+                continue
+            drawn = intervals.drawn_f1(labels, decided, names, draws=400).mean(axis=1)
+            low, high = intervals.interval(drawn, len(set(names)))
+            covered[unit].append(low <= truth <= high)
+    assert 0.93 <= np.mean(covered["patients"]) <= 0.97
+    assert np.mean(covered["scans"]) < 0.85
+
+
+def test_two_models_of_equal_skill_are_told_apart_at_most_once_in_twenty():
+    random = np.random.default_rng(2)
+    rejected = {"f1": [], "auroc": []}
+    for simulation in range(SIMULATIONS):
+        labels, _, patients = simulated(random, 120, scans=(1, 4))
+        ease = random.normal(size=(120, 2, CLASSES))
+        scores = [labels + ease[patients, model] + random.normal(size=labels.shape) for model in (0, 1)]
+        decided = [np.eye(CLASSES, dtype=int)[given.argmax(axis=1)] for given in scores]
+        p = intervals.compare_f1(labels, *decided, patients, draws=200, seed=simulation)["p"]
+        rejected["f1"].append(p < 0.05)
+        rejected["auroc"].append(intervals.compare_auroc(labels, *scores, patients)["p"] < 0.05)
+    assert all(np.mean(found) <= 0.05 for found in rejected.values())
+
+
+def test_a_model_that_is_better_is_told_apart():
+    random = np.random.default_rng(4)
+    labels, decided, patients = simulated(random, 300, skill=0.9)
+    others = np.roll(decided, 1, axis=0)
+    found = intervals.compare_f1(labels, decided, others, patients)
+    assert found["difference"] == pytest.approx(
+        f1_score(labels, decided, average="macro") - f1_score(labels, others, average="macro"), abs=1e-12
+    )
+    assert found["low"] > 0 and found["p"] < 0.001
+    same = intervals.compare_f1(labels, decided, decided, patients)
+    assert same == {"difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
+
+
+def brute_force_delong(labels, scores):
+    """DeLong's covariance from the kernel of every pair, as in the paper."""
+    positives, negatives = scores[labels == 1], scores[labels == 0]
+    kernel = (positives[:, None] > negatives[None]) + 0.5 * (positives[:, None] == negatives[None])
+    of_positives, of_negatives = kernel.mean(axis=1), kernel.mean(axis=0)
+    covariance = np.cov(of_positives.T) / len(positives) + np.cov(of_negatives.T) / len(negatives)
+    return kernel.mean(axis=(0, 1)), covariance
+
+
+def test_delong_is_that_of_all_pairs_where_a_patient_has_one_scan(scored):
+    labels, scores, _ = scored
+    shared = np.repeat(labels[:, :1], 2, axis=1)
+    aurocs, covariance = intervals.delong(shared, scores[:, :2], np.arange(150))
+    expected, spread = brute_force_delong(labels[:, 0], scores[:, :2])
+    np.testing.assert_allclose(aurocs, expected, atol=1e-12)
+    np.testing.assert_allclose(covariance, spread, atol=1e-12)
+
+
+def test_delong_of_repeated_scans_is_that_of_the_patients_that_they_repeat(scored):
+    labels, scores, _ = scored
+    few, covariance = intervals.delong(labels, scores, np.arange(150))
+    many, repeated = intervals.delong(*(np.repeat(part, 4, axis=0) for part in (labels, scores, np.arange(150))))
+    np.testing.assert_allclose(many, few, atol=1e-12)
+    np.testing.assert_allclose(repeated, covariance, atol=1e-12)
+
+
+def test_delong_agrees_with_the_bootstrap_over_patients(scored):
+    labels, scores, patients = scored
+    aurocs, covariance = intervals.delong(labels, scores, patients)
+    drawn, _ = intervals.drawn_ranking(labels, scores, patients)
+    np.testing.assert_allclose(np.sqrt(np.diag(covariance)), drawn.std(axis=0), rtol=0.15)
+    low, high = intervals.auroc_interval(aurocs[0], covariance[0, 0])
+    np.testing.assert_allclose([low, high], intervals.interval(drawn[:, 0]), atol=0.02)
+
+
+def test_what_is_undefined_is_not_a_number():
+    labels, scores = np.array([[1, 0], [1, 0]]), np.array([[0.3, 0.2], [0.4, 0.1]])
+    assert np.isnan(intervals.delong(labels, scores, ["a", "b"])[0]).all()
+    assert np.isnan(intervals.compare_auroc(labels, scores, scores, ["a", "b"])["p"])
+    auroc, precision = intervals.drawn_ranking(labels, scores, ["a", "b"], draws=5)
+    assert np.isnan(auroc).all() and np.isnan(precision[:, 1]).all() and (precision[:, 0] == 1).all()
+    assert np.isnan(intervals.interval(auroc[:, 0])).all()
+    assert np.isnan(intervals.interval(np.ones(5), patients=1)).all()
+    assert np.isnan(intervals.auroc_interval(1.0, 0.0)).all()
+
+
+def test_holm_multiplies_each_step_by_the_tests_left():
+    np.testing.assert_allclose(intervals.holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(intervals.holm([0.9, np.nan, 0.01]), [0.9, np.nan, 0.02])
