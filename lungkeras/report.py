@@ -33,7 +33,6 @@ DPI = 160
 CSS_DPI = 96
 BESIDE = {"table_3": {"trivial": "trivial_baselines", "pairs": "model_pairs"}}  # {table: {argument: further table}}
 LARGE_PNG = 400_000  # bytes; beyond, photographs are embedded as WebP
-LABELS = {"baselines": "Baselines", "devices": "Devices", "parity": "Backends"}
 OPTIONAL = ("devices", "parity")  # tables that a report does without
 RUN_FILES = {
     "history.csv": "history (CSV)",

@@ -1,5 +1,6 @@
 """The three published layouts in miniature: a few small scans under the published names."""
 
+import zlib
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,9 @@ def write_scans(folder: Path, *names: str) -> None:
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        assert cv2.imwrite(str(path), np.full((8, 8), len(name), dtype=np.uint8))
+        # Each its own pixels, as scans of equal pixels are copies.
+        pixels = np.random.default_rng(zlib.crc32(name.encode())).integers(0, 256, (8, 8), dtype=np.uint8)
+        assert cv2.imwrite(str(path), pixels)
 
 
 def write_pneumonia(source: Path) -> Path:
