@@ -129,12 +129,12 @@ def test_every_command_takes_a_backend_and_names_the_extra_where_it_lacks(comman
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="elsewhere the whole suite runs on the other backend")
-@pytest.mark.parametrize("tests", ["tests/test_layers.py", "tests/test_explanation.py"])
-def test_what_differs_by_backend_passes_on_another_one_too(tests):
-    done = in_process("-m", "pytest", tests, "-k", "not oracle", backend=another_backend())
+def test_the_fused_batch_norm_is_that_of_keras_on_another_backend_too():
+    done = in_process("-m", "pytest", "tests/test_layers.py", backend=another_backend())
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="there the test of an interrupted run says so")
 def test_a_run_repeats_exactly(tmp_path):
     from lungkeras import training
 

@@ -44,7 +44,7 @@ def small_model():
     # A bias before a batch norm has no gradient but rounding, which Adam makes large.
     features = keras.layers.Conv2D(8, 3, strides=2, use_bias=False)(features)
     features = BatchNormalization(momentum=0.5)(features)
-    features = keras.layers.GlobalAveragePooling2D()(keras.ops.relu(features))
+    features = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(features))
     return keras.Model(images, keras.layers.Dense(3, name="logits")(features))
 
 prepared, runs, batch_size = sys.argv[1], sys.argv[2], int(sys.argv[3])
