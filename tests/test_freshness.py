@@ -29,6 +29,7 @@ RUNS = {
 }
 TABLES = ("table_1", "table_2", "table_3", "baselines", "trivial_baselines", "model_pairs", "seeds", "class_scores")
 TABLES += ("published_auroc", "calibration", "thresholds", "features", "heatmaps", "heatmap_agreement", "claims")
+TABLES += tuple(f"audit_{name}" for name in ("leakage", "duplicates", "shortcuts", "labels", "suspects", "flow", "notes"))
 PICTURES = ("01", "02", "03", "04", "05", "06", "07", "08")
 
 
@@ -50,6 +51,7 @@ def original(phantom_source, tmp_path_factory):
     for dataset in ("pneumonia", "covid"):
         shutil.copytree(phantom_source(dataset), root / "sources" / dataset)
         prepare_dataset(dataset, root / "sources" / dataset, root / "prepared" / dataset, size=32)
+        (root / "prepared" / dataset / "audit.json").touch()
     for name in (SCRATCH, HEIR, OTHER):  # the heir after the run whose weights it starts from
         folder = runs[name].run_folder
         folder.mkdir(parents=True)
