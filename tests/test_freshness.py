@@ -29,7 +29,8 @@ RUNS = {
 }
 TABLES = ("table_1", "table_2", "table_3", "baselines", "trivial_baselines", "model_pairs", "seeds", "class_scores")
 TABLES += ("published_auroc", "calibration", "thresholds", "features", "heatmaps", "heatmap_agreement", "claims")
-TABLES += tuple(f"audit_{name}" for name in ("leakage", "duplicates", "shortcuts", "labels", "suspects", "flow", "notes"))
+TABLES += ("audit_leakage", "audit_duplicates", "audit_shortcuts", "audit_labels", "audit_suspects", "audit_flow")
+TABLES += ("audit_notes",)
 PICTURES = ("01", "02", "03", "04", "05", "06", "07", "08")
 
 
