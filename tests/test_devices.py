@@ -67,7 +67,7 @@ def prepared_folder(tmp_path_factory):
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras trains on one device of PyTorch")
-@pytest.mark.parametrize("batch_size", [8, 7])
+@pytest.mark.parametrize("batch_size", [pytest.param(8, marks=pytest.mark.slow), 7])
 def test_two_devices_train_as_one_does(prepared_folder, tmp_path, batch_size):
     done = subprocess.run(
         [sys.executable, "-c", ON_TWO, str(prepared_folder.parent), str(tmp_path), str(batch_size)],

@@ -43,7 +43,10 @@ def _draw_weights(model):
     return model
 
 
-@pytest.fixture(scope="module", params=APPLICATIONS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow) if name == "densenet121" else name for name in APPLICATIONS],
+)
 def published(request, tmp_path_factory):
     """A backbone and a file of weights in the form in which keras.applications publishes them."""
     path = tmp_path_factory.mktemp("imagenet") / f"{request.param}.h5"
