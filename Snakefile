@@ -12,6 +12,8 @@ from pathlib import Path
 
 import yaml
 
+from lungkeras.audit import TABLES as AUDIT_TABLES
+from lungkeras.fingerprints import RESULTS
 from lungkeras.params import from_project, load_study, project_folder, study_folder
 
 # The default of the machine that starts the study holds on all that work on it.
@@ -31,10 +33,7 @@ TABLES = expand(REPORT + "/tables/{table}.csv", table=[*TABLES, "published_auroc
 FIGURE = REPORT + "/figures/figure_{number}.png"
 PAIRS = [name for name, run in RUNS.items() if run.backbone == "efficientnet_b1" and not run.suffix]
 ABLATION = [name for name, run in RUNS.items() if run.suffix.startswith("-lr")]
-AUDIT = expand(
-    REPORT + "/tables/audit_{table}.csv",
-    table=["leakage", "duplicates", "shortcuts", "labels", "suspects", "flow", "notes"],
-)
+AUDIT = expand(REPORT + "/tables/audit_{table}.csv", table=AUDIT_TABLES)
 CURVES = expand(FIGURE, number=["03", *(["04"] if PAIRS else []), *(["09", "10"] if ABLATION else [])])
 CURVES += [REPORT + "/figures/reliability.png"]
 PICTURES = expand(FIGURE, number=["01", "02"])
@@ -176,8 +175,7 @@ rule train:
         prepared=lambda wildcards: prepared(RUNS[wildcards.run].dataset),
         notebook=ancient("notebooks/02_training.ipynb"),
     output:
-        expand(RUN + "/{{run}}/{name}", name=["params.yaml", "environment.json", "best.keras"]),
-        expand(RUN + "/{{run}}/{name}", name=["history.csv", "predictions.parquet", "metrics.json", "fingerprint.json"]),
+        expand(RUN + "/{{run}}/{name}", name=[*RESULTS, "fingerprint.json"]),
     params:
         python=sys.executable,
         page=page("02_training-{run}"),

@@ -16,7 +16,7 @@ from lungkeras.datasets import DATASETS
 from lungkeras.errors import LungkerasError, ParamsError, RunError
 from lungkeras.files import as_json
 from lungkeras.inert import printable
-from lungkeras.params import from_project, load_params, load_study, nearest, project_folder, study_folder
+from lungkeras.params import Params, from_project, load_params, load_study, nearest, project_folder, study_folder
 from lungkeras.runtimes import SUFFIXES as FORMATS
 
 
@@ -247,24 +247,32 @@ def report_study(options) -> None:
     outdated = freshness.outdated_datasets(shared, runs, sources)
     if outdated and not options.dry_run:
         # First the data alone: where they come out as they were, their runs need no training.
-        snakemake(options, folder, sources, again=outdated, targets=outdated)
+        snakemake(options, shared, runs, sources, again=outdated, targets=outdated)
         outdated, data = [], freshness.prepared_data(runs)
     trained = freshness.outdated_runs(runs, data, outdated)
     notebooks = freshness.outdated_notebooks(shared, runs, trained)
-    snakemake(options, folder, sources, again=[*outdated, *trained, *notebooks])
+    snakemake(options, shared, runs, sources, again=[*outdated, *trained, *notebooks])
     if not options.dry_run:
         freshness.remember(shared, runs)
         print(f"{report} is complete")
 
 
-def snakemake(options, study: Path, sources: dict[str, str], *, again: list[str], targets: list[str] = ()) -> None:
+def snakemake(
+    options,
+    shared: Params,
+    runs: dict[str, Params],
+    sources: dict[str, str],
+    *,
+    again: list[str],
+    targets: list[str] = (),
+) -> None:
     """Starts Snakemake on the graph of notebooks: what is missing, and the datasets, runs and notebooks of `again`.
 
     It goes by these alone: no date counts, and no trigger is asked for that compares with what Snakemake remembers of
     an earlier start on this machine. Raises RunError.
     """
     root = project_folder()
-    shared, runs = load_study(study, backend=options.backend)
+    study = study_folder(options.study)
     results = {dataset: from_project(shared.prepared) / dataset / "statistics.json" for dataset in DATASETS}
     results |= {name: run.run_folder / "metrics.json" for name, run in runs.items()}
     notebooks = shared.study_folder / "notebooks"

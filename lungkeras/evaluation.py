@@ -21,7 +21,6 @@ __all__ = [
     "ablation_runs",
     "evaluate_on",
     "histories",
-    "linear_baseline",
     "linear_probabilities",
     "main_runs",
     "outputs",
@@ -84,13 +83,8 @@ def _result(run: Run) -> dict:
     }
 
 
-def linear_baseline(prepared: Prepared, seed: int = 0) -> float:
-    """Test macro F1 of a linear classifier on the pixels: what a network has to beat."""
-    return metrics.macro_f1(prepared.labels("test"), linear_probabilities(prepared, seed), prepared.task)
-
-
 def linear_probabilities(prepared: Prepared, seed: int = 0) -> np.ndarray:
-    """What a linear classifier on the pixels gives to the test scans: float (scans, classes).
+    """What a linear classifier on the pixels gives to the test scans, for a network to beat: float (scans, classes).
 
     Logistic regression on standardised pixels at 64 x 64 or less (areas averaged), its penalty chosen by the macro F1
     of the validation split; for a multilabel dataset one regression a class, balanced, as the networks' loss is. Where

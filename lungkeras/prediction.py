@@ -59,7 +59,8 @@ def load_predictor(path: Path | str, *, calibrated: bool = True) -> Predictor:
         about = runtimes.read_about(path)
         model = runtimes.open_exported(path)
         temperature = float(about.get("temperature", 1.0)) if calibrated else 1.0
-        return Predictor(path.stem, model, about["classes"], about["task"], about["image_size"], True, temperature)
+        told = about["classes"], about["task"], about["image_size"]
+        return Predictor(path.stem, model, *told, exported=True, temperature=temperature)
     from lungkeras import models
 
     file = path / "best.keras" if path.is_dir() else path

@@ -20,10 +20,10 @@ import yaml
 from matplotlib.figure import Figure
 
 from lungkeras import report_tables, safe_yaml
+from lungkeras.audit import TABLES as AUDIT_TABLES
 from lungkeras.export import write_devices
 from lungkeras.figures import description
 from lungkeras.files import atomic, write_csv, write_text
-from lungkeras.report_audit import NAMES as AUDIT_NAMES
 from lungkeras.report_audit import audit_section, read_audit
 from lungkeras.report_summary import headlines, lead
 from lungkeras.style import decimal, heading, run_name_title, theme
@@ -112,7 +112,7 @@ def write_report(
     names = [*captions["tables"], *(file for files in BESIDE.values() for file in files.values())]
     frames = {name: pd.read_csv(file) for name in names if (file := folder / "tables" / f"{name}.csv").is_file()}
     audit_png = folder / "figures" / "audit_scans.png"
-    audit_files = [("PNG", audit_png), *((name, folder / "tables" / f"audit_{name}.csv") for name in AUDIT_NAMES)]
+    audit_files = [("PNG", audit_png), *((name, folder / "tables" / f"audit_{name}.csv") for name in AUDIT_TABLES)]
     key_results = headlines(frames.get("baselines"), frames.get("table_3"), frames.get("model_pairs"))
     runs = list(read_runs(folder, frames.get("table_3"), notebooks))
     html = _environment().get_template("report.html.j2").render(

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from lungkeras.audit import TABLES
 from lungkeras.report_tables import Column, grid
 from lungkeras.style import decimal, heading
 
-NAMES = ("leakage", "duplicates", "shortcuts", "labels", "suspects", "flow", "notes")
 PROBES = {
     "border": "border and corners",
     "centre_blacked_out": "centre blacked out",
@@ -21,7 +21,7 @@ PROBES = {
 
 def read_audit(folder: Path | str) -> dict[str, pd.DataFrame]:
     """The audit's tables by their short names; empty where the study was not audited."""
-    files = {name: Path(folder) / "tables" / f"audit_{name}.csv" for name in NAMES}
+    files = {name: Path(folder) / "tables" / f"audit_{name}.csv" for name in TABLES}
     if not all(file.is_file() for file in files.values()):
         return {}
     return {name: pd.read_csv(file) for name, file in files.items()}

@@ -9,7 +9,6 @@ from lungkeras.audit.study import write_study_audit
 from lungkeras.datasets.phantom import draw_source
 from lungkeras.preparation import prepare_dataset
 from lungkeras.report import write_report
-from lungkeras.report_audit import NAMES
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +25,7 @@ def study(tmp_path_factory):
 
 def test_each_table_is_written_and_the_picture_shows_what_is_to_be_looked_at(study):
     folder, made = study
-    for name in NAMES:
+    for name in audit.TABLES:
         table = pd.read_csv(folder / "tables" / f"audit_{name}.csv")
         assert len(table) == len(made[f"audit_{name}"]) and "dataset" in table
     assert len(made["audit_duplicates"]) == 5

@@ -8,13 +8,13 @@ import pytest
 import yaml
 from sklearn.metrics import f1_score
 
-from lungkeras import evaluation, files
+from lungkeras import evaluation, files, metrics
 from lungkeras.errors import RunError
 from lungkeras.evaluation import (
     ablation_runs,
     evaluate_on,
     histories,
-    linear_baseline,
+    linear_probabilities,
     main_runs,
     outputs,
     read_run,
@@ -186,6 +186,10 @@ def test_the_linear_baseline_learns_what_is_linear(name):
         return images
 
     assert linear_baseline(drawn_dataset(name, scans=90, draw=corners)) > 0.95
+
+
+def linear_baseline(prepared) -> float:
+    return metrics.macro_f1(prepared.labels("test"), linear_probabilities(prepared), prepared.task)
 
 
 def test_the_linear_baseline_can_not_read_noise():

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 MOST_SCANS = 6000  # that are probed; of a larger collection, so many are drawn, by patient
 AUDIT = "audit.json"
+# A study's tables of it: tables/audit_<name>.csv.
+TABLES = ("leakage", "duplicates", "shortcuts", "labels", "suspects", "flow", "notes")
 FEWEST_SCANS = 20
 
 
