@@ -2,7 +2,12 @@
 
 import importlib.util
 import os
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from lungkeras.errors import ParamsError, nearest
 
@@ -43,8 +48,8 @@ def require_backend(backend: str) -> str:
     return backend
 
 
-def use_backend(backend: str | None = None) -> str:
-    """Lets Keras run on a backend, the default one where None, and returns its name.
+def choose_backend(backend: str | None = None) -> str:
+    """Lets Keras run on a backend, the default one where None, once it is imported, and returns its name.
 
     Call it before anything that imports Keras. Raises ParamsError where the backend is unknown or not installed, or
     where Keras runs on another one already.
@@ -58,3 +63,43 @@ def use_backend(backend: str | None = None) -> str:
         )
     os.environ["KERAS_BACKEND"] = backend
     return backend
+
+
+def use_backend(backend: str | None = None) -> str:
+    """`choose_backend`, and imports Keras and its backend, without what TensorFlow's libraries say of absent GPUs."""
+    backend = choose_backend(backend)
+    if running_backend() is None:
+        with _held_back():
+            import keras
+
+            # TensorFlow looks for a GPU when first asked for its devices, and says there what it says of none.
+            if backend == "tensorflow":
+                keras.distribution.list_devices()
+    return backend
+
+
+def has_nvidia_gpu() -> bool:
+    """Whether the machine shows an NVIDIA GPU: its device file, or the driver's own program."""
+    return Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Holds back what libraries write to file descriptor 2, which is below sys.stderr.
+
+    It is shown where the block fails, or where there is a GPU for which it may tell why it is not seen.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        show = True
+        try:
+            os.dup2(said.fileno(), 2)
+            yield
+            show = has_nvidia_gpu()
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            if show:
+                said.seek(0)
+                sys.stderr.write(said.read().decode(errors="replace"))

@@ -387,10 +387,16 @@ def _listed(figures: Mapping[str, Mapping[str, float]]) -> str:
         groups: dict[str, list[str]] = {}
         for name, value in named.items():
             group, _, short = name.rpartition(": ")
-            groups.setdefault(group, []).append(f"{short} {value:.3g}")
+            groups.setdefault(group, []).append(f"{short} {_figure(value)}")
         parts = [f"{group} {', '.join(listed)}".strip() for group, listed in groups.items()]
         sentences.append(f"{quantity}: {'; '.join(parts)}")
     return ". ".join(sentences)
+
+
+def _figure(value: float) -> str:
+    if np.isnan(value):
+        return "not defined"
+    return "never" if np.isinf(value) else f"{value:.3g}"
 
 
 def _reason(verdict: str, share: float, evidence: Evidence) -> str:

@@ -1,13 +1,11 @@
 """Which devices Keras trains on, one or several at once."""
 
 import functools
-import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 
-from lungkeras.backends import running_backend
+from lungkeras.backends import has_nvidia_gpu, running_backend
 from lungkeras.errors import ParamsError
 
 TITLES = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX"}
@@ -96,8 +94,3 @@ def announce(chosen: list[str], precision: str) -> str:
             stacklevel=2,
         )
     return f"{title()} on {', '.join(chosen)}, {precision}"
-
-
-def has_nvidia_gpu() -> bool:
-    """Whether the machine shows an NVIDIA GPU: its device file, or the driver's own program."""
-    return Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None

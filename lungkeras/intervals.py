@@ -211,7 +211,8 @@ def compare_auroc(labels: np.ndarray, scores: np.ndarray, others: np.ndarray, pa
     """The macro AUROC of one model less that of another on the same scans, by DeLong: {difference, low, high, p}.
 
     Student's t, with a freedom less than there are patients, stands for the normal law where these are few.
-    Classes that lack positives or negatives are left out; all are NaN where no class is left.
+    Classes that lack positives or negatives are left out; all are NaN where no class is left. Where a class has a
+    single positive or negative, the variance is unknown: all but the difference are NaN.
     """
     labels = np.asarray(labels)
     defined = [column for column in range(labels.shape[1]) if 0 < labels[:, column].sum() < len(labels)]
@@ -220,7 +221,10 @@ def compare_auroc(labels: np.ndarray, scores: np.ndarray, others: np.ndarray, pa
     if not defined or np.isnan(aurocs).any():
         return dict.fromkeys(("difference", "low", "high", "p"), float("nan"))
     contrast = np.repeat([1.0, -1.0], len(defined)) / len(defined)
-    difference, error = float(contrast @ aurocs), float(np.sqrt(max(contrast @ covariance @ contrast, 0.0)))
+    difference, variance = float(contrast @ aurocs), contrast @ covariance @ contrast
+    if np.isnan(variance):
+        return {"difference": difference} | dict.fromkeys(("low", "high", "p"), float("nan"))
+    error = float(np.sqrt(max(variance, 0.0)))
     freedom = max(len(set(patients)) - 1, 1)
     reach = student.ppf((1 + LEVEL) / 2, freedom) * error
     p = 2 * student.sf(abs(difference) / error, freedom) if error > 1e-12 else float(difference == 0)

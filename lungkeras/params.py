@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lungkeras import architectures, safe_yaml
-from lungkeras.backends import BACKENDS, default_backend, use_backend
+from lungkeras.backends import BACKENDS, choose_backend, default_backend
 from lungkeras.errors import ParamsError, nearest
 from lungkeras.inert import printable
 
@@ -150,7 +150,7 @@ class Params(BaseModel):
         Lets Keras run on their backend, so it comes before what imports Keras. Raises ParamsError.
         """
         params = check({key: names[key] for key in cls.model_fields if key in names}, "the notebook's parameters")
-        use_backend(params.backend)
+        choose_backend(params.backend)
         return params
 
 

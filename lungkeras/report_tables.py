@@ -371,13 +371,14 @@ def per_class(scores: Mapping[str, Mapping[str, float]]) -> dict:
 
 
 def settings(ours: Mapping[str, object], datasets: list[str]) -> dict:
-    """A row a setting, with the paper's where it has one."""
+    """A row a setting, with the paper's where it has one; where files lie is none."""
     paper = {key: value for key, value in published()["training"].items() if not isinstance(value, dict)}
     sizes = [published()["datasets"][name]["image_size"] for name in datasets if name in published()["datasets"]]
     paper["image_size"] = ", ".join(map(str, dict.fromkeys(sizes)))
     rows = [
         {"name": key.replace("_", " "), "here": _plain(value), "paper": _plain(paper.get(key))}
         for key, value in ours.items()
+        if key not in ("source", "acquire", "prepared", "runs")
     ]
     return grid(pd.DataFrame(rows), [Column("name", "setting"), Column("here", "here"), Column("paper", "paper")])
 

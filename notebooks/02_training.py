@@ -43,6 +43,7 @@ precision = "float32"
 import lungkeras
 
 params = lungkeras.Params.collect(globals())
+lungkeras.use_backend(backend)
 
 import keras
 

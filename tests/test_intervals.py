@@ -160,6 +160,9 @@ def test_what_is_undefined_is_not_a_number():
     assert np.isnan(intervals.interval(auroc[:, 0])).all()
     assert np.isnan(intervals.interval(np.ones(5), patients=1)).all()
     assert np.isnan(intervals.auroc_interval(1.0, 0.0)).all()
+    single = np.array([[1], [0], [0]]), np.array([[0.9], [0.2], [0.1]]), np.array([[0.3], [0.8], [0.1]])
+    compared = intervals.compare_auroc(*single, ["a", "b", "c"])
+    assert compared["difference"] == 0.5 and np.isnan([compared[key] for key in ("low", "high", "p")]).all()
 
 
 def test_holm_multiplies_each_step_by_the_tests_left():
