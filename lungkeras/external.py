@@ -134,7 +134,9 @@ def external_scans(collections: Mapping[str, Collection], datasets: Mapping[str,
                 counted = {"scans": has.sum(), "allowed": (has & may).sum(), "copies": (has & copied).sum()}
                 note = {"left": left.sum(), "note": _note(rule, name, left.sum(), own)}
                 rows.append(about | {"class": name} | counted | note)
-    return pd.DataFrame(rows, columns=SCAN_COLUMNS)
+    return pd.DataFrame(rows, columns=SCAN_COLUMNS).astype(
+        dict.fromkeys(("scans", "allowed", "copies", "left"), "Int64")
+    )
 
 
 def _impossible(rule: Rule, collections: Mapping[str, Collection]) -> str:

@@ -144,12 +144,12 @@ def gallery(shown: Mapping[str, list[tuple[np.ndarray, str]]], run: Run) -> Figu
     columns = IN_LINE[run.task]
     lines = {name: -(-len(scans) // columns) for name, scans in shown.items()}
     panel = 10 / columns
-    heights = [0.35 + count * (panel + 0.35) for count in lines.values()]
+    heights = [0.3 + count * (panel + (0.3 if columns <= 6 else 0.12)) for count in lines.values()]
     figure = Figure(figsize=(10, sum(heights)), layout="constrained")
     parts = figure.subfigures(len(shown), 1, squeeze=False, height_ratios=heights).flat
     for part, (name, scans) in zip(parts, shown.items(), strict=True):
-        words = "wrong about" if run.task == "multilabel" else "truly"
-        part.suptitle(f"{words} {title(name)}", x=0.01, ha="left", weight="bold", fontsize=10.5)
+        words = f"{heading(name)}, missed or called" if run.task == "multilabel" else f"True class: {title(name)}"
+        part.suptitle(words, x=0.01, ha="left", weight="bold", fontsize=10.5)
         for place, ax in enumerate(part.subplots(lines[name], columns, squeeze=False).flat):
             ax.set_axis_off()
             if place < len(scans):

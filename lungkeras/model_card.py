@@ -18,7 +18,7 @@ from lungkeras.files import write_text
 from lungkeras.inert import markdown_text, printable
 from lungkeras.report_audit import PROBES
 from lungkeras.report_tables import measure_title
-from lungkeras.runs import weights_word
+from lungkeras.runs import WEIGHTS, weights_word
 from lungkeras.style import WEIGHTS_TITLES, backbone_title, decimal, heading
 
 FILE = "model_card.md"
@@ -145,7 +145,7 @@ def _model(run: Path, dataset: str, params: Mapping, about: Mapping, facts: Mapp
         "Output": "a probability a class",
         "Kept epoch": f"{about.get('best_epoch', '–')}, of the lowest validation loss",
     }
-    table = pd.DataFrame({"Model": list(rows), "": list(rows.values())})
+    table = pd.DataFrame({"Of the model": list(rows), "What it is": list(rows.values())})
     return Part("Model", (f"{run.name}, trained on the dataset {heading(dataset)}.",), table)
 
 
@@ -178,7 +178,7 @@ def _hashes(run: Path, facts: Mapping) -> Part:
     found = {"source, as read": (facts.get("made_from") or {}).get("sources")}
     found |= {words: made_from.get(key) for key, words in HASHES.items()}
     found |= {name: results.get(name) for name in ("best.keras", "predictions.parquet")}
-    rows = [(words, value) for words, value in found.items() if value]
+    rows = [(words, value) for words, value in found.items() if value and value not in WEIGHTS]
     text = "Equal hashes mean an equal file; where a run is made from equal parts, it is not trained again."
     return Part("Hashes", (text,) if rows else (NOT_THERE,), pd.DataFrame(rows, columns=["Of", "SHA-256"]))
 
@@ -228,7 +228,9 @@ def _elsewhere(own: Mapping[str, pd.DataFrame]) -> Part:
     for row in scans.to_dict("records"):
         other = f"{heading(row['other'])}, " if isinstance(row["other"], str) else ""
         if isinstance(row["class"], str):
-            counted = f"{_count(row['left'])} of {_count(row['scans'])} scans are proven to be none of its own"
+            counted = (
+                f"{_count(row['left'])} of {_count(row['scans'])} scans can be asked, proven to be none of its own"
+            )
             note = f" ({row['note']})" if isinstance(row["note"], str) else ""
             text.append(f"{other}{title(row['class'])}: {counted}{note}.")
         else:

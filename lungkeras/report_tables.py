@@ -228,8 +228,9 @@ def class_scores(frame: pd.DataFrame) -> dict:
         model=frame["run"].map(run_name_title),
     )
     models = list(dict.fromkeys(frame["model"]))
-    wide = frame.pivot_table(index=["dataset", "class"], columns="model", values="text", aggfunc="first", sort=False)
-    wide = wide.join(frame.groupby(["dataset", "class"], sort=False)[["support", "prevalence"]].first()).reset_index()
+    # The groups keep the order of the classes, which a pivot table does not.
+    wide = frame.groupby(["dataset", "class"], sort=False)[["support", "prevalence"]].first()
+    wide = wide.join(frame.pivot_table("text", ["dataset", "class"], "model", "first")).reset_index()
     columns = [Column("name", "class"), Column("support", "test scans", 0), Column("prevalence", "share", 2)]
     columns += [Column(model, model, NUMBER, "AUROC (95 % interval)") for model in models]
     return grid(wide.assign(name=wide["class"].map(heading)), columns, group=lambda row: heading(row["dataset"]))
@@ -350,31 +351,32 @@ def failure_counts(frame: pd.DataFrame) -> dict:
         model=frame["run"].map(run_name_title),
     )
     models = list(dict.fromkeys(frame["model"]))
-    wide = frame.pivot_table(index=["dataset", "class"], columns="model", values="text", aggfunc="first", sort=False)
-    wide = wide.join(frame.groupby(["dataset", "class"], sort=False)[["scans"]].first()).reset_index()
+    wide = frame.groupby(["dataset", "class"], sort=False)[["scans"]].first()
+    wide = wide.join(frame.pivot_table("text", ["dataset", "class"], "model", "first")).reset_index()
     columns = [Column("name", "class"), Column("scans", "test scans", 0)]
     columns += [Column(model, model, NUMBER, "missed / wrongly called") for model in models]
     return grid(wide.assign(name=wide["class"].map(heading)), columns, group=lambda row: heading(row["dataset"]))
 
 
 def external_scans(frame: pd.DataFrame) -> dict:
-    """A row a dataset of models, another collection and class."""
-    frame = frame.assign(
-        name=[f"{heading(row.dataset)} models" for row in frame.itertuples()],
-        asked=[heading(name) if isinstance(name, str) else "–" for name in frame["other"]],
-        title=[title(name) if isinstance(name, str) else "–" for name in frame["class"]],
-    )
+    """A group a dataset of models and another collection, a row a class."""
+    frame = frame.assign(name=[heading(name) if isinstance(name, str) else "–" for name in frame["class"]])
     columns = [
-        Column("name", "asked are"),
-        Column("asked", "about"),
-        Column("title", "class"),
+        Column("name", "class"),
         Column("scans", "all", 0, "its scans"),
         Column("allowed", "may be asked", 0, "its scans"),
         Column("copies", "copies of own", 0, "its scans"),
         Column("left", "left", 0, "its scans"),
         Column("note", "why"),
     ]
-    return grid(frame, columns)
+    return grid(frame, columns, group=_asked)
+
+
+def _asked(row: pd.Series) -> str:
+    """ "Pneumonia models on COVID-19"."""
+    return f"{heading(row['dataset'])} models" + (
+        f" on {heading(row['other'])}" if isinstance(row["other"], str) else ""
+    )
 
 
 def external(frame: pd.DataFrame) -> dict:
@@ -396,7 +398,7 @@ def external(frame: pd.DataFrame) -> dict:
     return grid(
         _spanned(frame, "value", "own_value"),
         columns,
-        group=lambda row: f"{heading(row['dataset'])} models on {heading(row['other'])}",
+        group=_asked,
         link=lambda row: "#" + anchor(row["run"]),
     )
 
@@ -423,8 +425,7 @@ def subgroups(frame: pd.DataFrame) -> dict:
     models, keys = list(dict.fromkeys(frame["model"])), ["dataset", "attribute", "group"]
     counted = frame.groupby(keys, sort=False)[["scans", "patients", "classes"]].first()
     if models:
-        texts = frame.pivot_table(index=keys, columns="model", values="text", aggfunc="first", sort=False)
-        counted = counted.join(texts)
+        counted = counted.join(frame.pivot_table("text", keys, "model", "first"))
     words = untold.groupby("dataset", sort=False)["attribute"].agg(", ".join).reset_index()
     words = words.assign(group=words["attribute"] + ": not told by the collection", attribute="")
     columns = [Column("group", "group"), Column("scans", "scans", 0), Column("patients", "patients", 0)]

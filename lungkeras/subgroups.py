@@ -64,7 +64,7 @@ def subgroups(runs: Mapping[str, Run], datasets: Mapping[str, Prepared]) -> pd.D
                     {"run": run.name} | about | {"group": group} | _scores(run, of_scans == group)
                     for group in _in_order(of_scans)
                 ]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(("scans", "patients", "classes"), "Int64"))
 
 
 def _in_order(groups: np.ndarray) -> list[str]:

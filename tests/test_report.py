@@ -172,11 +172,14 @@ def test_groups_errors_and_other_collections_stand_as_their_tables_say(page, stu
     assert f"PA 50 9 5 {span}" in page.text
     assert "under 18 3 9 5 too few" in page.text
     assert "view, sex, age: not told by the collection" in page.text
-    assert "Pneumonia models COVID-19 normal 30 30 9 21 why" in page.text
+    assert "Pneumonia models on COVID-19 Normal 30 30 9 21 why" in page.text
     assert (
         "Pneumonia models on COVID-19 ResNet-34 recall of normal 21 0.700 0.600–0.800 20 0.800 0.700–0.900" in page.text
     )
     assert "Atelectasis 20 3 / 2 3 / 2" in page.text
+    for name in ("class_scores", "failure_counts"):
+        table = getattr(report_tables, name)(pd.read_csv(study[0] / "tables" / f"{name}.csv"))
+        assert [row[0]["text"] for row in table["bodies"][1]["rows"]] == ["COVID-19", "Viral pneumonia", "Normal"]
 
 
 def test_every_run_has_its_card_folded(page):
