@@ -162,3 +162,23 @@ def test_what_a_runs_weights_have_seen_is_not_asked(collections, scored_from_one
     assert table["scans"].tolist() == [kept.sum()]
     orphan = replace(heir, params=heir.params | {"weights": "elsewhere/best.keras"})
     assert external.external_validation({orphan.name: orphan}, found, None, runs).empty
+
+
+def test_a_darker_scanner_shows_as_a_drop_beside_the_own_test_split(collections, scored_from_one):
+    found, _ = collections
+    run, covid = run_of("pneumonia-resnet34-random", found["pneumonia"]), found["covid"]
+    least = min(images.mean(axis=(1, 2)).min() for images in covid.prepared.images.values())
+    scans = keras.Input((SIZE, SIZE, 1), dtype="uint8")
+    bright = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1.0)(scans))
+    model = keras.Model(scans, keras.layers.Dense(3, name="logits")(bright))
+    model.layers[-1].set_weights([np.array([[0.0, 0.0, 1.0]]), np.array([0.0, 0.0, 1.0 - least])])
+
+    def scored(collection) -> pd.Series:
+        asked = {**found, "covid": collection}
+        return external.external_validation({run.name: run}, asked, {run.name: model}.get).iloc[0]
+
+    darker = {split: images // 3 for split, images in covid.prepared.images.items()}
+    here = scored(covid)
+    there = scored(external.Collection(replace(covid.prepared, images=darker), covid.prints))
+    assert here["value"] == 1 and there["value"] == 0
+    assert here["own_value"] == there["own_value"] and here["scans"] == there["scans"]
