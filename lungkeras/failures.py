@@ -144,7 +144,7 @@ def gallery(shown: Mapping[str, list[tuple[np.ndarray, str]]], run: Run) -> Figu
     columns = IN_LINE[run.task]
     lines = {name: -(-len(scans) // columns) for name, scans in shown.items()}
     panel = 10 / columns
-    heights = [0.3 + count * (panel + (0.3 if columns <= 6 else 0.12)) for count in lines.values()]
+    heights = [0.3 + count * (panel + (0.42 if columns <= 6 else 0.12)) for count in lines.values()]
     figure = Figure(figsize=(10, sum(heights)), layout="constrained")
     parts = figure.subfigures(len(shown), 1, squeeze=False, height_ratios=heights).flat
     for part, (name, scans) in zip(parts, shown.items(), strict=True):
