@@ -30,6 +30,8 @@ PREPARED = os.path.relpath(from_project(SHARED.prepared), project_folder())
 RUN = os.path.relpath(from_project(SHARED.runs), project_folder())
 TABLES = ["table_1", "table_2", "table_3", "baselines", "trivial_baselines", "model_pairs", "seeds", "class_scores"]
 TABLES = expand(REPORT + "/tables/{table}.csv", table=[*TABLES, "published_auroc", "calibration", "thresholds"])
+TABLES += expand(REPORT + "/tables/{table}.csv", table=["failures", "failure_counts", "subgroups"])
+TABLES += expand(REPORT + "/tables/{table}.csv", table=["external_scans", "external"])
 FIGURE = REPORT + "/figures/figure_{number}.png"
 PAIRS = [name for name, run in RUNS.items() if run.backbone == "efficientnet_b1" and not run.suffix]
 ABLATION = [name for name, run in RUNS.items() if run.suffix.startswith("-lr")]

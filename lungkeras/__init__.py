@@ -20,6 +20,9 @@ The map, in the order in which data flows; a module reads what stands above it:
     evaluation      run folders -> tables
     baselines       answers that need no network
     calibration     temperature, reliability, thresholds, from validation
+    failures        the most confident errors
+    subgroups       scores by view, sex and age
+    external        models asked about another collection, on scans that are none of their own
     explanation     Grad-CAM, features, t-SNE
     runtimes        an exported file -> logits
     measures        features and heat maps as numbers of a scan
@@ -27,6 +30,8 @@ The map, in the order in which data flows; a module reads what stands above it:
     export          a run -> a file for LiteRT, ONNX, OpenVINO or a SavedModel
     evidence        what a claim of the paper can be judged by
     claims          the paper's claims, each a predicate: holds, fails, cannot tell, not run
+    model_card      what a model is for, learned from and scores, as a page
+    checklists      what reporting guidelines ask, and where the report answers
     parity          how far the backends are apart
     summaries       small tables for notebooks
     figures, tables one function a figure or table of the paper

@@ -122,10 +122,11 @@ def linear_probabilities(prepared: Prepared, seed: int = 0) -> np.ndarray:
 
 def _pixels(images: np.ndarray) -> np.ndarray:
     size = min(BASELINE_SIZE, images.shape[1])
-    return np.stack([_resized(image, size).ravel() for image in images]).astype(np.float32)
+    return np.stack([resized(image, size).ravel() for image in images]).astype(np.float32)
 
 
-def _resized(image: np.ndarray, size: int) -> np.ndarray:
+def resized(image: np.ndarray, size: int) -> np.ndarray:
+    """A scan of another size, areas averaged: uint8 (size, size)."""
     import cv2
 
     return image if image.shape == (size, size) else cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
@@ -158,7 +159,7 @@ def evaluate_on(folder: Path | str, prepared: Prepared, *, split: str = "test", 
         )
     model = models.load_model(Path(folder) / "best.keras")
     size = model.input_shape[1]
-    images = np.stack([_resized(prepared.images[split][row], size) for row in kept])
+    images = np.stack([resized(prepared.images[split][row], size) for row in kept])
     logits = outputs(model, images, batch_size=batch_size)
     theirs = logits[:, [run.classes.index(name) for name in classes]]
     # The softmax over some of the logits is the softmax over all, divided by its sum over these.

@@ -1,8 +1,10 @@
-"""Names that come from outside, made harmless where they are shown: on a terminal, in a spreadsheet, in a file."""
+"""Names that come from outside, made harmless where they are shown: on a terminal, in a spreadsheet, in Markdown."""
 
+import re
 import unicodedata
 
 FORMULA_STARTS = ("=", "+", "-", "@")
+MARKDOWN = re.compile(r"[\\`*_{}\[\]<>|&~$@]|:(?=//)|(?<=www)\.")
 
 
 def printable(text: object) -> str:
@@ -43,3 +45,12 @@ def csv_cell(value: object) -> object:
         return value
     text = printable(value)
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+
+
+def markdown_text(value: object) -> str:
+    r"""Text as Markdown shows it letter by letter: nothing in it is a heading, a link, HTML or a cell's border.
+
+    >>> markdown_text("a_b|<b>")
+    'a\\_b\\|\\<b\\>'
+    """
+    return MARKDOWN.sub(r"\\\g<0>", printable(value))

@@ -19,7 +19,7 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
-from lungkeras import report_tables, safe_yaml
+from lungkeras import checklists, model_card, report_tables, safe_yaml
 from lungkeras.audit import TABLES as AUDIT_TABLES
 from lungkeras.export import write_devices
 from lungkeras.figures import description
@@ -33,13 +33,15 @@ DPI = 160
 CSS_DPI = 96
 BESIDE = {"table_3": {"trivial": "trivial_baselines", "pairs": "model_pairs"}}  # {table: {argument: further table}}
 LARGE_PNG = 400_000  # bytes; beyond, photographs are embedded as WebP
-OPTIONAL = ("devices", "parity")  # tables that a report does without
+# Tables and figures that a report does without.
+OPTIONAL = ("devices", "parity", "failures_pneumonia", "failures_covid", "failures_xray8")
 RUN_FILES = {
     "history.csv": "history (CSV)",
     "predictions.parquet": "predictions (Parquet)",
     "metrics.json": "metrics (JSON)",
     "params.yaml": "params (YAML)",
     "best.keras": "model (Keras)",
+    "model_card.md": "model card (Markdown)",
 }
 
 
@@ -69,13 +71,12 @@ def dataset_facts(prepared: Path | str, *, drawn: bool) -> dict:
     """What the report tells of a prepared dataset, from its folder.
 
     Returns dataset, drawn, scans (a split), quarantine ([{scan, reason}]), absent (scans that the source lists but does
-    not hold), flow ([[step, scans]]), and size, mean, std.
+    not hold), flow ([[step, scans]]), size, mean, std, and hashes (made_from, fingerprint).
     """
     folder = Path(prepared)
     statistics = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
-    known = {
-        key: statistics.get(key) for key in ("dataset", "task", "classes", "size", "mean", "std", "scans", "absent")
-    }
+    keys = ("dataset", "task", "classes", "size", "mean", "std", "scans", "absent", "made_from", "fingerprint")
+    known = {key: statistics.get(key) for key in keys}
     quarantine = pd.read_csv(folder / "quarantine.csv", dtype=str).fillna("").to_dict("records")
     for entry in quarantine:  # a reason names the file in full; the scan is named already
         entry["reason"] = entry["reason"].rpartition(f"{entry['scan']}: ")[2]
@@ -109,12 +110,14 @@ def write_report(
     captions = yaml.safe_load((TEMPLATES / "captions.yaml").read_text(encoding="utf-8"))
     if (folder / "tables" / "devices.csv").is_file():
         write_devices(folder)  # without models that were trained anew since
+    write_csv(folder / "tables" / "checklists.csv", checklists.table())
     names = [*captions["tables"], *(file for files in BESIDE.values() for file in files.values())]
     frames = {name: pd.read_csv(file) for name in names if (file := folder / "tables" / f"{name}.csv").is_file()}
     audit_png = folder / "figures" / "audit_scans.png"
     audit_files = [("PNG", audit_png), *((name, folder / "tables" / f"audit_{name}.csv") for name in AUDIT_TABLES)]
     key_results = headlines(frames.get("baselines"), frames.get("table_3"), frames.get("model_pairs"))
-    runs = list(read_runs(folder, frames.get("table_3"), notebooks))
+    cards = model_card.cards(folder, datasets)
+    runs = list(read_runs(folder, frames.get("table_3"), notebooks, cards))
     html = _environment().get_template("report.html.j2").render(
         title=title,
         study=folder.resolve().name,
@@ -125,7 +128,7 @@ def write_report(
         audit=audit_section(read_audit(folder)),
         audit_picture=embedded(audit_png) if audit_png.is_file() else None,
         audit_files=_links(folder, audit_files),
-        sections=[section | {"items": _shown(section["items"], frames)} for section in captions["sections"]],
+        sections=[section | {"items": _shown(section["items"], folder)} for section in captions["sections"]],
         gaps=yaml.safe_load((TEMPLATES / "gaps.yaml").read_text(encoding="utf-8")),
         items=dict(_items(folder, captions, frames)),
         settings=report_tables.settings(settings, [facts["dataset"] for facts in datasets]),
@@ -139,9 +142,10 @@ def write_report(
     return folder / "report.html"
 
 
-def _shown(names: Iterable[str], frames: Mapping[str, pd.DataFrame]) -> list[str]:
-    """All but the optional tables that the study does not have."""
-    return [name for name in names if name in frames or name not in OPTIONAL]
+def _shown(names: Iterable[str], folder: Path) -> list[str]:
+    """All but the optional tables and figures that the study does not have."""
+    files = {name: (folder / "tables" / f"{name}.csv", folder / "figures" / f"{name}.png") for name in names}
+    return [name for name in names if name not in OPTIONAL or any(file.is_file() for file in files[name])]
 
 
 def _items(folder: Path, captions: Mapping, frames: Mapping[str, pd.DataFrame]):
@@ -192,16 +196,16 @@ def embedded(png: Path) -> dict:
     return {"uri": uri, "width": width, "height": height, "description": about}
 
 
-def read_runs(folder: Path, results: pd.DataFrame | None, notebooks: Mapping[str, str]):
+def read_runs(folder: Path, results: pd.DataFrame | None, notebooks: Mapping[str, str], cards: Mapping[str, list]):
     """A section a finished run: in the order of Table 3, then any others by name."""
     named = [] if results is None else results["run"].tolist()
     finished = {path.parent.name: path.parent for path in sorted(folder.glob("runs/*/metrics.json"))}
     for name in dict.fromkeys([*named, *finished]):
         if name in finished:
-            yield _run(folder, finished[name], notebooks.get(name))
+            yield _run(folder, finished[name], notebooks.get(name), cards[name])
 
 
-def _run(folder: Path, run: Path, notebook: str | None) -> dict:
+def _run(folder: Path, run: Path, notebook: str | None, card: list[model_card.Part]) -> dict:
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     test = metrics.get("test", {})
     params, environment = _yaml(run / "params.yaml"), _yaml(run / "environment.json")
@@ -222,6 +226,7 @@ def _run(folder: Path, run: Path, notebook: str | None) -> dict:
         "params": report_tables.pairs(params, ("param", "value")) if params else None,
         "environment": report_tables.pairs(environment, ("environment", "value")) if environment else None,
         "files": files,
+        "card": [{"part": part, "grid": report_tables.texts(part.table)} for part in card],
     }
 
 

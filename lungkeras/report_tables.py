@@ -12,6 +12,7 @@ import pandas as pd
 
 from lungkeras import runtimes
 from lungkeras.comparison import SIGNIFICANT, not_told_apart
+from lungkeras.datasets import title
 from lungkeras.published import published
 from lungkeras.runs import ABLATION, REPEAT
 from lungkeras.style import backbone_title, decimal, heading, run_name_title, run_title
@@ -227,8 +228,9 @@ def class_scores(frame: pd.DataFrame) -> dict:
         model=frame["run"].map(run_name_title),
     )
     models = list(dict.fromkeys(frame["model"]))
-    wide = frame.pivot_table(index=["dataset", "class"], columns="model", values="text", aggfunc="first", sort=False)
-    wide = wide.join(frame.groupby(["dataset", "class"], sort=False)[["support", "prevalence"]].first()).reset_index()
+    # The groups keep the order of the classes, which a pivot table does not.
+    wide = frame.groupby(["dataset", "class"], sort=False)[["support", "prevalence"]].first()
+    wide = wide.join(frame.pivot_table("text", ["dataset", "class"], "model", "first")).reset_index()
     columns = [Column("name", "class"), Column("support", "test scans", 0), Column("prevalence", "share", 2)]
     columns += [Column(model, model, NUMBER, "AUROC (95 % interval)") for model in models]
     return grid(wide.assign(name=wide["class"].map(heading)), columns, group=lambda row: heading(row["dataset"]))
@@ -341,6 +343,113 @@ def baselines(frame: pd.DataFrame) -> dict:
     return grid(frame, columns, link=lambda row: "#" + anchor(row["run"]))
 
 
+def failure_counts(frame: pd.DataFrame) -> dict:
+    """A group a dataset, a row a class, a column a model: missed, and wrongly called."""
+    frame = frame[~frame["run"].str.contains(ABLATION) & ~frame["run"].str.contains(REPEAT)]
+    frame = frame.assign(
+        text=[f"{row.missed:,.0f} / {row.called:,.0f}" for row in frame.itertuples()],
+        model=frame["run"].map(run_name_title),
+    )
+    models = list(dict.fromkeys(frame["model"]))
+    wide = frame.groupby(["dataset", "class"], sort=False)[["scans"]].first()
+    wide = wide.join(frame.pivot_table("text", ["dataset", "class"], "model", "first")).reset_index()
+    columns = [Column("name", "class"), Column("scans", "test scans", 0)]
+    columns += [Column(model, model, NUMBER, "missed / wrongly called") for model in models]
+    return grid(wide.assign(name=wide["class"].map(heading)), columns, group=lambda row: heading(row["dataset"]))
+
+
+def external_scans(frame: pd.DataFrame) -> dict:
+    """A group a dataset of models and another collection, a row a class."""
+    frame = frame.assign(name=[heading(name) if isinstance(name, str) else "–" for name in frame["class"]])
+    columns = [
+        Column("name", "class"),
+        Column("scans", "all", 0, "its scans"),
+        Column("allowed", "may be asked", 0, "its scans"),
+        Column("copies", "copies of own", 0, "its scans"),
+        Column("left", "left", 0, "its scans"),
+        Column("note", "why"),
+    ]
+    return grid(frame, columns, group=_asked)
+
+
+def _asked(row: pd.Series) -> str:
+    """ "Pneumonia models on COVID-19"."""
+    return f"{heading(row['dataset'])} models" + (
+        f" on {heading(row['other'])}" if isinstance(row["other"], str) else ""
+    )
+
+
+def external(frame: pd.DataFrame) -> dict:
+    """A group a dataset and another collection, a row a run and measure, beside the run's own test split."""
+    frame = frame.assign(
+        name=frame["run"].map(run_name_title),
+        title=[measure_title(*pair) for pair in zip(frame["measure"], frame["class"], strict=True)],
+    ).rename(columns={f"{own}{end}": f"{own}value_{end}" for own in ("", "own_") for end in ("low", "high")})
+    columns = [
+        Column("name", "model"),
+        Column("title", "measure"),
+        Column("scans", "scans", 0, "other collection"),
+        Column("value", "score", 3, "other collection"),
+        Column("value_span", "95 % interval", NUMBER, "other collection"),
+        Column("own_scans", "scans", 0, "own test split"),
+        Column("own_value", "score", 3, "own test split"),
+        Column("own_value_span", "95 % interval", NUMBER, "own test split"),
+    ]
+    return grid(
+        _spanned(frame, "value", "own_value"),
+        columns,
+        group=_asked,
+        link=lambda row: "#" + anchor(row["run"]),
+    )
+
+
+def measure_title(measure: str, name: object) -> str:
+    """ "recall", "normal" -> "recall of normal"; a macro score as tables call it."""
+    words = {"macro_f1": "macro F1", "macro_auroc": "macro AUROC"}.get(measure, measure)
+    return f"{words} of {title(name)}" if isinstance(name, str) and name else words
+
+
+def subgroups(frame: pd.DataFrame) -> dict:
+    """A group a dataset and attribute, a row a group of test scans, a column a model: macro AUROC with its interval."""
+    untold = frame[frame["run"].isna()]
+    frame = _spanned(frame[frame["run"].notna()], "macro_auroc", places=2)
+    frame = frame.assign(
+        text=[
+            row.note
+            if isinstance(row.note, str) and row.note
+            else f"{decimal(row.macro_auroc, 2)} ({row.macro_auroc_span})"
+            for row in frame.itertuples()
+        ],
+        model=frame["run"].map(run_name_title),
+    )
+    models, keys = list(dict.fromkeys(frame["model"])), ["dataset", "attribute", "group"]
+    counted = frame.groupby(keys, sort=False)[["scans", "patients", "classes"]].first()
+    if models:
+        counted = counted.join(frame.pivot_table("text", keys, "model", "first"))
+    words = untold.groupby("dataset", sort=False)["attribute"].agg(", ".join).reset_index()
+    words = words.assign(group=words["attribute"] + ": not told by the collection", attribute="")
+    columns = [Column("group", "group"), Column("scans", "scans", 0), Column("patients", "patients", 0)]
+    columns += [Column("classes", "classes", 0)]
+    columns += [Column(model, model, NUMBER, "macro AUROC (95 % interval)") for model in models]
+    return grid(
+        pd.concat([counted.reset_index(), words], ignore_index=True),
+        columns,
+        group=lambda row: heading(row["dataset"]) + (f", {row['attribute']}" if row["attribute"] else ""),
+    )
+
+
+def checklists(frame: pd.DataFrame) -> dict:
+    """A group a checklist, a row an item, which links to the section that answers it."""
+    frame = frame.fillna("")
+    columns = [Column("name", "item"), Column("answer", "where"), Column("note", "note")]
+    return grid(
+        frame.assign(name=frame["item"].astype(str) + " " + frame["topic"]),
+        columns,
+        group=lambda row: row["checklist"],
+        link=lambda row: f"#{row['section']}" if row["section"] else "",
+    )
+
+
 def parity(frame: pd.DataFrame) -> dict:
     """A group a backbone, a row a backend."""
     differences = ("logits", "grey_levels", "losses")
@@ -387,6 +496,11 @@ def pairs(values: Mapping[str, object], names: tuple[str, str]) -> dict:
     """A row a key and its value."""
     rows = pd.DataFrame([{"name": str(key), "value": _plain(value)} for key, value in values.items()])
     return grid(rows, [Column("name", names[0]), Column("value", names[1])])
+
+
+def texts(frame: pd.DataFrame | None) -> dict | None:
+    """A table of texts as it is; None where there is none, or no row."""
+    return grid(frame, [Column(name, name) for name in frame]) if frame is not None and len(frame) else None
 
 
 def _plain(value: object) -> str:

@@ -164,6 +164,53 @@ write_csv(study / "tables" / "thresholds.csv", thresholds)
 thresholds.T
 
 # %% [markdown]
+# ## Where are they wrong, and sure of it?
+#
+# Errors of each class and, of the model with the highest validation F1, the scans themselves: what it called them, and
+# with which calibrated probability.
+
+# %%
+from lungkeras import external, failures, subgroups
+
+write_csv(study / "tables" / "failures.csv", failures.confident_errors(finished))
+failure_counts = failures.error_counts(finished)
+write_csv(study / "tables" / "failure_counts.csv", failure_counts)
+failure_counts[failure_counts["run"].isin(main)].set_index(["run", "class"])[["scans", "missed", "called"]]
+
+# %%
+for figure in failures.write_galleries(main, data, study).values():
+    display(figure)
+
+# %% [markdown]
+# ## For whom do they work?
+#
+# The test scans by view, sex and age, where the collection tells them. Small groups have no score.
+
+# %%
+groups = subgroups.subgroups(main, data)
+write_csv(study / "tables" / "subgroups.csv", groups)
+groups.drop(columns=["macro_f1_low", "macro_f1_high"]).round(3)
+
+# %% [markdown]
+# ## Would they work elsewhere?
+#
+# The collections share scans, so a model may be asked about few of another one: those of a class that both know and of
+# which no copy is found in its own.
+
+# %%
+collections = external.open_collections(data, folders)
+asked = external.external_scans(collections, data)
+write_csv(study / "tables" / "external_scans.csv", asked)
+asked
+
+# %%
+elsewhere = external.external_validation(
+    main, collections, lambda run: lungkeras.load_model(from_project(runs) / run / "best.keras"), finished
+)
+write_csv(study / "tables" / "external.csv", elsewhere)
+elsewhere.round(3)
+
+# %% [markdown]
 # ## Figure 3: how the models from scratch learned
 #
 # Dashed: train. Solid: validation. A mark stands at the epoch of the lowest validation loss.

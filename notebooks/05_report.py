@@ -39,7 +39,7 @@ import lungkeras
 
 params = lungkeras.Params.collect(globals())
 
-from lungkeras import claims, evidence, pages, report, training
+from lungkeras import claims, evidence, model_card, pages, report, training
 from lungkeras.audit import study as study_audit
 from lungkeras.files import write_csv
 
@@ -84,6 +84,16 @@ len(links)
 ledger = claims.verdicts(evidence.study_evidence(study))
 write_csv(study / "tables" / "claims.csv", ledger)
 ledger[["id", "verdict", "holds_in_paper", "share_true"]]
+
+# %% [markdown]
+# ## A card for each model
+#
+# What it is for and what not, what it learned from, its scores with their intervals and by group, and how to make it
+# again: runs/<run>/model_card.md.
+
+# %%
+cards = model_card.write_cards(study, datasets)
+print(next(iter(cards.values())).read_text(encoding="utf-8"))
 
 # %% [markdown]
 # ## One file

@@ -147,6 +147,25 @@ def evidence(runs: pd.DataFrame, seed: int = 0) -> dict[str, pd.DataFrame]:
     thresholds = [row for row in about if row["dataset"] == "xray8"]
     thresholds = scored(thresholds, "macro_f1", "macro_f1_tuned", "difference")
     thresholds = thresholds.rename(columns={"difference_low": "low", "difference_high": "high"})
+    groups = [
+        {"run": row["run"], "dataset": "xray8", "attribute": name, "group": group, "scans": scans, "patients": 9}
+        for row in about
+        if row["dataset"] == "xray8"
+        for name, group, scans in (("view", "AP", 40), ("view", "PA", 50), ("age", "under 18", 3))
+    ]
+    untold = [
+        {"dataset": dataset, "attribute": name, "note": "the collection does not tell"}
+        for dataset in ("pneumonia", "covid")
+        for name in ("view", "sex", "age")
+    ]
+    groups = scored(groups, "macro_f1", "macro_auroc").assign(classes=5, note="")
+    groups.loc[groups["scans"] < 20, "note"] = "too few"
+    errors = [row | {"class": name, "scans": 20} for row in about for name in CLASSES[row["dataset"]]]
+    elsewhere = [row | {"other": "covid", "measure": "recall", "class": "normal"} for row in about]
+    elsewhere = pd.DataFrame([row for row in elsewhere if row["dataset"] == "pneumonia"])
+    scores = {"value": 0.7, "low": 0.6, "high": 0.8, "own_scans": 20, "own_value": 0.8, "own_low": 0.7, "own_high": 0.9}
+    asked = {"dataset": "pneumonia", "other": "covid", "class": "normal", "scans": 30, "allowed": 30, "copies": 9}
+    asked = [asked | {"left": 21, "note": "why"}, {"dataset": "xray8", "note": "no class is shared"}]
     seeds = [{"run": row["run"], "dataset": row["dataset"], "seeds": 3} for row in about]
     spread = {f"{key}_{kind}": 0.7 for key in ("macro_f1", "best_epoch") for kind in ("mean", "least", "most")}
     return {
@@ -155,6 +174,10 @@ def evidence(runs: pd.DataFrame, seed: int = 0) -> dict[str, pd.DataFrame]:
         "published_auroc": comparison.auroc_beside_published(classes),
         "trivial_baselines": scored(trivial, "macro_f1", "macro_auroc", "macro_average_precision"),
         "seeds": pd.DataFrame(seeds).assign(**spread),
+        "failure_counts": pd.DataFrame(errors).assign(missed=3, called=2),
+        "subgroups": pd.concat([groups, pd.DataFrame(untold)], ignore_index=True),
+        "external": elsewhere.assign(scans=21, patients=21, **scores),
+        "external_scans": pd.DataFrame(asked),
         "calibration": calibration.assign(temperature=1.4, ece_null=0.1, ece_scaled_null=0.1),
         "thresholds": thresholds.assign(contradictory=0.1, contradictory_tuned=0.05),
         "claims": claims.assign(

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
+import yaml
 from PIL import Image
 
 from lungkeras import figures, report, report_tables, tables
@@ -19,6 +20,9 @@ from lungkeras.report_summary import headlines, lead
 from lungkeras.style import run_name_title
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
+CAPTIONS = yaml.safe_load((report.TEMPLATES / "captions.yaml").read_text(encoding="utf-8"))
+FIGURES = len(set(CAPTIONS["figures"]) - set(report.OPTIONAL))
+ITEMS = FIGURES + len(set(CAPTIONS["tables"]) - set(report.OPTIONAL))
 EVIL = "<script>alert('\"x\"')</script>&amp;"
 
 
@@ -134,9 +138,9 @@ def test_every_link_leads_somewhere(study, page):
 
 def test_all_figures_and_tables_are_there_with_their_words(page):
     images = page.all("img")
-    assert len([image for image in images if image.get("src")]) == 11
+    assert len([image for image in images if image.get("src")]) == FIGURES
     assert all(len(image["alt"]) > 30 for image in images if image.get("src"))
-    assert page.text.count("Reading it") == 22
+    assert page.text.count("Reading it") == ITEMS
     for number in range(1, 11):
         assert f"Figure {number}" in page.text
     assert "Not made in this study" not in page.text
@@ -160,6 +164,27 @@ def test_verdicts_stand_beside_those_of_the_paper(page):
     assert "mobilenet-fastest-epoch holds holds 0.99 because." in page.text
     assert "covid-transfer-best fails cannot tell 0.40 because." in page.text
     assert "lr-0001-best not checkable not run – because." in page.text
+
+
+def test_groups_errors_and_other_collections_stand_as_their_tables_say(page, study):
+    groups = pd.read_csv(study[0] / "tables" / "subgroups.csv").query("group == 'PA'").iloc[0]
+    span = f"{groups['macro_auroc']:.2f} ({groups['macro_auroc_low']:.2f}–{groups['macro_auroc_high']:.2f})"
+    assert f"PA 50 9 5 {span}" in page.text
+    assert "under 18 3 9 5 too few" in page.text
+    assert "view, sex, age: not told by the collection" in page.text
+    assert "Pneumonia models on COVID-19 Normal 30 30 9 21 why" in page.text
+    assert (
+        "Pneumonia models on COVID-19 ResNet-34 recall of normal 21 0.700 0.600–0.800 20 0.800 0.700–0.900" in page.text
+    )
+    assert "Atelectasis 20 3 / 2 3 / 2" in page.text
+    for name in ("class_scores", "failure_counts"):
+        table = getattr(report_tables, name)(pd.read_csv(study[0] / "tables" / f"{name}.csv"))
+        assert [row[0]["text"] for row in table["bodies"][1]["rows"]] == ["COVID-19", "Viral pneumonia", "Normal"]
+
+
+def test_every_run_has_its_card_folded(page):
+    assert page.text.count("Model card Model covid-resnet34-random, trained on the dataset COVID-19.") == 1
+    assert page.text.count("Research and teaching: how such models are trained") == len(synthetic.run_table())
 
 
 def test_in_bold_are_the_highest_score_and_what_is_not_told_from_it():
@@ -230,7 +255,7 @@ def test_writing_the_report_again_gives_the_same_bytes(study, html):
 def test_an_empty_study_says_what_is_absent(tmp_path):
     path = write_report(tmp_path, title="Nothing yet", settings={}, datasets=[], versions={})
     page = Page(path.read_text(encoding="utf-8"))
-    assert page.text.count("Not made in this study.") == 22
+    assert page.text.count("Not made in this study.") == ITEMS - 1  # the checklists are there in any study
     assert "No run of this study has finished yet." in page.text
 
 
@@ -322,9 +347,7 @@ def test_a_run_with_undefined_scores_shows_dashes(tmp_path):
 
 
 def test_captions_name_every_item_once():
-    import yaml
-
-    words = yaml.safe_load((report.TEMPLATES / "captions.yaml").read_text(encoding="utf-8"))
+    words = CAPTIONS
     listed = [item for section in words["sections"] for item in section["items"]]
     assert sorted(listed) == sorted([*words["tables"], *words["figures"]])
     entries = words["tables"] | words["figures"]

@@ -46,6 +46,9 @@ def test_one_run_goes_through_every_notebook_on_the_backend_that_is_asked_for(tm
     assert json.loads((run / "environment.json").read_text())["backend"] == backend
     assert all((results / f"figures/figure_{number:02d}.png").is_file() for number in (1, 2, 3, 5, 7))
     assert "pneumonia-mobilenet_v3_large-random" in (results / "report.html").read_text(encoding="utf-8")
+    assert (run / "model_card.md").read_text(encoding="utf-8").startswith("# Model card: pneumonia-mobilenet")
+    tables = ("failures", "failure_counts", "subgroups", "external_scans", "external", "checklists")
+    assert all((results / f"tables/{name}.csv").is_file() for name in tables)
     again = report(study, "--backend", backend)
     assert "trained" not in again.stdout
 

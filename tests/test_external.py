@@ -1,0 +1,184 @@
+"""External validation: which scans may be asked, that no copy is among them, and scores against a plain computation."""
+
+import shutil
+from dataclasses import replace
+
+import cv2
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score, recall_score
+
+from lungkeras import external
+from lungkeras.metrics import probabilities
+from lungkeras.pipeline import load_prepared
+from lungkeras.preparation import prepare_dataset
+from lungkeras.runs import Run
+
+PNEUMONIA = ("bacterial_pneumonia", "viral_pneumonia", "normal")
+COVID = ("covid", "viral_pneumonia", "normal")
+SIZE = 32
+PLANTED = 9
+
+
+@pytest.fixture(scope="module")
+def collections(phantom_source, tmp_path_factory):
+    """Two drawn collections; some normal scans of covid are copies of pneumonia's, re-encoded at another size."""
+    folder = tmp_path_factory.mktemp("collections")
+    shutil.copytree(phantom_source("covid"), folder / "sources" / "covid")
+    normal = sorted((folder / "sources" / "covid").rglob("Normal-*.png"))
+    originals = sorted(phantom_source("pneumonia").rglob("NORMAL/*.jpeg"))
+    for copy, original in zip(normal[:PLANTED], originals, strict=False):
+        scan = cv2.imread(str(original), cv2.IMREAD_GRAYSCALE)
+        cv2.imwrite(str(copy), cv2.resize(scan, (299, 299), interpolation=cv2.INTER_AREA))
+    sources = {"pneumonia": phantom_source("pneumonia"), "covid": folder / "sources" / "covid"}
+    folders = {name: folder / name for name in sources}
+    for name, source in sources.items():
+        prepare_dataset(name, source, folders[name], size=SIZE)
+    planted = {path.name for path in normal[:PLANTED]}
+    found = external.open_collections({name: load_prepared(path) for name, path in folders.items()}, folders)
+    return found, planted
+
+
+@pytest.fixture
+def scored_from_one(monkeypatch):
+    monkeypatch.setattr(external, "FEWEST_SCANS", 1)
+
+
+def model_of(classes: int):
+    """A model that answers by the means of nine parts of the scan."""
+    keras.utils.set_random_seed(0)
+    scans = keras.Input((SIZE, SIZE, 1), dtype="uint8")
+    x = keras.layers.Flatten()(keras.layers.AveragePooling2D(10)(keras.layers.Rescaling(1 / 16, -8.0)(scans)))
+    return keras.Model(scans, keras.layers.Dense(classes, name="logits")(x))
+
+
+def run_of(name: str, collection, weights: str | None = None) -> Run:
+    """A run with random probabilities on the test split of its own collection."""
+    dataset, backbone, start = name.split("-")[:3]
+    prepared, random = collection.prepared, np.random.default_rng(0)
+    labels = prepared.labels("test").astype(int)
+    given = probabilities(labels + random.normal(size=labels.shape), "multiclass")
+    frame = prepared.split("test")[["split", "scan", "patient"]].copy()
+    for place, word in enumerate(prepared.classes):
+        frame[f"label_{word}"], frame[f"probability_{word}"] = labels[:, place], given[:, place]
+    params = {"dataset": dataset, "backbone": backbone, "weights": weights or start}
+    return Run(name, params, pd.DataFrame(), frame, {}, prepared.classes, "multiclass")
+
+
+def test_copies_are_found_and_left_out_and_viral_scans_of_covid_are_never_asked(collections):
+    found, planted = collections
+    records = found["covid"].records
+    table = external.external_scans(found).set_index(["dataset", "class"])
+    normal, viral = (table.loc[("pneumonia", name)] for name in ("normal", "viral_pneumonia"))
+    expected = records["scan"].isin(planted).sum()
+    assert expected >= 5 and normal["copies"] == expected
+    assert normal["scans"] == normal["allowed"] == records["normal"].sum()
+    assert normal["left"] == normal["allowed"] - expected
+    assert viral["scans"] == records["viral_pneumonia"].sum() and viral["allowed"] == viral["left"] == 0
+    assert "never asked" in viral["note"]
+    assert "a test of the machinery" in normal["note"]
+
+
+def test_of_the_pneumonia_collection_the_folder_test_alone_is_asked(collections):
+    found, _ = collections
+    records = found["pneumonia"].records
+    table = external.external_scans(found).set_index(["dataset", "class"])
+    for name in ("viral_pneumonia", "normal"):
+        in_test = records["path"].str.startswith("chest_xray/test/") & (records[name] == 1)
+        assert table.loc[("covid", name), "allowed"] == in_test.sum()
+        assert table.loc[("covid", name), "copies"] <= in_test.sum()
+
+
+def test_where_nothing_can_be_asked_the_reason_is_told(collections):
+    found, _ = collections
+    alone = external.external_scans({"covid": found["covid"]}, ("covid", "xray8")).set_index("dataset")["note"]
+    assert "no fingerprints of Chest X-ray pneumonia" in alone["covid"]
+    assert "no class means the same" in alone["xray8"]
+    real = external.Collection(replace(found["covid"].prepared, drawn=False), found["covid"].prints)
+    mixed = external.external_scans({**found, "covid": real})
+    assert mixed["note"].str.contains("one collection is drawn, the other real").all()
+    runs = {"pneumonia-resnet34-random": run_of("pneumonia-resnet34-random", found["pneumonia"])}
+    assert external.external_validation(runs, {**found, "covid": real}, None).empty
+
+
+def test_few_scans_are_counted_and_not_scored(collections):
+    found, _ = collections
+    assert found["covid"].records["normal"].sum() - PLANTED < external.FEWEST_SCANS
+    run = run_of("pneumonia-resnet34-random", found["pneumonia"])
+    assert external.external_validation({run.name: run}, found, None).empty
+    assert "not scored" in external.external_scans(found).set_index("dataset").loc["pneumonia", "note"].iloc[-1]
+
+
+def test_a_run_is_scored_on_what_is_left_and_on_its_own_test_split_alike(collections, scored_from_one):
+    found, planted = collections
+    run, model = run_of("pneumonia-resnet34-random", found["pneumonia"]), model_of(3)
+    table = external.external_validation({run.name: run}, found, {run.name: model}.get)
+    assert table["measure"].tolist() == ["recall"]
+    row, covid = table.iloc[0], found["covid"]
+    asked = (covid.records["normal"] == 1) & ~covid.records["scan"].isin(planted)
+    images = np.concatenate([covid.prepared.images[split] for split in ("train", "val", "test")])
+    logits = model.predict(images[asked.to_numpy()][..., None], verbose=0)
+    assert row["scans"] == asked.sum() and row["class"] == "normal" and row["other"] == "covid"
+    assert row["value"] == pytest.approx((logits[:, 2] > logits[:, 1]).mean())
+    assert row["low"] <= row["value"] <= row["high"]
+    own = run.predictions[run.predictions["label_normal"] == 1]
+    assert row["own_scans"] == len(own)
+    assert row["own_value"] == pytest.approx((own["probability_normal"] > own["probability_viral_pneumonia"]).mean())
+
+
+def test_two_classes_also_have_macro_scores(collections, scored_from_one):
+    found, _ = collections
+    run, model = run_of("covid-resnet34-random", found["covid"]), model_of(3)
+    pneumonia = found["pneumonia"]
+    kept = external.allowed(external.RULES[1], pneumonia)
+    kept = kept & ~external.copies(found["covid"], pneumonia, kept)
+    labels = pneumonia.records.loc[kept, ["viral_pneumonia", "normal"]].to_numpy()
+    assert labels.any(axis=0).all()
+    table = external.external_validation({run.name: run}, found, {run.name: model}.get)
+    table = table.set_index(["measure", "class"])["value"]
+    logits = model.predict(pneumonia.images(np.flatnonzero(kept))[..., None], verbose=0)
+    truth, said = labels.argmax(axis=1), logits[:, 1:].argmax(axis=1)
+    assert table[("macro_f1", "")] == pytest.approx(f1_score(truth, said, average="macro"))
+    assert table[("recall", "viral_pneumonia")] == pytest.approx(recall_score(truth, said, pos_label=0))
+    assert 0 <= table[("macro_auroc", "")] <= 1
+
+
+def test_what_a_runs_weights_have_seen_is_not_asked(collections, scored_from_one):
+    found, _ = collections
+    covid = run_of("covid-resnet34-random", found["covid"])
+    heir = run_of("pneumonia-resnet34-transfer", found["pneumonia"], "covid-resnet34-random/best.keras")
+    runs = {run.name: run for run in (covid, heir)}
+    assert external.learnt_from(heir, runs) == ["pneumonia", "covid"]
+    assert external.learnt_from(covid, runs) == ["covid"]
+    assert external.learnt_from(heir, {heir.name: heir}) is None
+    circle = replace(covid, params=covid.params | {"weights": f"{heir.name}/best.keras"})
+    assert external.learnt_from(heir, {heir.name: heir, circle.name: circle}) is None
+    table = external.external_validation({heir.name: heir}, found, {heir.name: model_of(3)}.get, runs)
+    records = found["covid"].records
+    may = external.allowed(external.RULES[0], found["covid"])
+    kept = may & ~external.copies(found["pneumonia"], found["covid"], may) & (records["split"] == "test").to_numpy()
+    assert table["scans"].tolist() == [kept.sum()]
+    orphan = replace(heir, params=heir.params | {"weights": "elsewhere/best.keras"})
+    assert external.external_validation({orphan.name: orphan}, found, None, runs).empty
+
+
+def test_a_darker_scanner_shows_as_a_drop_beside_the_own_test_split(collections, scored_from_one):
+    found, _ = collections
+    run, covid = run_of("pneumonia-resnet34-random", found["pneumonia"]), found["covid"]
+    least = min(images.mean(axis=(1, 2)).min() for images in covid.prepared.images.values())
+    scans = keras.Input((SIZE, SIZE, 1), dtype="uint8")
+    bright = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1.0)(scans))
+    model = keras.Model(scans, keras.layers.Dense(3, name="logits")(bright))
+    model.layers[-1].set_weights([np.array([[0.0, 0.0, 1.0]]), np.array([0.0, 0.0, 1.0 - least])])
+
+    def scored(collection) -> pd.Series:
+        asked = {**found, "covid": collection}
+        return external.external_validation({run.name: run}, asked, {run.name: model}.get).iloc[0]
+
+    darker = {split: images // 3 for split, images in covid.prepared.images.items()}
+    here = scored(covid)
+    there = scored(external.Collection(replace(covid.prepared, images=darker), covid.prints))
+    assert here["value"] == 1 and there["value"] == 0
+    assert here["own_value"] == there["own_value"] and here["scans"] == there["scans"]
