@@ -43,6 +43,9 @@ PICTURES += expand(FIGURE, number=["05", "07"]) if "pneumonia" in DATASETS else 
 PICTURES += expand(FIGURE, number=["06", "08"]) if "covid" in DATASETS else []
 MEASURES = expand(REPORT + "/tables/{table}.csv", table=["features", "heatmaps", "heatmap_agreement"])
 PICTURES += MEASURES if {"pneumonia", "covid"} & set(DATASETS) else []
+TESTED = ["localisation", "localisation_classes", "localisation_scans", "randomisation", "randomisation_scans"]
+PICTURES += expand(REPORT + "/tables/{table}.csv", table=TESTED)
+PICTURES += expand(REPORT + "/figures/{name}.png", name=["pointing", "cascade"])
 NOT_SHARED = ("dataset", "backbone", "weights", "suffix", "source", "acquire", "scans")
 AGAIN = set(config.get("again", []))  # datasets, runs and notebooks
 
@@ -151,7 +154,7 @@ rule prepare:
     output:
         expand(PREPARED + "/{{dataset}}/{name}", name=["train.npy", "val.npy", "test.npy", "records.parquet"]),
         expand(PREPARED + "/{{dataset}}/{name}", name=["statistics.json", "quarantine.csv", "flow.csv"]),
-        expand(PREPARED + "/{{dataset}}/{name}", name=["duplicates.csv", "fingerprints.npz", "audit.json"]),
+        expand(PREPARED + "/{{dataset}}/{name}", name=["duplicates.csv", "boxes.parquet", "fingerprints.npz", "audit.json"]),
     params:
         python=sys.executable,
         page=page("01_data_preparation-{dataset}"),

@@ -23,9 +23,11 @@ The map, in the order in which data flows; a module reads what stands above it:
     failures        the most confident errors
     subgroups       scores by view, sex and age
     external        models asked about another collection, on scans that are none of their own
-    explanation     Grad-CAM, features, t-SNE
+    explanation     Grad-CAM, Grad-CAM++, features, t-SNE
     runtimes        an exported file -> logits
     measures        features and heat maps as numbers of a scan
+    localisation    heat maps against known boxes
+    randomisation   heat maps while the weights are randomised
     prediction      a run -> probabilities for any scan
     export          a run -> a file for LiteRT, ONNX, OpenVINO or a SavedModel
     evidence        what a claim of the paper can be judged by
@@ -69,7 +71,7 @@ _HOMES = {
     "params": ("Params", "load_params"),
     "training": ("train",),
     "evaluation": ("read_run", "read_runs"),
-    "explanation": ("grad_cam",),
+    "explanation": ("grad_cam", "grad_cam_plus_plus"),
     "prediction": ("load_predictor", "predict_images"),
     "export": ("export_run",),
     "summaries": ("class_counts", "flow", "per_class"),

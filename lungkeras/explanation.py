@@ -1,8 +1,8 @@
-"""What a model looks at, and how it arranges scans: Grad-CAM and t-SNE.
+"""What a model looks at, and how it arranges scans: Grad-CAM, Grad-CAM++ and t-SNE.
 
-Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391) on every backend. Everything up to the last convolution is only run
-forwards; the gradient is taken of what follows it. So no gradient has to pass the uint8 input, where there is none, and
-a batch costs little more than a prediction.
+Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391) and Grad-CAM++ (Chattopadhay et al. 2018, arXiv:1710.11063) on every
+backend. Everything up to the last convolution is only run forwards; the gradient is taken of what follows it. So no
+gradient has to pass the uint8 input, where there is none, and a batch costs little more than a prediction.
 """
 
 from collections.abc import Sequence
@@ -29,6 +29,29 @@ def grad_cam(
     maximum, so 0 means no evidence and not the least of it; a map without any stays 0. From the layer's coarse grid it
     is enlarged linearly.
     """
+    return heat_maps(model, images, classes_index, ("grad_cam",), batch_size=batch_size)["grad_cam"]
+
+
+def grad_cam_plus_plus(
+    model, images: np.ndarray, classes_index: Sequence[int] | int | None = None, *, batch_size: int = 32
+) -> np.ndarray:
+    """As `grad_cam`, with weights that let several places of one finding count alike, however small each is."""
+    return heat_maps(model, images, classes_index, ("grad_cam_plus_plus",), batch_size=batch_size)["grad_cam_plus_plus"]
+
+
+def heat_maps(
+    model,
+    images: np.ndarray,
+    classes_index: Sequence[int] | int | None = None,
+    methods: Sequence[str] = ("grad_cam", "grad_cam_plus_plus"),
+    *,
+    batch_size: int = 32,
+    enlarge: bool = True,
+) -> dict[str, np.ndarray]:
+    """{method: maps}, as `grad_cam` takes and returns them, of several methods (METHODS) from one pass of the model.
+
+    Without `enlarge`, maps stay on the layer's grid, (N, h, w) or (N, classes, h, w), and are not divided.
+    """
     import keras
 
     from lungkeras.models import last_convolution
@@ -40,17 +63,39 @@ def grad_cam(
     asked = np.broadcast_to(asked, (len(images), asked.shape[1]))
     convolution = last_convolution(model).output
     forwards, head = keras.Model(model.input, convolution), keras.Model(convolution, model.output)
-    maps = np.zeros((*asked.shape, *images.shape[1:]), np.float32)
+    size = images.shape[1:] if enlarge else convolution.shape[1:3]
+    maps = {method: np.zeros((*asked.shape, *size), np.float32) for method in methods}
     for start in range(0, len(images), batch_size):
         batch = slice(start, start + batch_size)
         activations = outputs(forwards, images[batch], batch_size=batch_size).astype(np.float32)
         for column, places in enumerate(asked[batch].T):
-            weights = slopes(head, activations, np.eye(count, dtype=np.float32)[places]).mean(
-                axis=(1, 2), keepdims=True
-            )
-            coarse = np.maximum((activations * weights).sum(axis=-1), 0)
-            maps[batch, column] = _enlarged(coarse, images.shape[1:])
-    return maps if classes_index is None else maps[:, 0]
+            gradient = slopes(head, activations, np.eye(count, dtype=np.float32)[places])
+            for method in methods:
+                weights = METHODS[method](activations, gradient)
+                coarse = np.maximum((activations * weights).sum(axis=-1), 0)
+                maps[method][batch, column] = enlarged(coarse, size) if enlarge else coarse
+    return maps if classes_index is None else {method: found[:, 0] for method, found in maps.items()}
+
+
+def mean_slopes(activations: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """What Grad-CAM weighs each channel with: its mean slope, (N, 1, 1, C), of gradients (N, h, w, C)."""
+    return gradient.mean(axis=(1, 2), keepdims=True)
+
+
+def weighted_slopes(activations: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """What Grad-CAM++ weighs each channel with, (N, 1, 1, C): a mean of its positive slopes.
+
+    The weights of that mean are 1 / (2 + slope x the channel's sum) where the slope is not 0, divided by their sum. The
+    paper explains exp(logit); that factor is the same in all of an image and falls out when its map is scaled.
+    """
+    alike = 2 + gradient * activations.sum(axis=(1, 2), keepdims=True)
+    shares = np.divide(1, alike, out=np.zeros_like(gradient), where=(gradient != 0) & (alike != 0))
+    total = shares.sum(axis=(1, 2), keepdims=True)
+    shares = np.divide(shares, total, out=shares, where=total != 0)
+    return (shares * np.maximum(gradient, 0)).sum(axis=(1, 2), keepdims=True)
+
+
+METHODS = {"grad_cam": mean_slopes, "grad_cam_plus_plus": weighted_slopes}
 
 
 def slopes(head, activations: np.ndarray, chosen: np.ndarray) -> np.ndarray:
@@ -87,7 +132,8 @@ def slopes(head, activations: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     return keras.ops.convert_to_numpy(gradient)
 
 
-def _enlarged(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def enlarged(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Maps (N, h, w) as they are laid over images of `size` (H, W): float32 (N, H, W), each divided by its maximum."""
     import cv2
 
     height, width = size

@@ -34,6 +34,7 @@ PREPARATION = (
     "preparation",
     "splits",
     "datasets/__init__",
+    "datasets/boxes",
     "datasets/folders",
     "datasets/records",
 )
@@ -113,12 +114,16 @@ def preparation_made_from(
     `records` are those of the source where the caller has read them already. Raises SourceError for a broken source.
     """
     from lungkeras.datasets import read_records
+    from lungkeras.datasets.boxes import read_boxes
     from lungkeras.datasets.xray8 import official_test_scans
 
     if records is None and source is not None and source.is_dir():
         records = read_records(dataset, source, seed=seed)
     official = split == "official" and dataset == "xray8"
-    sources = None if records is None else of_sources(records, source)
+    sources = None
+    if records is not None:
+        boxes = read_boxes(dataset, source, records).to_csv(index=False)
+        sources = digest(of_sources(records, source), boxes)
     return {
         "params": digest(dataset, str(size), str(seed), *(["official"] if official else [])),
         "sources": digest(sources, *official_test_scans(source)) if official and sources else sources,

@@ -8,6 +8,7 @@
       quarantine.csv               scan, reason: the files that could not be read
       flow.csv                     step, scans: how the source became these records
       duplicates.csv               scan, other, kind, correlation: copies, which no split parts
+      boxes.parquet                scan, class, left, top, right, bottom: where findings lie, if the source tells it
       fingerprints.npz             what the audit keeps of each scan (lungkeras.audit.fingerprints), in the same order
 
 The study equalises the histogram, blurs, then resizes (published.yaml, preprocessing), and so does this module.
@@ -33,7 +34,7 @@ from lungkeras.progress import progress
 
 SPLITS = ("train", "val", "test")
 FILES = {*(f"{split}.npy" for split in SPLITS), "records.parquet", "statistics.json", "quarantine.csv", "flow.csv"}
-FILES |= {"duplicates.csv", "fingerprints.npz", "audit.json"}
+FILES |= {"duplicates.csv", "boxes.parquet", "fingerprints.npz", "audit.json"}
 BLUR = (5, 5)
 
 
@@ -90,6 +91,7 @@ def prepare_dataset(
     from lungkeras.audit.duplicates import find_duplicates, join_patients
     from lungkeras.audit.fingerprints import Fingerprints
     from lungkeras.datasets import DATASETS, read_records
+    from lungkeras.datasets.boxes import read_boxes
     from lungkeras.datasets.phantom import NOTE
     from lungkeras.datasets.xray8 import official_test_scans
     from lungkeras.splits import official_split
@@ -145,6 +147,7 @@ def prepare_dataset(
         }
         flow = [*flow, ["quarantined", len(quarantine)], ["prepared", len(records)]]
         records.to_parquet(folder / "records.parquet", index=False)
+        read_boxes(dataset, source, records).to_parquet(folder / "boxes.parquet", index=False)
         write_csv(folder / "quarantine.csv", quarantine)
         write_csv(folder / "duplicates.csv", pairs)
         prints[records.index].save(folder / "fingerprints.npz")

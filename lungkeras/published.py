@@ -58,3 +58,8 @@ def published_best(dataset: str) -> tuple[str, float]:
 def published_auroc() -> dict[str, dict[str, float]]:
     """{class of xray8: {publication: AUROC}}, of the findings that others report."""
     return published()["auroc"]["classes"]
+
+
+def published_boxes() -> dict[str, list[float]]:
+    """{class of xray8: shares of its boxes found at an IoU above 0.1, 0.3 and 0.5}, of the classes that have boxes."""
+    return published()["boxes"]

@@ -19,7 +19,7 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
-from lungkeras import checklists, model_card, report_tables, safe_yaml
+from lungkeras import checklists, model_card, report_explanations, report_tables, safe_yaml
 from lungkeras.audit import TABLES as AUDIT_TABLES
 from lungkeras.export import write_devices
 from lungkeras.figures import description
@@ -156,7 +156,8 @@ def _items(folder: Path, captions: Mapping, frames: Mapping[str, pd.DataFrame]):
         files += [(f"{file} (CSV)".replace("_", " "), folder / "tables" / f"{file}.csv") for file in beside.values()]
         found = {argument: frames[file] for argument, file in beside.items() if file in frames}
         is_there = name in frames and len(frames[name])
-        grid = getattr(report_tables, name)(frames[name], **found) if is_there else None
+        setting = getattr(report_explanations, name, None) or getattr(report_tables, name)
+        grid = setting(frames[name], **found) if is_there else None
         label = words.get("label") or f"Table {name[-1]}"
         yield name, words | {"label": label, "grid": grid, "image": None, "files": _links(folder, files)}
     for name, words in captions["figures"].items():

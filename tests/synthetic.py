@@ -189,6 +189,47 @@ def evidence(runs: pd.DataFrame, seed: int = 0) -> dict[str, pd.DataFrame]:
     }
 
 
+def explanations(runs: pd.DataFrame, seed: int = 0) -> dict[str, pd.DataFrame]:
+    """{table: rows} of how explanations were tested; covid has no boxes."""
+    from lungkeras import localisation, randomisation
+
+    random = np.random.default_rng(seed)
+    asked = [("", "prior"), ("", "random"), ("randomised", "grad_cam")]
+    asked += [(run, method) for run in runs["run"] for method in localisation.METHODS]
+    rows = [
+        {"dataset": dataset, "run": run, "method": method, "class": name, "findings": 12, "boxed": 40, "patients": 9}
+        for dataset in ("pneumonia", "xray8")
+        for run, method in asked
+        for name in ("all", *CLASSES[dataset][:2])
+        if run in ("", "randomised") or run.startswith(dataset)
+    ]
+    located = pd.DataFrame(rows)
+    for score in ("hit", "above_prior", *localisation.IOUS):
+        located[score] = random.uniform(0.2, 0.9, len(located))
+        located[f"{score}_low"], located[f"{score}_high"] = located[score] - 0.3, located[score] + 0.1
+    located = located.assign(chosen=located["run"].str.contains("resnet34"), cells="2 × 2", empty=0.0)
+    located.loc[located["class"] == "effusion", "published_iou_01"] = 0.66
+    nothing = {"dataset": "covid", "run": "", "method": "", "chosen": False, "class": "all"}
+    located = pd.concat([located, pd.DataFrame([nothing | dict.fromkeys(("findings", "boxed", "patients"), 0)])])
+    located = located.reindex(columns=localisation.SUMMARY)
+    alike = [
+        {"dataset": dataset, "run": f"{dataset}-resnet34-random", "method": method, "step": step, "stage": stage}
+        for dataset in CLASSES
+        for method in randomisation.METHODS
+        for step, stage in enumerate(("trained", "head", "2 × 2", "4 × 4"))
+    ]
+    alike = pd.DataFrame(alike).assign(
+        scans=12, rank_correlation=0.5, other_ssim=0.2, other_rank_correlation=0.3, empty=0.0
+    )
+    alike["ssim"] = 1 - 0.3 * alike["step"]
+    alike["ssim_low"], alike["ssim_high"] = alike["ssim"] - 0.05, alike["ssim"] + 0.05
+    return {
+        "localisation": located,
+        "localisation_classes": localisation.by_class(located),
+        "randomisation": alike[randomisation.SUMMARY],
+    }
+
+
 def reliability(runs: pd.DataFrame) -> pd.DataFrame:
     """Points of reliability diagrams, as lungkeras.calibration gives them."""
     parts = [
@@ -217,7 +258,7 @@ def study(folder, *, drawn: bool = True, images=None, rename=str, dpi: int = 60)
 
     `images` gives a scan by its number; `rename` spoils the names of classes and files, to see them escaped.
     """
-    from lungkeras import figures, tables
+    from lungkeras import explanation_figures, figures, tables
     from lungkeras.files import write_csv
     from lungkeras.report import save_figure
 
@@ -243,9 +284,30 @@ def study(folder, *, drawn: bool = True, images=None, rename=str, dpi: int = 60)
     for name, table in evidence(main).items():
         write_csv(folder / "tables" / f"{name}.csv", table)
 
+    tested = explanations(main)
+    for name, table in tested.items():
+        write_csv(folder / "tables" / f"{name}.csv", table)
     of = {name: main.loc[main["dataset"] == name, "run"].tolist() for name in CLASSES}
     drawings = {
         "reliability": figures.reliability_diagrams(reliability(main), evidence(main)["calibration"]),
+        "pointing": explanation_figures.pointing(
+            tested["localisation"],
+            {
+                "xray8": [
+                    {
+                        "title": "Mass",
+                        "scan": images(1),
+                        "map": heatmap(len(images(1))),
+                        "point": (0.4, 0.4),
+                        "edges": [(0.2, 0.3, 0.5, 0.6)],
+                    }
+                ]
+            },
+        ),
+        "cascade": explanation_figures.cascade(
+            tested["randomisation"],
+            {name: {"scan": images(0), "maps": [heatmap(len(images(0)))] * 4} for name in CLASSES},
+        ),
         1: figures.sample_scans(
             {name: {rename(c): images(n) for n, c in enumerate(CLASSES[name])} for name in CLASSES}
         ),

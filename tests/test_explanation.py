@@ -1,11 +1,11 @@
-"""Grad-CAM against maps that are known beforehand, t-SNE on groups that are apart."""
+"""Grad-CAM and Grad-CAM++ against maps that are known beforehand, t-SNE on groups that are apart."""
 
 import cv2
 import keras
 import numpy as np
 import pytest
 
-from lungkeras.explanation import embed, features, grad_cam, overlay
+from lungkeras.explanation import embed, features, grad_cam, grad_cam_plus_plus, heat_maps, overlay
 from lungkeras.models import BACKBONES, build_model, last_convolution, penultimate
 
 SIZE = 64
@@ -40,11 +40,18 @@ def test_the_map_of_a_logit_is_the_channel_that_makes_it(scans):
     assert found.dtype == np.float32
 
 
-def test_a_map_without_evidence_stays_zero():
+@pytest.mark.parametrize("explain", [grad_cam, grad_cam_plus_plus])
+def test_a_map_without_evidence_stays_zero(explain):
     white = np.full((2, SIZE, SIZE), 255, np.uint8)
-    found = grad_cam(bright_or_dark(), white, [0, 1])
+    found = explain(bright_or_dark(), white, [0, 1])
     assert (found[0] == 1).all()
     assert (found[1] == 0).all()
+
+
+def test_one_pass_gives_the_maps_of_both_methods(scans):
+    found = heat_maps(bright_or_dark(), scans, [0, 1, 0, 1, 0])
+    for method, explain in {"grad_cam": grad_cam, "grad_cam_plus_plus": grad_cam_plus_plus}.items():
+        np.testing.assert_array_equal(found[method], explain(bright_or_dark(), scans, [0, 1, 0, 1, 0]))
 
 
 def test_one_class_may_be_asked_of_all_images_and_the_channel_given(scans):
@@ -67,22 +74,26 @@ def test_maps_of_a_backbone_cover_the_image(model, scans):
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf-keras-vis needs TensorFlow")
 def test_maps_of_a_backbone_are_those_of_the_oracle_tf_keras_vis(model, scans):
     gradcam = pytest.importorskip("tf_keras_vis.gradcam", reason="tf-keras-vis, of the extra [test], is the oracle")
+    from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
+
     convolution = last_convolution(model).output
     head = keras.Model(convolution, model.output)
     activations = keras.Model(model.input, convolution)(scans[..., None], training=False)
-    for place in range(3):
-        coarse = gradcam.Gradcam(head, clone=False)(
-            lambda logits, place=place: [row[place] for row in logits],
-            activations,
-            penultimate_layer=head.layers[0],
-            seek_penultimate_conv_layer=False,
-            expand_cam=False,
-            normalize_cam=False,
-        )
-        enlarged = np.stack([cv2.resize(np.asarray(each), (SIZE, SIZE)) for each in np.asarray(coarse, np.float32)])
-        most = enlarged.max(axis=(1, 2), keepdims=True)
-        expected = np.divide(enlarged, most, out=np.zeros_like(enlarged), where=most > 0)
-        np.testing.assert_allclose(grad_cam(model, scans, place, batch_size=2), expected, atol=1e-5)
+    found = heat_maps(model, scans, batch_size=2)
+    for method, oracle in {"grad_cam": gradcam.Gradcam, "grad_cam_plus_plus": GradcamPlusPlus}.items():
+        for place in range(3):
+            coarse = oracle(head, clone=False)(
+                lambda logits, place=place: [row[place] for row in logits],
+                activations,
+                penultimate_layer=head.layers[0],
+                seek_penultimate_conv_layer=False,
+                expand_cam=False,
+                normalize_cam=False,
+            )
+            enlarged = np.stack([cv2.resize(np.asarray(each), (SIZE, SIZE)) for each in np.asarray(coarse, np.float32)])
+            most = enlarged.max(axis=(1, 2), keepdims=True)
+            expected = np.divide(enlarged, most, out=np.zeros_like(enlarged), where=most > 0)
+            np.testing.assert_allclose(found[method][:, place], expected, atol=1e-5)
 
 
 def test_every_class_of_every_scan_is_explained_at_once(model, scans):

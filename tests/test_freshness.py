@@ -30,7 +30,9 @@ RUNS = {
 TABLES = ("table_1", "table_2", "table_3", "baselines", "trivial_baselines", "model_pairs", "seeds", "class_scores")
 TABLES += ("published_auroc", "calibration", "thresholds", "features", "heatmaps", "heatmap_agreement", "claims")
 TABLES += ("audit_leakage", "audit_duplicates", "audit_shortcuts", "audit_labels", "audit_suspects", "audit_flow")
-TABLES += ("audit_notes",)
+TABLES += ("audit_notes", "localisation", "localisation_classes", "localisation_scans")
+TABLES += ("randomisation", "randomisation_scans")
+NAMED = ("reliability", "pointing", "cascade")
 PICTURES = ("01", "02", "03", "04", "05", "06", "07", "08")
 
 
@@ -63,7 +65,7 @@ def original(phantom_source, tmp_path_factory):
         write_json(folder / "fingerprint.json", {"made_from": made_from, "results": fingerprints.of_results(folder)})
     report = root / "report"
     outputs = [f"tables/{name}.csv" for name in TABLES]
-    outputs += [f"figures/{name}.png" for name in ["reliability", *(f"figure_{number}" for number in PICTURES)]]
+    outputs += [f"figures/{name}.png" for name in [*NAMED, *(f"figure_{number}" for number in PICTURES)]]
     outputs += [f"notebooks/{name}.ipynb" for name in freshness.READING] + ["report.html"]
     for name in outputs:
         (report / name).parent.mkdir(exist_ok=True)

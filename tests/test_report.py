@@ -187,6 +187,17 @@ def test_every_run_has_its_card_folded(page):
     assert page.text.count("Research and teaching: how such models are trained") == len(synthetic.run_table())
 
 
+def test_explanations_stand_beside_their_baselines_and_what_cannot_be_answered_is_said(page, study):
+    assert "COVID-19 no box is known of its test scans: can’t be answered" in page.text
+    located = pd.read_csv(study[0] / "tables" / "localisation.csv").fillna({"run": ""})
+    for row in located[(located["class"] == "all") & (located["findings"] > 0)].itertuples():
+        assert f"12 of 40 {row.hit:.2f} {row.hit_low:.2f}" in page.text
+    for title in ("best fixed point", "point at random", "weights randomised, Grad-CAM", "EfficientNet-B1, Grad-CAM++"):
+        assert title in page.text
+    assert "Pneumonia: ResNet-34, 12 scans trained 1.00 0.95–1.05 0.50 1.00" in page.text
+    assert "4 × 4 0.10 0.05–0.15 0.50 0.10 0.05–0.15 0.50 maps of other scans 0.20 – 0.30 0.20" in page.text
+
+
 def test_in_bold_are_the_highest_score_and_what_is_not_told_from_it():
     results = synthetic.run_table(("covid",), ablation=False)
     results = tables.table_3(synthetic.results(results).assign(macro_f1=[0.7, 0.9, 0.8, 0.6]))

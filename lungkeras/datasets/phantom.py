@@ -4,7 +4,7 @@ A drawn source goes through the same readers as the real collection, without a n
 with: several scans of some patients, scans that the study leaves out, and (xray8) two findings in one scan. The same
 seed gives the same bytes (but a workbook also holds the time of its writing). PHANTOM.txt in its root says that these
 are drawings, and marks the folder as one that may be drawn anew. Boxes are in pixels of the file that they belong to
-(NIH's are in pixels of scans of 1024 x 1024).
+(NIH's are in pixels of scans of 1024 x 1024); where the published layout has no list for them, they lie in BOXES.csv.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 
 from lungkeras.datasets import covid, pneumonia, xray8
 from lungkeras.datasets.anatomy import Chest, draw_patient
+from lungkeras.datasets.boxes import DRAWN_BOXES
 from lungkeras.datasets.film import Box, draw_film
 from lungkeras.datasets.planting import (
     SHARE_OF_LEAKY_PATIENTS,
@@ -115,6 +116,7 @@ def _draw(
     planned = plan(scans, np.random.default_rng(key), shares)
     truth = plant(plants, planned, key, CLASSES[dataset])
     markers: dict[str, tuple[int, int, int, int]] = {}
+    shapes: dict[str, tuple[int, int]] = {}
     for folder in {(to / scan.path).parent for scan in planned}:
         folder.mkdir(parents=True)
 
@@ -128,6 +130,7 @@ def _draw(
         scan = planned[place]
         rng = stream(scan, scan.number + 1)
         shape = (int(rng.integers(192, 225)), int(rng.integers(216, 273))) if child else (SIDE, SIDE)
+        shapes[scan.path] = shape
         image, boxes = draw_film(chest(scan.patient), truth[place].shown, rng, shape)
         if plants:
             code, own = stream(scan, STREAM), stream(scan, STREAM + scan.number + 1)
@@ -152,6 +155,8 @@ def _draw(
         drawn = progress(pool.map(draw, places), total=len(planned), description=f"drawing {dataset}")
         boxes = dict(zip((scan.path for scan in planned), drawn, strict=True))
     write_lists(to, planned, boxes, chest)
+    if dataset != "xray8":  # which publishes a list of its own
+        _write_boxes(to, planned, boxes, shapes)
     if plants:
         write_truth(to, planned, truth, boxes, markers)
     named = ", ".join(name if value is None else f"{name}={value:g}" for name, value in plants.items())
@@ -252,6 +257,18 @@ def _write_xray8_lists(to: Path, planned: list[Scan], boxes: dict, chest: Callab
     (to / "Data_Entry_2017.csv").write_bytes("".join(line + "\r\n" for line in entries).encode())
     for name, lines in {"BBox_List_2017.csv": boxed, **parts}.items():
         (to / name).write_bytes("".join(line + "\n" for line in lines).encode())
+
+
+def _write_boxes(to: Path, planned: list[Scan], boxes: dict, shapes: Mapping[str, tuple[int, int]]) -> None:
+    """Writes BOXES.csv: the boxes of what each scan is labelled with; `shapes` are (height, width) of the files."""
+    lines = ["path,finding,left,top,width,height,scan_width,scan_height"]
+    for scan in planned:
+        height, width = shapes.get(scan.path, (0, 0))
+        for box in boxes[scan.path]:
+            if box.finding in scan.findings:  # planted noise shows what no label names
+                edges = f"{box.left},{box.top},{box.width},{box.height}"
+                lines.append(f"{scan.path},{box.finding},{edges},{width},{height}")
+    (to / DRAWN_BOXES).write_bytes("".join(line + "\n" for line in lines).encode())
 
 
 def _shares(scans: int, shares: tuple[float, ...]) -> list[int]:

@@ -1,0 +1,91 @@
+"""Where findings lie, for the sources that tell it.
+
+    BBox_List_2017.csv   beside the list of entries of xray8: its published boxes, in pixels of scans of 1024 x 1024; a
+                         drawn source's are in pixels of its files
+    BOXES.csv            in the root of the other drawn sources, in pixels of each file, whose size stands beside
+
+Preparation resizes a scan whole, so boxes are kept as shares of its width and height.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lungkeras.errors import SourceError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+DRAWN_BOXES = "BOXES.csv"
+PUBLISHED_BOXES = "BBox_List_2017.csv"
+PUBLISHED_SIDE = 1024
+COLUMNS = ("scan", "class", "left", "top", "right", "bottom")
+EDGES = ("left", "top", "width", "height")
+
+
+def read_boxes(dataset: str, source: Path | str, records: pd.DataFrame) -> pd.DataFrame:
+    """The boxes of the records' own findings: a row a box, in the order of the records.
+
+    Columns: scan, class (a class of the dataset, which the scan has), and left, top, right, bottom as shares of the
+    scan's width and height, in [0, 1]. A box of another finding, of no area, or with an edge that is no number is left
+    out. No row where the source has no list of boxes. Raises SourceError where there is a list that can't be read.
+    """
+    import pandas as pd
+
+    from lungkeras.datasets import DATASETS
+
+    listed = _listed(dataset, Path(source))
+    if listed is None:
+        return pd.DataFrame(columns=COLUMNS).astype(dict.fromkeys(COLUMNS[2:], float))
+    for start, extent, side in (("left", "width", "scan_width"), ("top", "height", "scan_height")):
+        end = {"left": "right", "top": "bottom"}[start]
+        listed[end] = ((listed[start] + listed[extent]) / listed[side]).clip(0, 1)
+        listed[start] = (listed[start] / listed[side]).clip(0, 1)
+    whole = np.isfinite(listed[list(COLUMNS[2:])]).all(axis=1)
+    listed = listed[whole & (listed["right"] > listed["left"]) & (listed["bottom"] > listed["top"])]
+
+    place = {path: row for row, path in enumerate(records["path"])}
+    if dataset == "xray8":  # its lists name files, wherever they lie
+        place |= {path.rpartition("/")[2]: row for path, row in place.items()}
+    listed = listed.assign(row=listed["path"].map(place), **{"class": listed["finding"].str.lower()})
+    listed = listed[listed["row"].notna() & listed["class"].isin(DATASETS[dataset].classes)].astype({"row": int})
+    shown = [records[name].iloc[row] == 1 for name, row in zip(listed["class"], listed["row"], strict=True)]
+    listed = listed[np.array(shown, dtype=bool)].sort_values("row", kind="stable")
+    listed.insert(0, "scan", records["scan"].to_numpy()[listed["row"]])
+    return listed[list(COLUMNS)].reset_index(drop=True)
+
+
+def _listed(dataset: str, source: Path) -> pd.DataFrame | None:
+    """path, finding, EDGES, scan_width, scan_height of all boxes that a source lists; None where it lists none."""
+    import pandas as pd
+
+    from lungkeras.datasets import xray8
+    from lungkeras.datasets.phantom import NOTE, SIDE
+
+    if dataset != "xray8":
+        file = source / DRAWN_BOXES
+        names = ("path", "finding", *EDGES, "scan_width", "scan_height")
+    else:
+        found = xray8.find(source)
+        file = (found[0].parent if found else source) / PUBLISHED_BOXES
+        names = ("path", "finding", *EDGES)
+    if not file.is_file():
+        return None
+    texts = dict.fromkeys(("path", "finding"), "str")
+    try:
+        # The published heading has more columns than the rows, and a comma within one of them.
+        listed = pd.read_csv(file, header=None, names=names, skiprows=1, usecols=range(len(names)), dtype=texts)
+        listed = listed.astype(dict.fromkeys(names[2:], float)).dropna(subset=["path", "finding"])
+    except (ValueError, OSError) as error:
+        raise SourceError(
+            f"{dataset}: {file} can't be read as a list of boxes. Expected the columns {', '.join(names)}; found "
+            f"{type(error).__name__}: {str(error).splitlines()[0]}. Fetch it anew, or move it away to go without boxes"
+        ) from None
+    if dataset == "xray8":
+        side = SIDE if (source / NOTE).is_file() else PUBLISHED_SIDE
+        listed = listed.assign(scan_width=side, scan_height=side)
+    return listed

@@ -1,0 +1,338 @@
+"""Do heat maps point at the findings? Maps against known boxes, beside answers that see no scan.
+
+A finding is a class that a test scan has, with one box or more. Of its map are asked
+
+    hit      the pointing game: does the centre of the map's highest cell lie inside a box?
+    iou      intersection over union of what lies above half of the maximum with the boxes taken together
+
+Beside each model stand `random` (a point anywhere: the boxes' share of the scan; for IoU, grids of noise as coarse as
+the models' maps) and `prior`: of each class the share of other patients' boxes that hold a pixel. Its maximum is the
+best point to name without a look at the scan.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lungkeras import intervals
+from lungkeras.errors import RunError
+from lungkeras.explanation import enlarged, heat_maps
+from lungkeras.pipeline import Prepared
+from lungkeras.published import published_boxes
+from lungkeras.runs import Run
+from lungkeras.style import heading
+
+METHODS = ("grad_cam", "grad_cam_plus_plus")
+EDGES = ("left", "top", "right", "bottom")
+PRIOR, RANDOM = "prior", "random"
+RANDOMISED = "randomised"  # in place of a run's name: the weights of the best model, randomised
+MOST_SCANS = 100  # of a dataset's test split, so that maps cost seconds
+THRESHOLD = 0.5  # of a map's maximum
+OVERLAPS = (0.1, 0.3, 0.5)
+NOISE_MAPS = 20  # for each finding
+ALL = "all"
+IOUS = tuple(f"iou_{str(least).replace('.', '')}" for least in OVERLAPS)
+KEYS = ["dataset", "run", "method", "class"]
+SCORED = [*KEYS, "scan", "patient", "hit", "iou", *IOUS, "empty", "prior_hit"]
+SUMMARY = ["dataset", "run", "method", "chosen", "class", "findings", "patients", "boxed", "cells"]
+SUMMARY += ["hit", "hit_low", "hit_high", "above_prior", "above_prior_low", "above_prior_high", "iou", *IOUS]
+SUMMARY += ["empty", *(f"published_{name}" for name in IOUS)]
+
+
+def load_boxes(prepared: Path | str) -> pd.DataFrame:
+    """The boxes of a prepared dataset's folder, as `datasets.boxes.read_boxes` gives them. Raises RunError."""
+    file = Path(prepared) / "boxes.parquet"
+    try:
+        return pd.read_parquet(file)
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{file} can't be read as boxes ({type(error).__name__}). Prepare the dataset again: "
+            "lungkeras prepare DATASET --source DIR --to DIR"
+        ) from error
+
+
+def mask(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Where boxes lie, bool (H, W), of boxes (N, 4): left, top, right, bottom as shares of width and height.
+
+    A pixel belongs to a box that holds its centre; a box that holds none has the pixel around its own centre.
+    """
+    height, width = shape
+    across, down = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
+    inside = np.zeros(shape, dtype=bool)
+    for left, top, right, bottom in np.reshape(boxes, (-1, 4)):
+        columns, rows = (across >= left) & (across < right), (down >= top) & (down < bottom)
+        if not columns.any():
+            columns[min(int((left + right) / 2 * width), width - 1)] = True
+        if not rows.any():
+            rows[min(int((top + bottom) / 2 * height), height - 1)] = True
+        inside |= rows[:, None] & columns
+    return inside
+
+
+def points(maps: np.ndarray) -> np.ndarray:
+    """Where maps (N, h, w) are highest: float (N, 2), the centre of that cell as shares of width and height (x, y).
+
+    Asked of a map on its own grid: enlarged, the outermost cells reach up to the edge and the others lose some height.
+    Of several cells that share the maximum it is the one nearest to the middle.
+    """
+    height, width = maps.shape[1:]
+    across, down = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
+    away = (down[:, None] - 0.5) ** 2 + (across - 0.5) ** 2
+    top = maps >= maps.max(axis=(1, 2), keepdims=True)
+    chosen = np.where(top, away, np.inf).reshape(len(maps), -1).argmin(axis=1)
+    rows, columns = np.unravel_index(chosen, (height, width))
+    return np.stack([across[columns], down[rows]], axis=1)
+
+
+def pointing_game(maps: np.ndarray, edges: Sequence[np.ndarray]) -> np.ndarray:
+    """Whether each map is highest inside a box: bool (N,). A map of zeros points nowhere, which is no hit.
+
+    maps: floats (N, h, w) of 0 and more, on any grid; edges: the boxes of each, (boxes, 4) as shares. Of Zhang et al.
+    2018, doi:10.1007/s11263-017-1059-x, without their margin of 15 pixels.
+    """
+    inside = [
+        bool(((own[:, :2] <= point) & (point < own[:, 2:])).all(axis=1).any())
+        for point, own in zip(points(maps), map(np.atleast_2d, edges), strict=True)
+    ]
+    return np.array(inside, dtype=bool) & (maps.max(axis=(1, 2)) > 0)
+
+
+def overlap(maps: np.ndarray, masks: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
+    """Intersection over union of each mask with what lies above `threshold` of its map's maximum: float (N,).
+
+    maps: floats (N, H, W) of 0 and more; masks: bool (N, H, W). 0 for a map of zeros.
+    """
+    most = maps.max(axis=(1, 2), keepdims=True)
+    found = (maps > threshold * most) & (most > 0)
+    shared, either = (found & masks).sum(axis=(1, 2)), (found | masks).sum(axis=(1, 2))
+    return np.divide(shared, either, out=np.zeros(len(maps)), where=either > 0)
+
+
+def boxed_findings(prepared: Prepared, boxes: pd.DataFrame, split: str = "test") -> pd.DataFrame:
+    """The findings of a split that have boxes, in the order of its scans.
+
+    Columns: scan, patient, class, place (of the scan in the split's images), edges (its boxes, an array (N, 4)).
+    """
+    records = prepared.split(split)
+    places = dict(zip(records["scan"], records.index, strict=True))
+    groups = {
+        (scan, name): own[list(EDGES)].to_numpy()
+        for (scan, name), own in boxes.groupby(["scan", "class"], sort=False)
+        if scan in places and name in prepared.classes
+    }
+    found = pd.DataFrame(list(groups), columns=["scan", "class"]).assign(edges=list(groups.values()))
+    found = found.assign(
+        place=found["scan"].map(places), patient=found["scan"].map(records.set_index("scan")["patient"])
+    )
+    order = found["class"].map({name: column for column, name in enumerate(prepared.classes)})
+    return found.assign(order=order).sort_values(["place", "order"]).drop(columns="order").reset_index(drop=True)
+
+
+def prior_maps(
+    prepared: Prepared, boxes: pd.DataFrame, findings: pd.DataFrame, shape: tuple[int, int]
+) -> np.ndarray:  # fmt: skip
+    """The map to name for each finding without a look at its scan: float32 (N, H, W); NaN where none is known.
+
+    It is the share of boxed findings of its class in the other splits that hold a pixel. Where those have none (the
+    published test list of xray8 holds all boxes), the test patients are dealt into halves, each half's findings get
+    the map of the other's.
+    """
+    others = pd.concat([boxed_findings(prepared, boxes, split) for split in ("train", "val")])
+    patients = sorted(set(findings["patient"]))
+    second = set(np.random.default_rng(0).permutation(patients)[len(patients) // 2 :])
+    half = findings["patient"].isin(second).to_numpy()
+    maps = np.full((len(findings), *shape), np.nan, np.float32)
+    for name in findings["class"].unique():
+        own = (findings["class"] == name).to_numpy()
+        known = others.loc[others["class"] == name, "edges"]
+        if len(known):
+            maps[own] = _share(known, shape)
+            continue
+        for asked in (half, ~half):
+            if (own & asked).any() and (own & ~asked).any():
+                maps[own & asked] = _share(findings.loc[own & ~asked, "edges"], shape)
+    return maps
+
+
+def _share(edges: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
+    return np.mean([mask(own, shape) for own in edges], axis=0)
+
+
+def localise(
+    models: Mapping[str, object],
+    prepared: Prepared,
+    boxes: pd.DataFrame,
+    *,
+    most: int = MOST_SCANS,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Each model's maps against the boxes of the test split, and the two baselines: a row a finding, with SCORED.
+
+    Args:
+        models: {run: keras.Model}; RANDOMISED may stand for a run.
+        most: scans, drawn by `seed` where more have boxes.
+
+    `run` is empty for the baselines, whose method is prior or random; hit and iou_* of random are its expected values.
+    prior_hit repeats the hit of the prior on the same finding. No row where no scan of the test split has a box.
+    """
+    findings = boxed_findings(prepared, boxes)
+    scans = findings["scan"].unique()
+    kept = np.random.default_rng(seed).permutation(len(scans))[:most]
+    findings = findings[findings["scan"].isin(scans[kept])].reset_index(drop=True)
+    if findings.empty or not models:
+        return pd.DataFrame(columns=SCORED)
+    edges, shape = findings["edges"].tolist(), (prepared.size, prepared.size)
+    about = findings[["class", "scan", "patient"]].assign(dataset=prepared.name, run="")
+    prior = prior_maps(prepared, boxes, findings, shape)
+    scored = _scored(prior, edges, shape)
+    scored.loc[np.isnan(prior).any(axis=(1, 2)), ["hit", "iou", *IOUS]] = np.nan
+    prior_hit = scored["hit"].to_numpy()
+    parts = [about.assign(method=PRIOR, **scored)]
+
+    cells = _cells(next(iter(models.values())))
+    noise = np.random.default_rng(seed).random((NOISE_MAPS, *cells), np.float32)
+    drawn = pd.DataFrame([_scored(noise, [own] * NOISE_MAPS, shape).mean() for own in edges])
+    parts.append(about.assign(method=RANDOM, **drawn.assign(hit=[mask(own, shape).mean() for own in edges])))
+
+    images = np.asarray(prepared.images["test"][findings["place"].to_numpy()])
+    classes = [prepared.classes.index(name) for name in findings["class"]]
+    for run, model in models.items():
+        for method, maps in heat_maps(model, images, classes, METHODS, enlarge=False).items():
+            parts.append(about.assign(method=method, **_scored(maps, edges, shape)).assign(run=run))
+    return pd.concat([part.assign(prior_hit=prior_hit) for part in parts], ignore_index=True)[SCORED]
+
+
+def _cells(model) -> tuple[int, int]:
+    """The grid of a model's maps."""
+    from lungkeras.models import last_convolution
+
+    return tuple(last_convolution(model).output.shape[1:3])
+
+
+def _scored(maps: np.ndarray, edges: Sequence[np.ndarray], shape: tuple[int, int]) -> pd.DataFrame:
+    empty = ~(maps.max(axis=(1, 2)) > 0)
+    iou = overlap(enlarged(maps, shape), np.stack([mask(own, shape) for own in edges]))
+    passed = {name: (iou > least).astype(float) for name, least in zip(IOUS, OVERLAPS, strict=True)}
+    hit = pointing_game(maps, edges).astype(float)
+    return pd.DataFrame({"hit": hit, "iou": iou, **passed, "empty": empty.astype(float)})
+
+
+def summary(
+    scored: pd.DataFrame, prepared: Prepared, boxes: pd.DataFrame, models: Mapping[str, object], chosen: str = ""
+) -> pd.DataFrame:
+    """What `localise` found, a row a run, method and class, and one for all classes, with SUMMARY.
+
+    Shares are means over findings, with 95 % intervals by bootstrap over patients. above_prior is the hit rate less the
+    prior's on the same findings; boxed counts the findings with boxes in the whole test split, `findings` those asked;
+    cells is the grid of the maps; published_* stand beside the classes of xray8 that others report. A dataset whose
+    test split has no box has one row, of 0 findings.
+    """
+    counts = boxed_findings(prepared, boxes)["class"].value_counts()
+    cells = {run: "{} × {}".format(*_cells(model)) for run, model in models.items()}
+    rows = []
+    for (run, method), own in scored.groupby(["run", "method"], sort=False):
+        for name in (ALL, *(known for known in prepared.classes if known in counts)):
+            part = own if name == ALL else own[own["class"] == name]
+            rows.append(
+                {
+                    "dataset": prepared.name,
+                    "run": run,
+                    "method": method,
+                    "chosen": run == chosen,
+                    "class": name,
+                    "findings": len(part),
+                    "patients": part["patient"].nunique(),
+                    "boxed": int(counts.sum() if name == ALL else counts[name]),
+                    "cells": cells.get(run, ""),
+                    **_shares(part),
+                    **_published(prepared.name, name),
+                }
+            )
+    if not rows:
+        nothing = {"dataset": prepared.name, "run": "", "method": "", "chosen": False, "class": ALL, "cells": ""}
+        rows = [nothing | dict.fromkeys(("findings", "patients", "boxed"), 0)]
+    return pd.DataFrame(rows).reindex(columns=SUMMARY)
+
+
+def _shares(part: pd.DataFrame) -> dict[str, float]:
+    if part.empty:
+        return {}
+    patients = part["patient"].nunique()
+    shares = part[["hit", "iou", *IOUS, "empty"]].mean().to_dict()
+    for name, values in (("hit", part["hit"]), ("above_prior", part["hit"] - part["prior_hit"])):
+        known = values.notna().to_numpy()
+        shares[name] = float(values.mean())
+        low = high = float("nan")
+        if known.any():
+            drawn = intervals.drawn_mean(values[known].to_numpy(), part["patient"][known])
+            low, high = intervals.interval(drawn, patients)
+        shares |= {f"{name}_low": low, f"{name}_high": high}
+    return shares
+
+
+def _published(dataset: str, name: str) -> dict[str, float]:
+    found = published_boxes().get(name, []) if dataset == "xray8" else []
+    return {f"published_{key}": value for key, value in zip(IOUS, found, strict=False)}
+
+
+def examples(model, prepared: Prepared, boxes: pd.DataFrame, most: int = 4, seed: int = 0) -> list[dict]:
+    """Some boxed findings of the test split under their Grad-CAM maps, the classes in turn, drawn by `seed`.
+
+    Each is {title, scan uint8 (H, W), map float32 (H, W), point (x, y), edges (N, 4)}, the last two as shares; as
+    explanation_figures.pointing draws them.
+    """
+    findings = boxed_findings(prepared, boxes)
+    findings = findings.iloc[np.random.default_rng(seed).permutation(len(findings))]
+    turn = findings.groupby("class").cumcount()
+    findings = findings.assign(turn=turn, order=findings["class"].map(prepared.classes.index))
+    chosen = findings.sort_values(["turn", "order"]).head(most)
+    if chosen.empty:
+        return []
+    scans = np.asarray(prepared.images["test"][chosen["place"].to_numpy()])
+    classes = [prepared.classes.index(name) for name in chosen["class"]]
+    maps = heat_maps(model, scans, classes, ("grad_cam",), enlarge=False)["grad_cam"]
+    titles = [heading(name) for name in chosen["class"]]
+    parts = (titles, scans, enlarged(maps, scans.shape[1:]), points(maps), chosen["edges"])
+    return [
+        dict(zip(("title", "scan", "map", "point", "edges"), part, strict=True)) for part in zip(*parts, strict=True)
+    ]
+
+
+def localise_study(
+    models: Mapping[str, object],
+    runs: Mapping[str, Run],
+    data: Mapping[str, Prepared],
+    boxes: Mapping[str, pd.DataFrame],
+    randomised: Mapping[str, object],
+    *,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, list[dict]]]:
+    """(rows of `localise`, rows of `summary`, {dataset: `examples`}) of all datasets of a study.
+
+    models and runs by the run's name, data and boxes by the dataset's. `randomised` holds, by its run's name, the model
+    of the highest validation score of each dataset with new weights (`randomisation.renewed`): it is asked as
+    RANDOMISED, and that run itself gives the examples.
+    """
+    scored, told, shown = [], [], {}
+    for dataset, prepared in data.items():
+        asked = {name: models[name] for name, run in runs.items() if run.dataset == dataset}
+        chosen = next(name for name in asked if name in randomised)
+        asked[RANDOMISED] = randomised[chosen]
+        if len(boxed_findings(prepared, boxes[dataset])):
+            shown[dataset] = examples(models[chosen], prepared, boxes[dataset], seed=seed)
+        scored.append(localise(asked, prepared, boxes[dataset], seed=seed))
+        told.append(summary(scored[-1], prepared, boxes[dataset], asked, chosen))
+    found = [part for part in scored if len(part)] or scored
+    return pd.concat(found, ignore_index=True), pd.concat(told, ignore_index=True), shown
+
+
+def over_all(located: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a summary that hold for all classes together."""
+    return located[located["class"] == ALL]
+
+
+def by_class(located: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a summary that hold for one class, and those that say of a dataset that it has no boxes."""
+    return located[(located["class"] != ALL) | (located["findings"] == 0)]

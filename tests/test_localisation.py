@@ -1,0 +1,275 @@
+"""Maps against boxes: closed forms, baselines that are known, and models that point where they must or nowhere."""
+
+import functools
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from boxed_study import boxed_study, learn, small_network
+
+from lungkeras import localisation, randomisation
+from lungkeras.datasets.phantom import draw_source
+from lungkeras.datasets.planting import read_truth
+from lungkeras.decoding import decode_grey
+from lungkeras.errors import RunError
+from lungkeras.explanation import heat_maps
+from lungkeras.pipeline import Prepared, load_prepared
+from lungkeras.preparation import prepare_dataset
+
+
+def one(value_at: tuple[int, int], size: int = 10) -> np.ndarray:
+    found = np.zeros((size, size), np.float32)
+    found[value_at] = 1
+    return found
+
+
+def test_a_mask_holds_the_pixels_whose_centres_lie_in_a_box():
+    found = localisation.mask(np.array([[0.0, 0.0, 0.5, 0.25], [0.75, 0.75, 1.0, 1.0]]), (4, 8))
+    expected = np.zeros((4, 8), bool)
+    expected[0, :4] = expected[3, 6:] = True
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_box_smaller_than_a_pixel_is_the_pixel_around_its_centre():
+    found = localisation.mask(np.array([[0.51, 0.99, 0.52, 1.0]]), (10, 10))
+    assert np.argwhere(found).tolist() == [[9, 5]]
+
+
+def test_a_point_inside_is_a_hit_and_a_map_of_zeros_points_nowhere():
+    box = np.array([[0.2, 0.4, 0.5, 0.6]])
+    maps = np.stack([one((4, 2)), one((5, 4)), one((4, 5)), one((3, 2)), np.zeros((10, 10), np.float32)])
+    assert localisation.pointing_game(maps, [box] * 5).tolist() == [True, True, False, False, False]
+    two = np.array([[0.9, 0.9, 1.0, 1.0], [0.2, 0.3, 0.3, 0.4]])
+    assert localisation.pointing_game(maps, [two] * 5).tolist() == [False, False, False, True, False]
+
+
+def test_the_point_of_a_map_is_the_centre_of_its_highest_cell():
+    for row, column in np.ndindex(4, 8):
+        coarse = np.zeros((1, 4, 8), np.float32)
+        coarse[0, row, column] = 1
+        assert localisation.points(coarse).tolist() == [[(column + 0.5) / 8, (row + 0.5) / 4]]
+
+
+def test_of_equal_cells_the_one_nearest_to_the_middle_is_named():
+    maps = np.zeros((1, 5, 5), np.float32)
+    maps[0, 0, 0] = maps[0, 1, 3] = maps[0, 4, 4] = 1
+    assert localisation.points(maps).tolist() == [[0.7, 0.3]]
+
+
+def test_iou_of_a_map_is_that_of_what_lies_above_half_of_its_maximum():
+    box = localisation.mask(np.array([[0.0, 0.0, 0.4, 0.5]]), (10, 10))  # 20 pixels
+    maps = np.zeros((4, 10, 10))
+    maps[0, :5, :4] = 7.0  # the box itself
+    maps[1, :5, 2:6] = 0.2  # half of it and as much beside it
+    maps[1, 9, 9] = 0.1  # not above half
+    maps[2, 8, 8] = 1.0
+    found = localisation.overlap(maps, np.stack([box] * 4))
+    np.testing.assert_allclose(found, [1, 10 / 30, 0, 0])
+
+
+def prepared_of(labels: dict[str, list[str]], size: int = 20, classes=("effusion", "mass")) -> Prepared:
+    """Blank scans, by split, each with its classes parted by a space."""
+    rows, images = [], {}
+    for split, shown in labels.items():
+        images[split] = np.zeros((len(shown), size, size), np.uint8)
+        for place, names in enumerate(shown):
+            row = {"scan": f"{split}-{place}.png", "patient": f"{split}-{place}", "split": split}
+            rows.append(row | {name: int(name in names.split()) for name in classes})
+    return Prepared("xray8", "multilabel", classes, size, 0.0, 1.0, pd.DataFrame(rows), images)
+
+
+def boxes_of(*rows: tuple) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["scan", "class", "left", "top", "right", "bottom"])
+
+
+def test_the_prior_is_learnt_on_other_splits_and_points_where_most_of_their_boxes_lie():
+    prepared = prepared_of({"train": ["effusion"] * 3, "val": ["mass"], "test": ["effusion mass", "effusion"]})
+    boxes = boxes_of(
+        ("train-0.png", "effusion", 0.0, 0.0, 0.5, 0.5),
+        ("train-1.png", "effusion", 0.3, 0.3, 0.6, 0.6),
+        ("train-2.png", "effusion", 0.8, 0.8, 0.9, 0.9),
+        ("val-0.png", "mass", 0.5, 0.0, 1.0, 0.5),
+        ("test-0.png", "effusion", 0.0, 0.6, 0.2, 0.8),
+        ("test-0.png", "mass", 0.0, 0.0, 1.0, 1.0),
+        ("test-1.png", "effusion", 0.3, 0.3, 0.5, 0.5),
+    )
+    findings = localisation.boxed_findings(prepared, boxes)
+    assert findings[["scan", "class"]].to_numpy().tolist() == [
+        ["test-0.png", "effusion"],
+        ["test-0.png", "mass"],
+        ["test-1.png", "effusion"],
+    ]
+    maps = localisation.prior_maps(prepared, boxes, findings, (20, 20))
+    assert maps[0, 2, 2] == pytest.approx(1 / 3) and maps[0, 7, 7] == pytest.approx(2 / 3) and maps[0, 19, 0] == 0
+    np.testing.assert_array_equal(maps[0], maps[2])
+    assert localisation.pointing_game(maps, findings["edges"]).tolist() == [False, True, True]
+
+
+def test_without_boxes_in_other_splits_each_half_of_the_patients_tells_the_other():
+    prepared = prepared_of({"train": ["mass"], "val": [], "test": ["effusion"] * 10 + ["mass"]})
+    rows = [(f"test-{place}.png", "effusion", 0.2, 0.2, 0.4, 0.4) for place in range(10)]
+    findings = localisation.boxed_findings(prepared, boxes_of(*rows, ("test-10.png", "mass", 0, 0, 1, 1)))
+    rows[3] = ("test-3.png", "effusion", 0.7, 0.7, 0.9, 0.9)
+    moved = localisation.boxed_findings(prepared, boxes_of(*rows, ("test-10.png", "mass", 0, 0, 1, 1)))
+    before, after = (localisation.prior_maps(prepared, boxes_of(*rows[:0]), one, (20, 20)) for one in (findings, moved))
+    changed = (before != after)[:10].any(axis=(1, 2))
+    assert 3 <= changed.sum() <= 7 and not changed[3], "a scan's own box moves the map of the other half alone"
+    assert np.isnan(before[10]).all(), "a class with one patient has no other half"
+
+
+def test_noise_hits_as_often_as_a_box_is_large():
+    box = np.array([[0.125, 0.25, 0.625, 0.75]])
+    maps = np.random.default_rng(0).random((4000, 8, 8))
+    rate = localisation.pointing_game(maps, [box] * len(maps)).mean()
+    assert rate == pytest.approx(0.25, abs=0.035)  # five standard errors
+
+
+@pytest.fixture(scope="module")
+def study():
+    return boxed_study()
+
+
+def rates(located: pd.DataFrame, name: str = "all") -> pd.Series:
+    own = located[located["class"] == name]
+    return own.set_index(["run", "method"])["hit"]
+
+
+def test_a_model_that_learned_the_findings_points_at_them_and_a_randomised_one_by_chance(study):
+    models, _, prepared, boxes = study
+    (name, model), *_ = models.items()
+    chances = {f"random {seed}": randomisation.renewed(model, seed) for seed in range(12)}
+    asked = {name: model} | chances
+    scored = localisation.localise(asked, prepared, boxes)
+    located = localisation.summary(scored, prepared, boxes, asked, name)
+    found = rates(located)
+    chance = found["", "random"]
+    for method in localisation.METHODS:
+        assert found[name, method] >= 0.8, method
+        drawn = found[[(other, method) for other in chances]].to_numpy()
+        error = drawn.std(ddof=1) / np.sqrt(len(drawn))
+        assert abs(drawn.mean() - chance) < 3 * error + 0.02, (method, drawn, chance)
+        assert drawn.mean() < 0.3, (method, drawn)
+    row = located[(located["run"] == name) & (located["method"] == "grad_cam") & (located["class"] == "all")].iloc[0]
+    assert row["above_prior_low"] > 0.3, "lesions lie anywhere, so no fixed point finds them"
+    assert row["iou_01"] > 0.5 and row["cells"] == "8 × 8" and row["chosen"]
+
+
+def test_every_number_of_the_summary_follows_from_the_rows_of_the_scans(study):
+    models, runs, prepared, boxes = study
+    clones = {name: randomisation.renewed(model) for name, model in models.items()}
+    scored, located, shown = localisation.localise_study(
+        models, runs, {"pneumonia": prepared}, {"pneumonia": boxes}, clones
+    )
+    assert list(scored.columns) == localisation.SCORED and list(located.columns) == localisation.SUMMARY
+    for row in located.to_dict("records"):
+        own = scored[(scored["run"] == row["run"]) & (scored["method"] == row["method"])]
+        own = own if row["class"] == "all" else own[own["class"] == row["class"]]
+        assert row["findings"] == len(own) and row["hit"] == pytest.approx(own["hit"].mean())
+        assert row["iou_03"] == pytest.approx(own["iou_03"].mean())
+        assert row["above_prior"] == pytest.approx((own["hit"] - own["prior_hit"]).mean())
+    assert {*located["run"]} == {"", *models, localisation.RANDOMISED}
+    assert len(shown["pneumonia"]) == 4 and {example["title"] for example in shown["pneumonia"]} == {
+        "Bacterial pneumonia",
+        "Viral pneumonia",
+    }
+
+
+def test_more_scans_than_asked_for_are_drawn_at_random_and_counted(study):
+    models, _, prepared, boxes = study
+    few = localisation.localise(models, prepared, boxes, most=7, seed=1)
+    assert few["scan"].nunique() == 7
+    located = localisation.summary(few, prepared, boxes, models)
+    whole = located[located["class"] == "all"].iloc[0]
+    assert (whole["findings"], whole["boxed"]) == (7, len(boxes[boxes["scan"].str.startswith("test")]))
+
+
+def test_without_boxes_the_answer_is_that_there_is_none(study):
+    models, runs, prepared, boxes = study
+    scored, located, shown = localisation.localise_study(
+        models, runs, {"pneumonia": prepared}, {"pneumonia": boxes[:0]}, models
+    )  # fmt: skip
+    assert scored.empty and not shown
+    assert located[["dataset", "findings", "class"]].to_numpy().tolist() == [["pneumonia", 0, "all"]]
+    assert len(localisation.by_class(located)) == 1
+
+
+def test_a_model_without_numbers_points_nowhere(study):
+    models, _, prepared, boxes = study
+    (name, model), *_ = models.items()
+    broken = keras.models.clone_model(model)
+    broken.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
+    scored = localisation.localise({name: broken}, prepared, boxes)
+    own = scored[scored["run"] == name]
+    assert (own["hit"] == 0).all() and (own["empty"] == 1).all()
+
+
+def test_boxes_are_those_of_the_prepared_folder(tmp_path, study):
+    *_, boxes = study
+    boxes.to_parquet(tmp_path / "boxes.parquet", index=False)
+    pd.testing.assert_frame_equal(localisation.load_boxes(tmp_path), boxes)
+    with pytest.raises(RunError, match="Prepare the dataset again"):
+        localisation.load_boxes(tmp_path / "nowhere")
+
+
+def test_boxes_of_scans_and_classes_that_are_not_there_are_passed_over():
+    prepared = prepared_of({"train": ["mass"], "val": ["mass"], "test": ["mass"]})
+    boxes = boxes_of(("test-0.png", "mass", 0, 0, 1, 1), ("gone.png", "mass", 0, 0, 1, 1))
+    assert len(localisation.boxed_findings(prepared, boxes)) == 1
+    assert localisation.boxed_findings(replace(prepared, classes=("effusion",)), boxes).empty
+
+
+DEEPER = ((16, 1), (32, 2), (32, 2), (64, 1))
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    """A function: what is planted in drawn pneumonia -> (a network that learned it, the prepared dataset, source)."""
+
+    @functools.cache
+    def learn_from(plant: str):
+        folder = tmp_path_factory.mktemp("drawn")
+        source = draw_source("pneumonia", folder / "source", plants=[plant])
+        prepare_dataset("pneumonia", source, folder / "prepared", size=64)
+        prepared = load_prepared(folder / "prepared")
+        images, classes = np.asarray(prepared.images["train"]), prepared.labels("train").argmax(axis=1)
+        model = small_network(size=64, blocks=DEEPER)
+        learn(model, images, classes, epochs=20)
+        return model, prepared, source
+
+    return learn_from
+
+
+@pytest.mark.probes
+def test_on_drawn_chests_a_network_that_learned_points_at_the_lesions_and_a_randomised_one_by_chance(learned):
+    model, prepared, source = learned("clean")
+    boxes = localisation.load_boxes(source.parent / "prepared")
+    asked = {"model": model} | {f"random {seed}": randomisation.renewed(model, seed) for seed in range(10)}
+    found = rates(localisation.summary(localisation.localise(asked, prepared, boxes), prepared, boxes, asked))
+    for method in localisation.METHODS:
+        drawn = found[[(name, method) for name in asked if name != "model"]].to_numpy()
+        assert found["model", method] >= 0.8, (method, found["model", method])
+        assert abs(drawn.mean() - found["", "random"]) < 3 * drawn.std(ddof=1) / np.sqrt(len(drawn)), (method, drawn)
+
+
+@pytest.mark.probes
+def test_maps_point_at_a_planted_marker_and_not_at_its_place_where_there_is_none(learned):
+    """Within a cell of the marker, as a maximum may lie on either side of an edge between two cells."""
+    rates, cell = {}, 1 / 16
+    for plant in ("marker=1.0", "clean"):
+        model, prepared, source = learned(plant)
+        truth = read_truth(source).set_index("path")
+        test = prepared.split("test")
+        marked = test[test["bacterial_pneumonia"] == 1]
+        edges = []
+        for path in marked["path"]:
+            height, width = decode_grey(source / path).shape
+            x, y, w, h = map(int, (truth.loc[path, "marker"] or "13 13 17 17").split())
+            box = np.array([[x / width, y / height, (x + w) / width, (y + h) / height]])
+            edges.append(box + np.array([-cell, -cell, cell, cell]))
+        images = np.asarray(prepared.images["test"][marked.index])
+        maps = heat_maps(model, images, prepared.classes.index("bacterial_pneumonia"), enlarge=False)
+        rates[plant] = {method: localisation.pointing_game(found, edges).mean() for method, found in maps.items()}
+    for method in localisation.METHODS:
+        assert rates["marker=1.0"][method] >= 0.8 and rates["clean"][method] < 0.1, rates
