@@ -81,8 +81,9 @@ def per_class(runs: Mapping[str, Run]) -> pd.DataFrame:
 def pairs(runs: Mapping[str, Run]) -> pd.DataFrame:
     """Each pair of runs of a dataset on the same test scans, with PAIR_COLUMNS.
 
-    `difference` is the macro F1 of the first less that of the second, with the interval of the paired bootstrap and the
-    p of a permutation test; `auroc_...` the same for macro AUROC by DeLong. p_holm is adjusted over all pairs.
+    `difference` is the macro F1 of the first less that of the second, with the interval of the paired bootstrap;
+    `auroc_...` the same for macro AUROC, with DeLong's. Each p is that of swapping the two runs' answers patient by
+    patient; p_holm is adjusted over all pairs.
     """
     rows = []
     for first, second in itertools.combinations(runs.values(), 2):

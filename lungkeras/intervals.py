@@ -151,21 +151,60 @@ def compare_f1(
 ) -> dict[str, float]:
     """The macro F1 of one model less that of another on the same scans: {difference, low, high, p}.
 
-    The interval is that of the paired bootstrap over patients. `p` is that of a permutation test, exact whatever the
-    number of patients: were the two models alike, a patient's decisions could be swapped between them, and the
-    difference is measured against 2,000 such swaps.
+    The interval is that of the paired bootstrap over patients, `p` that of the swaps.
     """
     first, second = (decision_counts(labels, given, patients) for given in (decided, others))
     point = float(f1_of_counts(first.sum(axis=0)).mean() - f1_of_counts(second.sum(axis=0)).mean())
     drawn = [f1_of_counts(drawn_sums(counts, draws, seed)).mean(axis=1) for counts in (first, second)]
-    swaps = np.random.default_rng([seed, len(first), 1]).integers(2, size=(draws, len(first))).astype(np.float64)
-    moved = (swaps @ (second - first).reshape(len(first), -1)).reshape(draws, *first.shape[1:])
-    swapped = f1_of_counts(first.sum(axis=0) + moved).mean(axis=1) - f1_of_counts(second.sum(axis=0) - moved).mean(
-        axis=1
-    )
-    as_far = np.abs(swapped) >= abs(point) - 1e-12
     low, high = interval(drawn[0] - drawn[1], len(first))
-    return {"difference": point, "low": low, "high": high, "p": float((1 + as_far.sum()) / (1 + draws))}
+    return {"difference": point, "low": low, "high": high, "p": p_of_f1(first, second, draws, seed)}
+
+
+def swaps(patients: int, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
+    """Whose answers are swapped between two models: 0 or 1, float64 (swaps, patients).
+
+    Were the models alike, each way to swap would be as likely as what was seen, so that the share of the ways that part
+    them as far is an exact p, whatever the number of patients. Every way where there are no more than `draws`; else
+    `draws` of them at random, and that of no swap.
+    """
+    if 2**patients <= draws:
+        return (np.arange(2**patients)[:, None] >> np.arange(patients) & 1).astype(np.float64)
+    drawn = np.random.default_rng([seed, patients, 1]).integers(2, size=(draws + 1, patients)).astype(np.float64)
+    drawn[0] = 0
+    return drawn
+
+
+def p_of_f1(first: np.ndarray, second: np.ndarray, draws: int = DRAWS, seed: int = SEED) -> float:
+    """p of the difference in macro F1, by swaps, from the decision counts (patients, 3, classes) of two models."""
+    ways, apart = swaps(len(first), draws, seed), (second - first).reshape(len(first), -1)
+    moved = (ways @ apart).reshape(len(ways), *first.shape[1:])
+    either = [f1_of_counts(first.sum(axis=0) + moved), f1_of_counts(second.sum(axis=0) - moved)]
+    return _share_as_far((either[0] - either[1]).mean(axis=1))
+
+
+def p_of_auroc(
+    labels: np.ndarray, scores: np.ndarray, others: np.ndarray, patients: Sequence, draws: int = DRAWS, seed: int = SEED
+) -> float:
+    """p of the difference in macro AUROC, by swaps of ranks, so that the models' scales don't matter.
+
+    Every class must have positives and negatives. A swap moves the difference by a sum over the swapped patients: of a
+    pair of a positive and a negative scan, what depends on both swaps is the same for either model.
+    """
+    apart = np.zeros(len(labels))
+    for column in range(labels.shape[1]):
+        is_so = np.asarray(labels[:, column], dtype=bool)
+        ranks = np.stack([rankdata(given[:, column]) for given in (scores, others)])
+        for sign, mine in ((1, is_so), (-1, ~is_so)):
+            among = np.sort(ranks[:, ~mine], axis=None)
+            below = np.searchsorted(among, ranks[:, mine]) + np.searchsorted(among, ranks[:, mine], side="right")
+            apart[mine] += sign * (below[0] - below[1]) / (2 * len(among) * mine.sum())
+    by_patient = sums_by_patient(apart / labels.shape[1], patients)
+    return _share_as_far(by_patient.sum() - 2 * swaps(len(by_patient), draws, seed) @ by_patient)
+
+
+def _share_as_far(differences: np.ndarray) -> float:
+    """The share of differences (swaps,) that are as far from 0 as the first, which is that of no swap."""
+    return float((np.abs(differences) >= abs(differences[0]) - 1e-12).mean())
 
 
 def delong(labels: np.ndarray, scores: np.ndarray, patients: Sequence) -> tuple[np.ndarray, np.ndarray]:
@@ -207,28 +246,29 @@ def auroc_interval(auroc: float, variance: float, level: float = LEVEL) -> tuple
     return float(expit(logit(auroc) - reach)), float(expit(logit(auroc) + reach))
 
 
-def compare_auroc(labels: np.ndarray, scores: np.ndarray, others: np.ndarray, patients: Sequence) -> dict[str, float]:
-    """The macro AUROC of one model less that of another on the same scans, by DeLong: {difference, low, high, p}.
+def compare_auroc(
+    labels: np.ndarray, scores: np.ndarray, others: np.ndarray, patients: Sequence, draws: int = DRAWS, seed: int = SEED
+) -> dict[str, float]:
+    """The macro AUROC of one model less that of another on the same scans: {difference, low, high, p}.
 
-    Student's t, with a freedom less than there are patients, stands for the normal law where these are few.
-    Classes that lack positives or negatives are left out; all are NaN where no class is left. Where a class has a
-    single positive or negative, the variance is unknown: all but the difference are NaN.
+    The interval is DeLong's, with Student's t, of a freedom less than there are patients, for the normal law; `p` is
+    that of the swaps, as DeLong's own rejects too often where patients are few. Classes that lack positives or
+    negatives are left out; all are NaN where no class is left. Where a class has a single positive or negative, the
+    variance is unknown: all but the difference are NaN.
     """
     labels = np.asarray(labels)
     defined = [column for column in range(labels.shape[1]) if 0 < labels[:, column].sum() < len(labels)]
-    asked = np.concatenate([labels[:, defined]] * 2, axis=1)
-    aurocs, covariance = delong(asked, np.concatenate([scores[:, defined], others[:, defined]], axis=1), patients)
+    labels, scores, others = labels[:, defined], scores[:, defined], others[:, defined]
+    aurocs, covariance = delong(np.tile(labels, 2), np.concatenate([scores, others], axis=1), patients)
     if not defined or np.isnan(aurocs).any():
         return dict.fromkeys(("difference", "low", "high", "p"), float("nan"))
     contrast = np.repeat([1.0, -1.0], len(defined)) / len(defined)
     difference, variance = float(contrast @ aurocs), contrast @ covariance @ contrast
     if np.isnan(variance):
         return {"difference": difference} | dict.fromkeys(("low", "high", "p"), float("nan"))
-    error = float(np.sqrt(max(variance, 0.0)))
-    freedom = max(len(set(patients)) - 1, 1)
-    reach = student.ppf((1 + LEVEL) / 2, freedom) * error
-    p = 2 * student.sf(abs(difference) / error, freedom) if error > 1e-12 else float(difference == 0)
-    return {"difference": difference, "low": difference - reach, "high": difference + reach, "p": float(p)}
+    reach = student.ppf((1 + LEVEL) / 2, max(len(set(patients)) - 1, 1)) * float(np.sqrt(max(variance, 0.0)))
+    p = p_of_auroc(labels, scores, others, patients, draws, seed)
+    return {"difference": difference, "low": difference - reach, "high": difference + reach, "p": p}
 
 
 def holm(p: Sequence[float]) -> np.ndarray:

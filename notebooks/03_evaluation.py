@@ -89,8 +89,8 @@ table_3
 # %% [markdown]
 # ## Which models differ?
 #
-# Each pair on the same test scans: macro F1 with a test that swaps two models' decisions patient by patient, macro
-# AUROC by DeLong. The p-values are adjusted for the number of pairs; from 0.05 on, these scans tell no difference.
+# Each pair on the same test scans, with a test that swaps two models' answers patient by patient. The p-values are
+# adjusted for the number of pairs; from 0.05 on, these scans tell no difference.
 
 # %%
 model_pairs = comparison.pairs(main)

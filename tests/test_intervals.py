@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from lungkeras import intervals
@@ -89,18 +90,55 @@ def test_intervals_cover_the_truth_where_patients_are_drawn_and_not_where_scans_
     assert np.mean(covered["scans"]) < 0.85
 
 
-def test_two_models_of_equal_skill_are_told_apart_at_most_once_in_twenty():
-    random = np.random.default_rng(2)
-    rejected = {"f1": [], "auroc": []}
-    for simulation in range(SIMULATIONS):
-        labels, _, patients = simulated(random, 120, scans=(1, 4))
-        ease = random.normal(size=(120, 2, CLASSES))
-        scores = [labels + ease[patients, model] + random.normal(size=labels.shape) for model in (0, 1)]
-        decided = [np.eye(CLASSES, dtype=int)[given.argmax(axis=1)] for given in scores]
-        p = intervals.compare_f1(labels, *decided, patients, draws=200, seed=simulation)["p"]
-        rejected["f1"].append(p < 0.05)
-        rejected["auroc"].append(intervals.compare_auroc(labels, *scores, patients)["p"] < 0.05)
-    assert all(np.mean(found) <= 0.05 for found in rejected.values())
+def two_alike(random, patients: int):
+    """Labels, the scores of two models of one skill, whose errors go by patient, and patients."""
+    labels, _, names = simulated(random, patients, scans=(1, 4))
+    ease = random.normal(size=(2, patients, CLASSES))
+    return labels, labels + ease[:, names] + random.normal(size=(2, *labels.shape)), names
+
+
+def most_likely(scores):
+    return np.eye(CLASSES, dtype=int)[scores.argmax(axis=-1)]
+
+
+def test_two_models_of_equal_skill_are_told_apart_once_in_twenty():
+    random, simulations = np.random.default_rng(2), 1000
+    found = {"f1": [], "auroc": []}
+    for seed in range(simulations):
+        labels, scores, names = two_alike(random, 60)
+        counts = [intervals.decision_counts(labels, decided, names) for decided in most_likely(scores)]
+        found["f1"].append(intervals.p_of_f1(*counts, draws=199, seed=seed))
+        found["auroc"].append(intervals.p_of_auroc(labels, *scores, names, draws=199, seed=seed))
+    for p in map(np.array, found.values()):
+        for level in (0.05, 0.2):
+            error = np.sqrt(level * (1 - level) / simulations)
+            assert (p <= level).mean() == pytest.approx(level, abs=3 * error)
+
+
+def test_of_all_ways_to_swap_two_models_no_more_are_told_apart_than_the_level_says():
+    """The proof that the p is exact: under A/A each of these test sets is as likely as any other."""
+    labels, scores, names = two_alike(np.random.default_rng(5), 8)
+    first, second = (intervals.decision_counts(labels, decided, names) for decided in most_likely(scores))
+    found = []
+    for way in intervals.swaps(8):
+        moved = way[:, None, None] * (second - first)
+        found.append(intervals.p_of_f1(first + moved, second - moved))
+    assert len(found) == 2**8 and min(found) < 0.05
+    for level in np.unique(found):
+        assert np.mean(np.array(found) <= level) == pytest.approx(level, abs=1e-12)
+
+
+def test_a_swap_moves_the_auroc_as_much_as_swapped_ranks_do(monkeypatch):
+    labels, scores, names = two_alike(np.random.default_rng(6), 30)
+    expected, (places, _) = [], intervals.patient_places(names)
+    ranks = np.apply_along_axis(rankdata, 1, np.round(scores, 1))
+    for way in intervals.swaps(30, draws=20):
+        chosen = np.where(way[places][:, None] == 1, ranks[::-1], ranks)
+        expected.append(np.subtract(*(roc_auc_score(labels, given, average="macro") for given in chosen)))
+    monkeypatch.setattr(intervals, "_share_as_far", lambda differences: differences)
+    np.testing.assert_allclose(
+        intervals.p_of_auroc(labels, *np.round(scores, 1), names, draws=20), expected, rtol=0, atol=1e-12
+    )
 
 
 def test_a_model_that_is_better_is_told_apart():

@@ -108,6 +108,18 @@ def test_sources_differ_in_tone_and_each_has_its_class(planted):
     assert (truth.loc[truth["label"] == "viral_pneumonia", "scanner"] == "1").mean() > 0.75
 
 
+def test_a_planted_share_of_atelectasis_shows_an_effusion_as_well(planted, phantom_source):
+    source = planted("xray8", "multilabel=0.6", scans=90)
+    found, truth = [set(label.split("|")) for label in read_truth(source)["label"]], read_truth(source)
+    first = [labels for labels in found if "atelectasis" in labels]
+    assert sum("effusion" in labels for labels in first) == round(0.6 * len(first))
+    assert (truth["label"] == truth["shown"]).all()
+    both = truth[truth["label"] == "atelectasis|effusion"]
+    assert both["boxes"].str.contains("atelectasis").all() and both["boxes"].str.contains("effusion").all()
+    records = read_records("xray8", source)
+    assert records.loc[records["atelectasis"] == 1, "effusion"].sum() == round(0.6 * len(first))
+
+
 def test_a_drain_lies_on_its_share_of_pneumothorax(planted):
     truth = read_truth(planted("xray8", "strata=0.5"))
     carriers = truth["label"].str.contains("pneumothorax")
@@ -135,6 +147,7 @@ def test_a_leaky_source_shows_who_the_patient_is(planted):
         ("covid", ["null=1"], "takes no value"),
         ("covid", ["null", "noise=0.1"], "not both"),
         ("covid", ["leaky"], "no patients"),
+        ("pneumonia", ["multilabel"], "plant it in xray8"),
         ("xray8", ["duplicates=40"], "plant fewer"),
     ],
 )

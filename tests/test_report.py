@@ -1,4 +1,5 @@
 import json
+import re
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -77,6 +78,11 @@ def page(html) -> Page:
 
 def test_every_element_is_closed_in_its_turn(page):
     assert not page.unclosed and not page.open
+
+
+def test_a_score_may_stand_above_its_interval_where_a_table_is_too_wide_for_the_page(html):
+    assert re.search(r"<span>0\.\d\d</span> <span>\(0\.\d\d–[01]\.\d\d\)</span>", html)
+    assert ".number span { display: inline-block; white-space: nowrap; }" in html
 
 
 def test_the_first_words_say_that_the_scans_are_drawn(page):

@@ -25,8 +25,8 @@ import numpy as np
 from lungkeras.audit.duplicates import find_duplicates, join_patients
 from lungkeras.audit.fingerprints import Fingerprints, load_fingerprints, take_fingerprints
 from lungkeras.audit.labels import label_noise, suspects
-from lungkeras.audit.leakage import find_leaks
-from lungkeras.audit.shortcuts import probe_shortcuts
+from lungkeras.audit.leakage import find_leaks, leaked_auroc
+from lungkeras.audit.shortcuts import coarse, probe_shortcuts, standardised
 from lungkeras.audit.texture import describe
 from lungkeras.errors import RunError, SourceError
 from lungkeras.files import write_json
@@ -112,14 +112,18 @@ def audit_records(
     # One thread: on shared cores, threads that wait for each other take many times as long for so small a task.
     with threadpool_limits(1):
         shortcuts = probe_shortcuts(seen, chosen, classes, groups[rows], seed=seed)
+        grey_levels = standardised(np.stack([coarse(thumbnail) for thumbnail in seen.thumbnails]))
+        leaked = leaked_auroc(grey_levels, labels, groups[rows], seed=seed)
         noise, suspected = no_noise(classes), []
         if len(chosen) >= FEWEST_SCANS:
             noise, suspected = _labels(chosen, seen, labels, groups[rows], classes, seed)
     pairs_found = pairs[["scan", "other"]].to_numpy(object).tolist()
+    leakage = find_leaks(records, pairs_found, seed=seed)
+    leakage["random_split"] |= leaked
     found = {
         "dataset": dataset,
         "scans": len(records),
-        "leakage": find_leaks(records, pairs_found, seed=seed),
+        "leakage": leakage,
         "duplicates": pairs_found,
         "duplicate_pairs": pairs.to_dict("records"),
         "shortcuts": shortcuts,

@@ -3,13 +3,15 @@
 A modest linear model on textures gives each scan a probability of each class, from folds of patients that do not hold
 it. Two questions are answered apart:
 
-How many? Of the scans labelled c, those that truly are not c score as scans of other labels do. The share of them is at
-most the least ratio of (scans labelled c below a score) to (scans of other labels below it), and equals it where the
-model lets no true c score so low (Blanchard, Lee, Scott 2010). This holds for a model that errs, where counting its
-disagreements would call its own errors noise.
+How many? Of the scans labelled c, those that truly are not c score as scans of other labels do, and the others above
+them (Blanchard, Lee, Scott 2010). A model that tells c badly lets some of c score low as well, with every label right;
+but these thin out towards the lowest scores, as two normal laws a distance apart do, and the former do not. The share
+and the distance together, of greatest likelihood, are those of the contaminated binormal curve (Dorfman, Berbaum 2000).
+Where the model tells c too badly to part the two, nothing is said.
 
-Which? Confident learning (Northcutt, Jiang, Chuang 2021): a scan is suspected where another class is as sure as it
-usually is for scans of that class, and surer than the given one. Worst first, and no more than the estimate allows.
+Which? As in confident learning (Northcutt, Jiang, Chuang 2021), a scan is suspected where the model is surer of another
+class than of the given one, each measured by what it usually says: here by its place among the scans without that
+label, as the model is not equally sure of all classes. Worst first, and no more than the estimate allows.
 """
 
 from __future__ import annotations
@@ -22,8 +24,13 @@ from lungkeras.audit.shortcuts import FEWEST, weighted_auroc
 
 FOLDS, REPEATS = 5, 2
 FREEDOM = 0.3  # of the logistic regression: less is smoother
-TOLD = 0.75  # AUROC below which a class is not told well enough to speak of its labels
-SHARES = np.linspace(0.3, 0.95, 27)  # of the scans of other labels that lie below the score
+TOLD = 0.75  # AUROC below which a class is not told well enough to suspect a label
+# AUROC on right labels below which their rate is not told: of drawn masses, told at 0.80, any rate up to 30 % is as
+# likely as another; with classes told at 0.85 and better, the estimate is within 3 points of what was planted.
+CLEAR = 0.85
+DECILES = np.linspace(0.1, 0.9, 9)
+RATES, DISTANCES = np.linspace(0, 0.5, 101), np.linspace(0.3, 5, 95)  # among which the likeliest are looked for
+SHOWN = 1  # standard deviations above the scans without the label
 BOOTSTRAPS = 200
 
 
@@ -43,9 +50,10 @@ def label_noise(
         labels: bool (N, classes). groups: (N,), patients.
 
     Returns {rate, low, high, classes: {class: {rate, low, high, auroc}}}, float (N, classes) of probabilities, and
-    which classes are told (bool). A rate is the share of the scans labelled so that are not; the first is that over all
-    classes, by their scans. Where the model can't tell a class (AUROC below 0.75, or fewer than ten patients), its rate
-    is None. Bounds are those of a 95 % interval by bootstrap over groups; they do not hold what the model can't see.
+    which classes are told well enough to suspect a label (bool: an AUROC of TOLD). A rate is the share of the scans
+    labelled so that are not; the first is that over all classes with a rate, by their scans. Where the model would not
+    tell a class on right labels (AUROC below CLEAR, or fewer than ten patients), its rate is None. Bounds are those of
+    a 95 % interval by bootstrap over groups; they do not hold what the model can't see.
     """
     probabilities = unseen_probabilities(features, mirrored, labels, groups, seed=seed)
     place = np.unique(groups, return_inverse=True)[1]
@@ -56,13 +64,17 @@ def label_noise(
     rng, count = np.random.default_rng(seed), place.max() + 1
     times = np.concatenate([even, rng.multinomial(count, np.full(count, 1 / count), BOOTSTRAPS)[:, place]])
     rates = np.full((len(times), len(classes)), np.nan)
+    clear = told.copy()
     for column in np.flatnonzero(told):
-        rates[:, column] = contamination(labels[:, column], probabilities[:, column], times)
-    scans = labels.sum(axis=0) * told
+        own, scores = labels[:, column], probabilities[:, column]
+        odds = own.sum() / (~own).sum()
+        rates[:, column] = contamination(among_deciles(own, scores, times), odds)
+        clear[column] = auroc_of_right_labels(aurocs[column], rates[0, column], odds) >= CLEAR
+    scans = labels.sum(axis=0) * clear
     overall = np.nansum(rates * scans, axis=1) / max(scans.sum(), 1)
-    noise = _interval(overall) if told.any() else dict.fromkeys(("rate", "low", "high"))
+    noise = _interval(overall) if clear.any() else dict.fromkeys(("rate", "low", "high"))
     noise["classes"] = {
-        name: (_interval(rates[:, column]) if told[column] else dict.fromkeys(("rate", "low", "high")))
+        name: (_interval(rates[:, column]) if clear[column] else dict.fromkeys(("rate", "low", "high")))
         | {"auroc": None if np.isnan(aurocs[column]) else aurocs[column]}
         for column, name in enumerate(classes)
     }
@@ -106,21 +118,52 @@ def unseen_probabilities(
     return found.mean(axis=0)
 
 
-def contamination(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The share of the scans labelled so that score as the others do, under each row of weights (draws, N).
+def among_deciles(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """How many scans labelled so score between the deciles of the others, under each row of weights (draws, N).
 
-    The least, over the scores below which 30 to 95 % of the others lie, of (labelled so below it) / (others below it).
+    float (draws, 10), lowest scores first.
     """
     order = np.argsort(scores, kind="stable")
     labelled = np.cumsum(weights[:, order] * labels[order], axis=1)
     others = np.cumsum(weights[:, order] * ~labels[order], axis=1)
-    rates = np.ones(len(weights))
+    counts = np.zeros((len(weights), len(DECILES) + 1))
     for row in range(len(weights)):
-        labelled_below = labelled[row] / max(labelled[row, -1], 1)
-        others_below = others[row] / max(others[row, -1], 1)
-        at = np.minimum(np.searchsorted(others_below, SHARES), len(order) - 1)
-        rates[row] = min(1.0, (labelled_below[at] / others_below[at]).min())
-    return rates
+        at = np.searchsorted(others[row], DECILES * others[row, -1])
+        counts[row] = np.diff(np.r_[0, labelled[row, at], labelled[row, -1]])
+    return counts
+
+
+def contamination(counts: np.ndarray, odds: float) -> np.ndarray:
+    """The share of the scans labelled so that score as other classes do: (draws,), from counts of `among_deciles`.
+
+    As many scans of the class are thought to carry another label; `odds` are scans labelled so to others.
+    """
+    from scipy.special import ndtr
+
+    rates, apart = RATES[:, None, None], DISTANCES[:, None]
+    hidden = _unlabelled(rates, odds)
+    low, high = (np.full((len(RATES), len(DISTANCES), len(DECILES)), end) for end in (-9.0, 9.0))
+    for _ in range(30):  # halving, until it is where that share of the others, those hidden too, lies below
+        middle = (low + high) / 2
+        above = (1 - hidden) * ndtr(middle) + hidden * ndtr(middle - apart) > DECILES
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    expected = rates * ndtr(low) + (1 - rates) * ndtr(low - apart)
+    shares = np.diff(expected, axis=2, prepend=0, append=1).clip(1e-9)
+    likelihood = counts @ np.log(shares).reshape(-1, counts.shape[1]).T
+    return RATES[likelihood.argmax(axis=1) // len(DISTANCES)]
+
+
+def auroc_of_right_labels(auroc: np.ndarray, rate: np.ndarray, odds: float) -> np.ndarray:
+    """The AUROC that a model would have, were not the share `rate` of a class's labels wrong (Menon et al. 2015).
+
+    As many scans of the class are thought to carry another label; `odds` are scans labelled so to others. At most 1.
+    """
+    return np.minimum(0.5 + (auroc - 0.5) / np.maximum(1 - rate - _unlabelled(rate, odds), 1e-9), 1.0)
+
+
+def _unlabelled(rate: np.ndarray, odds: float) -> np.ndarray:
+    """The share of the others that are of the class."""
+    return np.minimum(rate * odds, 0.95)
 
 
 def suspects(
@@ -128,17 +171,21 @@ def suspects(
 ) -> list[tuple[int, int, float]]:
     """Row, class that is shown instead, and margin of the suspected scans, worst first, at most `most` of them.
 
-    Probabilities are measured by the mean over the scans of the class; the margin is what another class has more than
-    the given ones. Only among classes that are `told`.
+    A probability is measured by those of the scans without the class, as a quantile of the normal law; another class
+    is shown where it lies above 1, which one in six of them do. The margin is what it has more than the given ones.
+    Only among classes that are `told`.
     """
-    counts = np.maximum(labels.sum(axis=0), 1)
-    usual = np.maximum((probabilities * labels).sum(axis=0) / counts, 1e-9)
-    sureness = probabilities / usual
+    from scipy.special import ndtri
+
+    sureness = np.empty(labels.shape)
+    for column, (own, scores) in enumerate(zip(labels.T, probabilities.T, strict=True)):
+        without = np.sort(scores[~own])
+        sureness[:, column] = ndtri((np.searchsorted(without, scores) + 0.5) / (len(without) + 1))
     given = np.where(labels, sureness, np.inf).min(axis=1)
     other = np.where(labels | ~told, -np.inf, sureness)
     instead = other.argmax(axis=1)
     best = other.max(axis=1)
     ours = (labels & ~told).sum(axis=1) == 0
-    margin = np.where(ours & (best >= 1), best - given, -np.inf)
+    margin = np.where(ours & (best >= SHOWN), best - given, -np.inf)
     order = np.argsort(-margin, kind="stable")[: max(most, 0)]
     return [(int(row), int(instead[row]), float(margin[row])) for row in order if margin[row] > 0]

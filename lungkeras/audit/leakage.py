@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lungkeras.audit.shortcuts import unseen_scores, weighted_auroc
 from lungkeras.datasets import class_columns
 from lungkeras.splits import SHARES
 
@@ -27,6 +28,8 @@ def find_leaks(records: pd.DataFrame, pairs: list[list[str]], *, seed: int = 0) 
         random_split       what drawing scans instead of patients would have done, as means of 20 draws: the share of
                            test scans whose patient is in train (patient_in_train), and of those with a scan in train of
                            the same patient and the same labels (same_labels)
+
+    The audit adds `leaked_auroc` to the last.
     """
     splits = list(SHARES)
     of_split = {split: set(records.loc[records["split"] == split, "patient"]) for split in splits}
@@ -57,6 +60,19 @@ def random_split(records: pd.DataFrame, *, draws: int = DRAWS, seed: int = 0) ->
         found.append([_known(keys, order[:train], order[scans - test :]) for keys in (patients, alike)])
     patient_in_train, same_labels = np.mean(found, axis=0).tolist()
     return {"draws": draws, "test_scans": test, "patient_in_train": patient_in_train, "same_labels": same_labels}
+
+
+def leaked_auroc(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int = 0) -> dict:
+    """What a split by scan would have made of a linear model: {auroc_by_patient, auroc_by_scan}.
+
+    Means over the classes of `labels`, bool (N, classes), of the AUROC on five folds of `groups`, and of single scans.
+    """
+    found = {}
+    for name, parts in (("auroc_by_patient", groups), ("auroc_by_scan", np.arange(len(groups)))):
+        scores, even = unseen_scores(features, labels, parts, seed=seed), np.ones((1, len(labels)))
+        aurocs = [weighted_auroc(own, scores[:, column], even)[0] for column, own in enumerate(labels.T)]
+        found[name] = None if np.isnan(aurocs).all() else float(np.nanmean(aurocs))
+    return found
 
 
 def _known(keys: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
+RANDOM = ("patient_in_train", "same_labels", "auroc_by_patient", "auroc_by_scan")
 FEW = 10  # lines of a list that a terminal shows
 
 
@@ -24,6 +25,8 @@ def as_text(found: Mapping) -> str:
         f"  patients in two splits: {shared}; pairs of duplicates in two splits: {leakage['shared_duplicates']}",
         f"  a split by scan would have put the patient of {random['patient_in_train']:.1%} of test scans into train, "
         f"with the same labels of {random['same_labels']:.1%}",
+        f"  mean AUROC of a linear model on grey levels: {_decimal(random['auroc_by_patient'])} if tested on other "
+        f"patients, {_decimal(random['auroc_by_scan'])} on other scans",
         "",
         f"Duplicates: {len(found['duplicate_pairs'])} pairs",
         *_few(f"{pair['scan']} = {pair['other']} ({pair['kind']})" for pair in found["duplicate_pairs"]),
@@ -53,6 +56,10 @@ def _shortcut(entry: Mapping) -> str:
     return f"{name} {entry['auroc']:.3f} ({entry['low']:.3f} to {entry['high']:.3f}){'  ALARM' * entry['alarm']}"
 
 
+def _decimal(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
 def _rate(entry: Mapping) -> str:
     if entry["rate"] is None:
         return "can't be told"
@@ -73,7 +80,7 @@ def tables(audits: Mapping[str, Mapping], across: pd.DataFrame | None = None) ->
             | {f"patients_{split}": patients for split, patients in told["patients"].items()}
             | {f"shared_{pair.replace(' and ', '_')}": number for pair, number in told["shared_patients"].items()}
             | {"shared_duplicates": told["shared_duplicates"], "patients_known": told["patients_known"]}
-            | {f"random_{key}": told["random_split"][key] for key in ("patient_in_train", "same_labels")}
+            | {f"random_{key}": told["random_split"].get(key) for key in RANDOM}
         )
         duplicates += [{"dataset": dataset, "other_dataset": dataset} | pair for pair in found["duplicate_pairs"]]
         shortcuts += [{"dataset": dataset} | entry for entry in found["shortcuts"]]

@@ -29,6 +29,7 @@ from lungkeras.datasets.planting import (
     STREAM,
     copied,
     develop,
+    pair_findings,
     parse_plants,
     plant,
     write_truth,
@@ -87,6 +88,8 @@ def draw_source(
     wanted = parse_plants(plants)
     if "leaky" in wanted and dataset == "covid":
         raise SourceError("leaky: covid publishes no patients, so none can leak: plant it in pneumonia or xray8")
+    if "multilabel" in wanted and dataset != "xray8":
+        raise SourceError(f"multilabel: a scan of {dataset} has one label: plant it in xray8")
     _refuse_other(to)
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=".writing-") as temporary:
@@ -114,6 +117,8 @@ def _draw(
     key = (seed, sorted(LAYOUTS).index(dataset))
     shares = SHARE_OF_LEAKY_PATIENTS if "leaky" in plants else SHARE_OF_PATIENTS
     planned = plan(scans, np.random.default_rng(key), shares)
+    if "multilabel" in plants:
+        planned = pair_findings(planned, plants["multilabel"], key)
     truth = plant(plants, planned, key, CLASSES[dataset])
     markers: dict[str, tuple[int, int, int, int]] = {}
     shapes: dict[str, tuple[int, int]] = {}

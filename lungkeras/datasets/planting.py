@@ -8,6 +8,7 @@
     noise=RATE       scans whose label is wrong: they show another class
     leaky            a pattern of the patient's own in all of the patient's scans, and more scans a patient
     sources=N        N scanners, told apart by their tone; each has a class that it scans most
+    multilabel=SHARE the share of atelectasis scans that show an effusion as well (xray8)
     strata=SHARE     a chest drain on a share of the scans of pneumothorax, or else of the first class
     null             labels that have nothing to do with what the scans show
 
@@ -44,8 +45,10 @@ PLANTS = {  # name: value where none is given, least, most
     "leaky": (None, None, None),
     "sources": (2, 2, 8),
     "strata": (0.7, 0.0, 1.0),
+    "multilabel": (0.5, 0.0, 1.0),
     "null": (None, None, None),
 }
+TOGETHER = ("atelectasis", "effusion")
 COPIES = ("exact", "re-encoded", "resized", "cropped", "gamma")
 SHARE_OF_LEAKY_PATIENTS = {3: 0.3, 4: 0.4, 5: 0.3}  # by the number of their scans
 OWN_SCANNER = 0.8  # of the scans of a class
@@ -107,6 +110,19 @@ def plant(
             rng = np.random.default_rng((*key, 0, STREAM + list(PLANTS).index(name)))  # there is no patient 0
             PLANT[name](truth, planned, plants[name], rng, classes)
     return truth
+
+
+def pair_findings(planned: Sequence[Scan], share: float, key: tuple[int, ...]) -> list[Scan]:
+    """The plan with an effusion in so many more scans of atelectasis alone that `share` of all of them have both.
+
+    Those that have both already stay as they are; where they are more, nothing changes.
+    """
+    rng = np.random.default_rng((*key, 0, STREAM + list(PLANTS).index("multilabel")))
+    first = [set(scan.findings) for scan in planned if TOGETHER[0] in scan.findings]
+    wanted = round(share * len(first)) - sum(set(TOGETHER) <= found for found in first)
+    alone = [place for place, scan in enumerate(planned) if scan.findings == TOGETHER[:1]]
+    chosen = set(rng.permutation(alone)[: max(wanted, 0)].tolist())
+    return [replace(scan, findings=TOGETHER) if place in chosen else scan for place, scan in enumerate(planned)]
 
 
 def _marker(truth, planned, share, rng, classes) -> None:
