@@ -8,13 +8,14 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
 from lungkeras.backends import BACKENDS, require_backend, use_backend
 from lungkeras.datasets import DATASETS
 from lungkeras.errors import LungkerasError, ParamsError, RunError
-from lungkeras.files import as_json
+from lungkeras.files import as_json, held
 from lungkeras.inert import printable
 from lungkeras.params import Params, from_project, load_params, load_study, nearest, project_folder, study_folder
 from lungkeras.runtimes import SUFFIXES as FORMATS
@@ -290,7 +291,7 @@ def snakemake(
     quiet = ["host"] if options.dry_run else ["rules", "host"] if options.profile else ["all"]
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--directory", str(root)),
-        *(*limits, "--rerun-incomplete", "--keep-going", "--rerun-triggers", "mtime"),
+        *(*limits, "--rerun-incomplete", "--keep-going", "--rerun-triggers", "mtime", "--nolock"),
         *(word for profile in options.profile for word in ("--profile", profile_folder(profile))),
         *(["--dry-run"] if options.dry_run else []),
         *("--quiet", *quiet),
@@ -298,7 +299,12 @@ def snakemake(
         *("--config", *(f"{key}={value}" for key, value in config.items())),
         *("--", *(files[name] for name in targets)),
     ]
-    if subprocess.run(command, check=False, env=os.environ | {"PYTHONUNBUFFERED": "1"}).returncode:
+    # Snakemake's own lock outlives a killed process; this one does not, and holds while any of the two processes lives.
+    busy = f"{shared.study_folder} is being made by another lungkeras report: wait until it ends"
+    with nullcontext() if options.dry_run else held(shared.study_folder / ".lock", busy) as lock:
+        kept = () if lock is None else (lock,)
+        done = subprocess.run(command, check=False, env=os.environ | {"PYTHONUNBUFFERED": "1"}, pass_fds=kept)
+    if done.returncode:
         raise RunError(failure(shared.study_folder, root))
 
 

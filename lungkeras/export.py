@@ -9,7 +9,6 @@ these.
 import json
 import logging
 import shutil
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -21,7 +20,7 @@ import pandas as pd
 from lungkeras import calibration, metrics, runtimes
 from lungkeras.errors import ParamsError, RunError
 from lungkeras.evaluation import outputs
-from lungkeras.files import write_csv, write_json
+from lungkeras.files import temporary_folder, write_csv, write_json
 from lungkeras.fingerprints import file_digest
 from lungkeras.params import from_project
 from lungkeras.pipeline import Prepared, load_prepared
@@ -71,9 +70,8 @@ def export_run(folder: Path | str, format: str, *, int8: bool = False, to: Path 
     prepared = _prepared(run, model.input_shape[1])
     scans = prepared.images["test"]
     expected = metrics.probabilities(outputs(model, scans), run.task)  # asked first: ONNX wants a model that was called
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".exporting-") as temporary:
-        draft = Path(temporary) / target.name
+    with temporary_folder(target.parent) as temporary:
+        draft = temporary / target.name
         _convert(model, draft, format, _calibration(prepared) if int8 else None)
         received = metrics.probabilities(runtimes.open_exported(draft)(scans), run.task)
         checked = compare(expected, received, run.task)
@@ -295,9 +293,10 @@ def _megabytes(file: Path) -> float:
 
 
 def _publish(draft: Path, target: Path) -> None:
-    """Moves an export under its final name, the file that it is opened by last."""
+    """Moves an export under its final name: the file that it is opened by goes first, and comes last."""
     if target.is_dir():
         shutil.rmtree(target)
+    target.unlink(missing_ok=True)
     for part, final in zip(
         [runtimes.about_file(draft), *_parts(draft)], [runtimes.about_file(target), *_parts(target)], strict=True
     ):

@@ -2,6 +2,7 @@
 
     prepared/<study>/<dataset>/statistics.json   "fingerprint": of arrays, records and statistics
                                                  "made_from": {"params", "sources", "code"}
+                                                 "files": of each of the other files, byte for byte
     runs/<run>/fingerprint.json                  "made_from": {"params", "prepared", "weights", "code"}
                                                  "results": of each file
     reports/<study>/fingerprint.json             of each notebook that reads the runs
@@ -103,6 +104,16 @@ def of_prepared(folder: Path) -> str | None:
         return digest(records, as_json([statistics[key] for key in STATISTICS]), *arrays)
     except (OSError, ValueError, KeyError):
         return None
+
+
+def changed_files(folder: Path, recorded: Mapping[str, str]) -> dict[str, str | None]:
+    """The files of a folder that no longer have the hash that was recorded of them, with the file that had their hash.
+
+    {"val.npy": "test.npy", "test.npy": "val.npy"} where two were swapped; None where no file had it.
+    """
+    now = {name: file_digest(folder / name) for name in recorded if (folder / name).is_file()}
+    owner = {value: name for name, value in recorded.items()}
+    return {name: owner.get(value) for name, value in now.items() if value != recorded[name]}
 
 
 def preparation_made_from(

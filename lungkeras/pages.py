@@ -8,10 +8,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from lungkeras.files import write_text
+from lungkeras.fingerprints import file_digest
 
 POLICY = (
     "default-src 'none'; img-src data:; font-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 )
+HEAD = 1000  # letters of a page, in which its first elements stand
 SHOWN = {"text/plain", "image/png", "image/jpeg"}
 TABLE_ELEMENTS = {"div", "style", "table", "thead", "tbody", "tfoot", "tr", "th", "td", "p"}
 TABLE_ATTRIBUTES = {"border", "class", "scoped", "style", "colspan", "rowspan", "halign", "valign"}
@@ -21,7 +23,8 @@ SCRIPT = re.compile(r"<script\b.*?</script\s*>", re.DOTALL | re.IGNORECASE)
 def notebook_pages(study_folder: Path | str) -> dict[str, str]:
     """Writes a page for each executed notebook of a study; returns {run or notebook: link from the study's folder}.
 
-    A page newer than its notebook is left as it is. Failed and running notebooks have none.
+    A page names the hash of its notebook; where that is the same, it is left as it is. Failed and running notebooks
+    have none.
     """
     import nbformat
     from nbconvert import HTMLExporter
@@ -34,16 +37,21 @@ def notebook_pages(study_folder: Path | str) -> dict[str, str]:
         if notebook.name.startswith(".") or notebook.name.endswith(".failed.ipynb"):
             continue
         page = notebook.with_suffix(".html")
-        if not page.is_file() or page.stat().st_mtime < notebook.stat().st_mtime:
-            write_text(page, inert_page(exporter.from_notebook_node(with_plain_outputs(nbformat.read(notebook, 4)))[0]))
+        about = f'<meta name="notebook-sha256" content="{file_digest(notebook)}">'
+        if not page.is_file() or about not in page.read_text(encoding="utf-8")[:HEAD]:
+            html = exporter.from_notebook_node(with_plain_outputs(nbformat.read(notebook, 4)))[0]
+            write_text(page, inert_page(html, about))
         links[notebook.stem.removeprefix("02_training-")] = page.relative_to(folder).as_posix()
     return links
 
 
-def inert_page(html: str) -> str:
-    """A page without its scripts, whose policy, before all else, forbids any and every address but those within it."""
+def inert_page(html: str, about: str = "") -> str:
+    """A page without its scripts, whose policy, before all else, forbids any and every address but those within it.
+
+    `about` is a further element of its head.
+    """
     policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-    return SCRIPT.sub("", html).replace("<head>", f"<head>{policy}", 1)
+    return SCRIPT.sub("", html).replace("<head>", f"<head>{policy}{about}", 1)
 
 
 def with_plain_outputs(notebook):

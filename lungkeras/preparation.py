@@ -4,7 +4,7 @@
       train.npy val.npy test.npy   uint8 (scans, size, size)
       records.parquet              a row a scan, in the order of the arrays: scan, patient, split, a column a class
       statistics.json              mean and std of the training split in grey levels, what was counted, and hashes, by
-                                   which a copy or a change is recognised (fingerprints.py)
+                                   which a copy, a change or damage is recognised (fingerprints.py)
       quarantine.csv               scan, reason: the files that could not be read
       flow.csv                     step, scans: how the source became these records
       duplicates.csv               scan, other, kind, correlation: copies, which no split parts
@@ -16,7 +16,6 @@ The study equalises the histogram, blurs, then resizes (published.yaml, preproce
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,8 +26,8 @@ import pandas as pd
 
 from lungkeras.decoding import cv2, decode_grey
 from lungkeras.errors import RunError, ScanError, SourceError
-from lungkeras.files import glance, write_csv, write_json
-from lungkeras.fingerprints import of_prepared, preparation_made_from
+from lungkeras.files import atomic_folder, glance, new_array, write_csv, write_json, write_parquet
+from lungkeras.fingerprints import file_digest, of_prepared, preparation_made_from
 from lungkeras.progress import progress
 
 SPLITS = ("train", "val", "test")
@@ -83,7 +82,7 @@ def prepare_dataset(
 
     Returns what statistics.json holds: dataset, task, classes, size, mean and std (grey levels in [0, 255] of the
     training split), scans (a split), missing (classes that a split lacks), quarantined, absent, duplicates (pairs,
-    the scans in them, the patients that they join), made_from, fingerprint.
+    the scans in them, the patients that they join), made_from, files (SHA-256 of each), fingerprint.
     Raises SourceError where the source is not this dataset's, no scan of a class is readable, or there are too few for
     three splits; RunError where `to` holds something else or the disk is too small.
     """
@@ -144,11 +143,12 @@ def prepare_dataset(
             },
         }
         flow = [*flow, ["quarantined", len(quarantine)], ["prepared", len(records)]]
-        records.to_parquet(folder / "records.parquet", index=False)
+        write_parquet(folder / "records.parquet", records)
         write_csv(folder / "quarantine.csv", quarantine)
         write_csv(folder / "duplicates.csv", pairs)
         prints[records.index].save(folder / "fingerprints.npz")
         write_csv(folder / "flow.csv", pd.DataFrame(flow, columns=["step", "scans"]))
+        summary["files"] = {file.name: file_digest(file) for file in sorted(folder.iterdir())}
         write_json(folder / "statistics.json", summary)
         summary["fingerprint"] = of_prepared(folder)
         write_json(folder / "statistics.json", summary)
@@ -216,11 +216,6 @@ def in_split_order(records: pd.DataFrame) -> pd.DataFrame:
     return records.iloc[np.argsort(order.to_numpy(), kind="stable")]
 
 
-def new_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """A memory-mapped .npy of bytes, all 0."""
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-
-
 def write_rows(path: Path, images: np.ndarray, rows: Sequence[int]) -> None:
     """Copies the given rows of an array to a new file, one at a time."""
     chosen = new_array(path, (len(rows), *images.shape[1:]))
@@ -251,12 +246,5 @@ def replaced_folder(to: Path, *, needed: int) -> Iterator[Path]:
     free = shutil.disk_usage(to.parent).free
     if needed > free:
         raise RunError(f"{to.parent} has room for {free / 1e9:.1f} GB; preparing needs {needed / 1e9:.1f} GB.")
-    temporary = Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}-"))
-    try:
-        (temporary / "new").mkdir()
-        yield temporary / "new"
-        if to.exists():
-            to.rename(temporary / "old")
-        (temporary / "new").rename(to)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with atomic_folder(to) as folder:
+        yield folder

@@ -24,6 +24,7 @@ from lungkeras.audit import TABLES as AUDIT_TABLES
 from lungkeras.export import write_devices
 from lungkeras.figures import description
 from lungkeras.files import atomic, write_csv, write_text
+from lungkeras.fingerprints import changed_files
 from lungkeras.report_audit import audit_section, read_audit
 from lungkeras.report_summary import headlines, lead
 from lungkeras.style import decimal, heading, run_name_title, theme
@@ -69,7 +70,7 @@ def dataset_facts(prepared: Path | str, *, drawn: bool) -> dict:
     """What the report tells of a prepared dataset, from its folder.
 
     Returns dataset, drawn, scans (a split), quarantine ([{scan, reason}]), absent (scans that the source lists but does
-    not hold), flow ([[step, scans]]), and size, mean, std.
+    not hold), flow ([[step, scans]]), changed (the files that are not as they were prepared), and size, mean, std.
     """
     folder = Path(prepared)
     statistics = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
@@ -80,7 +81,8 @@ def dataset_facts(prepared: Path | str, *, drawn: bool) -> dict:
     for entry in quarantine:  # a reason names the file in full; the scan is named already
         entry["reason"] = entry["reason"].rpartition(f"{entry['scan']}: ")[2]
     flow = pd.read_csv(folder / "flow.csv").to_numpy().tolist()
-    return known | {"drawn": drawn, "quarantine": quarantine, "flow": flow}
+    changed = sorted(changed_files(folder, statistics.get("files", {})))
+    return known | {"drawn": drawn, "quarantine": quarantine, "flow": flow, "changed": changed}
 
 
 def write_report(

@@ -9,6 +9,7 @@ runs/<run>/params.yaml  environment.json  best.keras
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,15 @@ import pandas as pd
 from lungkeras import safe_yaml
 from lungkeras.errors import RunError
 from lungkeras.files import glance
+from lungkeras.fingerprints import changed_files
+from lungkeras.fingerprints import read as recorded_hashes
 
 DATASETS = ("pneumonia", "covid", "xray8")
 BACKBONES = ("resnet34", "mobilenet_v3_large", "efficientnet_b1")
 WEIGHTS = ("random", "transfer", "imagenet")
 ABLATION = re.compile(r"-lr\d")
 REPEAT = re.compile(r"-seed\d+$")
+READ = {"params.yaml", "history.csv", "predictions.parquet", "metrics.json"}
 CURVES = ["epoch", "loss", "macro_f1", "val_loss", "val_macro_f1"]
 
 
@@ -62,12 +66,19 @@ def weights_word(weights: str) -> str:
 
 
 def read_run(folder: Path | str) -> Run:
-    """Reads the folder of a finished run. Raises RunError where it is missing, unfinished or broken."""
+    """Reads the folder of a finished run. Raises RunError where it is missing, unfinished, broken or changed since."""
     folder = Path(folder)
     if not (folder / "metrics.json").is_file():
         raise RunError(
             f"{folder} is no finished run: expected metrics.json, found {glance(folder)}. "
             "Train it: lungkeras train --params FILE"
+        )
+    recorded = recorded_hashes(folder / "fingerprint.json").get("results", {})
+    for name in changed_files(folder, {name: value for name, value in recorded.items() if name in READ}):
+        params = "FILE" if name == "params.yaml" else shlex.quote(str(folder / "params.yaml"))
+        raise RunError(
+            f"{folder / name} is not as training left it: its SHA-256 differs from that in fingerprint.json. "
+            f"Train it again: lungkeras train --params {params}"
         )
     try:
         scored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))

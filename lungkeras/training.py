@@ -7,7 +7,9 @@ multilabel dataset binary with a weight a class; the best model is the one of th
 import io
 import json
 import platform
+import sys
 import time
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from lungkeras import devices, metrics
 from lungkeras.augmentation import TRANSFORMS, Augmentation
 from lungkeras.backends import use_backend
 from lungkeras.errors import RunError
-from lungkeras.files import atomic, write_csv, write_json, write_text
+from lungkeras.files import write_arrays, write_csv, write_json, write_parquet, write_text
 from lungkeras.fingerprints import is_trained, of_prepared, of_results, training_made_from
 from lungkeras.layers import synchronized
 from lungkeras.models import build_model, save_model
@@ -38,6 +40,7 @@ from lungkeras.pipeline import (
 from lungkeras.temperature import fit_temperature
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
+CHECKPOINTS = ("checkpoint.npz", "checkpoint-before.npz")  # the last one, and the one before it
 PACKAGES = ("lungkeras", "keras", "tensorflow", "torch", "jax", "numpy", "scikit-learn", "opencv-python-headless")
 
 
@@ -55,6 +58,7 @@ def train(params: Params, model: keras.Model | None = None) -> Path:
     folder = params.run_folder
     data = of_prepared(params.prepared_folder)
     if is_trained(folder, params, data):
+        remove_checkpoints(folder)
         return folder
     prepared = load_prepared(params.prepared_folder)
     if prepared.size != params.image_size:
@@ -77,8 +81,14 @@ def train(params: Params, model: keras.Model | None = None) -> Path:
         write_csv(folder / "history.csv", record)
         write_results(model, params, prepared, record)
     write_json(folder / "fingerprint.json", {"made_from": made_from, "results": of_results(folder)})
-    (folder / "checkpoint.npz").unlink(missing_ok=True)
+    remove_checkpoints(folder)
     return folder
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Removes what a finished run would have gone on from."""
+    for name in CHECKPOINTS:
+        (folder / name).unlink(missing_ok=True)
 
 
 def initial_model(params: Params, prepared: Prepared) -> keras.Model:
@@ -215,10 +225,6 @@ class Progress(keras.callbacks.Callback):
         self.best_loss = np.inf
         self.saved = time.monotonic()
 
-    @property
-    def checkpoint(self) -> Path:
-        return self.run_params.run_folder / "checkpoint.npz"
-
     def on_epoch_begin(self, epoch, logs=None):
         self.started = time.perf_counter()
         seed_random_layers(self.model, self.run_params.seed, epoch)
@@ -259,27 +265,46 @@ class Progress(keras.callbacks.Callback):
             ("optimizer", [ops.convert_to_numpy(variable) for variable in self.model.optimizer.variables]),
         ):
             arrays |= {f"{name}_{index:04d}": value for index, value in enumerate(values)}
-        with atomic(self.checkpoint) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)
+        last, before = self.checkpoints
+        with suppress(FileNotFoundError):
+            last.replace(before)
+        write_arrays(last, arrays)
         self.saved = time.monotonic()
 
+    @property
+    def checkpoints(self) -> list[Path]:
+        return [self.run_params.run_folder / name for name in CHECKPOINTS]
+
     def restore(self) -> int:
-        """Takes up the checkpoint of an interrupted run of equal params; returns the epochs that are behind it."""
-        if not self.checkpoint.is_file():
-            return 0
-        with np.load(io.BytesIO(self.checkpoint.read_bytes()), allow_pickle=False) as arrays:
-            state = json.loads(arrays["state"].tobytes())
-            if (state["params"], state.get("made_from")) != (dump(self.run_params), self.made_from):
-                return 0
-            groups = {
-                group: [arrays[name] for name in arrays.files if name.startswith(f"{group}_")]
-                for group in ("weights", "best", "optimizer")
-            }
-        self.model.set_weights(groups["weights"])
-        for variable, value in zip(self.model.optimizer.variables, groups["optimizer"], strict=True):
-            variable.assign(value)
-        self.rows, self.best_loss, self.best_weights = state["rows"], state["best_loss"], groups["best"]
-        return len(self.rows)
+        """Takes up the last checkpoint of an interrupted run of equal params; returns the epochs that are behind it.
+
+        Where it is damaged that is said, and the one before it is taken up; without any the run begins anew.
+        """
+        for file in filter(Path.is_file, self.checkpoints):
+            try:
+                state, groups = read_checkpoint(file)
+            except Exception as error:
+                # What is damaged ends in any of a dozen classes.
+                words = "training goes on at the checkpoint before it, or begins anew"
+                print(f"{file} is damaged ({error or type(error).__name__}): {words}", file=sys.stderr)
+                continue
+            if (state["params"], state["made_from"]) == (dump(self.run_params), self.made_from):
+                self.model.set_weights(groups["weights"])
+                for variable, value in zip(self.model.optimizer.variables, groups["optimizer"], strict=True):
+                    variable.assign(value)
+                self.rows, self.best_loss, self.best_weights = state["rows"], state["best_loss"], groups["best"]
+                return len(self.rows)
+        return 0
+
+
+def read_checkpoint(file: Path) -> tuple[dict, dict[str, list[np.ndarray]]]:
+    """The state that `Progress.save` wrote, and its arrays by group."""
+    with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
+        state = json.loads(arrays["state"].tobytes())
+        return state, {
+            group: [arrays[name] for name in arrays.files if name.startswith(f"{group}_")]
+            for group in ("weights", "best", "optimizer")
+        }
 
 
 def seed_random_layers(model: keras.Model, seed: int, epoch: int) -> None:
@@ -321,8 +346,7 @@ def write_results(model: keras.Model, params: Params, prepared: Prepared, histor
             "loss": metrics.cross_entropy(labels, logits, prepared.task, class_weights(prepared, params)),
             "scans": len(labels),
         }
-    with atomic(params.run_folder / "predictions.parquet") as temporary:
-        pd.concat(frames, ignore_index=True).to_parquet(temporary, index=False)
+    write_parquet(params.run_folder / "predictions.parquet", pd.concat(frames, ignore_index=True))
     losses = history["val_loss"]
     best = int(losses.argmin()) if losses.notna().any() else len(losses) - 1
     timed = history["seconds"].iloc[1:] if len(history) > 1 else history["seconds"]

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 
 from lungkeras.errors import RunError
+from lungkeras.fingerprints import file_digest
 from lungkeras.pipeline import Batches, evaluation_batches, load_prepared, steps, training_batches
 
 CLASSES = ["normal", "pneumonia"]
@@ -82,6 +84,59 @@ def test_a_missing_or_broken_part_is_one_sentence_with_the_command_to_type(name,
 def test_arrays_that_do_not_fit_their_records_are_refused(folder):
     np.save(folder / "val.npy", np.zeros((6, 8, 8), np.uint8))
     with pytest.raises(RunError, match=r"val\.npy has the shape \(6, 8, 8\)"):
+        load_prepared(folder)
+
+
+def record_files(folder):
+    """Writes down the hash of each file, as the preparation does."""
+    statistics = json.loads((folder / "statistics.json").read_text())
+    files = {name: file_digest(folder / name) for name in ("train.npy", "val.npy", "test.npy", "records.parquet")}
+    (folder / "statistics.json").write_text(json.dumps(statistics | {"files": files, "source": "my scans"}))
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: cut(folder / "val.npy"), r"val\.npy can't be opened"),
+        (lambda folder: cut(folder / "records.parquet"), r"records\.parquet can't be opened"),
+        (lambda folder: (folder / "test.npy").write_bytes(b""), r"test\.npy can't be opened"),
+        (lambda folder: (folder / "test.npy").open("ab").write(b"1"), r"test\.npy is 1 bytes longer than its array"),
+        (lambda folder: np.save(folder / "val.npy", np.zeros((5, 8, 8))), r"val\.npy has the shape .* of float64"),
+        (lambda folder: np.save(folder / "val.npy", np.array([[{}]]), allow_pickle=True), "Python objects"),
+        (lambda folder: shutil.copy(folder / "val.npy", folder / "test.npy"), r"test\.npy has the shape \(5, 8, 8\)"),
+    ],
+)
+def test_what_is_cut_or_of_another_type_is_refused_by_its_name_with_the_command_that_rebuilds_it(damage, said, folder):
+    record_files(folder)
+    damage(folder)
+    again = f"lungkeras prepare toy --source 'my scans' --to {folder} --size 8"
+    with pytest.raises(RunError, match=rf"{said}.*{again}"):
+        load_prepared(folder)
+
+
+def test_arrays_of_one_shape_that_were_swapped_are_refused_and_a_changed_pixel_is_said(folder, capsys):
+    records = pd.read_parquet(folder / "records.parquet")
+    records[records["scan"] != "val4.png"].to_parquet(folder / "records.parquet")
+    np.save(folder / "val.npy", np.load(folder / "val.npy")[:4] + 100)
+    record_files(folder)
+    load_prepared(folder)
+    assert capsys.readouterr().err == ""
+
+    images = np.load(folder / "val.npy", mmap_mode="r+")
+    images[3, 5, 7] ^= 1
+    images.flush()
+    load_prepared(folder)
+    assert capsys.readouterr().err == f"{folder}: val.npy changed since it was prepared, and is taken as it is\n"
+    images[3, 5, 7] ^= 1
+    images.flush()
+
+    for name, other in (("val", "spare"), ("test", "val"), ("spare", "test")):
+        (folder / f"{name}.npy").rename(folder / f"{other}.npy")
+    with pytest.raises(RunError, match=r"val\.npy holds what test\.npy held when it was prepared\. Prepare it again"):
         load_prepared(folder)
 
 

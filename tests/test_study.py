@@ -36,6 +36,19 @@ def small_study(folder: Path, runs: str = "*") -> tuple[Path, Path]:
     return study, results
 
 
+def trained(study: Path, folder: Path, backend: str, **changes) -> Path:
+    """Trains the study's only run with the command line, on as many threads as the study; returns the run's folder."""
+    folder.mkdir()
+    (folder / "changes.yaml").write_text(yaml.safe_dump({"runs": str(folder), **changes}))
+    (run,) = [file for file in study.glob("*.yaml") if file.name != "study.yaml"]
+    files = [word for file in (study / "study.yaml", run, folder / "changes.yaml") for word in ("--params", str(file))]
+    threads = str(min(os.cpu_count(), 4))
+    limits = {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": "2", "OMP_NUM_THREADS": threads}
+    command = [sys.executable, "-m", "lungkeras", "train", "--backend", backend, *files]
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | limits)
+    return folder / run.stem
+
+
 def test_one_run_goes_through_every_notebook_on_the_backend_that_is_asked_for(tmp_path):
     backend = default_backend()
     study, results = small_study(tmp_path, "pneumonia-mobilenet_v3_large-random")
@@ -48,6 +61,12 @@ def test_one_run_goes_through_every_notebook_on_the_backend_that_is_asked_for(tm
     assert "pneumonia-mobilenet_v3_large-random" in (results / "report.html").read_text(encoding="utf-8")
     again = report(study, "--backend", backend)
     assert "trained" not in again.stdout
+
+    # Trained anew by hand, elsewhere: the same to the last bit; with another seed, something else.
+    anew, other = trained(study, tmp_path / "anew", backend), trained(study, tmp_path / "other", backend, seed=1)
+    predictions = pd.read_parquet(run / "predictions.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(anew / "predictions.parquet"), predictions, check_exact=True)
+    assert not pd.read_parquet(other / "predictions.parquet").equals(predictions)
 
 
 def test_one_command_makes_the_whole_report_and_a_second_one_only_what_changed(tmp_path):

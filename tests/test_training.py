@@ -9,13 +9,13 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from prepared_data import CLASSES, COUNTS, SIZE, write_prepared
+from prepared_data import CLASSES, COUNTS, write_prepared
 from sklearn.metrics import f1_score
+from small_training import params_of, small_model
 
 from lungkeras import calibration, fingerprints, metrics, training
 from lungkeras.errors import RunError
-from lungkeras.layers import BatchNormalization
-from lungkeras.params import Params, load_params
+from lungkeras.params import load_params
 from lungkeras.pipeline import load_prepared
 from lungkeras.runs import read_run, split_of
 
@@ -23,23 +23,6 @@ from lungkeras.runs import read_run, split_of
 @pytest.fixture(scope="module")
 def prepared_folder(tmp_path_factory):
     return write_prepared(tmp_path_factory.mktemp("prepared") / "pneumonia")
-
-
-def params_of(prepared_folder, runs, **changes) -> Params:
-    shared = {"prepared": str(prepared_folder.parent), "runs": str(runs), "image_size": SIZE, "backbone": "resnet34"}
-    return Params(**shared | {"epochs": 2, "batch_size": 8, "batch_norm_momentum": 0.5} | changes)
-
-
-def small_model() -> keras.Model:
-    """A model with all that training must carry over a break: moving statistics and a random layer."""
-    keras.utils.set_random_seed(0)
-    images = keras.Input((SIZE, SIZE, 1), dtype="uint8")
-    features = keras.layers.Rescaling(1 / 75.0, -119.5 / 75.0)(images)
-    features = keras.layers.Conv2D(8, 3, strides=2)(features)
-    features = BatchNormalization(momentum=0.5)(features)
-    features = keras.layers.GlobalAveragePooling2D()(keras.ops.relu(features))
-    features = keras.layers.Dropout(0.2, seed=1)(features)
-    return keras.Model(images, keras.layers.Dense(len(CLASSES), name="logits")(features))
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +143,60 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(finished, prepared_folder
     resumed, expected = (pd.read_csv(run / "history.csv").drop(columns="seconds") for run in (folder, undisturbed))
     pd.testing.assert_frame_equal(resumed, expected, rtol=1e-5)
     assert not (folder / "checkpoint.npz").exists()
+
+
+@pytest.fixture
+def checkpointed(prepared_folder, tmp_path):
+    """A function: -> what a run goes on from, of a run with two checkpoints, after one epoch and after two."""
+    params = params_of(prepared_folder, tmp_path)
+    prepared = load_prepared(prepared_folder)
+
+    def progress():
+        model = small_model()
+        made = training.Progress(model, params, prepared)
+        made.set_model(training.compiled(model, params, prepared))
+        return made
+
+    first = progress()
+    for epoch in (1, 2):
+        first.rows.append({"epoch": epoch})
+        first.model.set_weights([weight + 1 for weight in first.model.get_weights()])
+        first.save()
+    return progress
+
+
+def kept(checkpoint) -> list[int]:
+    """A checkpoint cut to nothing, to a byte, to its half, by its last byte."""
+    size = checkpoint.stat().st_size
+    return [0, 1, size // 2, size - 1]
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so_once(checkpointed, capsys):
+    whole = checkpointed()
+    assert whole.restore() == 2 and capsys.readouterr().err == ""
+    last, before = whole.checkpoints
+    data = last.read_bytes()
+    for size in kept(last):
+        last.write_bytes(data[:size])
+        progress = checkpointed()
+        assert progress.restore() == 1
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and f"{last} is damaged" in said and "Traceback" not in said
+        assert [row["epoch"] for row in progress.rows] == [1]
+    flipped = bytearray(data)
+    flipped[len(data) // 2] ^= 1
+    last.write_bytes(flipped)
+    before.write_bytes(b"")
+    assert checkpointed().restore() == 0
+    assert capsys.readouterr().err.count("is damaged") == 2
+
+
+def test_a_kill_between_two_checkpoints_leaves_the_earlier_one(checkpointed):
+    last, _ = checkpointed().checkpoints
+    last.unlink()
+    progress = checkpointed()
+    assert progress.restore() == 1
+    assert np.array_equal(progress.best_weights[0], checkpointed().best_weights[0])
 
 
 def test_prepared_scans_of_another_size_are_refused_with_what_to_do(prepared_folder, tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 
 from lungkeras.decoding import cv2, decode_grey
 from lungkeras.errors import ScanError
-from lungkeras.files import atomic
+from lungkeras.files import write_arrays
 from lungkeras.progress import progress
 
 SIDE = 64
@@ -75,8 +75,7 @@ class Fingerprints:
         self.read[row] = True
 
     def save(self, path: Path | str) -> None:
-        with atomic(path) as temporary:
-            np.savez_compressed(temporary, **{field.name: getattr(self, field.name) for field in fields(self)})
+        write_arrays(path, {field.name: getattr(self, field.name) for field in fields(self)}, compressed=True)
 
 
 def load_fingerprints(path: Path | str) -> Fingerprints:

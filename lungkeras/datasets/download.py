@@ -4,15 +4,13 @@ The folder appears whole or not at all, and an archive that asks for more than p
 (lungkeras.safe_archives), by whatever way it comes.
 """
 
-import shutil
-import tempfile
+import contextlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from lungkeras.datasets import Dataset, known_dataset
 from lungkeras.errors import LungkerasError, SourceError
-from lungkeras.files import glance
+from lungkeras.files import atomic_folder, glance
 from lungkeras.safe_archives import only_unpacker, unpack
 
 
@@ -43,24 +41,17 @@ def fetch(dataset: str, to: Path | str, *, archive: Path | str | None = None) ->
     return to
 
 
-@contextmanager
+@contextlib.contextmanager
 def _whole_folder(to: Path) -> Iterator[Path]:
     """A temporary folder beside `to`, renamed to it when the block succeeds, and removed otherwise."""
-    try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        private = Path(tempfile.mkdtemp(dir=to.parent, prefix=".writing-"))
-    except OSError as error:
-        raise LungkerasError(
-            f"expected a place to write in {to.parent}, found: {error.strerror}: name another folder"
-        ) from None
-    try:
-        # mkdtemp's folder is for its owner alone; the one inside is as open as the user's other folders.
-        folder = private / to.name
-        folder.mkdir()
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(atomic_folder(to))
+        except OSError as error:
+            raise LungkerasError(
+                f"expected a place to write in {to.parent}, found: {error.strerror}: name another folder"
+            ) from None
         yield folder
-        folder.replace(to)
-    finally:
-        shutil.rmtree(private, ignore_errors=True)
 
 
 def _download(dataset: Dataset, folder: Path) -> None:

@@ -10,7 +10,6 @@ are drawings, and marks the folder as one that may be drawn anew. Boxes are in p
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from lungkeras.datasets.planting import (
     write_truth,
 )
 from lungkeras.errors import SourceError
-from lungkeras.files import glance
+from lungkeras.files import atomic_folder, glance
 from lungkeras.progress import progress
 
 NOTE = "PHANTOM.txt"
@@ -87,13 +86,8 @@ def draw_source(
     if "leaky" in wanted and dataset == "covid":
         raise SourceError("leaky: covid publishes no patients, so none can leak: plant it in pneumonia or xray8")
     _refuse_other(to)
-    to.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=to.parent, prefix=".writing-") as temporary:
-        drawn = Path(temporary) / "source"
+    with atomic_folder(to) as drawn:
         _draw(dataset, drawn, scans, seed, workers or os.cpu_count() or 1, wanted)
-        if to.exists():
-            to.rename(Path(temporary) / "replaced")
-        drawn.rename(to)
     return to
 
 
