@@ -40,7 +40,7 @@ test-%: .venv-%/.installed
 parity: $(VENV)/.installed .venv-jax/.installed .venv-torch/.installed  ## how far backends are apart, for the demo's report
 	$(BIN)/python -m lungkeras.parity --to reports/demo/tables/parity.csv
 
-faults: $(VENV)/.test-installed  ## faults on purpose, in minutes: damaged scans, hostile files and names
+faults: $(VENV)/.test-installed  ## faults on purpose, in minutes: kills, damaged scans, hostile files and names
 	$(BIN)/python -m pytest tests/faults -m ''
 
 probes: $(VENV)/.test-installed  ## the audit on planted sources, over seeds, in minutes

@@ -6,6 +6,7 @@ multilabel dataset binary with a weight a class; the best model is the one of th
 
 import io
 import json
+import os
 import platform
 import sys
 import time
@@ -369,7 +370,10 @@ def write_results(model: keras.Model, params: Params, prepared: Prepared, histor
 
 
 def environment() -> dict:
-    """What the run was trained with: versions, backend, device, machine."""
+    """What the run was trained with: versions, backend, device, threads, machine.
+
+    On a CPU equal params, data, versions and threads give equal bits; another number of threads rounds otherwise.
+    """
     versions = {}
     for package in PACKAGES:
         try:
@@ -379,11 +383,18 @@ def environment() -> dict:
     return {
         "backend": keras.backend.backend(),
         "devices": devices.found_devices(),
+        "threads": threads(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": processor(),
         "versions": versions,
     }
+
+
+def threads() -> int:
+    """The threads that an operation may take: what the environment of this process says, else the processors."""
+    named = (os.environ.get(name) for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"))
+    return next((int(number) for number in named if number and number.isdigit()), os.cpu_count() or 1)
 
 
 def processor() -> str:
