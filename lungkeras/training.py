@@ -279,7 +279,7 @@ class Progress(keras.callbacks.Callback):
     def restore(self) -> int:
         """Takes up the last checkpoint of an interrupted run of equal params; returns the epochs that are behind it.
 
-        Where it is damaged that is said, and the one before it is taken up; without any the run begins anew.
+        Where it is damaged that is said, it goes, and the one before it is taken up; without any the run begins anew.
         """
         for file in filter(Path.is_file, self.checkpoints):
             try:
@@ -288,6 +288,7 @@ class Progress(keras.callbacks.Callback):
                 # What is damaged ends in any of a dozen classes.
                 words = "training goes on at the checkpoint before it, or begins anew"
                 print(f"{file} is damaged ({error or type(error).__name__}): {words}", file=sys.stderr)
+                file.unlink()  # or it would take the place of the one before
                 continue
             if (state["params"], state["made_from"]) == (dump(self.run_params), self.made_from):
                 self.model.set_weights(groups["weights"])

@@ -115,6 +115,15 @@ def test_one_changed_pixel_label_or_result_is_noticed(copied):
     assert not is_finished(copied)
 
 
+@pytest.mark.parametrize("name", ["params.yaml", "history.csv", "predictions.parquet", "metrics.json"])
+def test_a_result_that_was_changed_by_hand_is_not_read(copied, name):
+    file = copied.run_folder / name
+    assert read_run(copied.run_folder).name == copied.run
+    file.write_bytes(file.read_bytes() + b" ")
+    with pytest.raises(RunError, match=rf"{name} is not as training left it.*Train it again: lungkeras train --params"):
+        read_run(copied.run_folder)
+
+
 def test_what_a_colleague_kept_is_no_reason_to_train_again(copied):
     shutil.rmtree(copied.prepared_folder)
     assert is_finished(copied)
@@ -183,6 +192,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so_once(chec
         said = capsys.readouterr().err
         assert said.count("\n") == 1 and f"{last} is damaged" in said and "Traceback" not in said
         assert [row["epoch"] for row in progress.rows] == [1]
+        assert checkpointed().restore() == 1 and capsys.readouterr().err == ""
     flipped = bytearray(data)
     flipped[len(data) // 2] ^= 1
     last.write_bytes(flipped)
