@@ -70,13 +70,13 @@ def dataset_facts(prepared: Path | str, *, drawn: bool) -> dict:
     """What the report tells of a prepared dataset, from its folder.
 
     Returns dataset, drawn, scans (a split), quarantine ([{scan, reason}]), absent (scans that the source lists but does
-    not hold), flow ([[step, scans]]), changed (the files that are not as they were prepared), and size, mean, std.
+    not hold), missing ({split: classes without a scan}), flow ([[step, scans]]), changed (the files that are not as
+    they were prepared), and size, mean, std.
     """
     folder = Path(prepared)
     statistics = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
-    known = {
-        key: statistics.get(key) for key in ("dataset", "task", "classes", "size", "mean", "std", "scans", "absent")
-    }
+    keys = ("dataset", "task", "classes", "size", "mean", "std", "scans", "absent", "missing")
+    known = {key: statistics.get(key) for key in keys}
     quarantine = pd.read_csv(folder / "quarantine.csv", dtype=str).fillna("").to_dict("records")
     for entry in quarantine:  # a reason names the file in full; the scan is named already
         entry["reason"] = entry["reason"].rpartition(f"{entry['scan']}: ")[2]
@@ -220,6 +220,7 @@ def _run(folder: Path, run: Path, notebook: str | None) -> dict:
         "macro_auroc": _number(test.get("macro_auroc")),
         "loss": _number(test.get("loss")),
         "best_epoch": metrics.get("best_epoch"),
+        "diverged": report_tables.diverged(metrics),
         "per_class": report_tables.per_class(test["per_class"]) if test.get("per_class") else None,
         "params": report_tables.pairs(params, ("param", "value")) if params else None,
         "environment": report_tables.pairs(environment, ("environment", "value")) if environment else None,
