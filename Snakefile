@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import yaml
 
@@ -21,9 +22,10 @@ envvars:
     "KERAS_BACKEND",
 
 
-STUDY = os.path.relpath(study_folder(config["study"]), project_folder())
+STUDY = os.path.relpath(study_folder(unquote(config["study"])), project_folder())
+SHARED_FILE = f"-f {shlex.quote(STUDY + '/study.yaml')}"
 SHARED, RUNS = load_study(project_folder() / STUDY, backend=config.get("backend"))
-SOURCES = config.get("sources", {})
+SOURCES = {dataset: unquote(path) for dataset, path in config.get("sources", {}).items()}
 DATASETS = sorted({run.dataset for run in RUNS.values()})
 REPORT = os.path.relpath(SHARED.study_folder, project_folder())
 PREPARED = os.path.relpath(from_project(SHARED.prepared), project_folder())
@@ -160,7 +162,7 @@ rule prepare:
         page=page("01_data_preparation-{dataset}"),
         draft=draft("01_data_preparation-{dataset}"),
         failed=failed("01_data_preparation-{dataset}"),
-        arguments=lambda wildcards: f"-f {STUDY}/study.yaml -p dataset {wildcards.dataset} "
+        arguments=lambda wildcards: f"{SHARED_FILE} -p dataset {wildcards.dataset} "
         f"-p image_size {prepared_as(wildcards.dataset).image_size} -p split {prepared_as(wildcards.dataset).split} "
         f"{source_arguments(wildcards.dataset)}",
         done="prepared {dataset}",
@@ -212,7 +214,7 @@ rule evaluate:
         page=page("03_evaluation"),
         draft=draft("03_evaluation"),
         failed=failed("03_evaluation"),
-        arguments=f"-f {STUDY}/study.yaml -p backend {SHARED.backend}",
+        arguments=f"{SHARED_FILE} -p backend {SHARED.backend}",
         done="evaluated the runs",
     threads: 1
     resources:
@@ -237,7 +239,7 @@ rule visualize:
         page=page("04_visualization"),
         draft=draft("04_visualization"),
         failed=failed("04_visualization"),
-        arguments=f"-f {STUDY}/study.yaml -p backend {SHARED.backend}",
+        arguments=f"{SHARED_FILE} -p backend {SHARED.backend}",
         done="drew features and heat maps",
     threads: 1
     resources:

@@ -14,6 +14,7 @@ The map, in the order in which data flows; a module reads what stands above it:
     params          what a study and its runs are made with
     fingerprints    hashes of what was made from what; freshness tells what of a study to make again
     training        one run: history, best model, predictions
+    divergence      whether a training went astray
     metrics         logits -> F1, AUROC, confusion
     intervals       how sure a score is: bootstrap over patients, DeLong
     comparison      runs beside each other and beside what others published
@@ -38,6 +39,8 @@ The map, in the order in which data flows; a module reads what stands above it:
     summaries       small tables for notebooks
     figures, tables one function a figure or table of the paper
     report          tables, figures and runs -> one HTML file
+    files, locks    whole files; one process at a time in a folder
+    stopping        what ends a command ends all that it has started
     cli             the commands
 
     >>> import lungkeras

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lungkeras.comparison import macro_scores
-from lungkeras.evaluation import INTERVALS, linear_probabilities
+from lungkeras.evaluation import INTERVALS, linear_probabilities, of_every_class
 from lungkeras.pipeline import Prepared
 
 MAJORITY, EVERY_CLASS, METADATA, LINEAR = "majority", "every class", "metadata", "linear"
@@ -65,8 +65,10 @@ def metadata_probabilities(prepared: Prepared) -> np.ndarray:
     linear = LogisticRegression(max_iter=500, class_weight=None if multiclass else "balanced")
     model = make_pipeline(columns, linear if multiclass else OneVsRestClassifier(linear))
     labels = prepared.labels("train").astype(int)
+    if multiclass and len(np.unique(labels.argmax(axis=1))) == 1:
+        return np.tile(labels[0].astype(float), (len(prepared.split("test")), 1))
     model.fit(_metadata(prepared, "train"), labels.argmax(axis=1) if multiclass else labels)
-    return model.predict_proba(_metadata(prepared, "test"))
+    return of_every_class(model, _metadata(prepared, "test"), labels.shape[1])
 
 
 def _metadata(prepared: Prepared, split: str) -> pd.DataFrame:

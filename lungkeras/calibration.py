@@ -165,7 +165,7 @@ def thresholds(runs: Mapping[str, Run]) -> pd.DataFrame:
 
     Columns: run, dataset, backbone, weights; macro_f1 and macro_f1_tuned with _low and _high; difference with low, high
     and p; contradictory and contradictory_tuned, the share of scans that are called both clear and sick (where there is
-    a class no_finding); then threshold_<class>.
+    a class no_finding); then threshold_<class>. All scores are NaN where a probability is no number.
     """
     rows = []
     for run in runs.values():
@@ -182,6 +182,8 @@ def thresholds(runs: Mapping[str, Run]) -> pd.DataFrame:
             row |= {f"macro_f1{end}": f1, f"macro_f1{end}_low": low, f"macro_f1{end}_high": high}
             row[f"contradictory{end}"] = contradictory(calls, run.classes)
         row |= intervals.compare_f1(labels, decided["_tuned"], decided[""], patients)
+        if not np.isfinite(given).all():
+            row |= {key: np.nan for key in row if key not in ABOUT}
         rows.append(row | {f"threshold_{name}": value for name, value in zip(run.classes, chosen, strict=True)})
     return pd.DataFrame(rows, columns=None if rows else ABOUT)
 

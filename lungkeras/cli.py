@@ -1,24 +1,32 @@
 """The command line: one verb a step, `report` for the whole study.
 
-Exit status: 0 done; 1 failed, with one sentence on stderr; 2 wrong usage; 130 interrupted.
+Exit status: 0 done; 1 failed, with one sentence on stderr; 2 wrong usage; 130 interrupted, 143 terminated, after which
+the same command goes on where it stopped.
 """
 
 import argparse
 import json
 import os
-import subprocess
 import sys
-from contextlib import nullcontext
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import quote
 
+from lungkeras import stopping
 from lungkeras.backends import BACKENDS, require_backend, use_backend
 from lungkeras.datasets import DATASETS
-from lungkeras.errors import LungkerasError, ParamsError, RunError
-from lungkeras.files import as_json, held
+from lungkeras.errors import FolderError, LungkerasError, ParamsError, RunError
+from lungkeras.files import as_json, free_bytes, megabytes
 from lungkeras.inert import printable
+from lungkeras.locks import alone, making
 from lungkeras.params import Params, from_project, load_params, load_study, nearest, project_folder, study_folder
 from lungkeras.runtimes import SUFFIXES as FORMATS
+
+LESS_MEMORY = "try a smaller batch_size or image_size, or less at once (--cores, --workers)"
+SECONDS_TO_CANCEL = 15.0  # the jobs of a cluster
+SECONDS_TO_WIND_UP = 20.0  # of a report that was killed, until what it had started has ended
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,16 +46,22 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns the exit status."""
     options = parser().parse_args(arguments)
     try:
-        return options.command(options) or 0
+        with stopping.by_signals():
+            return options.command(options) or 0
     except LungkerasError as error:
         print(f"lungkeras: {printable(error)}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"lungkeras: {printable(error.filename or 'the system')}: {error.strerror or error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("lungkeras: interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 130
+    except MemoryError:
+        print(f"lungkeras: not enough memory: {LESS_MEMORY}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as stop:
+        terminated = isinstance(stop, stopping.Terminated)
+        words = "terminated" if terminated else "interrupted"
+        print(f"lungkeras: {words}; the same command goes on where it stopped", file=sys.stderr)
+        return stop.status if terminated else 130
 
 
 def parser() -> argparse.ArgumentParser:
@@ -176,13 +190,15 @@ def count(text: str) -> int:
 def draw(options) -> None:
     from lungkeras.datasets.phantom import draw_source
 
-    print(draw_source(options.dataset, options.to, scans=options.scans, seed=options.seed, plants=options.plant))
+    with making(options.to):
+        print(draw_source(options.dataset, options.to, scans=options.scans, seed=options.seed, plants=options.plant))
 
 
 def fetch(options) -> None:
     from lungkeras.datasets import download
 
-    print(download.fetch(options.dataset, options.to, archive=options.archive))
+    with making(options.to):
+        print(download.fetch(options.dataset, options.to, archive=options.archive))
 
 
 def audit_dataset(options) -> None:
@@ -235,27 +251,62 @@ def report_study(options) -> None:
             f"The study {folder.name} reads real scans: give --source {missing[0]}=DIR"
             + "".join(f" and --source {dataset}=DIR" for dataset in missing[1:])
         )
+    require_plain_paths(folder, shared, sources)
+    if options.dry_run:
+        make_study(options, shared, runs, sources, None)
+        return
+    for place in (project_folder(), shared.study_folder, from_project(shared.prepared)):
+        require_writable(place)
+    lock = shared.study_folder / ".lock"
+    with alone(lock, f"{shared.study_folder} is being made", patience=SECONDS_TO_WIND_UP) as held:
+        make_study(options, shared, runs, sources, held.handle)
+
+
+def make_study(options, shared: Params, runs: dict[str, Params], sources: dict[str, str], lock: int | None) -> None:
+    """`report_study`, once all that it was given is found to be right, under the study's lock."""
+    from lungkeras import freshness
+
     report = shared.study_folder / "report.html"
     cores = options.cores or os.cpu_count()
     if not options.dry_run:
         where = f"by {' and '.join(options.profile)}" if options.profile else f"on {cores} cores"
-        print(f"Study {folder.name}: {len(runs)} runs {where}, to {report}", flush=True)
-    from lungkeras import freshness
-
+        print(f"Study {study_folder(options.study).name}: {len(runs)} runs {where}, to {report}", flush=True)
     data = freshness.prepared_data(runs)
     for changed in freshness.changed_datasets(data):
         print(f"{changed} was changed after it was prepared, and is taken as it is; delete it to prepare it anew")
     outdated = freshness.outdated_datasets(shared, runs, sources)
     if outdated and not options.dry_run:
         # First the data alone: where they come out as they were, their runs need no training.
-        snakemake(options, shared, runs, sources, again=outdated, targets=outdated)
+        snakemake(options, shared, runs, sources, lock, again=outdated, targets=outdated)
         outdated, data = [], freshness.prepared_data(runs)
     trained = freshness.outdated_runs(runs, data, outdated)
     notebooks = freshness.outdated_notebooks(shared, runs, trained)
-    snakemake(options, shared, runs, sources, again=[*outdated, *trained, *notebooks])
+    snakemake(options, shared, runs, sources, lock, again=[*outdated, *trained, *notebooks])
     if not options.dry_run:
         freshness.remember(shared, runs)
         print(f"{report} is complete")
+
+
+def require_plain_paths(study: Path, shared: Params, sources: dict[str, str]) -> None:
+    """Raises ParamsError for a path that the graph, which fills in what stands in braces, can't go by."""
+    folders = {"study": study, "runs": from_project(shared.runs), "prepared": from_project(shared.prepared)}
+    named = {name: os.path.relpath(folder, project_folder()) for name, folder in folders.items()}
+    for name, path in (named | sources).items():
+        if printable(path) != path or {"{", "}"} & set("" if name in sources else path):
+            raise ParamsError(
+                f"{name}: expected a path without control characters and braces, found {printable(path)}: rename the "
+                "folder, or link to it from another name"
+            )
+
+
+def require_writable(folder: Path) -> None:
+    """Raises FolderError where nothing can be written to a folder, which need not be there yet."""
+    nearest_there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not nearest_there.is_dir() or not os.access(nearest_there, os.W_OK | os.X_OK):
+        raise FolderError(
+            f"{nearest_there} can't be written to: make it a writable folder or name another one, then give the same "
+            "command again"
+        )
 
 
 def snakemake(
@@ -263,6 +314,7 @@ def snakemake(
     shared: Params,
     runs: dict[str, Params],
     sources: dict[str, str],
+    lock: int | None,
     *,
     again: list[str],
     targets: list[str] = (),
@@ -270,7 +322,8 @@ def snakemake(
     """Starts Snakemake on the graph of notebooks: what is missing, and the datasets, runs and notebooks of `again`.
 
     It goes by these alone: no date counts, and no trigger is asked for that compares with what Snakemake remembers of
-    an earlier start on this machine. Raises RunError.
+    an earlier start on this machine. It holds the handle `lock` while it lives, and ends with this process. Raises
+    RunError.
     """
     root = project_folder()
     study = study_folder(options.study)
@@ -278,7 +331,9 @@ def snakemake(
     results |= {name: run.run_folder / "metrics.json" for name, run in runs.items()}
     notebooks = shared.study_folder / "notebooks"
     files = {name: os.path.relpath(results.get(name, notebooks / f"{name}.ipynb"), root) for name in (*again, *targets)}
-    config = {"study": os.path.relpath(study, root), "sources": json.dumps(sources), "again": json.dumps(again)}
+    # Paths as in an address, as Snakemake strips quotes and reads what is left as YAML; ./2024 is no number.
+    config = {"study": "./" + quote(os.path.relpath(study, root)), "again": json.dumps(again)}
+    config["sources"] = json.dumps({dataset: quote(path) for dataset, path in sources.items()})
     config |= {"backend": options.backend} if options.backend else {}
     cores = options.cores or os.cpu_count()
     if options.profile:
@@ -299,13 +354,17 @@ def snakemake(
         *("--config", *(f"{key}={value}" for key, value in config.items())),
         *("--", *(files[name] for name in targets)),
     ]
-    # Snakemake's own lock outlives a killed process; this one does not, and holds while any of the two processes lives.
-    busy = f"{shared.study_folder} is being made by another lungkeras report: wait until it ends"
-    with nullcontext() if options.dry_run else held(shared.study_folder / ".lock", busy) as lock:
-        kept = () if lock is None else (lock,)
-        done = subprocess.run(command, check=False, env=os.environ | {"PYTHONUNBUFFERED": "1"}, pass_fds=kept)
-    if done.returncode:
-        raise RunError(failure(shared.study_folder, root))
+    earlier = failed_notebooks(shared.study_folder)
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    # Without Snakemake's own lock, which outlives a killed process.
+    held = () if lock is None else (lock,)
+    if stopping.run(command, environment=environment, keep=held, patience=SECONDS_TO_CANCEL if options.profile else 0):
+        raise RunError(failure(shared.study_folder, root, earlier))
+
+
+def failed_notebooks(study: Path) -> dict[Path, int]:
+    """The failed notebooks of a study, and when each was written, as the file system has it."""
+    return {file: file.stat().st_mtime_ns for file in (study / "notebooks").glob("*.failed.ipynb")}
 
 
 def profile_folder(profile: str) -> str:
@@ -326,9 +385,13 @@ def given_source(text: str) -> tuple[str, str]:
     return dataset, os.path.relpath(path.resolve(), project_folder())
 
 
-def failure(study: Path, root: Path) -> str:
-    """One sentence on why a study stopped: the failed notebook and its last error, else Snakemake's log."""
-    failed = sorted((study / "notebooks").glob("*.failed.ipynb"), key=lambda file: file.stat().st_mtime)
+def failure(study: Path, root: Path, earlier: Mapping[Path, int] = MappingProxyType({})) -> str:
+    """One sentence on why a study stopped: the failed notebook and its last error, else Snakemake's log.
+
+    `earlier` are the failed notebooks that were there before it started.
+    """
+    found = failed_notebooks(study)
+    failed = sorted((file for file in found if found[file] != earlier.get(file)), key=found.get)
     if not failed:
         return f"The study stopped before a notebook failed; Snakemake's words are in {root / '.snakemake' / 'log'}"
     last = failed[-1]
@@ -338,11 +401,16 @@ def failure(study: Path, root: Path) -> str:
 
 def last_error(notebook: Path) -> str:
     """Name and message of the error that a failed notebook holds."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError, KeyError):
+        return f"it could not be written ({megabytes(free_bytes(notebook))} left on its disk)"
     errors = [o for cell in cells for o in cell.get("outputs", []) if o["output_type"] == "error"]
     if not errors:
-        return "its kernel died"
+        return f"its kernel died, as when memory runs out: {LESS_MEMORY}"
     message = " ".join(errors[-1]["evalue"].split()).rstrip(".")
+    if errors[-1]["ename"] == "MemoryError":
+        return f"not enough memory: {LESS_MEMORY}"
     return message if errors[-1]["ename"].endswith("Error") and message else f"{errors[-1]['ename']} {message}"
 
 

@@ -29,8 +29,12 @@ def macro_scores(labels: np.ndarray, probabilities: np.ndarray, patients, task: 
     """macro_f1, macro_auroc and macro_average_precision, each with _low and _high.
 
     labels, probabilities (scans, classes); `decided`, 0-or-1 of that shape, by default what the probabilities decide.
-    Macro AUROC and average precision are means over the classes that have both positives and negatives.
+    Macro AUROC and average precision are means over the classes that have both positives and negatives. All are NaN
+    where a probability is no number.
     """
+    if not np.isfinite(probabilities).all():
+        names = ("macro_f1", "macro_auroc", "macro_average_precision")
+        return {f"{name}{end}": float("nan") for name in names for end in ("", "_low", "_high")}
     decided = metrics.decide(probabilities, task) if decided is None else decided
     f1 = intervals.f1_of_counts(intervals.decision_counts(labels, decided, patients).sum(axis=0)).mean()
     found = _with_interval("macro_f1", f1, intervals.drawn_f1(labels, decided, patients).mean(axis=1), patients)
@@ -61,6 +65,7 @@ def per_class(runs: Mapping[str, Run]) -> pd.DataFrame:
         (labels, probabilities), patients = split_of(run, "test"), patients_of(run, "test")
         decided = metrics.decide(probabilities, run.task)
         f1 = intervals.drawn_f1(labels, decided, patients)
+        f1[:] = f1 if np.isfinite(probabilities).all() else np.nan
         _, precision = intervals.drawn_ranking(labels, probabilities, patients)
         _, covariance = intervals.delong(labels, probabilities, patients)
         whole = np.ones((1, len(labels)))
@@ -94,11 +99,13 @@ def pairs(runs: Mapping[str, Run]) -> pd.DataFrame:
             split_of(second, "test"),
             patients_of(first, "test"),
         )
-        decided = (metrics.decide(given, first.task) for given in (one, other))
+        f1 = intervals.compare_f1(labels, *(metrics.decide(given, first.task) for given in (one, other)), patients)
+        if not np.isfinite([one, other]).all():
+            f1 = dict.fromkeys(f1, float("nan"))
         auroc = intervals.compare_auroc(labels, one, other, patients)
         rows.append(
             {"dataset": first.dataset, "first": first.name, "second": second.name}
-            | intervals.compare_f1(labels, *decided, patients)
+            | f1
             | {f"auroc_{key}": value for key, value in auroc.items()}
         )
     table = pd.DataFrame(rows, columns=PAIR_COLUMNS)
@@ -121,7 +128,8 @@ def not_told_apart(run: str, pairs: pd.DataFrame) -> list[str]:
 def seeds(runs: Mapping[str, Run]) -> pd.DataFrame:
     """A row a run that was repeated with other seeds: run, dataset, seeds, and mean, least and most of each score.
 
-    Columns macro_f1_mean, _least, _most and best_epoch_mean, _least, _most. Empty where no run was repeated.
+    Columns macro_f1_mean, _least, _most and best_epoch_mean, _least, _most, NaN where one of them is undefined. Empty
+    where no run was repeated.
     """
     groups: dict[str, list[Run]] = {}
     for name, run in runs.items():
@@ -131,10 +139,10 @@ def seeds(runs: Mapping[str, Run]) -> pd.DataFrame:
         if len(group) < 2:
             continue
         f1 = [metrics.macro_f1(*split_of(run, "test"), run.task) for run in group]
-        epochs = [run.metrics["best_epoch"] for run in group]
+        epochs = [run.best_epoch for run in group]
         row = {"run": name, "dataset": group[0].dataset, "seeds": len(group)}
         for key, values in (("macro_f1", f1), ("best_epoch", epochs)):
-            row |= {f"{key}_mean": np.mean(values), f"{key}_least": min(values), f"{key}_most": max(values)}
+            row |= {f"{key}_mean": np.mean(values), f"{key}_least": np.min(values), f"{key}_most": np.max(values)}
         rows.append(row)
     spread = [f"{key}_{kind}" for key in ("macro_f1", "best_epoch") for kind in ("mean", "least", "most")]
     return pd.DataFrame(rows, columns=["run", "dataset", "seeds", *spread])

@@ -7,6 +7,8 @@ short comes out with its lower part grey), read formats that no collection uses,
 import os
 import stat
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # The largest scan of the three collections has 9 megapixels; a file that claims more than this is a bomb.
@@ -91,6 +93,8 @@ def decode_jpeg(data: bytes) -> np.ndarray:
             return _decode_by_opencv(data)
         image = simplejpeg.decode_jpeg(data, "GRAY", strict=True)[..., 0]
     except ValueError as error:
+        if "insufficient memory" in str(error).lower():
+            raise MemoryError(str(error)) from error
         raise Unreadable("damaged JPEG (its coded data is not whole)") from error
     # OpenCV alone turns an image as its EXIF orientation says; few are turned, so few are decoded twice.
     return _decode_by_opencv(data) if may_be_turned(data) else image
@@ -110,9 +114,21 @@ def may_be_turned(jpeg: bytes) -> bool:
     return False
 
 
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Raises MemoryError for what OpenCV says where memory runs out, which is no fault of a scan."""
+    try:
+        yield
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError(error.err) from error
+        raise
+
+
 def _decode_by_opencv(data: bytes) -> np.ndarray:
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+        with enough_memory():
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
         raise Unreadable("can not be decoded") from error
     if image is None or image.size == 0:

@@ -20,6 +20,10 @@ class ParamsError(LungkerasError):
     """A params file, or a value in it, is not what the study understands."""
 
 
+class FolderError(LungkerasError):
+    """A folder can't be written to: no room, no right, or another process at work in it."""
+
+
 class RunError(LungkerasError):
     """A run, a prepared dataset or a model file is missing, unfinished or broken."""
 

@@ -35,7 +35,7 @@ RUN_COLUMNS = ["run", "dataset", "backbone", "weights", "learning_rate"]
 INTERVALS = [
     f"{name}{end}" for name in ("macro_f1", "macro_auroc", "macro_average_precision") for end in ("", "_low", "_high")
 ]
-SCORE_COLUMNS = [*INTERVALS, "seconds_per_epoch", "best_epoch", "test_scans", "test_patients"]
+SCORE_COLUMNS = [*INTERVALS, "seconds_per_epoch", "best_epoch", "diverged", "test_scans", "test_patients"]
 FEW_SCANS = 256
 BASELINE_SIZE = 64
 BASELINE_FREEDOMS = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -44,16 +44,21 @@ BASELINE_FREEDOMS = (1e-4, 1e-3, 1e-2, 1e-1)
 def histories(runs: Mapping[str, Run]) -> pd.DataFrame:
     """The curves of all runs, a row an epoch.
 
-    Columns: run, dataset, backbone, weights, rate (the initial learning rate), epoch, loss, macro_f1, val_loss,
-    val_macro_f1.
+    Columns: run, dataset, backbone, weights, rate (the initial learning rate), diverged (the epoch in which training
+    went astray, NaN where it did not), epoch, loss, macro_f1, val_loss, val_macro_f1.
     """
     parts = [
         run.history[CURVES].assign(
-            run=name, dataset=run.dataset, backbone=run.backbone, weights=run.weights, rate=run.params["learning_rate"]
+            run=name,
+            dataset=run.dataset,
+            backbone=run.backbone,
+            weights=run.weights,
+            rate=run.params["learning_rate"],
+            diverged=run.diverged,
         )
         for name, run in runs.items()
     ]
-    columns = ["run", "dataset", "backbone", "weights", "rate", *CURVES]
+    columns = ["run", "dataset", "backbone", "weights", "rate", "diverged", *CURVES]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
@@ -61,7 +66,8 @@ def results(runs: Mapping[str, Run]) -> pd.DataFrame:
     """A row a run, with RUN_COLUMNS and SCORE_COLUMNS.
 
     Scores are those of the test split, with 95 % intervals by bootstrap over its patients. seconds_per_epoch is the
-    median, without the first epoch where there are more: that one holds the tracing of the graph.
+    median, without the first epoch where there are more: that one holds the tracing of the graph. `diverged` is the
+    epoch in which training went astray, NaN where it did not; the scores are those of the model that was kept.
     """
     return pd.DataFrame([_result(run) for run in runs.values()], columns=RUN_COLUMNS + SCORE_COLUMNS)
 
@@ -77,7 +83,8 @@ def _result(run: Run) -> dict:
         "learning_rate": run.params["learning_rate"],
         **macro_scores(labels, probabilities, patients, run.task),
         "seconds_per_epoch": float(seconds[1:].median() if len(seconds) > 1 else seconds.median()),
-        "best_epoch": run.metrics["best_epoch"],
+        "best_epoch": run.best_epoch,
+        "diverged": run.diverged,
         "test_scans": len(labels),
         "test_patients": len(set(patients)),
     }
@@ -102,6 +109,8 @@ def linear_probabilities(prepared: Prepared, seed: int = 0) -> np.ndarray:
     pixels = {split: _pixels(prepared.images[split]) for split in ("train", "val", "test")}
     labels = {split: prepared.labels(split) for split in pixels}
     multiclass = prepared.task == "multiclass"
+    if multiclass and len(np.unique(labels["train"].argmax(axis=1))) == 1:
+        return np.tile(labels["train"][0], (len(pixels["test"]), 1))
     macro_f1, found = [], []
     # One thread: on shared cores, BLAS threads that wait for each other take thirty times as long for so small a task.
     with threadpool_limits(1), warnings.catch_warnings():
@@ -115,9 +124,17 @@ def linear_probabilities(prepared: Prepared, seed: int = 0) -> np.ndarray:
             linear = LogisticRegression(C=freedom, max_iter=200, class_weight=None if multiclass else "balanced")
             model = linear if multiclass else OneVsRestClassifier(linear)
             model.fit(columns["train"], labels["train"].argmax(axis=1) if multiclass else labels["train"].astype(int))
-            macro_f1.append(metrics.macro_f1(labels["val"], model.predict_proba(columns["val"]), prepared.task))
-            found.append(model.predict_proba(columns["test"]))
+            answers = [of_every_class(model, columns[split], labels["train"].shape[1]) for split in ("val", "test")]
+            macro_f1.append(metrics.macro_f1(labels["val"], answers[0], prepared.task))
+            found.append(answers[1])
     return found[int(np.argmax(macro_f1))]
+
+
+def of_every_class(model, columns: np.ndarray, classes: int) -> np.ndarray:
+    """What a fitted scikit-learn model gives to scans: (scans, classes), 0 for a class that no training scan had."""
+    answers = np.zeros((len(columns), classes))
+    answers[:, np.asarray(model.classes_, dtype=int)] = model.predict_proba(columns)
+    return answers
 
 
 def _pixels(images: np.ndarray) -> np.ndarray:

@@ -255,6 +255,7 @@ class RunEvidence(Evidence):
         chosen = [self.runs.get(name + repeat) for repeat in self.repeats]
         if any(run is None for run in chosen):
             return None
+        self.thin += [f"{run.name} diverged in epoch {run.diverged:.0f}" for run in chosen if run.diverged > 0]
         rows, points = zip(*(measure(run) for run in chosen), strict=True)
         return np.stack(np.broadcast_arrays(*(np.atleast_1d(row) for row in rows))), float(np.mean(points))
 
@@ -264,8 +265,8 @@ class RunEvidence(Evidence):
         measures = {
             "f1": self._f1,
             "seconds": self._seconds,
-            "best_epoch": lambda run: _same(run.metrics["best_epoch"]),
-            "epochs": lambda run: _same(len(run.history)),
+            "best_epoch": lambda run: _same(run.best_epoch if np.isnan(run.diverged) else np.nan),
+            "epochs": lambda run: _same(len(run.history) if np.isnan(run.diverged) else np.nan),
             "instability": _instability,
             "first_validation_f1": lambda run: _same(run.history["val_macro_f1"].iloc[0]),
             "best_validation_f1": lambda run: _same(run.history["val_macro_f1"].max()),
@@ -308,7 +309,7 @@ class RunEvidence(Evidence):
         """The best validation F1 of any rate, among runs of the same seed as `run`."""
         repeat = found[0] if (found := REPEAT.search(run.name)) else ""
         others = [self.runs[name + repeat] for name in ablation.values() if name + repeat in self.runs]
-        return max(other.history["val_macro_f1"].max() for other in others)
+        return np.fmax.reduce([other.history["val_macro_f1"].max() for other in others])
 
     def of_variant(self, model, dataset, suffix):
         run = self.runs.get(self.run_name(model, dataset) + suffix)
@@ -371,6 +372,9 @@ class RunEvidence(Evidence):
         """What is worked out from a run's decisions on the test split, once."""
         if run.name not in self.drawn:
             labels, probabilities = split_of(run, "test")
+            if not np.isfinite(probabilities).all():
+                nothing = dict.fromkeys(("f1", "normal", "between"), np.full(1, np.nan))
+                return nothing | {f"{name}_point": np.nan for name in nothing}
             decided = metrics.decide(probabilities, run.task)
             patients = patients_of(run, "test")
             f1 = intervals.drawn_f1(labels, decided, patients, self.draws, self.seed)

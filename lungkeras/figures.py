@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 
 from lungkeras import panels
 from lungkeras.datasets import title
+from lungkeras.divergence import best_epoch
 from lungkeras.explanation import overlay
 from lungkeras.style import GREY, class_style, decimal, heading, run_colour, run_name_title, run_title, styled, wrapped
 
@@ -94,7 +95,8 @@ def preprocessing_effect(steps: Mapping[str, Mapping[str, np.ndarray]]) -> Figur
 def learning_curves(histories: pd.DataFrame) -> Figure:
     """Figure 3: a row a dataset, macro F1 and loss of every run; train dashed, validation solid, best epoch marked.
 
-    Columns of `histories`: run, dataset, backbone, weights, epoch, loss, macro_f1, val_loss, val_macro_f1.
+    Columns of `histories`: run, dataset, backbone, weights, epoch, loss, macro_f1, val_loss, val_macro_f1, and diverged
+    (NaN, or the epoch in which a run went astray), where it tells.
     """
     return _curves(
         histories,
@@ -288,9 +290,7 @@ def _curves(histories: pd.DataFrame, colour: Callable[[dict], object], label: Ca
             panels.curve(left, curve, "macro_f1", colour(first))
             panels.curve(right, curve, "loss", colour(first))
             handles.setdefault(label(first), Line2D([], [], color=colour(first), linewidth=2.4))
-            best = panels.best_epoch(curve)
-            score = curve.loc[curve["epoch"] == best, "val_macro_f1"].iloc[0]
-            reached.append(f"{label(first)} {decimal(score, 3)} (epoch {best})")
+            reached.append(f"{label(first)} {_reached(curve)}")
         left.set(title=f"{heading(dataset)}: macro F1", ylabel="macro F1", ylim=(-0.02, 1.02))
         right.set(title=f"{heading(dataset)}: loss", ylabel="loss (nats)")
         panels.loss_scale(right, of_dataset)
@@ -303,7 +303,18 @@ def _curves(histories: pd.DataFrame, colour: Callable[[dict], object], label: Ca
         "validation": Line2D([], [], color="#555"),
         "lowest validation loss": panels.point("", "#555", "o"),
     }
+    if any(panels.diverged(curve) for _, curve in histories.groupby("run")):
+        kinds["diverged"] = Line2D([], [], color="#555", linestyle=":", linewidth=1.4)
     entries = handles | kinds
     figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=min(len(entries), 4))
     figure.set_label(f"Validation macro F1 at the epoch of the lowest validation loss. {'; '.join(told)}.")
     return figure
+
+
+def _reached(curve: pd.DataFrame) -> str:
+    """What a run reached in validation, and whether it diverged."""
+    best, epoch = best_epoch(curve), panels.diverged(curve)
+    lost = "" if epoch is None else f", diverged in epoch {epoch}"
+    if best is None:
+        return f"without a validation loss that is a number{lost}"
+    return f"{decimal(curve.loc[curve['epoch'] == best, 'val_macro_f1'].iloc[0], 3)} (epoch {best}{lost})"

@@ -6,9 +6,11 @@ killed process left is told from what another is writing, and the next that writ
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import functools
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -17,21 +19,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lungkeras.errors import RunError
+from lungkeras.errors import FolderError
 from lungkeras.inert import csv_cell
 
 if TYPE_CHECKING:
     import numpy as np
 
 TEMPORARY = ".writing-"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NO_RIGHT = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
 
 
 @contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
     """Yields a temporary path beside `path`, with its suffix, which takes its place when the block succeeds."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked_file(path.parent, "".join(path.suffixes[-2:])) as temporary:
+    with on_its_disk(path), _locked_file(path.parent, "".join(path.suffixes[-2:])) as temporary:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
@@ -44,7 +47,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
 def atomic_folder(to: Path | str) -> Iterator[Path]:
     """Yields an empty folder beside `to`, which takes its place when the block succeeds and vanishes when not."""
     to = Path(to)
-    with temporary_folder(to.parent) as temporary:
+    with on_its_disk(to), temporary_folder(to.parent) as temporary:
         new = temporary / "new"
         new.mkdir()
         yield new
@@ -56,9 +59,7 @@ def atomic_folder(to: Path | str) -> Iterator[Path]:
 @contextmanager
 def temporary_folder(beside: Path | str) -> Iterator[Path]:
     """Yields an empty folder in the folder `beside`, for its owner alone, which vanishes when the block ends."""
-    beside = Path(beside)
-    beside.mkdir(parents=True, exist_ok=True)
-    with _locked_file(beside, "") as lock:
+    with _locked_file(Path(beside), "") as lock:
         folder = _folder_of(lock)
         try:
             folder.mkdir(mode=0o700)
@@ -68,25 +69,55 @@ def temporary_folder(beside: Path | str) -> Iterator[Path]:
 
 
 @contextmanager
-def held(file: Path | str, busy: str) -> Iterator[int]:
-    """Holds a lock file until the block ends, or its process does; yields its number, by which a child holds it too.
+def on_its_disk(path: Path) -> Iterator[None]:
+    """Says in a sentence why a path can't be written: no room on its disk, or no right. Raises FolderError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise FolderError(
+                f"{path} can't be written: its disk is full ({megabytes(free_bytes(path))} left): make room, then give "
+                "the same command again"
+            ) from error
+        if error.errno in NO_RIGHT and _lies_in(error.filename, path.parent):
+            raise FolderError(
+                f"{path} can't be written ({error.strerror.lower()}): make its folder writable or name another one, "
+                "then give the same command again"
+            ) from error
+        raise
 
-    Raises RunError, with the words of `busy`, where another process holds it.
-    """
-    file = Path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a") as lock:
-        with suppress(OSError):  # a file system without locks
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(busy) from None
-        yield lock.fileno()
+
+def require_room(folder: Path | str, needed: int, work: str) -> None:
+    """Raises FolderError where the disk of a folder, which need not be there yet, has less room than `work` fills."""
+    if needed > (free := free_bytes(Path(folder))):
+        raise FolderError(
+            f"{folder} has room for {megabytes(free)}; {work} needs {megabytes(needed)}: make room or name another "
+            "folder, then give the same command again"
+        )
+
+
+def free_bytes(path: Path) -> int:
+    """The room on the disk of a path, or of the nearest folder above it that is there."""
+    return shutil.disk_usage(next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())).free
+
+
+def megabytes(size: float) -> str:
+    """1234567 -> "1.2 MB"."""
+    return f"{size / 1e6:,.1f} MB" if size < 1e9 else f"{size / 1e9:,.1f} GB"
+
+
+def _lies_in(name: str | bytes | None, folder: Path) -> bool:
+    """Whether an error names no file, or one in this folder, on the way to it, or below it."""
+    if name is None:
+        return True
+    file, folder = Path(os.fsdecode(name)).absolute(), folder.absolute()
+    return file == folder or file in folder.parents or folder in file.parents
 
 
 @contextmanager
 def _locked_file(folder: Path, suffix: str) -> Iterator[Path]:
     """A new file in a folder, locked by this process until the block ends; it vanishes unless it was renamed."""
+    folder.mkdir(parents=True, exist_ok=True)
     sweep(folder.resolve())
     handle, temporary = _new_locked_file(folder, suffix)
     try:
@@ -142,16 +173,16 @@ def write_json(path: Path | str, data: object) -> None:
 
 
 def as_json(data: object) -> str:
-    """Indented JSON; NaN becomes null, as JSON has no NaN."""
-    return json.dumps(_without_nan(data), indent=2)
+    """Indented JSON; NaN and infinities become null, as JSON has none."""
+    return json.dumps(_finite(data), indent=2)
 
 
-def _without_nan(data: object) -> object:
+def _finite(data: object) -> object:
     if isinstance(data, dict):
-        return {key: _without_nan(value) for key, value in data.items()}
+        return {key: _finite(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
-        return [_without_nan(value) for value in data]
-    if isinstance(data, float) and data != data:
+        return [_finite(value) for value in data]
+    if isinstance(data, float) and not math.isfinite(data):
         return None
     return data
 
@@ -179,10 +210,20 @@ def write_arrays(path: Path | str, arrays: Mapping[str, np.ndarray], *, compress
 
 
 def new_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """A memory-mapped .npy of bytes, all 0, to be filled where it lies: in a folder that appears whole."""
+    """A memory-mapped .npy of bytes, all 0, to be filled where it lies: in a folder that appears whole.
+
+    Its room is taken at once: a process that fills a mapped file on a full disk is killed. Raises FolderError.
+    """
     import numpy as np
 
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    with on_its_disk(path), path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, array.offset + array.nbytes)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that takes no room ahead
+                raise
+    return array
 
 
 def glance(folder: Path | str, most: int = 5) -> str:

@@ -8,6 +8,7 @@ import pandas as pd
 from lungkeras.errors import ScanError
 from lungkeras.evaluation import split_of
 from lungkeras.explanation import embed, features, grad_cam
+from lungkeras.intervals import mean_of_defined
 from lungkeras.params import from_project
 from lungkeras.pipeline import Prepared
 from lungkeras.preparation import preparation_steps
@@ -69,7 +70,8 @@ def explanations(
     """
     labels = prepared.labels("test")
     given = {name: split_of(run, "test")[1] for name, run in runs.items()}
-    certainty = np.where(labels == 1, np.nanmean(list(given.values()), axis=0), -1.0)
+    mean = mean_of_defined(np.stack(list(given.values()), axis=-1))
+    certainty = np.where(labels == 1, np.nan_to_num(mean), -1.0)
     places = {
         name: int(certainty[:, column].argmax())
         for column, name in enumerate(prepared.classes)

@@ -1,7 +1,8 @@
 """From logits and probabilities to scores: loss, decisions, F1, AUROC, confusion.
 
 Labels are 0-or-1 arrays of shape (scans, classes); in a multiclass task each row holds a single 1. Logits and
-probabilities are float arrays of the same shape, columns in the order of the dataset's classes.
+probabilities are float arrays of the same shape, columns in the order of the dataset's classes. Where one of these is
+no number, as of a model that diverged, nothing is decided, and scores are NaN.
 """
 
 from collections.abc import Sequence
@@ -16,9 +17,10 @@ THRESHOLD = 0.5
 def probabilities(logits: np.ndarray, task: str) -> np.ndarray:
     """Softmax (multiclass) or sigmoid (multilabel) of logits: float32, computed in float64, stable for large logits."""
     logits = np.asarray(logits, dtype=np.float64)
-    if task == "multiclass":
-        return np.exp(_log_softmax(logits)).astype(np.float32)
-    return np.exp(-np.logaddexp(0.0, -logits)).astype(np.float32)
+    with np.errstate(invalid="ignore"):  # of infinities
+        if task == "multiclass":
+            return np.exp(_log_softmax(logits)).astype(np.float32)
+        return np.exp(-np.logaddexp(0.0, -logits)).astype(np.float32)
 
 
 def cross_entropy(labels: np.ndarray, logits: np.ndarray, task: str, class_weights: np.ndarray | None = None) -> float:
@@ -29,6 +31,8 @@ def cross_entropy(labels: np.ndarray, logits: np.ndarray, task: str, class_weigh
     BCEWithLogitsLoss does. Raises ValueError for weights in a multiclass task: the study has none there.
     """
     labels, logits = np.asarray(labels, dtype=np.float64), np.asarray(logits, dtype=np.float64)
+    if not np.isfinite(logits).all():
+        return float("nan")
     if task == "multiclass":
         if class_weights is not None:
             raise ValueError(
@@ -60,6 +64,8 @@ def decide(probabilities: np.ndarray, task: str, threshold: float = THRESHOLD) -
 
 def macro_f1(labels: np.ndarray, probabilities: np.ndarray, task: str) -> float:
     """The mean over all classes of the F1 of the decisions; a class neither present nor predicted counts as 0."""
+    if not np.isfinite(probabilities).all():
+        return float("nan")
     decided = decide(probabilities, task)
     return float(f1_score(_integers(labels), decided, average="macro", zero_division=0))
 
@@ -73,6 +79,8 @@ def per_class(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[s
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, decide(probabilities, task), average=None, zero_division=0
     )
+    if not np.isfinite(probabilities).all():
+        precision = recall = f1 = np.full(len(support), np.nan)
     return {
         name: {
             "f1": float(f1[index]),

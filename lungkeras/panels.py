@@ -6,6 +6,7 @@ import seaborn
 from matplotlib.lines import Line2D
 
 from lungkeras.datasets import title
+from lungkeras.divergence import best_epoch
 from lungkeras.style import GREY, class_style, run_colour, wrapped
 
 HISTOGRAM_BINS = 64
@@ -28,19 +29,21 @@ def histogram(ax, image: np.ndarray) -> None:
     ax.tick_params(labelsize=8)
 
 
-def best_epoch(curve: pd.DataFrame) -> int:
-    """The epoch of the lowest validation loss; the last one where no loss is a number."""
-    losses = curve["val_loss"]
-    return int(curve["epoch"].loc[losses.idxmin()] if losses.notna().any() else curve["epoch"].iloc[-1])
-
-
 def curve(ax, history: pd.DataFrame, metric: str, colour) -> None:
-    """A metric by epoch of one run: train dashed, validation solid, the best epoch marked."""
+    """A metric by epoch of one run: train dashed, validation solid, the best epoch marked, and where it diverged."""
     dot = "." if len(history) == 1 else None  # a line of one point is not drawn
     ax.plot(history["epoch"], history[metric], color=colour, linestyle="--", linewidth=1.1, alpha=0.75, marker=dot)
     ax.plot(history["epoch"], history[f"val_{metric}"], color=colour, marker=dot)
     best = history[history["epoch"] == best_epoch(history)]
     ax.plot(best["epoch"], best[f"val_{metric}"], color=colour, marker="o", ms=6.5, mec="white", zorder=5)
+    if (epoch := diverged(history)) is not None:
+        ax.axvline(epoch, color=colour, linestyle=":", linewidth=1.4)
+
+
+def diverged(curve: pd.DataFrame) -> int | None:
+    """The epoch in which a run diverged, by its column of this name; None where it did not, or none tells."""
+    epochs = curve["diverged"].dropna() if "diverged" in curve else ()
+    return int(epochs.iloc[0]) if len(epochs) else None
 
 
 def loss_scale(ax, histories: pd.DataFrame) -> None:

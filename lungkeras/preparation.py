@@ -15,9 +15,8 @@ The study equalises the histogram, blurs, then resizes (published.yaml, preproce
 """
 
 import os
-import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,16 +24,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras.decoding import cv2, decode_grey
+from lungkeras.decoding import cv2, decode_grey, enough_memory
 from lungkeras.errors import RunError, ScanError, SourceError
-from lungkeras.files import atomic_folder, glance, new_array, write_csv, write_json, write_parquet
-from lungkeras.fingerprints import file_digest, of_prepared, preparation_made_from
+from lungkeras.files import atomic_folder, glance, new_array, require_room, write_csv, write_json, write_parquet
+from lungkeras.fingerprints import file_digest, of_prepared, preparation_made_from, read
+from lungkeras.locks import making
 from lungkeras.progress import progress
 
 SPLITS = ("train", "val", "test")
 FILES = {*(f"{split}.npy" for split in SPLITS), "records.parquet", "statistics.json", "quarantine.csv", "flow.csv"}
 FILES |= {"duplicates.csv", "boxes.parquet", "fingerprints.npz", "audit.json"}
 BLUR = (5, 5)
+BYTES_OF_A_PRINT = 5000  # a row of fingerprints.npz and records.parquet
 
 
 def prepare_scan(path: Path | str, size: int) -> np.ndarray:
@@ -53,10 +54,22 @@ def prepare_scan(path: Path | str, size: int) -> np.ndarray:
 def preparation_steps(path: Path | str, size: int) -> dict[str, np.ndarray]:
     """The scan after each step: original, equalised, blurred (uint8, the file's size), resized (size, size)."""
     original = decode_grey(path)
-    equalised = cv2.equalizeHist(original)
-    blurred = cv2.GaussianBlur(equalised, BLUR, 0)
-    resized = cv2.resize(blurred, (size, size), interpolation=cv2.INTER_AREA)
+    with enough_memory():
+        equalised = cv2.equalizeHist(original)
+        blurred = cv2.GaussianBlur(equalised, BLUR, 0)
+        resized = cv2.resize(blurred, (size, size), interpolation=cv2.INTER_AREA)
     return {"original": original, "equalised": equalised, "blurred": blurred, "resized": resized}
+
+
+def first_steps(paths: Iterable[Path], size: int) -> dict[str, np.ndarray]:
+    """`preparation_steps` of the first of these scans that can be read. Raises ScanError where none can."""
+    reason = ScanError("expected a scan that can be read, found no scan at all: name another source")
+    for path in paths:
+        try:
+            return preparation_steps(path, size)
+        except ScanError as error:
+            reason = error
+    raise reason
 
 
 def prepare_dataset(
@@ -75,8 +88,9 @@ def prepare_dataset(
     records, and stay in one split.
 
     A scan that can't be read is quarantined, and the rest goes on. The folder appears whole: until then an earlier one
-    stays as it was. The same source, size and seed give the same bytes whatever `workers` is (None: one a processor).
-    On the way the disk holds the arrays twice; memory does not grow with the number of scans.
+    stays as it was. Where another process prepares it, this one waits, and takes what comes out where that is the same.
+    The same source, size and seed give the same bytes whatever `workers` is (None: one a processor). On the way the
+    disk holds the arrays twice; memory does not grow with the number of scans.
 
     With `split="official"` the test split of xray8 is the published one, and train and val are dealt from the rest; the
     other collections publish none, and are split as ever.
@@ -84,8 +98,9 @@ def prepare_dataset(
     Returns what statistics.json holds: dataset, task, classes, size, mean and std (grey levels in [0, 255] of the
     training split), scans (a split), missing (classes that a split lacks), quarantined, absent, duplicates (pairs,
     the scans in them, the patients that they join), made_from, files (SHA-256 of each), fingerprint.
-    Raises SourceError where the source is not this dataset's, no scan of a class is readable, or there are too few for
-    three splits; RunError where `to` holds something else or the disk is too small.
+    Raises SourceError where the source is not this dataset's, no scan of a class is readable, there are too few for
+    three splits, or scans vanish while they are read; RunError where `to` holds something else; FolderError where it
+    can't be written or its disk is too small.
     """
     from lungkeras.audit.duplicates import find_duplicates, join_patients
     from lungkeras.audit.fingerprints import Fingerprints
@@ -98,63 +113,75 @@ def prepare_dataset(
     source = Path(source)
     records = read_records(dataset, source, require_files=True, seed=seed)
     flow, absent = records.attrs["flow"], records.attrs["absent"]
+    to, paths = Path(to), [source / path for path in records["path"]]
+    there = [os.path.lexists(path) for path in paths]
     made_from = preparation_made_from(dataset, source, size=size, seed=seed, split=split, records=records)
-    with replaced_folder(Path(to), needed=2 * len(records) * size**2) as folder:
-        images = new_array(folder / "images.npy", (len(records), size, size))
-        prints = Fingerprints.empty(len(records))
-        reasons = pd.Series(fill(images, [source / path for path in records["path"]], workers, seen=prints.take))
-        if reasons.notna().all():
-            raise SourceError(
-                f"{dataset}: none of {len(records)} scans in {source} can be read. The first: {reasons[0]}"
+    with making(to) as lock:
+        if lock.waited and (made := read(to / "statistics.json")).get("made_from") == made_from:
+            return made
+        with replaced_folder(to, needed=len(records) * (2 * size**2 + BYTES_OF_A_PRINT)) as folder:
+            images = new_array(folder / "images.npy", (len(records), size, size))
+            prints = Fingerprints.empty(len(records))
+            reasons = pd.Series(fill(images, paths, workers, seen=prints.take))
+            failed = [path for path, was, reason in zip(paths, there, reasons, strict=True) if was and reason]
+            if vanished := [path for path in failed if not os.path.lexists(path)]:
+                raise SourceError(
+                    f"{dataset}: {len(vanished)} of {len(paths)} scans vanished while they were read, such as "
+                    f"{vanished[0]}: when the source is there again, give the same command again"
+                )
+            if reasons.notna().all():
+                raise SourceError(
+                    f"{dataset}: none of {len(records)} scans in {source} can be read (the first: {reasons[0]}): fetch "
+                    "the collection anew, or name another source"
+                )
+            quarantine = pd.DataFrame({"scan": records["scan"], "reason": reasons})[reasons.notna()]
+            official = split == "official" and dataset == "xray8"
+            readable = records[reasons.isna()]
+            pairs = find_duplicates(prints[readable.index], readable["scan"], readable["patient"])
+            readable = readable.assign(group=join_patients(readable, pairs))
+            records = in_split_order(
+                official_split(readable, official_test_scans(source), seed=seed)
+                if official
+                else split_what_is_there(readable, seed)
             )
-        quarantine = pd.DataFrame({"scan": records["scan"], "reason": reasons})[reasons.notna()]
-        official = split == "official" and dataset == "xray8"
-        readable = records[reasons.isna()]
-        pairs = find_duplicates(prints[readable.index], readable["scan"], readable["patient"])
-        readable = readable.assign(group=join_patients(readable, pairs))
-        records = in_split_order(
-            official_split(readable, official_test_scans(source), seed=seed)
-            if official
-            else split_what_is_there(readable, seed)
-        )
-        for split in SPLITS:
-            write_rows(folder / f"{split}.npy", images, records.index[records["split"] == split])
-        del images
-        (folder / "images.npy").unlink()
+            for split in SPLITS:
+                write_rows(folder / f"{split}.npy", images, records.index[records["split"] == split])
+            del images
+            (folder / "images.npy").unlink()
 
-        mean, std = grey_statistics(np.load(folder / "train.npy", mmap_mode="r"))
-        summary = {
-            "dataset": dataset,
-            "source": str(source),
-            "drawn": (source / NOTE).is_file(),
-            "task": DATASETS[dataset].task,
-            "classes": list(DATASETS[dataset].classes),
-            "size": size,
-            "mean": mean,
-            "std": std,
-            "scans": {split: int((records["split"] == split).sum()) for split in SPLITS},
-            "split": "official" if official else "patients",
-            "missing": missing_classes(records, DATASETS[dataset].classes),
-            "quarantined": len(quarantine),
-            "absent": absent,
-            "made_from": made_from,
-            "duplicates": {
-                "pairs": len(pairs),
-                "scans": int(pd.concat([pairs["scan"], pairs["other"]]).nunique()),
-                "patients": int(records.loc[records["group"] != records["patient"], "patient"].nunique()),
-            },
-        }
-        flow = [*flow, ["quarantined", len(quarantine)], ["prepared", len(records)]]
-        write_parquet(folder / "records.parquet", records)
-        write_parquet(folder / "boxes.parquet", read_boxes(dataset, source, records))
-        write_csv(folder / "quarantine.csv", quarantine)
-        write_csv(folder / "duplicates.csv", pairs)
-        prints[records.index].save(folder / "fingerprints.npz")
-        write_csv(folder / "flow.csv", pd.DataFrame(flow, columns=["step", "scans"]))
-        summary["files"] = {file.name: file_digest(file) for file in sorted(folder.iterdir())}
-        write_json(folder / "statistics.json", summary)
-        summary["fingerprint"] = of_prepared(folder)
-        write_json(folder / "statistics.json", summary)
+            mean, std = grey_statistics(np.load(folder / "train.npy", mmap_mode="r"))
+            summary = {
+                "dataset": dataset,
+                "source": str(source),
+                "drawn": (source / NOTE).is_file(),
+                "task": DATASETS[dataset].task,
+                "classes": list(DATASETS[dataset].classes),
+                "size": size,
+                "mean": mean,
+                "std": std,
+                "scans": {split: int((records["split"] == split).sum()) for split in SPLITS},
+                "split": "official" if official else "patients",
+                "missing": missing_classes(records, DATASETS[dataset].classes),
+                "quarantined": len(quarantine),
+                "absent": absent,
+                "made_from": made_from,
+                "duplicates": {
+                    "pairs": len(pairs),
+                    "scans": int(pd.concat([pairs["scan"], pairs["other"]]).nunique()),
+                    "patients": int(records.loc[records["group"] != records["patient"], "patient"].nunique()),
+                },
+            }
+            flow = [*flow, ["quarantined", len(quarantine)], ["prepared", len(records)]]
+            write_parquet(folder / "records.parquet", records)
+            write_parquet(folder / "boxes.parquet", read_boxes(dataset, source, records))
+            write_csv(folder / "quarantine.csv", quarantine)
+            write_csv(folder / "duplicates.csv", pairs)
+            prints[records.index].save(folder / "fingerprints.npz")
+            write_csv(folder / "flow.csv", pd.DataFrame(flow, columns=["step", "scans"]))
+            summary["files"] = {file.name: file_digest(file) for file in sorted(folder.iterdir())}
+            write_json(folder / "statistics.json", summary)
+            summary["fingerprint"] = of_prepared(folder)
+            write_json(folder / "statistics.json", summary)
     return summary
 
 
@@ -240,14 +267,11 @@ def grey_statistics(images: np.ndarray) -> tuple[float, float]:
 def replaced_folder(to: Path, *, needed: int) -> Iterator[Path]:
     """Yields a temporary folder beside `to`, which takes its place when the block succeeds and vanishes when not.
 
-    `needed` is the room in bytes that the block will fill: a memory-mapped file on a full disk ends the process.
+    `needed` is the room in bytes that the block will fill.
     """
     strangers = to.is_dir() and {entry.name for entry in to.iterdir() if entry.name[0] != "."} - FILES
     if strangers or to.is_file():
         raise RunError(f"{to} is no prepared dataset, and is left as it is: it holds {glance(to)}. Give a new folder.")
-    to.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(to.parent).free
-    if needed > free:
-        raise RunError(f"{to.parent} has room for {free / 1e9:.1f} GB; preparing needs {needed / 1e9:.1f} GB.")
+    require_room(to.parent, needed, "preparing")
     with atomic_folder(to) as folder:
         yield folder

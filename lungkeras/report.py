@@ -72,12 +72,13 @@ def dataset_facts(prepared: Path | str, *, drawn: bool) -> dict:
     """What the report tells of a prepared dataset, from its folder.
 
     Returns dataset, drawn, scans (a split), quarantine ([{scan, reason}]), absent (scans that the source lists but does
-    not hold), flow ([[step, scans]]), changed (the files that are not as they were prepared), size, mean, std, and
-    hashes (made_from, fingerprint).
+    not hold), missing ({split: classes without a scan}), flow ([[step, scans]]), changed (the files that are not as
+    they were prepared), size, mean, std, and hashes (made_from, fingerprint).
     """
     folder = Path(prepared)
     statistics = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
-    keys = ("dataset", "task", "classes", "size", "mean", "std", "scans", "absent", "made_from", "fingerprint")
+    keys = ("dataset", "task", "classes", "size", "mean", "std", "scans", "absent", "missing")
+    keys += ("made_from", "fingerprint")
     known = {key: statistics.get(key) for key in keys}
     quarantine = pd.read_csv(folder / "quarantine.csv", dtype=str).fillna("").to_dict("records")
     for entry in quarantine:  # a reason names the file in full; the scan is named already
@@ -226,6 +227,7 @@ def _run(folder: Path, run: Path, notebook: str | None, card: list[model_card.Pa
         "macro_auroc": _number(test.get("macro_auroc")),
         "loss": _number(test.get("loss")),
         "best_epoch": metrics.get("best_epoch"),
+        "diverged": report_tables.diverged(metrics),
         "per_class": report_tables.per_class(test["per_class"]) if test.get("per_class") else None,
         "params": report_tables.pairs(params, ("param", "value")) if params else None,
         "environment": report_tables.pairs(environment, ("environment", "value")) if environment else None,

@@ -19,6 +19,7 @@ from lungkeras.style import backbone_title, decimal, heading, run_name_title, ru
 from lungkeras.tables import ALL_SCANS
 
 NUMBER = -1
+UNDEFINED = "undefined"
 BASELINES = {
     "majority": "always the most frequent class",
     "every class": "every finding on every scan",
@@ -31,13 +32,15 @@ BASELINES = {
 class Column:
     """A column of a CSV as the report shows it: `over` groups its headings.
 
-    `places` after the point; None for text; NUMBER for text that is set as a number.
+    `places` after the point; None for text; NUMBER for text that is set as a number. `none` stands where there is no
+    value.
     """
 
     key: str
     title: str
     places: int | None = None
     over: str = ""
+    none: str = "–"
 
 
 def count(value: float) -> str:
@@ -50,9 +53,11 @@ def anchor(run: str) -> str:
     return "run-" + re.sub(r"[^\w.-]", "-", run)
 
 
-def _text(value: object, places: int | None) -> str:
+def _text(value: object, places: int | None, none: str) -> str:
+    if pd.isna(value):
+        return none
     if places is None or places == NUMBER:
-        return "–" if pd.isna(value) else str(value)
+        return str(value)
     return count(value) if places == 0 else decimal(value, places)
 
 
@@ -85,7 +90,8 @@ def grid(
     bodies: dict[str, list] = {}
     for _, row in frame.iterrows():
         cells = [
-            {"text": _text(row[column.key], column.places), "number": column.places is not None} for column in columns
+            {"text": _text(row[column.key], column.places, column.none), "number": column.places is not None}
+            for column in columns
         ]
         cells[0]["link"] = link(row)
         cells[0]["strong"] = bool(strong(row))
@@ -141,7 +147,7 @@ def table_3(frame: pd.DataFrame, trivial: pd.DataFrame | None = None, pairs: pd.
     """A group a dataset and one for the ablation, a row a run; `trivial` baselines stand below the runs.
 
     Repeats of a run have a table of their own. Strong are, of each dataset, the run of the highest F1 and those that
-    `pairs` does not tell from it.
+    `pairs` does not tell from it. A run that diverged says so.
     """
     frame = frame[~frame["run"].str.contains(REPEAT)]
     ablation = frame["run"].str.contains(ABLATION)
@@ -151,18 +157,19 @@ def table_3(frame: pd.DataFrame, trivial: pd.DataFrame | None = None, pairs: pd.
         f"learning rate {row.learning_rate:g}" if ABLATION.search(row.run) else run_name_title(row.run)
         for row in frame.itertuples()
     ]
+    names = [name + diverged(row) for name, row in zip(names, frame.to_dict("records"), strict=True)]
     rows = frame.assign(name=names, strong=frame["run"].isin(alike))
     if trivial is not None:
         rows = pd.concat([rows, trivial.assign(name=trivial["baseline"].map(BASELINES), run="", strong=False)])
     rows = _spanned(rows, "macro_f1")
     columns = [
         Column("name", "model"),
-        Column("macro_f1", "here", 3, "macro F1"),
+        Column("macro_f1", "here", 3, "macro F1", UNDEFINED),
         Column("macro_f1_span", "95 % interval", NUMBER, "macro F1"),
         Column("published_macro_f1", "paper", 3, "macro F1"),
         Column("difference", "difference", 3, "macro F1"),
         Column("interval_holds_published", "paper in it", NUMBER, "macro F1"),
-        Column("macro_auroc", "macro AUROC", 3),
+        Column("macro_auroc", "macro AUROC", 3, none=UNDEFINED),
         Column("seconds_per_epoch", "here", 1, "seconds an epoch"),
         Column("published_seconds_per_epoch", "paper", 0, "seconds an epoch"),
         Column("best_epoch", "here", 0, "best epoch"),
@@ -175,6 +182,14 @@ def table_3(frame: pd.DataFrame, trivial: pd.DataFrame | None = None, pairs: pd.
         link=lambda row: "#" + anchor(row["run"]) if row["run"] else "",
         strong=lambda row: row["strong"],
     )
+
+
+def diverged(row: Mapping) -> str:
+    """What stands behind the name of a run that diverged: in which epoch, and whether no trained model is left."""
+    if pd.isna(epoch := row.get("diverged")):
+        return ""
+    untrained = ": scores of the untrained model" if pd.isna(row.get("best_epoch")) else ""
+    return f", diverged in epoch {epoch:.0f}{untrained}"
 
 
 def _not_told_apart(run: str, pairs: pd.DataFrame | None) -> list[str]:
@@ -204,7 +219,7 @@ def model_pairs(frame: pd.DataFrame) -> dict:
         frame[f"{key}_text"] = ["–" if pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}" for p in frame[key]]
     columns = [
         Column("name", "models"),
-        Column("difference", "difference", 3, "macro F1"),
+        Column("difference", "difference", 3, "macro F1", UNDEFINED),
         Column("f1_span", "95 % interval", NUMBER, "macro F1"),
         Column("p_holm_text", "p", NUMBER, "macro F1"),
         Column("auroc_difference", "difference", 3, "macro AUROC"),
@@ -224,7 +239,7 @@ def class_scores(frame: pd.DataFrame) -> dict:
     frame = frame[~frame["run"].str.contains(ABLATION) & ~frame["run"].str.contains(REPEAT)]
     frame = _spanned(frame, "auroc", places=2)
     frame = frame.assign(
-        text=[f"{decimal(row.auroc, 2)} ({row.auroc_span})" for row in frame.itertuples()],
+        text=[_with_span(row.auroc, row.auroc_span) for row in frame.itertuples()],
         model=frame["run"].map(run_name_title),
     )
     models = list(dict.fromkeys(frame["model"]))
@@ -236,14 +251,16 @@ def class_scores(frame: pd.DataFrame) -> dict:
     return grid(wide.assign(name=wide["class"].map(heading)), columns, group=lambda row: heading(row["dataset"]))
 
 
+def _with_span(score: float, span: str) -> str:
+    return UNDEFINED if pd.isna(score) else f"{decimal(score, 2)} ({span})"
+
+
 def published_auroc(frame: pd.DataFrame) -> dict:
     """A row a class of ChestX-ray8, ours with their intervals, then those of others."""
     runs = [name.removesuffix("_low") for name in frame if name.endswith("_low")]
     frame = _spanned(frame.assign(name=frame["class"].map(heading)), *runs, places=2)
     for run in runs:
-        frame[run] = [
-            f"{decimal(score, 2)} ({span})" for score, span in zip(frame[run], frame[f"{run}_span"], strict=True)
-        ]
+        frame[run] = [_with_span(score, span) for score, span in zip(frame[run], frame[f"{run}_span"], strict=True)]
     others = published()["auroc"]["publications"]
     columns = [Column("name", "class"), *(Column(run, run_name_title(run), NUMBER, "here") for run in runs)]
     columns += [Column(name, text, 3, "published") for name, text in others.items()]
@@ -270,10 +287,10 @@ def calibration(frame: pd.DataFrame) -> dict:
     columns = [
         Column("name", "model"),
         Column("temperature", "temperature", 2),
-        Column("ece", "error", 3, before),
+        Column("ece", "error", 3, before, UNDEFINED),
         Column("ece_span", "95 % interval", NUMBER, before),
         Column("ece_null", "chance", 3, before),
-        Column("ece_scaled", "error", 3, after),
+        Column("ece_scaled", "error", 3, after, UNDEFINED),
         Column("ece_scaled_span", "95 % interval", NUMBER, after),
         Column("ece_scaled_null", "chance", 3, after),
         Column("brier", "trained", 3, "Brier score"),
@@ -470,7 +487,7 @@ def per_class(scores: Mapping[str, Mapping[str, float]]) -> dict:
     """The scores of a run's classes."""
     frame = pd.DataFrame([{"name": _sentence(name), **values} for name, values in scores.items()])
     columns = [Column("name", "class")] + [
-        Column(key, title, places)
+        Column(key, title, places, none=UNDEFINED)
         for key, title, places in (
             ("f1", "F1", 3), ("precision", "precision", 3), ("recall", "recall", 3), ("auroc", "AUROC", 3),
             ("support", "test scans", 0),

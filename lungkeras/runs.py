@@ -56,6 +56,20 @@ class Run:
     def weights(self) -> str:
         return weights_word(self.params["weights"])
 
+    @property
+    def best_epoch(self) -> float:
+        """The epoch whose model was kept; NaN where no epoch gave one, and the untrained model was."""
+        return _number(self.metrics["best_epoch"])
+
+    @property
+    def diverged(self) -> float:
+        """The epoch in which training went astray for good (lungkeras.divergence); NaN where it did not."""
+        return _number(self.metrics.get("diverged"))
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
 
 def weights_word(weights: str) -> str:
     """The word for where a run starts: random, imagenet (also from a file of such weights), or transfer (a .keras)."""

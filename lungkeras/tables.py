@@ -33,6 +33,7 @@ TABLE_3_COLUMNS = [
     "learning_rate",
     "macro_f1_low",
     "macro_f1_high",
+    "diverged",
     "difference",
     "interval_holds_published",
     "macro_auroc",
@@ -121,7 +122,8 @@ def table_3(results: pd.DataFrame) -> pd.DataFrame:
     published, low, high = (table[key] for key in ("published_macro_f1", "macro_f1_low", "macro_f1_high"))
     holds = np.where((low <= published) & (published <= high), "yes", "no")
     table["interval_holds_published"] = np.where(published.notna() & low.notna(), holds, "")
-    return table.assign(difference=table["macro_f1"] - published)
+    whole = {name: table[name].astype("Int64") for name in ("best_epoch", "diverged")}
+    return table.assign(difference=table["macro_f1"] - published, **whole)
 
 
 def baselines(results: pd.DataFrame, linear: Mapping[str, float]) -> pd.DataFrame:

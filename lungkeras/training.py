@@ -1,7 +1,8 @@
 """One run: a model trained as the study trains, its history, its best weights, its predictions.
 
 Adam (0.9, 0.999, 1e-8) with a cosine from the first to the final learning rate over all steps; cross-entropy, for a
-multilabel dataset binary with a weight a class; the best model is the one of the lowest validation loss.
+multilabel dataset binary with a weight a class; the best model is the one of the lowest validation loss. Where a weight
+is no number any more, training ends, and the best model so far stands; without any, that is the untrained one.
 """
 
 import io
@@ -10,7 +11,8 @@ import os
 import platform
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,10 +24,12 @@ from keras import ops
 from lungkeras import devices, metrics
 from lungkeras.augmentation import TRANSFORMS, Augmentation
 from lungkeras.backends import use_backend
+from lungkeras.divergence import best_epoch, diverged_at
 from lungkeras.errors import RunError
-from lungkeras.files import write_arrays, write_csv, write_json, write_parquet, write_text
+from lungkeras.files import require_room, write_arrays, write_csv, write_json, write_parquet, write_text
 from lungkeras.fingerprints import is_trained, of_prepared, of_results, training_made_from
 from lungkeras.layers import synchronized
+from lungkeras.locks import alone
 from lungkeras.models import build_model, save_model
 from lungkeras.optimizers import adam
 from lungkeras.params import Params, dump
@@ -42,6 +46,8 @@ from lungkeras.temperature import fit_temperature
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 CHECKPOINTS = ("checkpoint.npz", "checkpoint-before.npz")  # the last one, and the one before it
+FILES_OF_WEIGHTS = 5  # best.keras, and a checkpoint: weights, best weights, two moments of each
+OUT_OF_MEMORY = ("memoryerror", "out of memory", "outofmemory", "resource_exhausted", "resourceexhausted", "bad_alloc")
 PACKAGES = ("lungkeras", "keras", "tensorflow", "torch", "jax", "numpy", "scikit-learn", "opencv-python-headless")
 
 
@@ -51,9 +57,10 @@ def train(params: Params, model: keras.Model | None = None) -> Path:
     `model` is the run's `initial_model` where the caller has built it already; it is trained in place.
     A finished run of equal params, data, weights and code is returned as it is, wherever it was trained; an interrupted
     one goes on at its last checkpoint, with the batches and random draws that an uninterrupted one would have seen.
+    Where another process trains the run, this one waits for it.
 
-    Raises RunError where the prepared dataset or the weights are missing, or were prepared at another size, ParamsError
-    where the backend or the devices are not there.
+    Raises RunError where the prepared dataset or the weights are missing, or were prepared at another size, or memory
+    runs out, ParamsError where the backend or the devices are not there, FolderError where the run can't be written.
     """
     use_backend(params.backend)
     folder = params.run_folder
@@ -61,6 +68,15 @@ def train(params: Params, model: keras.Model | None = None) -> Path:
     if is_trained(folder, params, data):
         remove_checkpoints(folder)
         return folder
+    with alone(folder / ".lock", f"{params.run} is being trained") as lock:
+        if not (lock.waited and is_trained(folder, params, data)):
+            _train(params, data, model)
+    return folder
+
+
+def _train(params: Params, data: str | None, model: keras.Model | None) -> None:
+    """`train` of a run that is not finished; `data` is the hash of its prepared dataset."""
+    folder = params.run_folder
     prepared = load_prepared(params.prepared_folder)
     if prepared.size != params.image_size:
         raise RunError(
@@ -76,14 +92,30 @@ def train(params: Params, model: keras.Model | None = None) -> Path:
 
     with devices.scope(params.devices) as chosen:
         print(f"{params.run}: {devices.announce(chosen, params.precision)}", flush=True)
-        model = model or initial_model(params, prepared)
-        record = fit(model, params, prepared, made_from)
-        save_model(model, folder / "best.keras")
-        write_csv(folder / "history.csv", record)
-        write_results(model, params, prepared, record)
+        with _memory_suffices(params):
+            model = model or initial_model(params, prepared)
+            require_room(folder, FILES_OF_WEIGHTS * sum(weight.nbytes for weight in model.get_weights()), "training")
+            record = fit(model, params, prepared, made_from)
+            save_model(model, folder / "best.keras")
+            write_csv(folder / "history.csv", record)
+            write_results(model, params, prepared, record)
     write_json(folder / "fingerprint.json", {"made_from": made_from, "results": of_results(folder)})
     remove_checkpoints(folder)
-    return folder
+
+
+@contextmanager
+def _memory_suffices(params: Params) -> Iterator[None]:
+    """Says in a sentence that memory ran out, in whatever words a backend has for it. Raises RunError."""
+    try:
+        yield
+    except Exception as error:
+        words = f"{type(error).__name__} {error}".lower()
+        if not any(said in words for said in OUT_OF_MEMORY):
+            raise
+        raise RunError(
+            f"{params.run}: not enough memory for batches of {params.batch_size} scans of {params.image_size} pixels: "
+            "give a smaller batch_size or image_size, or train fewer runs side by side (--cores)"
+        ) from error
 
 
 def remove_checkpoints(folder: Path) -> None:
@@ -243,11 +275,16 @@ class Progress(keras.callbacks.Callback):
             "seconds": time.perf_counter() - self.started,
         }
         self.rows.append(row)
-        # A diverged run never improves: then the last weights are what there is to show.
-        if row["val_loss"] < self.best_loss or not np.isfinite(self.best_loss):
-            self.best_loss = row["val_loss"] if np.isfinite(row["val_loss"]) else np.inf
-            self.best_weights = self.bare_model.get_weights()
-        if time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS and row["epoch"] < self.run_params.epochs:
+        weights = self.bare_model.get_weights()
+        if not all(np.isfinite(weight).all() for weight in weights):
+            # A loss may seem to be left, as relu makes 0 of NaN.
+            row |= dict.fromkeys(("loss", "macro_f1", "val_loss", "val_macro_f1"), float("nan"))
+            self.model.stop_training = True
+            print("weights are no numbers any more: training ends, the best model so far stands", flush=True)
+        if row["val_loss"] < self.best_loss:
+            self.best_loss, self.best_weights = row["val_loss"], weights
+        is_over = self.model.stop_training or row["epoch"] == self.run_params.epochs
+        if not is_over and time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS:
             self.save()
         print(
             f"epoch {row['epoch']}/{self.run_params.epochs}: loss {row['loss']:.3f}, macro F1 {row['macro_f1']:.3f}; "
@@ -349,8 +386,8 @@ def write_results(model: keras.Model, params: Params, prepared: Prepared, histor
             "scans": len(labels),
         }
     write_parquet(params.run_folder / "predictions.parquet", pd.concat(frames, ignore_index=True))
-    losses = history["val_loss"]
-    best = int(losses.argmin()) if losses.notna().any() else len(losses) - 1
+    labels = prepared.labels("train")
+    chance = metrics.cross_entropy(labels, np.zeros_like(labels), prepared.task, class_weights(prepared, params))
     timed = history["seconds"].iloc[1:] if len(history) > 1 else history["seconds"]
     write_json(
         params.run_folder / "metrics.json",
@@ -361,7 +398,8 @@ def write_results(model: keras.Model, params: Params, prepared: Prepared, histor
             "classes": list(prepared.classes),
             "backbone": params.backbone,
             "weights": params.weights_word,
-            "best_epoch": int(history["epoch"].iloc[best]),
+            "best_epoch": best_epoch(history),
+            "diverged": diverged_at(history, chance),
             "epochs": len(history),
             "seconds_per_epoch": float(timed.median()),
             "temperature": temperature,

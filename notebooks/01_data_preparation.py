@@ -54,12 +54,12 @@ records.head()
 lungkeras.flow(records)
 
 # %% [markdown]
-# One scan of each class, as it lies in the folder.
+# One scan of each class, as it lies in the folder: the first that can be read.
 
 # %%
-classes = DATASETS[dataset].classes
-examples = {name: records[records[name] == 1].iloc[0] for name in classes if records[name].any()}
-images = {name: preparation.preparation_steps(folder / row.path, 256)["original"] for name, row in examples.items()}
+classes = [name for name in DATASETS[dataset].classes if records[name].any()]
+files = {name: [folder / path for path in records.loc[records[name] == 1, "path"]] for name in classes}
+images = {name: preparation.first_steps(paths, 256)["original"] for name, paths in files.items()}
 figures.sample_scans({dataset: images})
 
 # %% [markdown]
@@ -69,7 +69,7 @@ figures.sample_scans({dataset: images})
 # takes away fine noise; then the scan is resized. The histograms below each step show the first two at work.
 
 # %%
-steps = preparation.preparation_steps(folder / records.iloc[0].path, image_size)
+steps = preparation.first_steps([folder / path for path in records["path"]], image_size)
 figures.preprocessing_effect({dataset: steps})
 
 # %% [markdown]
@@ -133,5 +133,5 @@ found["notes"]
 
 # %%
 train = data.split("train")
-seen = {name: data.images["train"][train.index[train[name] == 1][0]] for name in classes}
+seen = {name: data.images["train"][train[name].argmax()] for name in classes if train[name].any()}
 figures.sample_scans({dataset: seen})

@@ -166,7 +166,8 @@ def test_a_run_of_one_epoch_is_timed_by_it(tmp_path):
 
 def test_histories_have_a_row_an_epoch(folder):
     table = histories(read_runs(folder))
-    columns = ["run", "dataset", "backbone", "weights", "rate", "epoch", "loss", "macro_f1", "val_loss", "val_macro_f1"]
+    columns = ["run", "dataset", "backbone", "weights", "rate", "diverged", "epoch"]
+    columns += ["loss", "macro_f1", "val_loss", "val_macro_f1"]
     assert list(table.columns) == columns
     assert (table["run"].value_counts() == 3).all()
     assert tuple(table["run"].unique()) == NAMES

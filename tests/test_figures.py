@@ -81,7 +81,7 @@ def test_losses_that_are_not_numbers_leave_a_gap_and_no_error():
     lost = histories["run"] == MAIN["run"].iloc[0]
     histories.loc[lost, ["loss", "val_loss"]] = np.nan
     figure = figures.learning_curves(histories)
-    assert "(epoch 10)" in figures.description(figure)
+    assert "ResNet-34 without a validation loss that is a number" in figures.description(figure)
     assert np.isnan(curves(figure.axes[1])[0].get_ydata()).all()
 
 

@@ -95,10 +95,10 @@ def test_an_undefined_auroc_is_no_number_and_warns_of_nothing(task, tmp_path):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_model_that_diverged_is_scored_not_refused(task):
+def test_a_model_that_diverged_has_undefined_scores_and_is_not_refused(task):
     found = scores(np.eye(3), np.full((3, 3), np.nan), CLASSES[:3], task)
-    assert np.isnan(found["macro_auroc"])
-    assert 0 <= found["macro_f1"] <= 0.5
+    assert np.isnan([found["macro_auroc"], found["macro_f1"]]).all()
+    assert all(np.isnan([each["f1"], each["recall"], each["precision"]]).all() for each in found["per_class"].values())
 
 
 def test_per_class_keeps_the_order_of_the_classes():

@@ -14,7 +14,7 @@ from PIL import Image
 from lungkeras import preparation
 from lungkeras.datasets import DATASETS
 from lungkeras.decoding import cv2, decode_grey
-from lungkeras.errors import RunError, ScanError, SourceError
+from lungkeras.errors import FolderError, RunError, ScanError, SourceError
 from lungkeras.preparation import preparation_steps, prepare_dataset, prepare_scan
 
 
@@ -334,7 +334,7 @@ def test_a_folder_that_holds_something_else_is_not_replaced(phantom_source, tmp_
 
 
 def test_a_disk_too_small_is_told_beforehand(phantom_source, tmp_path):
-    with pytest.raises(RunError, match="GB"):
+    with pytest.raises(FolderError, match="GB"):
         prepare_dataset("pneumonia", phantom_source("pneumonia"), tmp_path / "prepared", size=1_000_000)
 
 

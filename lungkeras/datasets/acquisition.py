@@ -5,6 +5,7 @@ from pathlib import Path
 from lungkeras.datasets.download import fetch
 from lungkeras.datasets.phantom import draw_source
 from lungkeras.errors import SourceError
+from lungkeras.locks import making
 
 
 def acquire(dataset: str, source: Path | str, how: str, *, scans: int | None = None, seed: int = 0) -> Path:
@@ -16,10 +17,11 @@ def acquire(dataset: str, source: Path | str, how: str, *, scans: int | None = N
     source = Path(source)
     if source.is_dir():
         return source
-    if how == "draw":
-        return draw_source(dataset, source, scans=scans, seed=seed)
-    if how == "fetch":
-        return fetch(dataset, source)
+    if how in ("draw", "fetch"):
+        with making(source):
+            if source.is_dir():  # another process has filled it meanwhile
+                return source
+            return draw_source(dataset, source, scans=scans, seed=seed) if how == "draw" else fetch(dataset, source)
     raise SourceError(
         f"{dataset}: no folder {source}. Give the collection's folder (--source {dataset}=DIR), get it "
         f"(lungkeras fetch {dataset} --to DIR), or draw one (lungkeras phantom {dataset} --to DIR)"

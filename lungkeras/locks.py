@@ -1,0 +1,77 @@
+"""One process at a time where a result is made, by a lock that ends with its holder, however that ends."""
+
+import fcntl
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from lungkeras.errors import FolderError
+from lungkeras.files import on_its_disk
+
+SECONDS_BETWEEN_LOOKS = 0.1
+
+
+class Lock(NamedTuple):
+    handle: int  # a process that inherits it holds the lock too
+    waited: bool  # whether another process had to end first
+
+
+@contextmanager
+def alone(file: Path | str, work: str, *, patience: float = float("inf")) -> Iterator[Lock]:
+    """Holds a lock file, which is there only meanwhile, until the block ends or the process is gone.
+
+    Where another process holds it, waits until that ends, and says so on stderr. `work` is what it does, as in
+    "prepared/demo/covid is being prepared". Processes on other machines are seen where the file system tells of locks.
+
+    Raises FolderError after `patience` seconds, or where the file can't be made.
+    """
+    file = Path(file)
+    handle, waited = _acquired(file, work, patience)
+    try:
+        with suppress(OSError):  # a full disk
+            os.ftruncate(handle, 0)
+            os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        yield Lock(handle, waited)
+    finally:
+        file.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def making(folder: Path | str) -> AbstractContextManager[Lock]:
+    """The lock of a folder that is made anew as a whole, by a file beside it."""
+    folder = Path(folder)
+    return alone(folder.parent / f".{folder.name[:60]}.lock", f"{folder} is being made")
+
+
+def _acquired(file: Path, work: str, patience: float) -> tuple[int, bool]:
+    """The handle of the locked file, and whether another process had to end first."""
+    started, waited = time.monotonic(), False
+    while True:
+        with on_its_disk(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(handle, 200).decode(errors="replace") or "another process"
+            os.close(handle)
+            if time.monotonic() - started >= patience:
+                raise FolderError(
+                    f"{work} by {holder}: wait until it ends, or end it, then give the same command again"
+                ) from None
+            if not waited and patience == float("inf"):
+                print(f"{work} by {holder}: waiting until it ends", file=sys.stderr, flush=True)
+            waited = True
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            continue
+        except OSError:  # a file system without locks
+            return handle, waited
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(file)):
+                return handle, waited
+        os.close(handle)  # its last holder has removed the file meanwhile

@@ -1,0 +1,121 @@
+"""What ends a command ends all that it has started: ctrl-C, a signal, or its own death by any cause.
+
+Run as a program, this module is the keeper of a command: it starts the command, and when its own standard input ends,
+which it does when the process that holds the other end is gone, it ends the command with all that this has started.
+"""
+
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+
+SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end by a signal other than that of ctrl-C; `status` is its exit status."""
+
+    def __init__(self, number: int):
+        super().__init__(f"signal {number}")
+        self.status = 128 + number
+
+
+@contextmanager
+def by_signals() -> Iterator[None]:
+    """Within the block SIGTERM and SIGHUP raise Terminated in the main thread, so that what is half made is removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def stop(number, frame):
+        raise Terminated(number)
+
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as nohup asks for
+            signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run(
+    command: Sequence[str], *, environment: Mapping[str, str], keep: Iterable[int] = (), patience: float = 0
+) -> int:
+    """Runs a command to its end and returns its exit status; it is given no input.
+
+    It holds the file handles of `keep` as long as it lives. Where this call is interrupted, or its process dies, the
+    command ends with all that it has started, at once or after `patience` seconds in which it may wind up.
+    """
+    keeper = subprocess.Popen(
+        [sys.executable, "-P", __file__, str(patience), *command],
+        stdin=subprocess.PIPE,
+        env=dict(environment),
+        pass_fds=tuple(keep),
+        start_new_session=True,  # ctrl-C reaches this process alone, which ends the others in order
+    )
+    try:
+        return keeper.wait()
+    finally:
+        keeper.stdin.close()
+        keeper.wait()
+
+
+def end_tree(number: int, patience: float) -> None:
+    """Ends a process and all that it has started; asks it before, where it is given seconds to wind up."""
+    import psutil
+
+    try:
+        root = psutil.Process(number)
+    except psutil.NoSuchProcess:
+        return
+    if patience:
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            _send(root, signal_number)
+        psutil.wait_procs([root], timeout=patience)
+    # Stopped before it is looked at, none can start another that is overlooked.
+    tree, new = [], [root]
+    while new:
+        for process in new:
+            _send(process, signal.SIGSTOP)
+        tree += new
+        new = [process for process in _started(root) if process not in tree]
+    for process in tree:
+        _send(process, signal.SIGKILL)
+    psutil.wait_procs(tree, timeout=1)
+
+
+def _started(root) -> list:
+    import psutil
+
+    try:
+        return root.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _send(process, number: int) -> None:
+    import psutil
+
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(number)
+
+
+def keep(patience: float, command: Sequence[str]) -> int:
+    """Runs a command to its end, or until the standard input ends, and returns its exit status."""
+    for number in (*SIGNALS, signal.SIGINT):
+        signal.signal(number, lambda *_: None)  # it ends with its command; what it starts does not inherit this
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, close_fds=False)
+    while child.poll() is None:
+        if select.select([sys.stdin], [], [], 0.1)[0]:
+            end_tree(child.pid, patience)
+    return child.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(keep(float(sys.argv[1]), sys.argv[2:]))
