@@ -4,12 +4,14 @@ Decoders are C code over somebody else's bytes. What is known to be wrong with a
 what is not known may end a process, and then it is not the one that holds the prepared scans.
 """
 
+import mmap
 import os
 import queue
 import signal
 import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,8 +24,7 @@ from lungkeras.errors import RunError, ScanError
 SERVE = "from lungkeras.decoder import serve; serve()"
 READY = b"ready"
 LENGTH = struct.Struct("<q")  # of the bytes that follow
-ANSWER = struct.Struct("<qq")  # height and width of the pixels that follow; or -1, and the length of a reason
-PIPE_BYTES = 1 << 20
+ANSWER = struct.Struct("<qq")  # height and width of the pixels, in memory that is shared; or -1, and a reason's length
 
 
 @contextmanager
@@ -52,7 +53,7 @@ class Decoder:
     """A process that decodes one file after another, and its successor where it dies."""
 
     def __init__(self):
-        self.process = None
+        self.process = self.pixels = None
 
     def decode(self, path: Path | str) -> np.ndarray:
         """`decode_grey` of a file. Raises ScanError as that does, and where the process dies of it.
@@ -65,29 +66,26 @@ class Decoder:
         try:
             self.process.stdin.write(LENGTH.pack(len(name)) + name)
             height, width = ANSWER.unpack(self._read(ANSWER.size))
-            if height >= 0 and height * width > MOST_PIXELS:
-                raise EOFError
-            content = self._read(height * width if height >= 0 else width)
+            reason = self._read(width) if height < 0 else None
         except (EOFError, OSError) as error:
             raise ScanError(f"{path}: the decoder died ({_ending(self.close())})") from error
-        if height < 0:
-            raise ScanError(content.decode(errors="surrogatepass"))
-        return np.frombuffer(content, np.uint8).reshape(height, width)
+        if reason is not None:
+            raise ScanError(reason.decode(errors="surrogatepass"))
+        return np.frombuffer(self.pixels, np.uint8, height * width).reshape(height, width).copy()
 
     def _start(self) -> None:
         package = str(Path(__file__).resolve().parent.parent)
         paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", SERVE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"},
-        )
-        with suppress(AttributeError, OSError):  # not every system has larger pipes
-            import fcntl
-
-            fcntl.fcntl(self.process.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        with shared_memory() as memory:
+            self.pixels = mmap.mmap(memory, MOST_PIXELS)
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-c", SERVE, str(memory)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                pass_fds=[memory],
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"},
+            )
         try:
             self._read(len(READY))
         except EOFError:
@@ -96,25 +94,39 @@ class Decoder:
                 f"No process to decode scans could be started ({ending}); its own words stand above"
             ) from None
 
-    def _read(self, length: int) -> bytearray:
+    def _read(self, length: int) -> bytes:
         """So many bytes of its answer. Raises EOFError where there are fewer."""
-        content = bytearray(length)
-        left = memoryview(content)
-        while left:
-            count = self.process.stdout.readinto(left)
-            if not count:
+        content = b""
+        while len(content) < length:
+            more = self.process.stdout.read(length - len(content))
+            if not more:
                 raise EOFError
-            left = left[count:]
+            content += more
         return content
 
     def close(self) -> int | None:
         """Ends the process, and returns its exit status; None where there is none."""
         if self.process is None:
             return None
-        for pipe in (self.process.stdin, self.process.stdout):
-            pipe.close()
+        for opened in (self.process.stdin, self.process.stdout, self.pixels):
+            opened.close()
         process, self.process = self.process, None
         return process.wait()
+
+
+@contextmanager
+def shared_memory() -> Iterator[int]:
+    """The number of an open file as large as the largest scan, of which the system holds what was written alone."""
+    if hasattr(os, "memfd_create"):
+        memory = os.memfd_create("scan")
+    else:
+        with tempfile.TemporaryFile() as file:
+            memory = os.dup(file.fileno())
+    try:
+        os.truncate(memory, MOST_PIXELS)
+        yield memory
+    finally:
+        os.close(memory)
 
 
 def _ending(status: int | None) -> str:
@@ -132,6 +144,7 @@ def serve(decode: Callable[[Path], np.ndarray] = decode_grey) -> None:
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the one who asks
+    pixels = np.frombuffer(mmap.mmap(int(sys.argv[1]), MOST_PIXELS), np.uint8)
     asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     answers.write(READY)
@@ -139,9 +152,9 @@ def serve(decode: Callable[[Path], np.ndarray] = decode_grey) -> None:
     while len(length := asked.read(LENGTH.size)) == LENGTH.size:
         path = Path(os.fsdecode(asked.read(*LENGTH.unpack(length))))
         try:
-            image = np.ascontiguousarray(decode(path), np.uint8)
+            image = decode(path)
+            pixels[: image.size].reshape(image.shape)[:] = image
             answers.write(ANSWER.pack(*image.shape))
-            answers.write(image)
         except ScanError as error:
             reason = str(error).encode(errors="surrogatepass")
             answers.write(ANSWER.pack(-1, len(reason)) + reason)
