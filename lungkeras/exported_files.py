@@ -50,7 +50,20 @@ OPENVINO_LAYERS = {
         "Pad",
         "BatchNormInference",
     ),
-    *("AvgPool", "MaxPool", "ReduceMean", "ReduceMax", "ReduceSum", "Relu", "ReLU", "PRelu", "PReLU", "Elu", "Gelu"),
+    *(
+        "AvgPool",
+        "MaxPool",
+        "ReduceMean",
+        "ReduceMax",
+        "ReduceSum",
+        "ReduceProd",
+        "Relu",
+        "ReLU",
+        "PRelu",
+        "PReLU",
+        "Elu",
+        "Gelu",
+    ),
     *("HSigmoid", "HSwish", "HardSigmoid", "Mish", "Sigmoid", "Softmax", "SoftMax", "SoftPlus", "Swish", "Tanh"),
     *("Concat", "Split", "VariadicSplit", "ShapeOf", "Gather", "Slice", "StridedSlice", "Reshape", "Squeeze"),
     *("Unsqueeze", "Transpose", "DepthToSpace", "SpaceToDepth", "MVN", "Round", "Floor"),
@@ -335,7 +348,7 @@ def _named_functions(objects) -> set[str]:
         kind = node.WhichOneof("kind")
         if kind not in ("user_object", "function", "variable", "bare_concrete_function", "constant", None):
             raise Refused(f"it holds an object of the kind {str(kind)[:80]!r}, which none of our exports has")
-        if node.registered_name or node.registered_saver:
+        if node.registered_name not in ("", "tf.TrackableConstant") or node.registered_saver:
             raise Refused(
                 f"it holds an object of the class {node.registered_name[:80] or node.registered_saver[:80]!r}"
             )

@@ -124,7 +124,9 @@ def _onnx(path: Path, threads: int | None):
     options.add_session_config_entry("session.load_model_format", "ONNX")  # not one of its own that bytes may pass for
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(exported_files.read_onnx(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        exported_files.read_onnx(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+    )
     name = session.get_inputs()[0].name
     return lambda images: session.run(None, {name: images})[0]
 

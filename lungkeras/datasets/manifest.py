@@ -12,12 +12,17 @@ from lungkeras.datasets.folders import IMAGE_SUFFIXES
 from lungkeras.fingerprints import PACKAGE, file_digest
 
 
+def published(dataset: str) -> dict | list[dict[str, int]]:
+    """What manifest.yaml says of a dataset: releases, each scans by class folder; of xray8 scans and sha256."""
+    return yaml.safe_load((PACKAGE / "manifest.yaml").read_text(encoding="utf-8"))[dataset]
+
+
 def differences(dataset: str, source: Path | str) -> list[str]:
     """In sentences, how a source differs from the collection as published; empty where it does not.
 
     That a scan is another than the published one is told only by its absence: no hashes of all scans are published.
     """
-    known, source = yaml.safe_load((PACKAGE / "manifest.yaml").read_text(encoding="utf-8"))[dataset], Path(source)
+    known, source = published(dataset), Path(source)
     found = DATASETS[dataset].find(source)
     if isinstance(known, dict):
         return [
@@ -27,8 +32,8 @@ def differences(dataset: str, source: Path | str) -> list[str]:
     said = []
     for collection in found:
         there = scans_by_folder(collection)
-        published = max(known, key=lambda release: len(set(release) & set(there)))
-        said += _counted(published, there)
+        release = max(known, key=lambda release: len(set(release) & set(there)))
+        said += _counted(release, there)
     return said
 
 
@@ -43,17 +48,17 @@ def scans_by_folder(folder: Path) -> dict[str, int]:
     return counts
 
 
-def _counted(published: dict[str, int], there: dict[str, int]) -> list[str]:
+def _counted(expected: dict[str, int], there: dict[str, int]) -> list[str]:
     return [
         f"{name} has {there.get(name, 0):,} scans, {count:,} were published"
-        for name, count in published.items()
+        for name, count in expected.items()
         if there.get(name, 0) != count
     ]
 
 
-def _changed(folder: Path, published: dict[str, str]) -> list[str]:
+def _changed(folder: Path, expected: dict[str, str]) -> list[str]:
     said = []
-    for name, digest in published.items():
+    for name, digest in expected.items():
         if not (folder / name).is_file():
             said.append(f"{name} is absent")
         elif file_digest(folder / name) != digest:
