@@ -36,6 +36,7 @@ The map, in the order in which data flows; a module reads what stands above it:
     summaries       small tables for notebooks
     figures, tables one function a figure or table of the paper
     report          tables, figures and runs -> one HTML file
+    cleaning        what of a study no result needs
     cli             the commands
 
     >>> import lungkeras

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +66,8 @@ class Decoder:
         try:
             self.process.stdin.write(LENGTH.pack(len(name)) + name)
             height, width = ANSWER.unpack(self._read(ANSWER.size))
+            if height * width > MOST_PIXELS:
+                raise EOFError
             reason = self._read(width) if height < 0 else None
         except (EOFError, OSError) as error:
             raise ScanError(f"{path}: the decoder died ({_ending(self.close())})") from error
@@ -158,5 +160,7 @@ def serve(decode: Callable[[Path], np.ndarray] = decode_grey) -> None:
         except ScanError as error:
             reason = str(error).encode(errors="surrogatepass")
             answers.write(ANSWER.pack(-1, len(reason)) + reason)
-        with suppress(BrokenPipeError):
+        try:
             answers.flush()
+        except BrokenPipeError:
+            os._exit(0)  # nobody asks any more

@@ -87,11 +87,12 @@ TENSORFLOW_OPERATIONS = {
     *("Conv2D", "DepthwiseConv2dNative", "FusedBatchNormV3", "AvgPool", "MaxPool", "Mean", "Sum", "Max"),
     *("Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Sigmoid", "Softmax", "Softplus", "Tanh"),
     *("ConcatV2", "Split", "SplitV", "Shape", "GatherV2", "Slice", "StridedSlice", "Reshape", "Squeeze", "ExpandDims"),
-    *("Transpose", "Pack", "Prod", "SpaceToDepth", "DepthToSpace", "BroadcastTo"),
+    *("Transpose", "Pack", "Prod", "SpaceToDepth", "DepthToSpace"),
 }
 # Of the functions that save and restore a model, which a graph may hold and opening it must not reach.
 SAVING_OPERATIONS = {"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename", "StringJoin", "Select",
                      "SelectV2", "StaticRegexFullMatch"}  # fmt: skip
+OBJECTS = {"user_object", "function", "variable", "bare_concrete_function", "constant", "captured_tensor", None}
 SAVED_MODEL_FILES = {"saved_model.pb", "fingerprint.pb", "variables/variables.index",
                      "variables/variables.data-00000-of-00001"}  # fmt: skip
 OPENVINO_BITS = {"f64": 64, "f32": 32, "f16": 16, "bf16": 16, "i64": 64, "i32": 32, "i16": 16, "i8": 8, "i4": 4,
@@ -346,7 +347,7 @@ def _named_functions(objects) -> set[str]:
     names = set(objects.concrete_functions)
     for node in objects.nodes:
         kind = node.WhichOneof("kind")
-        if kind not in ("user_object", "function", "variable", "bare_concrete_function", "constant", None):
+        if kind not in OBJECTS:
             raise Refused(f"it holds an object of the kind {str(kind)[:80]!r}, which none of our exports has")
         if node.registered_name not in ("", "tf.TrackableConstant") or node.registered_saver:
             raise Refused(
@@ -354,7 +355,8 @@ def _named_functions(objects) -> set[str]:
             )
         if kind == "variable":
             numbers((side.size for side in node.variable.shape.dim), node.variable.name)
-        names |= set(node.function.concrete_functions) | {node.bare_concrete_function.concrete_function_name} - {""}
+        one = (node.bare_concrete_function.concrete_function_name, node.captured_tensor.concrete_function)
+        names |= set(node.function.concrete_functions) | set(one) - {""}
     return names
 
 
