@@ -101,7 +101,7 @@ def temporaries(shared: Params) -> Iterator[Path]:
     """What files.py, the graph of notebooks and those who write folders name on their way, where no one holds it."""
     prepared, source = from_project(shared.prepared), from_project(shared.source)
     for folder in [*real_folders(shared.study_folder), *real_folders(prepared), *([source] if source.is_dir() else [])]:
-        patterns = [".writing-*", ".exporting-*", ".running-*.ipynb"]
+        patterns = [".writing-*", ".exporting-*", ".running-*.ipynb", ".lock", ".*.lock"]
         patterns += [f".{dataset}-????????" for dataset in DATASETS] if folder == prepared else []
         for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
             if not is_held(path.with_name(path.name.removesuffix(".folder"))):
@@ -130,6 +130,11 @@ def is_held(file: Path) -> bool:
         return True
     finally:
         os.close(handle)
+
+
+def is_being_made(folder: Path) -> bool:
+    """Whether a living process holds the lock beside a folder."""
+    return is_held(folder.with_name(f".{folder.name[:60]}.lock"))
 
 
 def done(shared: Params, runs: Mapping[str, Params], trained: list[str]) -> list[str]:
@@ -190,11 +195,12 @@ def unnamed(shared: Params, runs: Mapping[str, Params]) -> Iterator[tuple[Path, 
     from lungkeras.preparation import FILES
 
     for folder in real_folders(from_project(shared.runs), 1):
-        if (folder / "params.yaml").is_file() and folder.resolve() not in named:
+        if (folder / "params.yaml").is_file() and folder.resolve() not in named and not is_being_made(folder):
             yield folder, UNNAMED_RUN
     for folder in real_folders(from_project(shared.prepared), 1):
         is_one = folder.name in DATASETS and (folder / "statistics.json").is_file()
-        if is_one and folder.resolve() not in prepared and {entry.name for entry in folder.iterdir()} <= FILES:
+        is_ours = is_one and {entry.name for entry in folder.iterdir()} <= FILES
+        if is_ours and folder.resolve() not in prepared and not is_being_made(folder):
             yield folder, UNNAMED_DATA
     names = {f"02_training-{folder.name}" for folder in named}
     names |= {f"01_data_preparation-{folder.name}" for folder in prepared}

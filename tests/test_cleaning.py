@@ -53,6 +53,7 @@ def test_what_no_result_needs_is_shown_then_removed_and_nothing_is_made_again(st
         "report/notebooks/.running-05_report.ipynb",
         "prepared/.covid-abcd1234/new/images.npy",
         "sources/.writing-e/source/scan.png",
+        "prepared/.pneumonia.lock",
     )
     failed = [f"02_training-{OTHER}", "01_data_preparation-covid", "03_evaluation", "05_report"]
     failed = written(study, *(f"report/notebooks/{name}.failed.ipynb" for name in failed))
@@ -63,10 +64,10 @@ def test_what_no_result_needs_is_shown_then_removed_and_nothing_is_made_again(st
     shown = capsys.readouterr().out
     for name in [*failed, *checkpoints]:
         assert name in shown
-    assert "13 leftovers, 0.0 MB; --yes removes them" in shown
+    assert "14 leftovers, 0.0 MB; --yes removes them" in shown
     assert files(study) == planted
     kinds = found(study)
-    assert sorted(kinds.values()) == sorted(["temporary"] * 7 + ["failed notebook"] * 4 + ["checkpoint"] * 2)
+    assert sorted(kinds.values()) == sorted(["temporary"] * 8 + ["failed notebook"] * 4 + ["checkpoint"] * 2)
     assert {kinds[name] for name in failed} == {"failed notebook"}
     assert all(any(name.startswith(path) for path in kinds) for name in temporaries)
 
@@ -110,6 +111,9 @@ def test_runs_and_datasets_that_no_params_name_go_where_that_is_asked_for(study,
     assert clean(study, "--yes") == 0
     assert "6 more, 0.0 MB, that the params do not name: --unnamed adds them" in capsys.readouterr().out
     assert set(unnamed) <= files(study)
+    with (study / "report" / "runs" / f".{UNNAMED}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as one that trains it by hand does
+        assert f"report/runs/{UNNAMED}" not in found(study)
     assert clean(study, "--yes", "--unnamed") == 0
     assert files(study) - before == {"report/logs"}
     assert planned(study) == ([], [])
