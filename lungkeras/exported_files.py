@@ -32,7 +32,7 @@ ONNX_OPERATIONS = {
 LITERT_OPERATIONS = {
     *("ADD", "SUB", "MUL", "DIV", "POW", "SQRT", "RSQRT", "NEG", "ABS", "EXP", "LOG", "MAXIMUM", "MINIMUM", "SQUARE"),
     *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL", "PAD", "PADV2", "SQUARED_DIFFERENCE"),
-    *("AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN", "SUM", "REDUCE_MAX", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE"),
+    *("AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN", "SUM", "REDUCE_MAX", "REDUCE_PROD", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE"),
     *("RELU", "RELU6", "RELU_N1_TO_1", "LEAKY_RELU", "ELU", "GELU", "HARD_SWISH", "LOGISTIC", "SOFTMAX", "TANH"),
     *("CAST", "CONCATENATION", "SPLIT", "SHAPE", "GATHER", "SLICE", "STRIDED_SLICE", "RESHAPE", "SQUEEZE", "PACK"),
     *("EXPAND_DIMS", "TRANSPOSE", "QUANTIZE", "DEQUANTIZE"),
@@ -87,7 +87,7 @@ TENSORFLOW_OPERATIONS = {
     *("Conv2D", "DepthwiseConv2dNative", "FusedBatchNormV3", "AvgPool", "MaxPool", "Mean", "Sum", "Max"),
     *("Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Sigmoid", "Softmax", "Softplus", "Tanh"),
     *("ConcatV2", "Split", "SplitV", "Shape", "GatherV2", "Slice", "StridedSlice", "Reshape", "Squeeze", "ExpandDims"),
-    *("Transpose", "Pack", "Prod", "SpaceToDepth", "DepthToSpace"),
+    *("Transpose", "Pack", "Prod", "SpaceToDepth", "DepthToSpace", "StopGradient"),
 }
 # Of the functions that save and restore a model, which a graph may hold and opening it must not reach.
 SAVING_OPERATIONS = {"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename", "StringJoin", "Select",
