@@ -4,8 +4,9 @@
     failed notebooks      of steps that have succeeded since
     checkpoints           of finished runs
     Snakemake's records   its older logs, and what it noted of files that are gone
-    unnamed               runs and prepared datasets that the params no longer name, with their notebooks and logs; the
-                          report shows them until they are gone, so they are removed only where that is asked for
+    unnamed               runs, prepared datasets and drawn sources that the params no longer name, with their
+                          notebooks and logs; the report shows them until they are gone, so they are removed only
+                          where that is asked for
 
 All else stays, and so does what another study in params/ names. A link is neither followed nor removed.
 """
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 TEMPORARY, FAILED, CHECKPOINT, RECORD = "temporary", "failed notebook", "checkpoint", "Snakemake's record"
 UNNAMED_RUN, UNNAMED_DATA, UNNAMED_PAGE = "unnamed run", "unnamed prepared dataset", "of an unnamed run or dataset"
-UNNAMED = (UNNAMED_RUN, UNNAMED_DATA, UNNAMED_PAGE)
+UNNAMED_SOURCE = "unnamed drawn source"
+UNNAMED = (UNNAMED_RUN, UNNAMED_DATA, UNNAMED_PAGE, UNNAMED_SOURCE)
 LOGS_KEPT = 10
 DEEPEST = 3  # reports/<study>/runs/<run>/export
 
@@ -181,7 +183,7 @@ def noted_path(name: Path) -> str:
 
 
 def unnamed(shared: Params, runs: Mapping[str, Params]) -> Iterator[tuple[Path, str]]:
-    """(path, kind) of runs and prepared datasets that no study names, and of the notebooks and logs that tell of them.
+    """(path, kind) of runs, prepared datasets and drawn sources that no study names, and of the notebooks about them.
 
     A run whose best model a named one starts from counts as named.
     """
@@ -192,6 +194,9 @@ def unnamed(shared: Params, runs: Mapping[str, Params]) -> Iterator[tuple[Path, 
     named |= {run.transfer_file.resolve().parent for run in everyone if run.weights_word == "transfer"}
     prepared = {run.prepared_folder.resolve() for run in everyone}
 
+    sources = {run.source_folder.resolve() for run in everyone}
+
+    from lungkeras.datasets.phantom import NOTE
     from lungkeras.preparation import FILES
 
     for folder in real_folders(from_project(shared.runs), 1):
@@ -202,6 +207,10 @@ def unnamed(shared: Params, runs: Mapping[str, Params]) -> Iterator[tuple[Path, 
         is_ours = is_one and {entry.name for entry in folder.iterdir()} <= FILES
         if is_ours and folder.resolve() not in prepared and not is_being_made(folder):
             yield folder, UNNAMED_DATA
+    for folder in real_folders(from_project(shared.source), 1):
+        is_drawn = folder.name in DATASETS and (folder / NOTE).is_file()
+        if is_drawn and folder.resolve() not in sources and not is_being_made(folder):
+            yield folder, UNNAMED_SOURCE
     names = {f"02_training-{folder.name}" for folder in named}
     names |= {f"01_data_preparation-{folder.name}" for folder in prepared}
     for kind in ("notebooks", "logs"):

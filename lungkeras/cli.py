@@ -134,8 +134,8 @@ def parser() -> argparse.ArgumentParser:
     clean = add("clean", clean_study, "show what no result of a study needs, and remove it", "clean demo --yes")
     clean.add_argument("study", metavar="STUDY", help="a name in params/, or a folder of params")
     clean.add_argument("--yes", action="store_true", help="remove what is shown")
-    clean.add_argument("--unnamed", action="store_true", help="and the runs and prepared datasets that the params no "
-                       "longer name; the report shows them as long as they are there")  # fmt: skip
+    clean.add_argument("--unnamed", action="store_true", help="and the runs, prepared datasets and drawn sources "
+                       "that the params no longer name; the report shows them as long as they are there")  # fmt: skip
 
     predict = add("predict", predict_scans, "a probability a class for each scan",
                   "predict reports/demo/runs/covid-resnet34-random scans/ --heatmaps heatmaps/")  # fmt: skip

@@ -105,11 +105,13 @@ def test_runs_and_datasets_that_no_params_name_go_where_that_is_asked_for(study,
     unnamed = [f"report/runs/{UNNAMED}/{name}" for name in ("params.yaml", "metrics.json", "best.keras")]
     unnamed += [f"report/notebooks/02_training-{UNNAMED}{end}" for end in (".ipynb", ".html", ".failed.ipynb")]
     unnamed += [f"report/logs/02_training-{UNNAMED}.log", "prepared/xray8/statistics.json", "prepared/xray8/train.npy"]
+    unnamed += ["sources/xray8/PHANTOM.txt"]
+    written(study, "sources/xray9/PHANTOM.txt", "sources/covid/PHANTOM.txt")
     before = files(study)
     written(study, *unnamed)
     assert planned(study) == ([], list(freshness.READING))  # they show what lies there
     assert clean(study, "--yes") == 0
-    assert "6 more, 0.0 MB, that the params do not name: --unnamed adds them" in capsys.readouterr().out
+    assert "7 more, 0.0 MB, that the params do not name: --unnamed adds them" in capsys.readouterr().out
     assert set(unnamed) <= files(study)
     with (study / "report" / "runs" / f".{UNNAMED}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # as one that trains it by hand does
