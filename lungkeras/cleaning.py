@@ -101,13 +101,19 @@ def size(path: Path) -> int:
 
 def temporaries(shared: Params) -> Iterator[Path]:
     """What files.py, the graph of notebooks and those who write folders name on their way, where no one holds it."""
-    prepared, source = from_project(shared.prepared), from_project(shared.source)
-    for folder in [*real_folders(shared.study_folder), *real_folders(prepared), *([source] if source.is_dir() else [])]:
+    prepared = from_project(shared.prepared)
+    for folder in [*real_folders(shared.study_folder), *real_folders(prepared), *own_sources(shared)]:
         patterns = [".writing-*", ".exporting-*", ".running-*.ipynb", ".lock", ".*.lock"]
         patterns += [f".{dataset}-????????" for dataset in DATASETS] if folder == prepared else []
         for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
             if not is_held(path.with_name(path.name.removesuffix(".folder"))):
                 yield path
+
+
+def own_sources(shared: Params) -> list[Path]:
+    """The folder in which sources are drawn or fetched; a source that was given is its owner's."""
+    folder = from_project(shared.source)
+    return [folder] if shared.acquire != "given" and folder.is_dir() else []
 
 
 def real_folders(folder: Path, deepest: int = DEEPEST) -> Iterator[Path]:
@@ -207,7 +213,7 @@ def unnamed(shared: Params, runs: Mapping[str, Params]) -> Iterator[tuple[Path, 
         is_ours = is_one and {entry.name for entry in folder.iterdir()} <= FILES
         if is_ours and folder.resolve() not in prepared and not is_being_made(folder):
             yield folder, UNNAMED_DATA
-    for folder in real_folders(from_project(shared.source), 1):
+    for folder in [folder for own in own_sources(shared) for folder in real_folders(own, 1)]:
         is_drawn = folder.name in DATASETS and (folder / NOTE).is_file()
         if is_drawn and folder.resolve() not in sources and not is_being_made(folder):
             yield folder, UNNAMED_SOURCE
