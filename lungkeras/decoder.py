@@ -24,7 +24,8 @@ from lungkeras.errors import RunError, ScanError
 SERVE = "from lungkeras.decoder import serve; serve()"
 READY = b"ready"
 LENGTH = struct.Struct("<q")  # of the bytes that follow
-ANSWER = struct.Struct("<qq")  # height and width of the pixels, in memory that is shared; or -1, and a reason's length
+ANSWER = struct.Struct("<qq")  # height and width of the pixels, in memory that is shared; or one of these, and a length
+REFUSED, NO_MEMORY = -1, -2
 
 
 @contextmanager
@@ -56,10 +57,20 @@ class Decoder:
         self.process = self.pixels = None
 
     def decode(self, path: Path | str) -> np.ndarray:
-        """`decode_grey` of a file. Raises ScanError as that does, and where the process dies of it.
+        """`decode_grey` of a file. Raises what that does, and ScanError where the process dies of it, twice.
 
         Raises RunError where no process can be started.
         """
+        try:
+            return self._asked(path)
+        except EOFError:  # killed from outside, it may be
+            try:
+                return self._asked(path)
+            except EOFError as ending:
+                raise ScanError(f"{path}: the decoder died ({ending})") from None
+
+    def _asked(self, path: Path | str) -> np.ndarray:
+        """What the process answers. Raises EOFError, with its exit status in words, where it dies."""
         if self.process is None:
             self._start()
         name = os.fsencode(path)
@@ -68,9 +79,11 @@ class Decoder:
             height, width = ANSWER.unpack(self._read(ANSWER.size))
             if height * width > MOST_PIXELS:
                 raise EOFError
-            reason = self._read(width) if height < 0 else None
+            reason = self._read(width) if height == REFUSED else None
         except (EOFError, OSError) as error:
-            raise ScanError(f"{path}: the decoder died ({_ending(self.close())})") from error
+            raise EOFError(_ending(self.close())) from error
+        if height == NO_MEMORY:
+            raise MemoryError
         if reason is not None:
             raise ScanError(reason.decode(errors="surrogatepass"))
         return np.frombuffer(self.pixels, np.uint8, height * width).reshape(height, width).copy()
@@ -159,7 +172,9 @@ def serve(decode: Callable[[Path], np.ndarray] = decode_grey) -> None:
             answers.write(ANSWER.pack(*image.shape))
         except ScanError as error:
             reason = str(error).encode(errors="surrogatepass")
-            answers.write(ANSWER.pack(-1, len(reason)) + reason)
+            answers.write(ANSWER.pack(REFUSED, len(reason)) + reason)
+        except MemoryError:
+            answers.write(ANSWER.pack(NO_MEMORY, 0))
         try:
             answers.flush()
         except BrokenPipeError:

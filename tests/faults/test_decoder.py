@@ -31,6 +31,11 @@ def decode(path):
     if told == b"raise":
         sys.stderr.close()
         raise RuntimeError
+    if told == b"memory":
+        raise MemoryError
+    if (once := path.with_suffix(".once")).exists():
+        once.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
     if told == b"print":
         os.write(1, b"a library that prints")
     return decode_grey(path)
@@ -100,6 +105,18 @@ def test_a_decoder_answers_as_the_function_does_whatever_a_library_prints(source
         assert one.process.poll() is None
     finally:
         one.close()
+
+
+def test_no_scan_is_lost_to_a_kill_from_outside_or_for_want_of_memory(source):
+    good = next(source.rglob("COVID-1.png"))
+    good.with_suffix(".once").touch()
+    images = np.zeros((1, 8, 8), np.uint8)
+    assert fill(images, [good]) == [None]
+    assert np.array_equal(images[0], prepare_scan(good, 8))
+    assert not good.with_suffix(".once").exists()
+    good.write_text("memory")
+    with pytest.raises(MemoryError):
+        fill(images, [good])
 
 
 def test_a_decoder_that_can_not_start_is_no_fault_of_the_scans(source, monkeypatch):
