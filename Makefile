@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CONSTRAINED := -m pip install --quiet --constraint constraints.txt --editable
 INSTALL := $(BIN)/python $(CONSTRAINED)
 
-.PHONY: help report test test-study test-slow test-sharing test-cluster test-backends parity faults probes notebooks jupyter lint clean
+.PHONY: help report test test-study test-slow test-sharing test-cluster test-backends parity faults soak probes notebooks jupyter lint clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ parity: $(VENV)/.installed .venv-jax/.installed .venv-torch/.installed  ## how f
 
 faults: $(VENV)/.test-installed  ## faults on purpose, in minutes: kills, damaged scans, hostile files and names
 	$(BIN)/python -m pytest tests/faults -m ''
+
+soak: $(VENV)/.test-installed  ## a small study ten times in one folder: memory, open files and disk stay as they were
+	$(BIN)/python -m pytest -m soak -k ten -s
 
 probes: $(VENV)/.test-installed  ## the audit on planted sources, over seeds, in minutes
 	$(BIN)/python -m pytest -m probes

@@ -41,6 +41,7 @@ The map, in the order in which data flows; a module reads what stands above it:
     report          tables, figures and runs -> one HTML file
     files, locks    whole files; one process at a time in a folder
     stopping        what ends a command ends all that it has started
+    cleaning        what of a study no result needs
     cli             the commands
 
     >>> import lungkeras

@@ -146,6 +146,12 @@ def parser() -> argparse.ArgumentParser:
                         help="a Snakemake profile, for a cluster; may be repeated, the last wins")  # fmt: skip
     report.add_argument("--dry-run", action="store_true", help="list what would run")
 
+    clean = add("clean", clean_study, "show what no result of a study needs, and remove it", "clean demo --yes")
+    clean.add_argument("study", metavar="STUDY", help="a name in params/, or a folder of params")
+    clean.add_argument("--yes", action="store_true", help="remove what is shown")
+    clean.add_argument("--unnamed", action="store_true", help="and the runs, prepared datasets and drawn sources "
+                       "that the params no longer name; the report shows them as long as they are there")  # fmt: skip
+
     predict = add("predict", predict_scans, "a probability a class for each scan",
                   "predict reports/demo/runs/covid-resnet34-random scans/ --heatmaps heatmaps/")  # fmt: skip
     predict.add_argument(
@@ -307,6 +313,25 @@ def require_writable(folder: Path) -> None:
             f"{nearest_there} can't be written to: make it a writable folder or name another one, then give the same "
             "command again"
         )
+
+
+def clean_study(options) -> None:
+    from lungkeras import cleaning
+
+    folder = study_folder(options.study)
+    found = cleaning.leftovers(folder, backend=options.backend)
+    is_kept = found["kind"].isin(cleaning.UNNAMED) & (not options.unnamed)
+    chosen, kept = found[~is_kept], found[is_kept]
+    for row in chosen.itertuples():
+        print(f"{row.bytes / 1e6:9.1f} MB  {row.kind}: {printable(os.path.relpath(row.path))}")
+    told = f"{len(chosen)} leftovers, {chosen['bytes'].sum() / 1e6:.1f} MB"
+    if options.yes:
+        cleaning.remove(folder, chosen["path"])
+        print(f"removed {told}")
+    else:
+        print(f"{told}; --yes removes them" if len(chosen) else "nothing to remove")
+    if len(kept):
+        print(f"{len(kept)} more, {kept['bytes'].sum() / 1e6:.1f} MB, that the params do not name: --unnamed adds them")
 
 
 def snakemake(

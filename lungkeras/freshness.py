@@ -79,14 +79,18 @@ def origin(run: Params) -> str | None:
 def reading_notebooks(shared: Params, runs: Mapping[str, Params]) -> dict[str, str]:
     """SHA-256 of all that each notebook which reads the runs depends on: the runs, the study, the code, its cells.
 
-    The report depends on the tables too, whoever wrote them.
+    They read all that lies in the folders of runs and of prepared datasets, whether the params name it or not. The
+    report depends on the tables too, whoever wrote them.
     """
-    made = {name: read(run.run_folder / "fingerprint.json") for name, run in runs.items()}
+    folders = {file.parent for file in from_project(shared.runs).glob("*/metrics.json")}
+    folders |= {run.run_folder for run in runs.values()}
+    made = {folder.name: read(folder / "fingerprint.json") for folder in sorted(folders)}
+    prepared = sorted(file.parent.name for file in from_project(shared.prepared).glob("*/statistics.json"))
     study = shared.model_dump(exclude=PLACES - {"title"})
     modules = sorted(file.relative_to(PACKAGE).with_suffix("").as_posix() for file in PACKAGE.rglob("*.py"))
     templates = [file_digest(file) for file in sorted([*PACKAGE.rglob("*.j2"), *PACKAGE.rglob("*.yaml")])]
-    common = digest(as_json(made), as_json(study), code_digest(modules), *templates)
-    tables = [file_digest(file) for file in sorted((shared.study_folder / "tables").glob("*.csv"))]
+    common = digest(as_json(made), as_json(prepared), as_json(study), code_digest(modules), *templates)
+    tables = [file_digest(file) for file in sorted((shared.study_folder / "tables").glob("[!.]*.csv"))]
     hashes = {}
     for name in READING:
         told = cells(project_folder() / "notebooks" / f"{name}.ipynb")

@@ -58,8 +58,14 @@ def load_predictor(path: Path | str, *, calibrated: bool = True) -> Predictor:
     if runtimes.format_of(path) and path.exists():
         about = runtimes.read_about(path)
         model = runtimes.open_exported(path)
-        temperature = float(about.get("temperature", 1.0)) if calibrated else 1.0
+        temperature = about["temperature"] if calibrated else 1.0
         told = about["classes"], about["task"], about["image_size"]
+        answer = model(np.zeros((1, told[2], told[2]), np.uint8))
+        if answer.shape != (1, len(told[0])):
+            raise RunError(
+                f"{path} answers {answer.shape} to a scan, {runtimes.about_file(path).name} beside it names "
+                f"{len(told[0])} classes. Copy both files of one export."
+            )
         return Predictor(path.stem, model, *told, exported=True, temperature=temperature)
     from lungkeras import models
 

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lungkeras.decoder import decoders
 from lungkeras.decoding import cv2, decode_grey, enough_memory
 from lungkeras.errors import RunError, ScanError, SourceError
 from lungkeras.files import atomic_folder, glance, new_array, require_room, write_csv, write_json, write_parquet
@@ -51,9 +52,11 @@ def prepare_scan(path: Path | str, size: int) -> np.ndarray:
     return preparation_steps(path, size)["resized"]
 
 
-def preparation_steps(path: Path | str, size: int) -> dict[str, np.ndarray]:
+def preparation_steps(
+    path: Path | str, size: int, decode: Callable[[Path | str], np.ndarray] = decode_grey
+) -> dict[str, np.ndarray]:
     """The scan after each step: original, equalised, blurred (uint8, the file's size), resized (size, size)."""
-    original = decode_grey(path)
+    original = decode(path)
     with enough_memory():
         equalised = cv2.equalizeHist(original)
         blurred = cv2.GaussianBlur(equalised, BLUR, 0)
@@ -194,6 +197,7 @@ def fill(
 ) -> list[str | None]:
     """Prepares each path into its row of `images`, in threads (OpenCV lets go of Python's lock while it works).
 
+    Files are decoded in processes of their own, and one that a decoder dies of is a file that can't be read.
     `seen` is called with the row and the scan as it was decoded.
     Returns for each the reason why it could not be read, else None; a row that was not read stays as it was.
     """
@@ -201,7 +205,7 @@ def fill(
 
     def prepare(row: int) -> str | None:
         try:
-            steps = preparation_steps(paths[row], size)
+            steps = preparation_steps(paths[row], size, decode)
         except ScanError as error:
             return str(error).removeprefix(f"{paths[row]}: ")
         images[row] = steps["resized"]
@@ -209,14 +213,15 @@ def fill(
             seen(row, steps["original"])
         return None
 
-    threads = cv2.getNumThreads()
-    pool = ThreadPoolExecutor(workers or os.cpu_count())
-    cv2.setNumThreads(1)  # one scan a thread is faster than many threads a scan
-    try:
-        return list(progress(pool.map(prepare, range(len(paths))), total=len(paths), description="preparing scans"))
-    finally:
-        pool.shutdown(cancel_futures=True)
-        cv2.setNumThreads(threads)
+    threads, workers = cv2.getNumThreads(), workers or os.cpu_count()
+    with decoders(workers) as decode:
+        pool = ThreadPoolExecutor(workers)
+        cv2.setNumThreads(1)  # one scan a thread is faster than many threads a scan
+        try:
+            return list(progress(pool.map(prepare, range(len(paths))), total=len(paths), description="preparing scans"))
+        finally:
+            pool.shutdown(cancel_futures=True)
+            cv2.setNumThreads(threads)
 
 
 def split_what_is_there(records: pd.DataFrame, seed: int) -> pd.DataFrame:

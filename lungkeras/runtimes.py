@@ -1,7 +1,7 @@
 """Exported files, opened: one function from scans to logits, whatever runs them.
 
-A file of `lungkeras export` has a JSON file beside it, <file>.json, that names its classes and task. Open
-files of those whom you trust alone: a SavedModel may do what TensorFlow can, and no runtime is made for hostile files.
+A file of `lungkeras export` has a JSON file beside it, <file>.json, that names its classes and task. No runtime is made
+for hostile files, so each is looked through first (exported_files).
 """
 
 import json
@@ -11,13 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
+from lungkeras import exported_files
 from lungkeras.errors import RunError
 from lungkeras.files import glance
+from lungkeras.inert import printable
 
 # The name that an export ends in; a SavedModel is a folder.
 SUFFIXES = {"litert": ".tflite", "onnx": ".onnx", "openvino": ".xml", "saved_model": ""}
 TITLES = {"litert": "LiteRT", "onnx": "ONNX", "openvino": "OpenVINO", "saved_model": "SavedModel"}
 BATCH = 32
+MOST_BYTES_ABOUT = 1_000_000
+MOST_CLASSES = 1000
 
 
 def format_of(path: Path | str) -> str | None:
@@ -37,12 +41,21 @@ def read_about(path: Path | str) -> dict:
     """What stands beside an exported file: classes, task, image_size and more. Raises RunError where nothing does."""
     file = about_file(Path(path))
     try:
+        if file.stat().st_size > MOST_BYTES_ABOUT:
+            raise ValueError("larger than what an export writes")
         about = json.loads(file.read_text(encoding="utf-8"))
         classes, size = tuple(map(str, about["classes"])), int(about["image_size"])
+        temperature = float(about.get("temperature", 1.0))
         if about["task"] not in ("multiclass", "multilabel") or not 0 < size <= 4096:
             raise ValueError("another task or size")
-        return about | {"classes": classes, "image_size": size}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not 0 < len(set(classes)) == len(classes) <= MOST_CLASSES or any(
+            printable(name) != name for name in classes
+        ):
+            raise ValueError("no names of classes")
+        if not 0 < temperature < float("inf"):
+            raise ValueError("no temperature")
+        return about | {"classes": classes, "image_size": size, "temperature": temperature}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(
             f"{path}: the names of its classes are read from {file.name} beside it, which is missing or broken; "
             f"copy both files, or export the run again."
@@ -53,7 +66,7 @@ def open_exported(path: Path | str, *, threads: int | None = None) -> Callable[[
     """A function from scans, uint8 of shape (N, size, size), to logits, float32 of shape (N, classes).
 
     `threads`: how many work on a scan, None for what the runtime chooses; a SavedModel has TensorFlow's own.
-    Raises RunError where the file is not there or broken, or its runtime is not installed.
+    Raises RunError where the file is not there or broken, holds what our exports do not, or has no runtime installed.
     """
     path = Path(path)
     if (kind := format_of(path)) is None or not path.exists():
@@ -66,6 +79,11 @@ def open_exported(path: Path | str, *, threads: int | None = None) -> Callable[[
             f"{path}: {TITLES[kind]} needs the package {error.name}, which is not installed; "
             f"pip install 'lungkeras[export]'."
         ) from error
+    except exported_files.Refused as reason:
+        raise RunError(
+            f"{path} is refused before {TITLES[kind]} opens it: {printable(reason)}. Give a file that lungkeras export "
+            "has written."
+        ) from None
     except Exception as error:
         # Each runtime has its own errors for a damaged file.
         reason = str(error).strip().split("\n")[0]
@@ -87,7 +105,7 @@ def open_exported(path: Path | str, *, threads: int | None = None) -> Callable[[
 def _litert(path: Path, threads: int | None):
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_path=str(path), num_threads=threads)
+    interpreter = Interpreter(model_content=exported_files.read_litert(path), num_threads=threads)
     interpreter.allocate_tensors()
     scan, logits = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
 
@@ -103,16 +121,19 @@ def _onnx(path: Path, threads: int | None):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # not one of its own that bytes may pass for
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        exported_files.read_onnx(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+    )
     name = session.get_inputs()[0].name
     return lambda images: session.run(None, {name: images})[0]
 
 
 def _openvino(path: Path, threads: int | None):
     core = import_openvino().Core()
-    model = core.read_model(str(path))
+    model = core.read_model(*exported_files.read_openvino(path))
     # Of one scan at a time the shapes are known, which halves the time of each.
     model.reshape([1, *(side.get_length() for side in list(model.inputs[0].get_partial_shape())[1:])])
     # Without the hint it would compute in bfloat16 where the processor can.
@@ -137,6 +158,7 @@ def import_openvino():
 def _saved_model(path: Path, threads: int | None):
     import keras
 
+    exported_files.check_saved_model(path)
     layer = keras.layers.TFSMLayer(str(path), call_endpoint="serve")
     return lambda images: np.asarray(layer(images))
 

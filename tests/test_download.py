@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from layouts import write_covid, write_pneumonia, write_xray8
 
-from lungkeras.datasets import DATASETS, read_records
+from lungkeras.datasets import DATASETS, manifest, read_records
 from lungkeras.datasets.download import fetch
 from lungkeras.errors import LungkerasError, SourceError
+from lungkeras.fingerprints import file_digest
 
 WRITE = {
     "covid": write_covid,
@@ -147,3 +148,58 @@ def test_a_failed_download_is_one_sentence_without_secrets(kagglehub, tmp_path):
     assert "canary" not in said
     assert "\n" not in said
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def published(monkeypatch, **known):
+    """Lets other counts and hashes be those that were published: those of the miniatures."""
+    monkeypatch.setattr(manifest, "published", lambda dataset: known[dataset])
+
+
+def told(dataset, source, tmp_path, capsys):
+    tmp_path.mkdir(exist_ok=True)
+    archive = pack(source, tmp_path / "archive.zip", "zip")
+    to = fetch(dataset, tmp_path / "fetched" / dataset, archive=archive)
+    assert len(read_records(dataset, to))
+    return [line for line in capsys.readouterr().err.splitlines() if line.startswith(f"{dataset}: ")]
+
+
+def test_a_collection_as_published_is_taken_in_silence_and_what_differs_is_said(tmp_path, monkeypatch, capsys):
+    source = WRITE["covid"](tmp_path / "published")
+    today = {"COVID": 3, "Normal": 5, "Viral Pneumonia": 2, "Lung_Opacity": 1}
+    published(monkeypatch, covid=[{"COVID-19": 1, "NORMAL": 1, "Viral Pneumonia": 1}, today])
+    assert told("covid", source, tmp_path / "whole", capsys) == []
+    next(source.rglob("Normal-3.png")).unlink()
+    (source / "COVID-19_Radiography_Dataset" / "COVID" / "images" / "COVID-9.png").write_bytes(b"more")
+    assert told("covid", source, tmp_path / "other", capsys) == [
+        "covid: COVID has 4 scans, 3 were published",
+        "covid: Normal has 4 scans, 5 were published",
+    ]
+
+
+def test_a_changed_list_an_absent_one_and_a_part_of_the_scans_are_said_and_stop_nothing(tmp_path, monkeypatch, capsys):
+    source = WRITE["xray8"](tmp_path / "published")
+    entries = source / "Data_Entry_2017.csv"
+    (source / "test_list.txt").write_text("00000001_000.png\n")
+    hashes = {name: file_digest(source / name) for name in ("Data_Entry_2017.csv", "test_list.txt")}
+    published(monkeypatch, xray8={"scans": 2, "sha256": hashes})
+    assert told("xray8", source, tmp_path / "whole", capsys) == []
+    entries.write_bytes(entries.read_bytes().replace(b",058,", b",059,"))
+    (source / "test_list.txt").unlink()
+    next(source.rglob("00000002_000.png")).unlink()
+    assert told("xray8", source, tmp_path / "other", capsys) == [
+        "xray8: the folder has 1 scans, 2 were published",
+        "xray8: Data_Entry_2017.csv is not the published one, by its SHA-256",
+        "xray8: test_list.txt is absent",
+    ]
+
+
+def test_a_part_of_the_pneumonia_collection_is_counted_over_its_published_folders(tmp_path, capsys):
+    source = WRITE["pneumonia"](tmp_path / "published")
+    assert told("pneumonia", source, tmp_path, capsys) == [
+        "pneumonia: NORMAL has 3 scans, 1,583 were published",
+        "pneumonia: PNEUMONIA has 4 scans, 4,273 were published",
+    ]
+
+
+def test_the_lists_of_the_real_collection_are_the_published_ones(real_scans):
+    assert [line for line in manifest.differences("xray8", real_scans / "nih") if "scans" not in line] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lungkeras.decoding import cv2, decode_grey
+from lungkeras.decoder import decoders
+from lungkeras.decoding import cv2
 from lungkeras.errors import ScanError
 from lungkeras.files import write_arrays
 from lungkeras.progress import progress
@@ -104,14 +106,14 @@ def perceptual_hashes(thumbnail: np.ndarray) -> np.ndarray:
 
 
 def take_fingerprints(paths: Sequence[Path], *, workers: int | None = None) -> Fingerprints:
-    """Reads the scans, in threads; one that can't be read leaves its row empty."""
-    prints = Fingerprints.empty(len(paths))
+    """Reads the scans, by so many workers (None: one a processor); one that can't be read leaves its row empty."""
+    prints, workers = Fingerprints.empty(len(paths)), workers or os.cpu_count()
 
     def take(row: int) -> None:
         with contextlib.suppress(ScanError):
-            prints.take(row, decode_grey(paths[row]))
+            prints.take(row, decode(paths[row]))
 
-    with ThreadPoolExecutor(workers) as pool:
+    with decoders(workers) as decode, ThreadPoolExecutor(workers) as pool:
         for _ in progress(pool.map(take, range(len(paths))), total=len(paths), description="looking at scans"):
             pass
     return prints

@@ -5,10 +5,12 @@ The folder appears whole or not at all, and an archive that asks for more than p
 """
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from lungkeras.datasets import Dataset, known_dataset
+from lungkeras.datasets.manifest import differences
 from lungkeras.errors import LungkerasError, SourceError
 from lungkeras.files import atomic_folder, glance
 from lungkeras.safe_archives import only_unpacker, unpack
@@ -18,7 +20,8 @@ def fetch(dataset: str, to: Path | str, *, archive: Path | str | None = None) ->
     """Unpacks `archive` (zip, tar, tar.gz), or downloads from Kaggle, to the folder `to`; returns `to`.
 
     Where `to` already holds the collection, nothing is done. An interrupted call leaves nothing behind and starts anew
-    (Kaggle's client resumes no download to a chosen folder).
+    (Kaggle's client resumes no download to a chosen folder). Where what arrived differs from what was published
+    (lungkeras.datasets.manifest), that is said on stderr: part of a collection is a source too.
 
     Raises LungkerasError, in one sentence that says what to do instead, where the archive is broken or unsafe, the
     download fails, or `to` holds something else; SourceError where what arrived is not the collection.
@@ -38,6 +41,8 @@ def fetch(dataset: str, to: Path | str, *, archive: Path | str | None = None) ->
                 f"{dataset}: expected {wanted.layout} in {archive or wanted.handle}, found {glance(folder)}: "
                 f"get kaggle.com/datasets/{wanted.handle}, or draw a source: lungkeras phantom {dataset} --to {to}"
             )
+    for difference in differences(dataset, to):
+        print(f"{dataset}: {difference}", file=sys.stderr)
     return to
 
 

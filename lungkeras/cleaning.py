@@ -1,0 +1,226 @@
+"""What lies in the folders of a study and is needed by no result, no report and no run that goes on.
+
+    temporaries           of a process that was killed while it wrote; one whose writer lives is locked, and stays
+    failed notebooks      of steps that have succeeded since
+    checkpoints           of finished runs
+    Snakemake's records   its older logs, and what it noted of files that are gone
+    unnamed               runs, prepared datasets and drawn sources that the params no longer name, with their
+                          notebooks and logs; the report shows them until they are gone, so they are removed only
+                          where that is asked for
+
+All else stays, and so does what another study in params/ names. A link is neither followed nor removed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from base64 import urlsafe_b64decode
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lungkeras import freshness
+from lungkeras.datasets import DATASETS
+from lungkeras.errors import RunError
+from lungkeras.fingerprints import is_prepared, is_trained
+from lungkeras.params import Params, from_project, load_study, project_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TEMPORARY, FAILED, CHECKPOINT, RECORD = "temporary", "failed notebook", "checkpoint", "Snakemake's record"
+UNNAMED_RUN, UNNAMED_DATA, UNNAMED_PAGE = "unnamed run", "unnamed prepared dataset", "of an unnamed run or dataset"
+UNNAMED_SOURCE = "unnamed drawn source"
+UNNAMED = (UNNAMED_RUN, UNNAMED_DATA, UNNAMED_PAGE, UNNAMED_SOURCE)
+LOGS_KEPT = 10
+DEEPEST = 3  # reports/<study>/runs/<run>/export
+
+
+def leftovers(study: Path, *, backend: str | None = None) -> pd.DataFrame:
+    """What could be removed from the study whose params lie in a folder.
+
+    Returns a row each: path (Path), kind (one of the words above), bytes. Raises ParamsError where the params, or those
+    of another study in params/, can't be read: what they name could not be told.
+    """
+    import pandas as pd
+
+    shared, runs = load_study(study, backend=backend)
+    data = freshness.prepared_data(runs)
+    trained = [name for name, run in runs.items() if is_trained(run.run_folder, run, data[run.prepared_folder])]
+    notebooks = shared.study_folder / "notebooks"
+    found = [
+        *((path, TEMPORARY) for path in temporaries(shared)),
+        *((notebooks / f"{name}.failed.ipynb", FAILED) for name in done(shared, runs, trained)),
+        *((path, CHECKPOINT) for name in trained for path in sorted(runs[name].run_folder.glob("checkpoint*.npz"))),
+        *((path, RECORD) for path in records(shared)),
+        *unnamed(shared, runs),
+    ]
+    rows = [(path, kind, size(path)) for path, kind in found if path.exists() and not passes_a_link(path, shared)]
+    return pd.DataFrame(rows, columns=["path", "kind", "bytes"]).drop_duplicates("path", ignore_index=True)
+
+
+def remove(study: Path, paths: Iterable[Path]) -> None:
+    """Removes what `leftovers` found of a study.
+
+    Raises RunError where a `lungkeras report` of this study is at work.
+    """
+    lock = load_study(study)[0].study_folder / ".lock"
+    if is_held(lock):
+        raise RunError(f"{lock.parent} is being made by another lungkeras report: wait until it ends")
+    for path in paths:
+        if path.is_symlink() or not path.exists():
+            continue
+        if path.is_dir():
+            for name in ("metrics.json", "statistics.json"):  # what makes a folder a result goes first
+                (path / name).unlink(missing_ok=True)
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def passes_a_link(path: Path, shared: Params) -> bool:
+    """Whether a path is a link, or leads through one below the folders that the params name."""
+    roots = {shared.study_folder, from_project(shared.prepared), from_project(shared.source), project_folder()}
+    for place in (path, *path.parents):
+        if place in roots:
+            return False
+        if place.is_symlink():
+            return True
+    return False
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder; a link counts as itself."""
+    if not path.is_dir():
+        return path.lstat().st_size
+    files = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+    return sum(os.lstat(file).st_size for file in files)
+
+
+def temporaries(shared: Params) -> Iterator[Path]:
+    """What files.py, the graph of notebooks and those who write folders name on their way, where no one holds it."""
+    prepared = from_project(shared.prepared)
+    for folder in [*real_folders(shared.study_folder), *real_folders(prepared), *own_sources(shared)]:
+        patterns = [".writing-*", ".exporting-*", ".running-*.ipynb", ".lock", ".*.lock"]
+        patterns += [f".{dataset}-????????" for dataset in DATASETS] if folder == prepared else []
+        for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
+            if not is_held(path.with_name(path.name.removesuffix(".folder"))):
+                yield path
+
+
+def own_sources(shared: Params) -> list[Path]:
+    """The folder in which sources are drawn or fetched; a source that was given is its owner's."""
+    folder = from_project(shared.source)
+    return [folder] if shared.acquire != "given" and folder.is_dir() else []
+
+
+def real_folders(folder: Path, deepest: int = DEEPEST) -> Iterator[Path]:
+    """A folder and those below it that are no links and not hidden."""
+    if folder.is_dir():
+        yield folder
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            if deepest and entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
+                yield from real_folders(Path(entry.path), deepest - 1)
+
+
+def is_held(file: Path) -> bool:
+    """Whether a living process holds the lock of a file; so does, as far as can be told, one that takes no locks."""
+    try:
+        handle = os.open(file, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:
+        return False  # a folder, or gone
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+
+
+def is_being_made(folder: Path) -> bool:
+    """Whether a living process holds the lock beside a folder."""
+    return is_held(folder.with_name(f".{folder.name[:60]}.lock"))
+
+
+def done(shared: Params, runs: Mapping[str, Params], trained: list[str]) -> list[str]:
+    """The names of the notebooks whose work stands as params and code would do it. `trained` are the finished runs."""
+    prepared = [
+        run.dataset
+        for run in {run.dataset: run for run in runs.values()}.values()
+        if is_prepared(run.prepared_folder, run.dataset, None, size=run.image_size, seed=shared.seed, split=run.split)
+    ]
+    outdated = freshness.outdated_notebooks(shared, runs, [name for name in runs if name not in trained])
+    return [
+        *(f"01_data_preparation-{dataset}" for dataset in prepared),
+        *(f"02_training-{name}" for name in trained),
+        *(name for name in freshness.READING if name not in outdated),
+    ]
+
+
+def records(shared: Params) -> list[Path]:
+    """Logs of Snakemake but for the last ones, and what it noted of files of this study that are no longer there."""
+    own = project_folder() / ".snakemake"
+    logs = sorted((own / "log").glob("*.log"), key=lambda file: file.stat().st_mtime)[:-LOGS_KEPT]
+    homes = [shared.study_folder.resolve(), from_project(shared.prepared).resolve()]
+    noted = []
+    for note in real_files(own / "metadata"):
+        place = Path(os.path.realpath(project_folder() / noted_path(note.relative_to(own / "metadata"))))
+        is_ours = any(home in place.parents for home in homes)
+        started = own / "incomplete" / note.relative_to(own / "metadata")
+        if is_ours and not place.exists() and not started.exists():
+            noted.append(note)
+    return [*logs, *noted]
+
+
+def real_files(folder: Path) -> Iterator[Path]:
+    for parent, _, names in os.walk(folder):
+        yield from (Path(parent) / name for name in sorted(names))
+
+
+def noted_path(name: Path) -> str:
+    """The path that a note of Snakemake is about: its name in base 64, in folders marked by @ where it is long."""
+    try:
+        return urlsafe_b64decode("".join(part.removeprefix("@") for part in name.parts)).decode()
+    except ValueError:
+        return "."  # not one of its notes: a path that is there
+
+
+def unnamed(shared: Params, runs: Mapping[str, Params]) -> Iterator[tuple[Path, str]]:
+    """(path, kind) of runs, prepared datasets and drawn sources that no study names, and of the notebooks about them.
+
+    A run whose best model a named one starts from counts as named.
+    """
+    everyone = [*runs.values()]
+    for file in sorted((project_folder() / "params").glob("*/study.yaml")):
+        everyone += load_study(file.parent)[1].values()
+    named = {run.run_folder.resolve() for run in everyone}
+    named |= {run.transfer_file.resolve().parent for run in everyone if run.weights_word == "transfer"}
+    prepared = {run.prepared_folder.resolve() for run in everyone}
+
+    sources = {run.source_folder.resolve() for run in everyone}
+
+    from lungkeras.datasets.phantom import NOTE
+    from lungkeras.preparation import FILES
+
+    for folder in real_folders(from_project(shared.runs), 1):
+        if (folder / "params.yaml").is_file() and folder.resolve() not in named and not is_being_made(folder):
+            yield folder, UNNAMED_RUN
+    for folder in real_folders(from_project(shared.prepared), 1):
+        is_one = folder.name in DATASETS and (folder / "statistics.json").is_file()
+        is_ours = is_one and {entry.name for entry in folder.iterdir()} <= FILES
+        if is_ours and folder.resolve() not in prepared and not is_being_made(folder):
+            yield folder, UNNAMED_DATA
+    for folder in [folder for own in own_sources(shared) for folder in real_folders(own, 1)]:
+        is_drawn = folder.name in DATASETS and (folder / NOTE).is_file()
+        if is_drawn and folder.resolve() not in sources and not is_being_made(folder):
+            yield folder, UNNAMED_SOURCE
+    names = {f"02_training-{folder.name}" for folder in named}
+    names |= {f"01_data_preparation-{folder.name}" for folder in prepared}
+    for kind in ("notebooks", "logs"):
+        for file in sorted((shared.study_folder / kind).glob("0[12]_*-*")):
+            stem = file.name.removesuffix(file.suffix).removesuffix(".failed")
+            if stem not in names and file.suffix in (".ipynb", ".html", ".log"):
+                yield file, UNNAMED_PAGE

@@ -1,0 +1,66 @@
+"""A source beside what was published: scans a class folder, and the hashes of the lists that say what scans show."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import yaml
+
+from lungkeras.datasets import DATASETS
+from lungkeras.datasets.folders import IMAGE_SUFFIXES
+from lungkeras.fingerprints import PACKAGE, file_digest
+
+
+def published(dataset: str) -> dict | list[dict[str, int]]:
+    """What manifest.yaml says of a dataset: releases, each scans by class folder; of xray8 scans and sha256."""
+    return yaml.safe_load((PACKAGE / "manifest.yaml").read_text(encoding="utf-8"))[dataset]
+
+
+def differences(dataset: str, source: Path | str) -> list[str]:
+    """In sentences, how a source differs from the collection as published; empty where it does not.
+
+    That a scan is another than the published one is told only by its absence: no hashes of all scans are published.
+    """
+    known, source = published(dataset), Path(source)
+    found = DATASETS[dataset].find(source)
+    if isinstance(known, dict):
+        return [
+            *_counted({"the folder": known["scans"]}, {"the folder": sum(scans_by_folder(source).values())}),
+            *_changed(found[0].parent, known["sha256"]),
+        ]
+    said = []
+    for collection in found:
+        there = scans_by_folder(collection)
+        release = max(known, key=lambda release: len(set(release) & set(there)))
+        said += _counted(release, there)
+    return said
+
+
+def scans_by_folder(folder: Path) -> dict[str, int]:
+    """How many scans lie in each folder of a name, or in one called images within it; links are followed nowhere."""
+    counts: dict[str, int] = {}
+    for parent, _, names in os.walk(folder):
+        place = Path(parent)
+        name = place.parent.name if place.name.lower() == "images" else place.name
+        scans = sum(not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES for name in names)
+        counts[name] = counts.get(name, 0) + scans
+    return counts
+
+
+def _counted(expected: dict[str, int], there: dict[str, int]) -> list[str]:
+    return [
+        f"{name} has {there.get(name, 0):,} scans, {count:,} were published"
+        for name, count in expected.items()
+        if there.get(name, 0) != count
+    ]
+
+
+def _changed(folder: Path, expected: dict[str, str]) -> list[str]:
+    said = []
+    for name, digest in expected.items():
+        if not (folder / name).is_file():
+            said.append(f"{name} is absent")
+        elif file_digest(folder / name) != digest:
+            said.append(f"{name} is not the published one, by its SHA-256")
+    return said

@@ -1,0 +1,181 @@
+"""Scans decoded in processes of their own: a decoder that dies takes one file with it, and the work goes on.
+
+Decoders are C code over somebody else's bytes. What is known to be wrong with a file is found before (decoding.py);
+what is not known may end a process, and then it is not the one that holds the prepared scans.
+"""
+
+import mmap
+import os
+import queue
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from lungkeras.decoding import MOST_PIXELS, decode_grey
+from lungkeras.errors import RunError, ScanError
+
+SERVE = "from lungkeras.decoder import serve; serve()"
+READY = b"ready"
+LENGTH = struct.Struct("<q")  # of the bytes that follow
+ANSWER = struct.Struct("<qq")  # height and width of the pixels, in memory that is shared; or one of these, and a length
+REFUSED, NO_MEMORY = -1, -2
+
+
+@contextmanager
+def decoders(workers: int) -> Iterator[Callable[[Path | str], np.ndarray]]:
+    """Yields `decode_grey` as so many processes do it, for as many threads to call. They start when they are needed."""
+    idle: queue.LifoQueue[Decoder] = queue.LifoQueue()
+    all_of_them = [Decoder() for _ in range(workers)]
+    for one in all_of_them:
+        idle.put(one)
+
+    def decode(path: Path | str) -> np.ndarray:
+        one = idle.get()
+        try:
+            return one.decode(path)
+        finally:
+            idle.put(one)
+
+    try:
+        yield decode
+    finally:
+        for one in all_of_them:
+            one.close()
+
+
+class Decoder:
+    """A process that decodes one file after another, and its successor where it dies."""
+
+    def __init__(self):
+        self.process = self.pixels = None
+
+    def decode(self, path: Path | str) -> np.ndarray:
+        """`decode_grey` of a file. Raises what that does, and ScanError where the process dies of it, twice.
+
+        Raises RunError where no process can be started.
+        """
+        try:
+            return self._asked(path)
+        except EOFError:  # killed from outside, it may be
+            try:
+                return self._asked(path)
+            except EOFError as ending:
+                raise ScanError(f"{path}: the decoder died ({ending})") from None
+
+    def _asked(self, path: Path | str) -> np.ndarray:
+        """What the process answers. Raises EOFError, with its exit status in words, where it dies."""
+        if self.process is None:
+            self._start()
+        name = os.fsencode(path)
+        try:
+            self.process.stdin.write(LENGTH.pack(len(name)) + name)
+            height, width = ANSWER.unpack(self._read(ANSWER.size))
+            if height * width > MOST_PIXELS:
+                raise EOFError
+            reason = self._read(width) if height == REFUSED else None
+        except (EOFError, OSError) as error:
+            raise EOFError(_ending(self.close())) from error
+        if height == NO_MEMORY:
+            raise MemoryError
+        if reason is not None:
+            raise ScanError(reason.decode(errors="surrogatepass"))
+        return np.frombuffer(self.pixels, np.uint8, height * width).reshape(height, width).copy()
+
+    def _start(self) -> None:
+        package = str(Path(__file__).resolve().parent.parent)
+        paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+        with shared_memory() as memory:
+            self.pixels = mmap.mmap(memory, MOST_PIXELS)
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-c", SERVE, str(memory)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                pass_fds=[memory],
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"},
+            )
+        try:
+            self._read(len(READY))
+        except EOFError:
+            ending = _ending(self.close())
+            raise RunError(
+                f"No process to decode scans could be started ({ending}); its own words stand above"
+            ) from None
+
+    def _read(self, length: int) -> bytes:
+        """So many bytes of its answer. Raises EOFError where there are fewer."""
+        content = b""
+        while len(content) < length:
+            more = self.process.stdout.read(length - len(content))
+            if not more:
+                raise EOFError
+            content += more
+        return content
+
+    def close(self) -> int | None:
+        """Ends the process, and returns its exit status; None where there is none."""
+        if self.process is None:
+            return None
+        for opened in (self.process.stdin, self.process.stdout, self.pixels):
+            opened.close()
+        process, self.process = self.process, None
+        return process.wait()
+
+
+@contextmanager
+def shared_memory() -> Iterator[int]:
+    """The number of an open file as large as the largest scan, of which the system holds what was written alone."""
+    if hasattr(os, "memfd_create"):
+        memory = os.memfd_create("scan")
+    else:
+        with tempfile.TemporaryFile() as file:
+            memory = os.dup(file.fileno())
+    try:
+        os.truncate(memory, MOST_PIXELS)
+        yield memory
+    finally:
+        os.close(memory)
+
+
+def _ending(status: int | None) -> str:
+    """An exit status in words: SIGABRT, status 1.
+
+    >>> _ending(-6), _ending(1)
+    ('SIGABRT', 'status 1')
+    """
+    return signal.Signals(-status).name if status and status < 0 else f"status {status}"
+
+
+def serve(decode: Callable[[Path], np.ndarray] = decode_grey) -> None:
+    """Decodes the files that standard input names, and answers on standard output, until the input ends."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the one who asks
+    pixels = np.frombuffer(mmap.mmap(int(sys.argv[1]), MOST_PIXELS), np.uint8)
+    asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no answer
+    answers.write(READY)
+    answers.flush()
+    while len(length := asked.read(LENGTH.size)) == LENGTH.size:
+        path = Path(os.fsdecode(asked.read(*LENGTH.unpack(length))))
+        try:
+            image = decode(path)
+            pixels[: image.size].reshape(image.shape)[:] = image
+            answers.write(ANSWER.pack(*image.shape))
+        except ScanError as error:
+            reason = str(error).encode(errors="surrogatepass")
+            answers.write(ANSWER.pack(REFUSED, len(reason)) + reason)
+        except MemoryError:
+            answers.write(ANSWER.pack(NO_MEMORY, 0))
+        try:
+            answers.flush()
+        except BrokenPipeError:
+            os._exit(0)  # nobody asks any more

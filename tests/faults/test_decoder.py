@@ -1,0 +1,125 @@
+"""A decoder that dies takes one file with it: the others are prepared as ever, and nothing waits for it."""
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from layouts import write_covid
+
+from lungkeras import decoder, prediction
+from lungkeras.decoding import decode_grey
+from lungkeras.errors import RunError, ScanError
+from lungkeras.preparation import fill, prepare_dataset, prepare_scan
+
+# A decoder that does what its file says.
+HOSTILE = """
+import os, signal, sys
+from lungkeras.decoder import serve
+from lungkeras.decoding import decode_grey
+
+def decode(path):
+    told = path.read_bytes() if path.exists() else b""
+    if told == b"abort":
+        os.abort()
+    if told == b"segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if told == b"killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if told == b"exit":
+        os._exit(7)
+    if told == b"raise":
+        sys.stderr.close()
+        raise RuntimeError
+    if told == b"memory":
+        raise MemoryError
+    if (once := path.with_suffix(".once")).exists():
+        once.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if told == b"print":
+        os.write(1, b"a library that prints")
+    return decode_grey(path)
+
+serve(decode)
+"""
+ENDS = {"abort": "SIGABRT", "segfault": "SIGSEGV", "killed": "SIGKILL", "exit": "status 7", "raise": "status 1"}
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    """Eleven scans, five of which kill their decoder."""
+    monkeypatch.setattr(decoder, "SERVE", HOSTILE)
+    source = write_covid(tmp_path / "source", normals=8)
+    normals = source / "COVID-19_Radiography_Dataset" / "Normal" / "images"
+    for number, told in enumerate(ENDS, start=1):
+        (normals / f"Normal-{number}.png").write_text(told)
+    return source
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_file_that_kills_its_decoder_is_one_file_lost(workers, source, injected):
+    paths = sorted(source.rglob("images/*.png"))
+    images = np.zeros((len(paths), 8, 8), np.uint8)
+    started = time.monotonic()
+    reasons = fill(images, paths, workers)
+    assert time.monotonic() - started < 60
+    for path, image, reason in zip(paths, images, reasons, strict=True):
+        told = path.read_bytes()[:10].decode(errors="replace")
+        assert reason == (f"the decoder died ({ENDS[told]})" if told in ENDS else None)
+        assert np.array_equal(image, np.zeros((8, 8)) if reason else prepare_scan(path, 8))
+    injected("files that kill their decoder", len(ENDS))
+
+
+def test_a_preparation_goes_on_with_the_others(source, tmp_path):
+    summary = prepare_dataset("covid", source, tmp_path / "prepared", size=8, workers=2)
+    quarantine = pd.read_csv(tmp_path / "prepared" / "quarantine.csv")
+    assert summary["quarantined"] == len(quarantine) > 0
+    assert quarantine["reason"].str.fullmatch(r"the decoder died \((SIG\w+|status \d)\)").all()
+
+
+def test_predict_lists_the_file_and_answers_for_the_rest(source):
+    def model(images):
+        return np.zeros((len(images), 2), np.float32)
+
+    predictor = prediction.Predictor("two", model, ("sick", "well"), "multiclass", 8, exported=True)
+    paths = sorted(source.rglob("Normal/images/*.png"))
+    answers, failed = prediction.predict_images(predictor, paths, workers=2)
+    assert len(answers) == 3
+    assert failed["reason"].tolist() == [f"the decoder died ({ends})" for ends in ENDS.values()]
+
+
+def test_a_decoder_answers_as_the_function_does_whatever_a_library_prints(source, tmp_path):
+    good, absent = next(source.rglob("COVID-1.png")), tmp_path / "absent\udcff\n.png"
+    prints = tmp_path / "print"
+    prints.write_text("print")
+    one = decoder.Decoder()
+    try:
+        for path in (good, good.parent / "COVID-2.png"):
+            assert np.array_equal(one.decode(path), decode_grey(path))
+        for path in (absent, prints):
+            with pytest.raises(ScanError) as expected:
+                decode_grey(path)
+            with pytest.raises(ScanError) as told:
+                one.decode(path)
+            assert str(told.value) == str(expected.value)
+        assert one.process.poll() is None
+    finally:
+        one.close()
+
+
+def test_no_scan_is_lost_to_a_kill_from_outside_or_for_want_of_memory(source):
+    good = next(source.rglob("COVID-1.png"))
+    good.with_suffix(".once").touch()
+    images = np.zeros((1, 8, 8), np.uint8)
+    assert fill(images, [good]) == [None]
+    assert np.array_equal(images[0], prepare_scan(good, 8))
+    assert not good.with_suffix(".once").exists()
+    good.write_text("memory")
+    with pytest.raises(MemoryError):
+        fill(images, [good])
+
+
+def test_a_decoder_that_can_not_start_is_no_fault_of_the_scans(source, monkeypatch):
+    monkeypatch.setattr(decoder, "SERVE", "raise SystemExit(3)")
+    with pytest.raises(RunError, match=r"No process to decode scans could be started \(status 3\)"):
+        fill(np.zeros((1, 8, 8), np.uint8), [next(source.rglob("*.png"))])
