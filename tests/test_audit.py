@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_limits
 
 from lungkeras import audit, cli
 from lungkeras.audit import duplicates, labels, leakage, shortcuts
@@ -279,13 +280,31 @@ def test_forty_planted_pairs_are_found_among_a_thousand_scans_and_no_other(datas
 @pytest.mark.parametrize("plant", ["marker=0.8", "marker=1.0", "marker=0.5", "null", "clean"])
 def test_a_marker_is_flagged_where_it_tells_something_and_nothing_else_is(plant, seed, tmp_path):
     for dataset in ("covid", "pneumonia"):
-        source = draw_source(dataset, tmp_path / dataset, scans=440, seed=seed, plants=[plant])
-        found = audit.audit_source(dataset, source)
-        assert (("border", DATASETS[dataset].classes[0]) in alarms(found)) == (plant in ("marker=0.8", "marker=1.0"))
+        source, classes = tmp_path / dataset, DATASETS[dataset].classes
+        draw_source(dataset, source, scans=440, seed=seed, plants=[plant])
+        records = read_records(dataset, source)
+        prints = take_fingerprints([source / path for path in records["path"]])
+        with threadpool_limits(1):
+            probes = shortcuts.probe_shortcuts(prints, records, classes, records["patient"].to_numpy(object))
+        raised = alarms({"shortcuts": probes})
+        assert (("border", classes[0]) in raised) == (plant in ("marker=0.8", "marker=1.0"))
         if plant in ("marker=0.5", "null", "clean"):
-            assert not alarms(found)
-        if plant == "null":
-            assert found["label_noise"]["rate"] is None and not found["suspected_labels"]
+            assert not raised
+
+
+@pytest.mark.probes
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_where_labels_have_nothing_to_do_with_the_scans_every_model_is_at_chance_and_nothing_fires(
+    dataset, seed, tmp_path
+):
+    found = audit.audit_source(
+        dataset, draw_source(dataset, tmp_path / "source", scans=440, seed=seed, plants=["null"])
+    )
+    assert not alarms(found) and not found["suspected_labels"] and found["label_noise"]["rate"] is None
+    of_textures = [entry["auroc"] for entry in found["label_noise"]["classes"].values()]
+    of_probes = [entry["auroc"] for entry in found["shortcuts"]]
+    assert np.mean(of_textures) == pytest.approx(0.5, abs=0.06) and max(of_textures + of_probes) < 0.65
 
 
 @pytest.mark.probes
