@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CONSTRAINED := -m pip install --quiet --constraint constraints.txt --editable
 INSTALL := $(BIN)/python $(CONSTRAINED)
 
-.PHONY: help report test test-study test-slow test-sharing test-cluster test-backends parity faults soak probes notebooks jupyter lint clean
+.PHONY: help report test test-study test-slow test-sharing test-cluster test-backends ci-backends parity faults soak probes notebooks jupyter lint clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,12 @@ test-backends: $(VENV)/.test-installed test-jax test-torch  ## the tests on JAX 
 test-%: .venv-%/.installed
 	KERAS_BACKEND=$* .venv-$*/bin/python -m pytest $(TESTS)
 	KERAS_BACKEND=$* .venv-$*/bin/python -m pytest -m study -k one_run
+
+ci-backends: ci-jax ci-torch  ## a cut of the tests on JAX and PyTorch, each kind once, in minutes
+
+# To compile fast matters more here than to run fast.
+ci-%: .venv-%/.installed
+	KERAS_BACKEND=$* JAX_DISABLE_MOST_OPTIMIZATIONS=1 .venv-$*/bin/python -m pytest -m backend
 
 parity: $(VENV)/.installed .venv-jax/.installed .venv-torch/.installed  ## how far backends are apart, for the demo's report
 	$(BIN)/python -m lungkeras.parity --to reports/demo/tables/parity.csv
