@@ -4,8 +4,10 @@
 
 Writes benchmarks/results/backends.csv, a row a backbone and backend: seconds until the first epoch begins (`start_s`:
 Python, the backend, Keras, the model), of the first epoch, which compiles, of a later one, and of a whole run of the
-demo's epochs (`run_s`: what was measured and, for the epochs left out, the median of the later ones). All are medians
-over the rounds; `ratio` is the median of a run's time over the first backend's in the same round.
+demo's epochs (`run_s`: what was measured and, for the epochs left out, the median of the later ones); and the seconds
+that processors worked for what was measured (`processor_s`), which other work on the machine changes least. All are
+medians over the rounds; `ratio` and `processor_ratio` are those of run_s and processor_s to the first backend's in the
+same round.
 
 Each is `lungkeras train` with the params of the demo, cut to a few epochs, in a process of the Python that has the
 backend (as lungkeras.parity finds it). A round lets each backend train one run, in turn, as timings on a shared machine
@@ -14,6 +16,7 @@ swing by a factor of two. A run has all cores to itself; the demo trains two run
 
 import argparse
 import os
+import resource
 import shlex
 import subprocess
 import sys
@@ -41,21 +44,34 @@ DATASET = "pneumonia"
 VERSION = "import sys, importlib.metadata; print(importlib.metadata.version(sys.argv[1]), end='')"
 
 
+def processor_seconds() -> float:
+    """Seconds that processors worked for the processes that this one has started and that have ended."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
+
+
 def train(python: str, backend: str, params: Path, history: Path) -> dict[str, float]:
     """Seconds of one run of `lungkeras train`, and of its parts. Ends the program where the run fails."""
     environment = os.environ | {"PYTHONPATH": str(project_folder())}
     command = [python, "-m", "lungkeras", "train", "--params", str(params), "--backend", backend]
-    started, first_line = time.perf_counter(), 0.0
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+    started, first_line, worked, said = time.perf_counter(), 0.0, processor_seconds(), []
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, env=environment, **options) as run:
         for line in run.stdout:
+            said.append(line)
             if line.startswith("epoch 1/"):
                 first_line = time.perf_counter() - started
-        fault = run.stderr.read()
-    seconds = time.perf_counter() - started
+    measured = time.perf_counter() - started
     if run.returncode:
-        sys.exit(f"{shlex.join(command)} failed: {fault[-2000:]}")
+        sys.exit(f"{shlex.join(command)} failed: {''.join(said[-20:])}")
     first, *later = pd.read_csv(history)["seconds"]
-    return {"start_s": first_line - first, "first_epoch_s": first, "epoch_s": median(later), "measured_s": seconds}
+    return {
+        "start_s": first_line - first,
+        "first_epoch_s": first,
+        "epoch_s": median(later),
+        "measured_s": measured,
+        "processor_s": processor_seconds() - worked,
+    }
 
 
 def measure(pythons: Mapping[str, str], backbones: list[str], epochs: int, rounds: int, folder: Path) -> pd.DataFrame:
@@ -83,11 +99,13 @@ def measure(pythons: Mapping[str, str], backbones: list[str], epochs: int, round
 
 
 def summarise(seconds: pd.DataFrame) -> pd.DataFrame:
-    """Medians over the rounds, with the ratio of a run's time to the first backend's in the same round."""
-    peer = seconds.groupby(["backbone", "round"])["run_s"].transform("first")
-    groups = seconds.assign(ratio=seconds["run_s"] / peer).groupby(["backbone", "backend"], sort=False)
-    found = groups[["start_s", "first_epoch_s", "epoch_s", "run_s", "ratio"]].median().reset_index()
-    return found.round({name: 2 if name == "ratio" else 1 for name in found})
+    """Medians over the rounds, with the ratios to the first backend's in the same round."""
+    peers = seconds.groupby(["backbone", "round"])[["run_s", "processor_s"]].transform("first")
+    seconds = seconds.assign(
+        ratio=seconds["run_s"] / peers["run_s"], processor_ratio=seconds["processor_s"] / peers["processor_s"]
+    )
+    found = seconds.groupby(["backbone", "backend"], sort=False).median(numeric_only=True).reset_index()
+    return found.drop(columns=["round", "measured_s"]).round({name: 2 if "ratio" in name else 1 for name in found})
 
 
 def main() -> None:
@@ -99,6 +117,8 @@ def main() -> None:
     parser.add_argument("--note", default="", help="what else ran on the machine, for the CSV")
     parser.add_argument("--to", type=Path, default=RESULTS, help="the CSV to write")
     options = parser.parse_args()
+    if options.epochs < 2:
+        parser.error("--epochs: the first compiles, so that 2 or more are needed")
     pythons = backend_pythons(dict(text.partition("=")[::2] for text in options.python))
     load = round(os.getloadavg()[0], 1)
     with tempfile.TemporaryDirectory() as folder:
