@@ -12,7 +12,7 @@ from lungkeras.architectures import TITLES
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 IMPORTS_KERAS = re.compile(r"^ *(from|import) (.*, )?keras\b", re.MULTILINE)
-COSTLY = {"costly", "slow", "faults", "parity", "study"}
+COSTLY = {"costly", "study", "sharing", "cluster", "parity", "faults", "soak", "probes", "slow"}
 
 
 @functools.cache
