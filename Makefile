@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CONSTRAINED := -m pip install --quiet --constraint constraints.txt --editable
 INSTALL := $(BIN)/python $(CONSTRAINED)
 
-.PHONY: help report test test-study test-slow test-sharing test-cluster test-backends parity faults soak probes notebooks jupyter lint clean
+.PHONY: help report test test-study test-slow test-sharing test-cluster test-backends ci-backends parity faults soak probes notebooks jupyter lint clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,9 +33,18 @@ test-cluster: $(VENV)/.test-installed  ## a small study on a real Slurm of one n
 test-backends: $(VENV)/.test-installed test-jax test-torch  ## the tests on JAX and PyTorch, without TensorFlow; do all agree?
 	$(BIN)/python -m pytest -m parity
 
+# JAX compiles every shape, for minutes: what it has compiled once is kept.
+COMPILED = JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.venv-jax/compiled JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
+
 test-%: .venv-%/.installed
-	KERAS_BACKEND=$* .venv-$*/bin/python -m pytest $(TESTS)
-	KERAS_BACKEND=$* .venv-$*/bin/python -m pytest -m study -k one_run
+	KERAS_BACKEND=$* $(COMPILED) .venv-$*/bin/python -m pytest $(TESTS)
+	KERAS_BACKEND=$* $(COMPILED) .venv-$*/bin/python -m pytest -m study -k one_run
+
+ci-backends: ci-jax ci-torch  ## a cut of the tests on JAX and PyTorch, each kind once, in minutes
+
+# To compile fast matters more here than to run fast.
+ci-%: .venv-%/.installed
+	KERAS_BACKEND=$* $(COMPILED) JAX_DISABLE_MOST_OPTIMIZATIONS=1 .venv-$*/bin/python -m pytest -m backend
 
 parity: $(VENV)/.installed .venv-jax/.installed .venv-torch/.installed  ## how far backends are apart, for the demo's report
 	$(BIN)/python -m lungkeras.parity --to reports/demo/tables/parity.csv

@@ -7,6 +7,11 @@ import difflib
 
 STUDY = ("resnet34", "mobilenet_v3_large", "efficientnet_b1")
 HUB = "keras_hub."
+# KerasHub's transformers for images, by the first word of their presets.
+TRANSFORMERS = {
+    *("vit", "deit", "mit", "swin", "segformer", "dinov2", "dinov3", "sam", "sam3", "clip", "metaclip", "siglip"),
+    *("siglip2", "medsiglip", "depth", "videoprism"),
+}
 
 # A title without its hyphens is the model's name in keras.applications: "DenseNet-121" is DenseNet121.
 APPLICATIONS = {
@@ -57,6 +62,8 @@ TITLES = {"resnet34": "ResNet-34", **APPLICATIONS}
 def fault(backbone: str) -> str | None:
     """Why a name is no backbone's, with the nearest that is; None where it is one."""
     of_hub = backbone.startswith(HUB) and backbone.removeprefix(HUB).isidentifier()
+    if of_hub and backbone.removeprefix(HUB).split("_")[0] in TRANSFORMERS:
+        return f"expected a preset of ResNet, DenseNet or VGG after {HUB}, as transformers give no map of features"
     if backbone in TITLES or of_hub:
         return None
     likeness = {known: difflib.SequenceMatcher(None, backbone, known).ratio() for known in TITLES}

@@ -101,6 +101,16 @@ def check_model_file(path: Path | str) -> None:
         raise RunError(f"{path} could not be read as a Keras model ({reason}). Train the run again.") from error
 
 
+def fault_of_layers(config: dict) -> str | None:
+    """Why a file of this model, serialized, would be refused for one of its layers; None where all are known."""
+    try:
+        for layer in config["config"]["layers"]:
+            _check_layer(layer)
+    except Refused as reason:
+        return str(reason)
+    return None
+
+
 def check_weights_file(path: Path | str) -> None:
     """Looks through an .h5 file of weights. Raises RunError where it points elsewhere or claims more than it is."""
     try:

@@ -6,6 +6,7 @@ The dataset's mean and standard deviation are applied once, by a layer inside th
 them; what keras.applications' backbones do to their input is left out. The heads are torchvision's, as in the study.
 """
 
+import json
 import math
 import random
 from collections.abc import Iterator, Sequence
@@ -14,11 +15,11 @@ from pathlib import Path
 
 import keras
 
-from lungkeras import files, layers
+from lungkeras import architectures, files, layers
 from lungkeras.backbones import BACKBONES, Backbone, every_layer, extract_features, find_backbone, weights_origin
 from lungkeras.complexity import count_layers, count_multiply_accumulates, count_parameters
 from lungkeras.errors import ParamsError, RunError
-from lungkeras.model_files import check_keras_version, check_model_file
+from lungkeras.model_files import check_keras_version, check_model_file, fault_of_layers
 
 __all__ = [
     "BACKBONES",
@@ -88,6 +89,8 @@ def build_model(
     model = _flat(keras.Model(scans, _head(chosen, features.output, count), name=chosen.name))
     epsilon = {"random": chosen.epsilon, "imagenet": None}.get(origin, _epsilon(source))
     model = _rebuild(model, batch_norm_momentum or chosen.momentum, epsilon, seed, precision)
+    if backbone.startswith(architectures.HUB):
+        _check_loads(model)
     if origin != "random":
         _copy_weights(source, model, ("logits",) if origin == "transfer" else ("logits", "hidden"), weights)
     return model
@@ -193,6 +196,14 @@ def _seeded(config: dict, numbers: Iterator[int]) -> dict:
             value = _seeded(value, numbers)
         seeded[key] = value
     return seeded
+
+
+def _check_loads(model: keras.Model) -> None:
+    """Raises ParamsError where load_model would refuse the model's file: better before training than after it."""
+    with layers.plain(model):
+        config = keras.saving.serialize_keras_object(model)
+    if reason := fault_of_layers(json.loads(json.dumps(config))):
+        raise ParamsError(f"backbone: {model.name} could be trained, but not loaded: {reason}; name another.")
 
 
 def _is_copied(layer: keras.Layer, head: tuple[str, ...]) -> bool:

@@ -1,14 +1,41 @@
-"""What the tests share: the real scans where they are present, and small drawn sources."""
+"""What the tests share: the real scans where they are present, small drawn sources, and what runs on every backend."""
 
 import functools
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 import lungkeras  # noqa: F401  before Keras: it turns on what TensorFlow reads at its import
+from lungkeras.architectures import TITLES
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+IMPORTS_KERAS = re.compile(r"^ *(from|import) (.*, )?keras\b", re.MULTILINE)
+COSTLY = {"costly", "study", "sharing", "cluster", "parity", "faults", "soak", "probes", "slow"}
+
+
+@functools.cache
+def imports_keras(module: Path) -> bool:
+    """Whether a test module names Keras; what the others test is the same on every backend."""
+    return bool(IMPORTS_KERAS.search(module.read_text(encoding="utf-8")))
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m deselects
+def pytest_collection_modifyitems(items):
+    """Marks as `backend` what CI repeats on JAX and PyTorch: the tests of modules that import Keras.
+
+    Cut by cost, not by kind: of a test that is repeated for each backbone the first, ResNet-34 where it is among them,
+    and none that a mark calls slow or costly.
+    """
+    seen = set()
+    for item in items:
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        others = [(name, str(value)) for name, value in params.items() if str(value) not in TITLES]
+        test = (item.path, item.originalname, *others)
+        if imports_keras(item.path) and test not in seen and not COSTLY & {mark.name for mark in item.iter_markers()}:
+            item.add_marker("backend")
+        seen.add(test)
 
 
 @pytest.fixture(scope="session")

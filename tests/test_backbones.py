@@ -34,6 +34,12 @@ def test_an_unknown_name_is_answered_with_the_nearest(wrong, near):
         backbones.find_backbone("keras_hub.a/b")
 
 
+@pytest.mark.parametrize("preset", ["vit_base_patch16_224_imagenet", "deit_tiny_distilled_patch16_224_imagenet"])
+def test_a_transformer_of_keras_hub_is_refused_with_the_params(preset):
+    with pytest.raises(ValueError, match=r"expected a preset of ResNet, DenseNet or VGG .* transformers"):
+        Params(backbone=f"keras_hub.{preset}")
+
+
 def test_another_backbone_is_a_line_of_params_with_a_title_and_a_colour():
     assert Params(backbone="densenet121", dataset="covid").run == "covid-densenet121-random"
     assert [backbone_title(name) for name in ("densenet121", "resnet34")] == ["DenseNet-121", "ResNet-34"]
@@ -188,6 +194,15 @@ def test_a_preset_of_keras_hub_is_a_backbone_like_any_other(preset, tmp_path):
     models.save_model(model, tmp_path / "best.keras")
     again = models.load_model(tmp_path / "best.keras")
     np.testing.assert_allclose(_run(again, scans), _run(model, scans), atol=1e-5)
+
+
+def test_a_preset_whose_file_would_be_refused_is_refused_before_it_is_trained(monkeypatch):
+    pytest.importorskip("keras_hub", reason="backbones of KerasHub need the extra [hub]")
+    images = keras.Input((32, 32, 3))
+    larger = keras.Model(images, keras.layers.Conv2D(4, 3)(keras.layers.UpSampling2D()(images)))
+    monkeypatch.setattr("keras_hub.models.Backbone.from_preset", lambda *_, **__: larger)
+    with pytest.raises(ParamsError, match=r"not loaded: it holds keras\.layers\.UpSampling2D"):
+        models.build_model("keras_hub.small_resnet", 3, "multiclass", image_size=32)
 
 
 def test_an_absent_preset_is_one_sentence(tmp_path, monkeypatch):

@@ -143,6 +143,7 @@ def test_the_fused_batch_norm_is_that_of_keras_on_another_backend_too():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.costly  # the test of an interrupted run says so of a small model
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="there the test of an interrupted run says so")
 def test_a_run_repeats_exactly(tmp_path):
     from lungkeras import training

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -203,7 +204,6 @@ def test_the_linear_baseline_can_not_read_noise():
 @pytest.fixture
 def covid_run(tmp_path):
     """A run whose model answers with three means of thirds of the image."""
-    keras = pytest.importorskip("keras")
     keras.utils.set_random_seed(0)
     run = write_run(tmp_path, "covid-resnet34-random")
     scans = keras.Input((SIZE, SIZE, 1), dtype="uint8")

@@ -1,5 +1,6 @@
 """What every backbone promises: one flat graph, one normalisation, files that open anywhere, features that move."""
 
+import functools
 import subprocess
 import sys
 
@@ -54,17 +55,21 @@ def _randomise(model, seed=0):
 
 @pytest.fixture(scope="module")
 def built():
-    """backbone -> a model with random weights and moving statistics; not to be changed."""
-    return {backbone: _randomise(_build(backbone)) for backbone in models.BACKBONES}
+    """A function: backbone -> a model with random weights and moving statistics; not to be changed."""
+    return functools.cache(lambda backbone: _randomise(_build(backbone)))
 
 
 @pytest.fixture(scope="module")
 def saved(built, tmp_path_factory):
-    """backbone -> the file of its model."""
+    """A function: backbone -> the file of its model."""
     folder = tmp_path_factory.mktemp("saved")
-    for backbone, model in built.items():
-        models.save_model(model, folder / f"{backbone}.keras")
-    return {backbone: folder / f"{backbone}.keras" for backbone in built}
+
+    @functools.cache
+    def save(backbone):
+        models.save_model(built(backbone), folder / f"{backbone}.keras")
+        return folder / f"{backbone}.keras"
+
+    return save
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +92,7 @@ def _norms(model):
 
 @each_backbone
 def test_scans_go_in_and_logits_come_out(backbone, built, scans):
-    model = built[backbone]
+    model = built(backbone)
     assert model.name == backbone
     assert model.input_shape == (None, SIZE, SIZE, 1)
     assert model.input.dtype == "uint8"
@@ -99,14 +104,14 @@ def test_scans_go_in_and_logits_come_out(backbone, built, scans):
 
 @each_backbone
 def test_the_graph_is_flat_and_each_layer_is_called_once(backbone, built):
-    for layer in built[backbone].layers:
+    for layer in built(backbone).layers:
         assert not isinstance(layer, keras.Model)
         assert len(layer._inbound_nodes) == 1, layer.name
 
 
 @each_backbone
 def test_batch_norm_is_fused_with_the_numbers_of_torchvision(backbone, built):
-    norms = _norms(built[backbone])
+    norms = _norms(built(backbone))
     assert {type(norm) for norm in norms} == {layers.BatchNormalization}
     assert {(norm.momentum, norm.epsilon) for norm in norms} == {BATCH_NORM[backbone]}
 
@@ -114,13 +119,13 @@ def test_batch_norm_is_fused_with_the_numbers_of_torchvision(backbone, built):
 def test_a_short_run_may_ask_for_another_momentum_and_seed(built):
     model = _build("mobilenet_v3_large", batch_norm_momentum=0.9, seed=1)
     assert {(norm.momentum, norm.epsilon) for norm in _norms(model)} == {(0.9, 1e-3)}
-    kernels = [either.get_layer("conv").get_weights()[0] for either in (model, built["mobilenet_v3_large"])]
+    kernels = [either.get_layer("conv").get_weights()[0] for either in (model, built("mobilenet_v3_large"))]
     assert not np.array_equal(*kernels)
 
 
 @each_backbone
 def test_the_statistics_of_the_dataset_are_applied_exactly_once(backbone, built):
-    model = built[backbone]
+    model = built(backbone)
     first = keras.Model(model.input, model.get_layer(FIRST_CONVOLUTION[backbone]).input)
     received = _run(first, np.full((1, SIZE, SIZE, 1), 200, np.uint8))
     inside = received[:, 8:-8, 8:-8]
@@ -130,7 +135,7 @@ def test_the_statistics_of_the_dataset_are_applied_exactly_once(backbone, built)
 
 @each_backbone
 def test_the_layers_to_explain_are_found(backbone, built):
-    model = built[backbone]
+    model = built(backbone)
     convolution, features = models.last_convolution(model), models.penultimate(model)
     channels, width = WIDTHS[backbone]
     assert convolution.output.shape == (None, 1, 1, channels)
@@ -141,13 +146,17 @@ def test_the_layers_to_explain_are_found(backbone, built):
 
 @each_backbone
 def test_a_loaded_model_is_the_saved_one(backbone, built, saved, scans):
-    again = models.load_model(saved[backbone])
-    for model in (built[backbone], again):
+    again = models.load_model(saved(backbone))
+    for model in (built(backbone), again):
         assert {type(norm) for norm in _norms(model)} == {layers.BatchNormalization}
-    _assert_close(_run(again, scans), _run(built[backbone], scans))
+    _assert_close(_run(again, scans), _run(built(backbone), scans))
 
 
-def test_saved_models_open_without_lungkeras(built, saved, scans, tmp_path):
+@pytest.mark.parametrize(
+    "backbones",
+    [["resnet34"], pytest.param(["mobilenet_v3_large", "efficientnet_b1", "densenet121"], marks=pytest.mark.costly)],
+)
+def test_saved_models_open_without_lungkeras(backbones, built, saved, scans, tmp_path):
     script = """
 import sys, keras, numpy
 for path in sys.argv[1:]:
@@ -157,16 +166,17 @@ for path in sys.argv[1:]:
 assert not [name for name in sys.modules if name.startswith("lungkeras")]
 """
     np.save(tmp_path / "scans.npy", scans)
-    subprocess.run([sys.executable, "-P", "-c", script, *saved.values()], cwd=tmp_path, check=True)
-    for backbone, model in built.items():
-        _assert_close(np.load(tmp_path / f"{backbone}.npy"), _run(model, scans))
+    files = [saved(backbone) for backbone in backbones]
+    subprocess.run([sys.executable, "-P", "-c", script, *files], cwd=tmp_path, check=True)
+    for backbone in backbones:
+        _assert_close(np.load(tmp_path / f"{backbone}.npy"), _run(built(backbone), scans))
 
 
 def test_a_saved_model_holds_neither_loss_nor_optimizer(built, tmp_path):
     def loss_of_ours(labels, logits):
         return keras.ops.mean((labels - logits) ** 2)
 
-    origin = built["mobilenet_v3_large"]
+    origin = built("mobilenet_v3_large")
     model = keras.Model(origin.input, origin.output)
     model.compile("adam", loss_of_ours)
     models.save_model(model, tmp_path / "best.keras")
@@ -177,7 +187,7 @@ def test_a_saved_model_holds_neither_loss_nor_optimizer(built, tmp_path):
 def test_a_missing_or_broken_model_is_one_sentence(tmp_path, saved):
     with pytest.raises(RunError, match=r"no model .*best\.keras"):
         models.load_model(tmp_path / "best.keras")
-    whole = saved["mobilenet_v3_large"].read_bytes()
+    whole = saved("mobilenet_v3_large").read_bytes()
     for broken in (b"", b"not a model", whole[: len(whole) // 2]):
         (tmp_path / "best.keras").write_bytes(broken)
         with pytest.raises(RunError, match="could not be read as a Keras model") as caught:
@@ -187,7 +197,7 @@ def test_a_missing_or_broken_model_is_one_sentence(tmp_path, saved):
 
 def test_one_seed_gives_one_model_whatever_the_global_generators_are(built):
     keras.utils.set_random_seed(6)
-    again, origin = _build("mobilenet_v3_large"), built["mobilenet_v3_large"]
+    again, origin = _build("mobilenet_v3_large"), built("mobilenet_v3_large")
     for layer in origin.layers:
         if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D | keras.layers.Dense):
             for ours, theirs in zip(again.get_layer(layer.name).get_weights(), layer.get_weights(), strict=True):
@@ -196,7 +206,7 @@ def test_one_seed_gives_one_model_whatever_the_global_generators_are(built):
 
 
 def test_no_two_layers_start_alike(built):
-    kernels = [layer.get_weights()[0] for layer in built["resnet34"].layers if isinstance(layer, keras.layers.Conv2D)]
+    kernels = [layer.get_weights()[0] for layer in built("resnet34").layers if isinstance(layer, keras.layers.Conv2D)]
     alike = [kernel for kernel in kernels if kernel.shape == (3, 3, 64, 64)]
     assert len(alike) == 6
     assert len({kernel.tobytes() for kernel in alike}) == 6
@@ -205,10 +215,10 @@ def test_no_two_layers_start_alike(built):
 @each_backbone
 def test_transfer_takes_all_but_the_logits(backbone, built, saved):
     model = models.build_model(
-        backbone, 7, "multilabel", image_size=SIZE, mean=80.0, std=30.0, weights=str(saved[backbone]), seed=4
+        backbone, 7, "multilabel", image_size=SIZE, mean=80.0, std=30.0, weights=str(saved(backbone)), seed=4
     )
     assert model.get_layer("logits").output.shape == (None, 7)
-    for layer in built[backbone].layers:
+    for layer in built(backbone).layers:
         if layer.weights and layer.name != "logits":
             for ours, theirs in zip(model.get_layer(layer.name).get_weights(), layer.get_weights(), strict=True):
                 np.testing.assert_array_equal(ours, theirs)
@@ -218,7 +228,7 @@ def test_transfer_takes_all_but_the_logits(backbone, built, saved):
 
 def test_transfer_from_another_backbone_is_refused(saved):
     with pytest.raises(RunError, match="holds resnet34, which does not fit mobilenet_v3_large"):
-        _build("mobilenet_v3_large", weights=saved["resnet34"])
+        _build("mobilenet_v3_large", weights=saved("resnet34"))
 
 
 @pytest.mark.parametrize(
