@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from lungkeras import freshness
 from lungkeras.datasets import DATASETS
 from lungkeras.errors import RunError
+from lungkeras.files import TEMPORARY as TEMPORARY_NAME
 from lungkeras.fingerprints import is_prepared, is_trained
 from lungkeras.params import Params, from_project, load_study, project_folder
 
@@ -100,12 +101,10 @@ def size(path: Path) -> int:
 
 
 def temporaries(shared: Params) -> Iterator[Path]:
-    """What files.py, the graph of notebooks and those who write folders name on their way, where no one holds it."""
+    """What files.py and the graph of notebooks write to on their way, where no one holds it."""
     prepared = from_project(shared.prepared)
     for folder in [*real_folders(shared.study_folder), *real_folders(prepared), *own_sources(shared)]:
-        patterns = [".writing-*", ".exporting-*", ".running-*.ipynb", ".lock", ".*.lock"]
-        patterns += [f".{dataset}-????????" for dataset in DATASETS] if folder == prepared else []
-        for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
+        for path in sorted([*folder.glob(f"{TEMPORARY_NAME}*"), *folder.glob(".running-*.ipynb")]):
             if not is_held(path.with_name(path.name.removesuffix(".folder"))):
                 yield path
 

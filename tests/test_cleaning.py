@@ -49,11 +49,11 @@ def test_what_no_result_needs_is_shown_then_removed_and_nothing_is_made_again(st
         "report/.writing-a.html",
         "report/tables/.writing-b.csv",
         f"report/runs/{OTHER}/.writing-c.npz",
-        f"report/runs/{SCRATCH}/export/.exporting-d/model.onnx",
+        f"report/runs/{SCRATCH}/export/.writing-d.folder/model.onnx",
         "report/notebooks/.running-05_report.ipynb",
-        "prepared/.covid-abcd1234/new/images.npy",
-        "sources/.writing-e/source/scan.png",
-        "prepared/.pneumonia.lock",
+        "prepared/.writing-f",
+        "prepared/.writing-f.folder/new/images.npy",
+        "sources/.writing-e.folder/new/scan.png",
     )
     failed = [f"02_training-{OTHER}", "01_data_preparation-covid", "03_evaluation", "05_report"]
     failed = written(study, *(f"report/notebooks/{name}.failed.ipynb" for name in failed))
@@ -116,6 +116,7 @@ def test_runs_and_datasets_that_no_params_name_go_where_that_is_asked_for(study,
     with (study / "report" / "runs" / f".{UNNAMED}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # as one that trains it by hand does
         assert f"report/runs/{UNNAMED}" not in found(study)
+        Path(lock.name).unlink()
     assert clean(study, "--yes", "--unnamed") == 0
     assert files(study) - before == {"report/logs"}
     assert planned(study) == ([], [])
