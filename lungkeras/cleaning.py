@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING
 
 from lungkeras import freshness
 from lungkeras.datasets import DATASETS
-from lungkeras.errors import RunError
 from lungkeras.files import TEMPORARY as TEMPORARY_NAME
 from lungkeras.fingerprints import is_prepared, is_trained
+from lungkeras.locks import alone
 from lungkeras.params import Params, from_project, load_study, project_folder
 
 if TYPE_CHECKING:
@@ -63,22 +63,18 @@ def leftovers(study: Path, *, backend: str | None = None) -> pd.DataFrame:
 
 
 def remove(study: Path, paths: Iterable[Path]) -> None:
-    """Removes what `leftovers` found of a study.
-
-    Raises RunError where a `lungkeras report` of this study is at work.
-    """
-    lock = load_study(study)[0].study_folder / ".lock"
-    if is_held(lock):
-        raise RunError(f"{lock.parent} is being made by another lungkeras report: wait until it ends")
-    for path in paths:
-        if path.is_symlink() or not path.exists():
-            continue
-        if path.is_dir():
-            for name in ("metrics.json", "statistics.json"):  # what makes a folder a result goes first
-                (path / name).unlink(missing_ok=True)
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    """Removes what `leftovers` found of a study. Raises FolderError where a `lungkeras report` of it is at work."""
+    folder = load_study(study)[0].study_folder
+    with alone(folder / ".lock", f"{folder} is being made", patience=0):
+        for path in paths:
+            if path.is_symlink() or not path.exists():
+                continue
+            if path.is_dir():
+                for name in ("metrics.json", "statistics.json"):  # what makes a folder a result goes first
+                    (path / name).unlink(missing_ok=True)
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def passes_a_link(path: Path, shared: Params) -> bool:

@@ -158,7 +158,7 @@ def test_a_study_that_is_being_made_is_left_alone(study, capsys):
     with (study / "report" / ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert clean(study, "--yes") == 1
-    assert "is being made by another lungkeras report: wait until it ends" in capsys.readouterr().err
+    assert "is being made by another process: wait until it ends" in capsys.readouterr().err
     assert (study / left).exists()
 
 
