@@ -11,7 +11,7 @@ from prepared_data import write_prepared
 from small_training import params_of, small_model
 from test_study import report, small_study
 
-from lungkeras import cli, decoding, preparation, runs, training
+from lungkeras import cli, decoder, decoding, preparation, runs, training
 from lungkeras.datasets import acquisition, read_records
 from lungkeras.datasets.phantom import draw_source
 from lungkeras.errors import ScanError, SourceError
@@ -106,11 +106,11 @@ def test_a_source_that_vanishes_while_it_is_read_gives_no_half_dataset(
     shutil.copytree(phantom_source("pneumonia"), source)
     steps, taken = preparation.preparation_steps, []
 
-    def vanish(path, size):
+    def vanish(path, size, *decode):
         taken.append(path)
         if len(taken) == 20:
             shutil.rmtree(source if whole else source / "chest_xray" / "train" / "PNEUMONIA")
-        return steps(path, size)
+        return steps(path, size, *decode)
 
     monkeypatch.setattr(preparation, "preparation_steps", vanish)
     with pytest.raises(SourceError, match=r"of 60 scans vanished while they were read, such as .*\.jpeg: when the"):
@@ -208,17 +208,30 @@ def test_a_source_with_a_line_break_is_refused_by_a_study_and_read_by_a_step(tmp
     assert len(read_records("pneumonia", source)) == 60
 
 
-@pytest.mark.parametrize("decoder", ["imdecode", "equalizeHist"])
-def test_what_runs_out_of_memory_says_so_and_quarantines_nothing(
-    phantom_source, tmp_path, monkeypatch, capsys, decoder
-):
+NO_MEMORY = """
+from lungkeras import decoding
+
+def no_memory(*_):
     error = decoding.cv2.error("Failed to allocate 64000000 bytes")
     error.code, error.err = decoding.cv2.Error.StsNoMem, "Failed to allocate 64000000 bytes"
+    raise error
 
-    def no_memory(*_):
-        raise error
+decoding.cv2.imdecode = no_memory
+"""
 
-    monkeypatch.setattr(decoding.cv2, decoder, no_memory)
+
+@pytest.mark.parametrize("step", ["imdecode", "equalizeHist"])
+def test_what_runs_out_of_memory_says_so_and_quarantines_nothing(phantom_source, tmp_path, monkeypatch, capsys, step):
+    if step == "imdecode":  # in the decoder's process
+        monkeypatch.setattr(decoder, "SERVE", NO_MEMORY + decoder.SERVE)
+    else:
+        error = decoding.cv2.error("Failed to allocate 64000000 bytes")
+        error.code, error.err = decoding.cv2.Error.StsNoMem, "Failed to allocate 64000000 bytes"
+
+        def no_memory(*_):
+            raise error
+
+        monkeypatch.setattr(decoding.cv2, step, no_memory)
     to = tmp_path / "prepared" / "covid"
     assert cli.main(["prepare", "covid", "--source", str(phantom_source("covid")), "--to", str(to)]) == 1
     said = capsys.readouterr().err
