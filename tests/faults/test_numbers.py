@@ -299,6 +299,7 @@ def test_features_and_heat_maps_of_a_model_that_answers_nan_are_drawn(prepared, 
     object.__setattr__(run, "predictions", predictions)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)  # of Keras on PyTorch
         points = gallery.embeddings({run.name: model}, data)
         scans, maps, chances = gallery.explanations({run.name: model}, {run.name: run}, data)
         separation = measures.feature_measures({run.name: model}, data)
