@@ -1,6 +1,6 @@
 """How long a run of the demo takes on each backend, side by side.
 
-    python benchmarks/backends.py [--epochs 3] [--rounds 2] [--backbones resnet34 ...] [--python jax=PYTHON ...]
+    python benchmarks/backends.py [--epochs 3] [--rounds 2] [--backbones resnet34 ...] [--backends torch ...]
 
 Writes benchmarks/results/backends.csv, a row a backbone and backend: seconds until the first epoch begins (`start_s`:
 Python, the backend, Keras, the model), of the first epoch, which compiles, of a later one, and of a whole run of the
@@ -11,7 +11,8 @@ same round.
 
 Each is `lungkeras train` with the params of the demo, cut to a few epochs, in a process of the Python that has the
 backend (as lungkeras.parity finds it). A round lets each backend train one run, in turn, as timings on a shared machine
-swing by a factor of two. A run has all cores to itself; the demo trains two runs side by side.
+swing by a factor of two. A run has the one thread that the demo, of more runs than cores, gives it too; JAX takes no
+such limit.
 """
 
 import argparse
@@ -32,6 +33,7 @@ import pandas as pd
 import yaml
 
 from lungkeras.architectures import STUDY as BACKBONES
+from lungkeras.backends import BACKENDS
 from lungkeras.datasets.phantom import draw_source
 from lungkeras.files import write_csv, write_text
 from lungkeras.params import project_folder
@@ -53,6 +55,7 @@ def processor_seconds() -> float:
 def train(python: str, backend: str, params: Path, history: Path) -> dict[str, float]:
     """Seconds of one run of `lungkeras train`, and of its parts. Ends the program where the run fails."""
     environment = os.environ | {"PYTHONPATH": str(project_folder())}
+    environment |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "2", "OMP_NUM_THREADS": "1"}
     command = [python, "-m", "lungkeras", "train", "--params", str(params), "--backend", backend]
     started, first_line, worked, said = time.perf_counter(), 0.0, processor_seconds(), []
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -113,13 +116,15 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3, help="epochs that are trained (default 3)")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--backbones", nargs="+", default=BACKBONES, choices=BACKBONES)
+    parser.add_argument("--backends", nargs="+", default=BACKENDS, choices=BACKENDS)
     parser.add_argument("--python", action="append", default=[], metavar="BACKEND=PYTHON")
     parser.add_argument("--note", default="", help="what else ran on the machine, for the CSV")
     parser.add_argument("--to", type=Path, default=RESULTS, help="the CSV to write")
     options = parser.parse_args()
     if options.epochs < 2:
         parser.error("--epochs: the first compiles, so that 2 or more are needed")
-    pythons = backend_pythons(dict(text.partition("=")[::2] for text in options.python))
+    found = backend_pythons(dict(text.partition("=")[::2] for text in options.python))
+    pythons = {backend: python for backend, python in found.items() if backend in options.backends}
     load = round(os.getloadavg()[0], 1)
     with tempfile.TemporaryDirectory() as folder:
         seconds = measure(pythons, options.backbones, options.epochs, options.rounds, Path(folder))
