@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import yaml
 
+from lungkeras import table_names
 from lungkeras.audit import TABLES as AUDIT_TABLES
 from lungkeras.fingerprints import RESULTS
 from lungkeras.params import from_project, load_study, project_folder, study_folder
@@ -30,10 +31,7 @@ DATASETS = sorted({run.dataset for run in RUNS.values()})
 REPORT = os.path.relpath(SHARED.study_folder, project_folder())
 PREPARED = os.path.relpath(from_project(SHARED.prepared), project_folder())
 RUN = os.path.relpath(from_project(SHARED.runs), project_folder())
-TABLES = ["table_1", "table_2", "table_3", "baselines", "trivial_baselines", "model_pairs", "seeds", "class_scores"]
-TABLES = expand(REPORT + "/tables/{table}.csv", table=[*TABLES, "published_auroc", "calibration", "thresholds"])
-TABLES += expand(REPORT + "/tables/{table}.csv", table=["failures", "failure_counts", "subgroups"])
-TABLES += expand(REPORT + "/tables/{table}.csv", table=["external_scans", "external"])
+TABLES = expand(REPORT + "/tables/{table}.csv", table=table_names.EVALUATION)
 FIGURE = REPORT + "/figures/figure_{number}.png"
 PAIRS = [name for name, run in RUNS.items() if run.backbone == "efficientnet_b1" and not run.suffix]
 ABLATION = [name for name, run in RUNS.items() if run.suffix.startswith("-lr")]
@@ -43,10 +41,9 @@ CURVES += [REPORT + "/figures/reliability.png"]
 PICTURES = expand(FIGURE, number=["01", "02"])
 PICTURES += expand(FIGURE, number=["05", "07"]) if "pneumonia" in DATASETS else []
 PICTURES += expand(FIGURE, number=["06", "08"]) if "covid" in DATASETS else []
-MEASURES = expand(REPORT + "/tables/{table}.csv", table=["features", "heatmaps", "heatmap_agreement"])
+MEASURES = expand(REPORT + "/tables/{table}.csv", table=table_names.FEATURES)
 PICTURES += MEASURES if {"pneumonia", "covid"} & set(DATASETS) else []
-TESTED = ["localisation", "localisation_classes", "localisation_scans", "randomisation", "randomisation_scans"]
-PICTURES += expand(REPORT + "/tables/{table}.csv", table=TESTED)
+PICTURES += expand(REPORT + "/tables/{table}.csv", table=table_names.EXPLANATIONS)
 PICTURES += expand(REPORT + "/figures/{name}.png", name=["pointing", "cascade"])
 NOT_SHARED = ("dataset", "backbone", "weights", "suffix", "source", "acquire", "scans")
 AGAIN = set(config.get("again", []))  # datasets, runs and notebooks

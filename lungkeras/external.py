@@ -17,7 +17,7 @@ import pandas as pd
 
 from lungkeras import intervals, metrics
 from lungkeras.audit.duplicates import across
-from lungkeras.audit.fingerprints import Fingerprints, load_fingerprints
+from lungkeras.audit.hashing import Fingerprints, load_fingerprints
 from lungkeras.comparison import macro_scores
 from lungkeras.datasets import DATASETS
 from lungkeras.evaluation import outputs, resized, shared_classes

@@ -29,7 +29,7 @@ from lungkeras.progress import progress
 PACKAGE = Path(__file__).resolve().parent
 PREPARATION = (
     "audit/duplicates",
-    "audit/fingerprints",
+    "audit/hashing",
     "decoding",
     "dicom",
     "preparation",

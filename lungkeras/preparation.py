@@ -9,7 +9,7 @@
       flow.csv                     step, scans: how the source became these records
       duplicates.csv               scan, other, kind, correlation: copies, which no split parts
       boxes.parquet                scan, class, left, top, right, bottom: where findings lie, if the source tells it
-      fingerprints.npz             what the audit keeps of each scan (lungkeras.audit.fingerprints), in the same order
+      fingerprints.npz             what the audit keeps of each scan (lungkeras.audit.hashing), in the same order
 
 The study equalises the histogram, blurs, then resizes (published.yaml, preprocessing), and so does this module.
 """
@@ -106,7 +106,7 @@ def prepare_dataset(
     can't be written or its disk is too small.
     """
     from lungkeras.audit.duplicates import find_duplicates, join_patients
-    from lungkeras.audit.fingerprints import Fingerprints
+    from lungkeras.audit.hashing import Fingerprints
     from lungkeras.datasets import DATASETS, read_records
     from lungkeras.datasets.boxes import read_boxes
     from lungkeras.datasets.phantom import NOTE

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from lungkeras.audit import TABLES
-from lungkeras.report_tables import Column, grid
+from lungkeras.report_tables import NUMBER, Column, grid
 from lungkeras.style import decimal, heading
 
 PROBES = {
@@ -54,8 +54,8 @@ def _summary(audit: dict[str, pd.DataFrame], alarms: pd.DataFrame) -> dict:
                 "name": heading(name),
                 "shared": sum(told[f"shared_{pair}"] for pair in ("train_val", "train_test", "val_test")),
                 "random": f"{told['random_patient_in_train']:.0%}" if told["patients_known"] else "not known",
-                "by_patient": told.get("random_auroc_by_patient"),
-                "by_scan": told.get("random_auroc_by_scan"),
+                "by_patient": told.get("random_auroc_by_patient") if told["patients_known"] else None,
+                "by_scan": told.get("random_auroc_by_scan") if told["patients_known"] else None,
                 "within": int(within.sum()),
                 "parted": told["shared_duplicates"],
                 "across": int((~within).sum()),
@@ -73,7 +73,7 @@ def _summary(audit: dict[str, pd.DataFrame], alarms: pd.DataFrame) -> dict:
         Column("parted", "in two splits", 0, "pairs of duplicates"),
         Column("across", "with other datasets", 0, "pairs of duplicates"),
         Column("alarms", "shortcut alarms", 0),
-        Column("noise", "wrong labels"),
+        Column("noise", "wrong labels", NUMBER),
     ]
     return grid(pd.DataFrame(rows), columns)
 

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from lungkeras import audit, cli
 from lungkeras.audit import duplicates, labels, leakage, shortcuts
-from lungkeras.audit.fingerprints import Fingerprints, load_fingerprints, take_fingerprints
+from lungkeras.audit.hashing import Fingerprints, load_fingerprints, take_fingerprints
 from lungkeras.audit.summary import as_text, tables
 from lungkeras.datasets import DATASETS, read_records
 from lungkeras.datasets.phantom import draw_source
@@ -314,7 +314,7 @@ def test_a_pattern_of_the_patients_own_is_what_a_split_by_scan_would_have_scored
         source = draw_source("pneumonia", tmp_path / plant, scans=440, plants=[plant])
         random = audit.audit_source("pneumonia", source)["leakage"]["random_split"]
         gains[plant] = random["auroc_by_scan"] - random["auroc_by_patient"]
-    assert gains["leaky"] > 0.15 and abs(gains["clean"]) < 0.05
+    assert gains["leaky"] > 0.08 and abs(gains["clean"]) < 0.04
 
 
 @pytest.mark.probes

@@ -14,8 +14,8 @@ from lungkeras.fingerprints import PACKAGE, PREPARATION, TRAINING, is_prepared, 
 from lungkeras.preparation import prepare_dataset
 
 # Modules that training or preparation import and that move no number.
-HARMLESS = {"backends", "complexity", "errors", "files", "fingerprints", "inert", "model_files", "params", "progress"}
-HARMLESS |= {"datasets/phantom"}  # of it preparation knows the name of a file
+HARMLESS = {"backends", "complexity", "decoder", "errors", "files", "fingerprints", "inert", "locks", "model_files"}
+HARMLESS |= {"params", "progress", "datasets/phantom"}  # of the last preparation knows the name of a file
 
 CODE = '''
 def scale(x: float, by=[]) -> float:

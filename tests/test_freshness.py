@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import yaml
 
-from lungkeras import fingerprints, freshness
+from lungkeras import fingerprints, freshness, table_names
+from lungkeras.audit import TABLES as AUDIT_TABLES
 from lungkeras.files import write_json
 from lungkeras.params import load_study
 from lungkeras.preparation import prepare_dataset
@@ -27,11 +28,8 @@ RUNS = {
     HEIR: {"dataset": "covid", "backbone": "efficientnet_b1", "weights": f"{SCRATCH}/best.keras"},
     OTHER: {"dataset": "covid", "backbone": "resnet34"},
 }
-TABLES = ("table_1", "table_2", "table_3", "baselines", "trivial_baselines", "model_pairs", "seeds", "class_scores")
-TABLES += ("published_auroc", "calibration", "thresholds", "features", "heatmaps", "heatmap_agreement", "claims")
-TABLES += ("audit_leakage", "audit_duplicates", "audit_shortcuts", "audit_labels", "audit_suspects", "audit_flow")
-TABLES += ("audit_notes", "localisation", "localisation_classes", "localisation_scans")
-TABLES += ("randomisation", "randomisation_scans")
+TABLES = [*table_names.EVALUATION, *table_names.FEATURES, *table_names.EXPLANATIONS, "claims"]
+TABLES += [f"audit_{name}" for name in AUDIT_TABLES]
 NAMED = ("reliability", "pointing", "cascade")
 PICTURES = ("01", "02", "03", "04", "05", "06", "07", "08")
 

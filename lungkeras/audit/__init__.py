@@ -1,7 +1,7 @@
 """What to know of a collection before anything is trained on it.
 
 leakage        patients and splits: the proof, and what a split by scan would have leaked
-fingerprints   what is kept of a scan to look for copies and to probe its grey levels
+hashing        what is kept of a scan to look for copies and to probe its grey levels
 duplicates     copies, within a collection and across collections
 shortcuts      what a linear model tells of the classes without the lungs
 texture        a modest description of a scan
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lungkeras.audit.duplicates import find_duplicates, join_patients
-from lungkeras.audit.fingerprints import Fingerprints, load_fingerprints, take_fingerprints
+from lungkeras.audit.hashing import Fingerprints, load_fingerprints, take_fingerprints
 from lungkeras.audit.labels import label_noise, suspects
 from lungkeras.audit.leakage import find_leaks, leaked_auroc
 from lungkeras.audit.shortcuts import coarse, probe_shortcuts, standardised

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from lungkeras.audit.fingerprints import SIDE, Fingerprints
+from lungkeras.audit.hashing import SIDE, Fingerprints
 
 if TYPE_CHECKING:
     import pandas as pd

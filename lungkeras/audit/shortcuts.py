@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from lungkeras.audit.fingerprints import SIDE, Fingerprints
+from lungkeras.audit.hashing import SIDE, Fingerprints
 
 if TYPE_CHECKING:
     import pandas as pd

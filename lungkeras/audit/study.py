@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from lungkeras import panels
 from lungkeras.audit import AUDIT
 from lungkeras.audit.duplicates import across
-from lungkeras.audit.fingerprints import Fingerprints, load_fingerprints
+from lungkeras.audit.hashing import Fingerprints, load_fingerprints
 from lungkeras.audit.summary import tables
 from lungkeras.datasets import title
 from lungkeras.files import write_csv

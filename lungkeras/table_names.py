@@ -1,0 +1,25 @@
+"""The tables that a study's notebooks write, each as tables/<name>.csv: named once, for the graph and its tests.
+
+Those of the audit are named in lungkeras.audit, as TABLES.
+"""
+
+EVALUATION = (
+    "table_1",
+    "table_2",
+    "table_3",
+    "baselines",
+    "trivial_baselines",
+    "model_pairs",
+    "seeds",
+    "class_scores",
+    "published_auroc",
+    "calibration",
+    "thresholds",
+    "failures",
+    "failure_counts",
+    "subgroups",
+    "external_scans",
+    "external",
+)
+FEATURES = ("features", "heatmaps", "heatmap_agreement")
+EXPLANATIONS = ("localisation", "localisation_classes", "localisation_scans", "randomisation", "randomisation_scans")
