@@ -117,7 +117,7 @@ def test_rounds_in_one_folder_leave_memory_open_files_and_disk_as_they_were(roun
     table = pd.DataFrame(rows)
     alike = table[~table["second run"]]
     assert alike["cleaned MB"].iloc[-1] < 1.05 * alike["cleaned MB"].iloc[0]
-    assert alike["cleaned MB"].max() < 1.1 * alike["cleaned MB"].min()
+    assert alike["cleaned MB"].max() < 1.25 * alike["cleaned MB"].min()
     assert table["memory MB"].iloc[-1] < table["memory MB"].iloc[1] + 30
     assert table["largest child MB"].iloc[-1] < 1.15 * table["largest child MB"].iloc[0]
     assert (table["open files"] == table["open files"][0]).all()
