@@ -240,12 +240,16 @@ def _own(run: Run, classes: tuple[str, ...], scored: list[str]) -> list[dict]:
 
 
 def _measures(labels, given, patients, classes: tuple[str, ...], scored: list[str]) -> list[dict]:
-    """Of (scans, classes) the recall of each class of `scored`, and macro scores where these are two or more."""
+    """Of (scans, classes) the recall of each class of `scored`, and macro scores where these are two or more.
+
+    NaN where a probability is no number.
+    """
     decided, rows = metrics.decide(given, "multiclass"), []
+    told = 1.0 if np.isfinite(given).all() else np.nan
     for name in scored:
         column = classes.index(name)
         has = labels[:, column] == 1
-        hits, of_class = decided[has, column].astype(float), patients[has]
+        hits, of_class = told * decided[has, column], patients[has]
         value, low, high = np.nan, np.nan, np.nan
         if has.any():
             value = float(hits.mean())

@@ -77,11 +77,14 @@ def error_counts(runs: Mapping[str, Run]) -> pd.DataFrame:
     """How many errors each run makes of each class on its test split, with COUNT_COLUMNS.
 
     `scans` have the class; `missed` of them were not given it, and `called` are those that were given it wrongly. Of a
-    multiclass run `mostly_called` is the class that most of those missed were given.
+    multiclass run `mostly_called` is the class that most of those missed were given. A run whose probabilities are no
+    numbers has no row.
     """
     rows = []
     for run in runs.values():
         labels, raw = split_of(run, "test")
+        if not np.isfinite(raw).all():
+            continue
         decided = metrics.decide(raw, run.task)
         for column, name in enumerate(run.classes):
             has, gets = labels[:, column] == 1, decided[:, column] == 1
@@ -97,7 +100,7 @@ def best_on_validation(runs: Mapping[str, Run]) -> dict[str, str]:
     """{dataset: its run of the highest macro F1 on the validation split}, the ablation and repeats left out."""
     best: dict[str, tuple[float, str]] = {}
     for name, run in main_runs(runs).items():
-        score = metrics.macro_f1(*split_of(run, "val"), run.task)
+        score = np.nan_to_num(metrics.macro_f1(*split_of(run, "val"), run.task), nan=-1.0)
         if run.dataset not in best or score > best[run.dataset][0]:
             best[run.dataset] = (score, name)
     return {dataset: name for dataset, (_, name) in best.items()}

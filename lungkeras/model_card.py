@@ -17,7 +17,7 @@ from lungkeras.datasets import DATASETS, title
 from lungkeras.files import write_text
 from lungkeras.inert import markdown_text, printable
 from lungkeras.report_audit import PROBES
-from lungkeras.report_tables import measure_title
+from lungkeras.report_tables import diverged, measure_title
 from lungkeras.runs import WEIGHTS, weights_word
 from lungkeras.style import WEIGHTS_TITLES, backbone_title, decimal, heading
 
@@ -143,7 +143,7 @@ def _model(run: Path, dataset: str, params: Mapping, about: Mapping, facts: Mapp
         if facts.get("size")
         else "a grey scan, prepared by lungkeras",
         "Output": "a probability a class",
-        "Kept epoch": f"{about.get('best_epoch', '–')}, of the lowest validation loss",
+        "Kept epoch": _kept(about),
     }
     table = pd.DataFrame({"Of the model": list(rows), "What it is": list(rows.values())})
     return Part("Model", (f"{run.name}, trained on the dataset {heading(dataset)}.",), table)
@@ -299,6 +299,11 @@ def _again(run: Path, params: Mapping) -> Part:
 
 def _quoted(path: Path) -> str:
     return shlex.quote(printable(path))
+
+
+def _kept(about: Mapping) -> str:
+    epoch = about.get("best_epoch", "–")
+    return ("none" if epoch is None else f"{epoch}, of the lowest validation loss") + diverged(about)
 
 
 def _count(value: object) -> str:

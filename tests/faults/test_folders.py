@@ -83,7 +83,8 @@ def test_a_source_that_holds_no_dataset_is_refused_in_a_sentence(phantom_source,
     if spoil in (without_class, of_one_patient, of_empty_files):  # an earlier result stays as it was
         prepare_dataset("pneumonia", source, to, size=16)
     before, words = contents(to), spoil(source)
-    for command in (["audit", "pneumonia"], ["prepare", "pneumonia", "--to", str(to), "--size", "32"]):
+    prepare = ["prepare", "pneumonia", "--to", str(to), "--size", "32"]
+    for command in [["audit", "pneumonia"], prepare] if spoil is empty else [prepare]:
         assert cli.main([*command, "--source", str(source)]) == 1
         said = capsys.readouterr().err
         assert said.startswith("lungkeras: ") and said.count("\n") == 1 and "Traceback" not in said
@@ -93,8 +94,9 @@ def test_a_source_that_holds_no_dataset_is_refused_in_a_sentence(phantom_source,
 
     shutil.rmtree(source) if source.is_dir() else source.unlink(missing_ok=True)
     shutil.copytree(phantom_source("pneumonia"), source)
-    assert cli.main(["prepare", "pneumonia", "--to", str(to), "--size", "32", "--source", str(source)]) == 0
-    assert len(load_prepared(to).records) == 60
+    if before or spoil is absent:
+        assert cli.main([*prepare, "--source", str(source)]) == 0
+        assert len(load_prepared(to).records) == 60
     injected("sources that hold no such dataset", 1)
 
 
@@ -140,16 +142,9 @@ def test_a_broken_scan_is_quarantined_however_early_it_comes(phantom_source, tmp
 
 
 LONG = "n" * 200
-ODD = [
-    "with spaces",
-    "quo\"te's",
-    "new\nline",
-    "Größe, 胸部 🫁",
-    LONG,
-    "$HOME `id` $(id)",
-    "a;b & c | d > e",
-    "#?*[x]~\\",
-    "{x}",
+ODD = ["quo\"te's & spaces; $(id) #?*{x}", "new\nline", "Größe, 胸部 🫁", LONG]
+ODD += [
+    pytest.param(name, marks=pytest.mark.faults) for name in ("$HOME `id`", "a;b & c | d > e", "*[x]~\\", "{x}", "-x")
 ]
 
 
