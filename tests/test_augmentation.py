@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from oracles import import_torchvision
+from other_backends import each_backend
 
 from lungkeras.augmentation import Augmentation, adjust_sharpness, autocontrast, flip_horizontal
 from lungkeras.preparation import prepare_scan
@@ -222,7 +223,7 @@ print("done on", keras.backend.backend())
 """
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "torch", "jax"])
+@each_backend
 def test_every_backend_gives_the_same_bytes_and_draws_in_the_step_as_the_layer_does_alone(backend, tmp_path):
     if importlib.util.find_spec(backend) is None:  # found without importing it beside this process' own backend
         pytest.skip(f"{backend} is not installed")

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from other_backends import starts_another
 from prepared_data import write_prepared
 
 from lungkeras import backends
@@ -62,11 +63,13 @@ def another_backend() -> str:
     return BACKEND if BACKEND in found else found[0]
 
 
+@starts_another
 def test_every_module_works_where_tensorflow_is_not_installed():
     done = in_process("-c", WITHOUT_TENSORFLOW + EVERY_MODULE, backend=another_backend())
     assert done.returncode == 0, done.stderr
 
 
+@starts_another
 def test_without_a_word_the_first_installed_backend_is_taken():
     expected = next(name for name in ("torch", "jax") if backends.is_installed(name)) if another_backend() else None
     code = WITHOUT_TENSORFLOW + "import lungkeras, keras; print(keras.backend.backend())"
@@ -93,6 +96,7 @@ def test_params_beat_the_environment_and_a_command_beats_both(tmp_path, monkeypa
     assert load_params([file], backend="tensorflow").backend == "tensorflow"
 
 
+@starts_another
 def test_the_params_of_a_notebook_choose_the_backend_before_keras_is_imported():
     backend = another_backend()
     code = f"""
@@ -137,6 +141,7 @@ def test_every_command_takes_a_backend_and_names_the_extra_where_it_lacks(comman
     assert f'pip install "lungkeras[{missing[0]}]"' in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="elsewhere the whole suite runs on the other backend")
 def test_the_fused_batch_norm_is_that_of_keras_on_another_backend_too():
     done = in_process("-m", "pytest", "tests/test_layers.py", backend=another_backend())

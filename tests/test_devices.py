@@ -123,7 +123,7 @@ def test_a_run_says_its_device_and_warns_of_an_unused_gpu(monkeypatch, recwarn):
         devices.announce(["cpu:0"], "float32")
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.costly)])
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)])
 def test_mixed_precision_keeps_weights_and_logits_in_float32(prepared_folder, tmp_path, precision):
     scans = load_prepared(prepared_folder).images["test"][..., None]
     mixed = build_model("resnet34", 3, "multiclass", image_size=32, seed=0, precision=precision)

@@ -91,7 +91,7 @@ def test_name_and_file_give_the_features_of_keras_applications(published, downlo
         assert {norm.momentum for norm in norms} == {models.BACKBONES[backbone].momentum}
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_imagenet_features_survive_saving_and_transfer(tmp_path):
     path = tmp_path / "imagenet.weights.h5"
     _draw_weights(_application("efficientnet_b1", None)).save_weights(path)

@@ -33,7 +33,10 @@ WIDTHS = {
     "efficientnet_b1": (1280, 1280),
     "densenet121": (1024, 1024),
 }
-each_backbone = pytest.mark.parametrize("backbone", models.BACKBONES)
+SLOW = ("densenet121",)  # of the extended study alone
+each_backbone = pytest.mark.parametrize(
+    "backbone", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in models.BACKBONES]
+)
 
 
 def _build(backbone, **options):
@@ -154,7 +157,7 @@ def test_a_loaded_model_is_the_saved_one(backbone, built, saved, scans):
 
 @pytest.mark.parametrize(
     "backbones",
-    [["resnet34"], pytest.param(["mobilenet_v3_large", "efficientnet_b1", "densenet121"], marks=pytest.mark.costly)],
+    [["resnet34"], pytest.param(["mobilenet_v3_large", "efficientnet_b1", "densenet121"], marks=pytest.mark.slow)],
 )
 def test_saved_models_open_without_lungkeras(backbones, built, saved, scans, tmp_path):
     script = """

@@ -49,6 +49,7 @@ def test_differences_are_the_largest_ones_from_the_first_backend(monkeypatch):
     np.testing.assert_allclose(table[list(parity.BOUNDS)], 0.5)
 
 
+@pytest.mark.slow
 def test_a_backend_that_fails_is_named_with_its_last_words(tmp_path):
     backend, python = next(iter(parity.backend_pythons().items()))
     with pytest.raises(RunError, match=f"{backend} could not be measured with .*is no prepared dataset"):

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from other_backends import each_backend
 
 from lungkeras.errors import RunError
 from lungkeras.fingerprints import file_digest
@@ -191,7 +192,7 @@ print(keras.backend.backend(), seen)
 """
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "torch", "jax"])
+@each_backend
 def test_fit_sees_the_stream_as_it_is_on_every_backend_and_over_a_resume(backend, folder, prepared):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
