@@ -215,7 +215,7 @@ def test_no_two_layers_start_alike(built):
     assert len({kernel.tobytes() for kernel in alike}) == 6
 
 
-@each_backbone
+@pytest.mark.parametrize("backbone", ["resnet34", pytest.param("efficientnet_b1", marks=pytest.mark.slow)])
 def test_transfer_takes_all_but_the_logits(backbone, built, saved):
     model = models.build_model(
         backbone, 7, "multilabel", image_size=SIZE, mean=80.0, std=30.0, weights=str(saved(backbone)), seed=4
