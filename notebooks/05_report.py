@@ -38,6 +38,7 @@ from pathlib import Path
 import lungkeras
 
 params = lungkeras.Params.collect(globals())
+lungkeras.use_backend(params.backend)
 
 from lungkeras import claims, evidence, model_card, pages, report, training
 from lungkeras.audit import study as study_audit
