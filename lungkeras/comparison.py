@@ -19,6 +19,10 @@ PER_CLASS_COLUMNS = [
     "run", "dataset", "class", "prevalence", "support", "f1", "f1_low", "f1_high", "precision", "recall",
     "auroc", "auroc_low", "auroc_high", "average_precision", "average_precision_low", "average_precision_high",
 ]  # fmt: skip
+PREVALENCE_COLUMNS = [
+    "run", "dataset", "normal_share", "natural_share", "macro_f1", "macro_f1_natural", "macro_f1_natural_low",
+    "macro_f1_natural_high",
+]  # fmt: skip
 PAIR_COLUMNS = [
     "dataset", "first", "second", "difference", "low", "high", "p", "p_holm",
     "auroc_difference", "auroc_low", "auroc_high", "auroc_p", "auroc_p_holm",
@@ -81,6 +85,42 @@ def per_class(runs: Mapping[str, Run]) -> pd.DataFrame:
                 | _with_interval("average_precision", average_precision, precision[:, column], patients)
             )
     return pd.DataFrame(rows, columns=PER_CLASS_COLUMNS)
+
+
+def natural_prevalence(runs: Mapping[str, Run], left_out: Mapping[str, int], kept: Mapping[str, int]) -> pd.DataFrame:
+    """The macro F1 that test scans give where normal scans count as often as the collection has them.
+
+    Args:
+        runs: {name: run}; a run of a dataset of which no normal scan was left out has no row.
+        left_out, kept: of each dataset the normal scans that its undersampling left out, and those that it kept.
+
+    A row a run, with PREVALENCE_COLUMNS: the share of normal scans in the test split and as the collection would have
+    it, the macro F1 as ever, and with each normal scan counted (left out + kept) / kept times, with its interval.
+    """
+    rows = []
+    for run in runs.values():
+        if not (left_out.get(run.dataset) and kept.get(run.dataset)):
+            continue
+        (labels, probabilities), patients = split_of(run, "test"), patients_of(run, "test")
+        normal = labels[:, run.classes.index("no_finding" if "no_finding" in run.classes else "normal")] == 1
+        weights = np.where(normal, 1 + left_out[run.dataset] / kept[run.dataset], 1.0)
+        decided = metrics.decide(probabilities, run.task)
+        plain, natural = (intervals.decision_counts(labels, decided, patients, each) for each in (None, weights))
+        scores = [intervals.f1_of_counts(counts.sum(axis=0)).mean() for counts in (plain, natural)]
+        drawn = intervals.f1_of_counts(intervals.drawn_sums(natural)).mean(axis=1)
+        if not np.isfinite(probabilities).all():
+            scores, drawn = [np.nan, np.nan], np.full_like(drawn, np.nan)
+        rows.append(
+            {
+                "run": run.name,
+                "dataset": run.dataset,
+                "normal_share": normal.mean(),
+                "natural_share": weights[normal].sum() / weights.sum(),
+                "macro_f1": scores[0],
+            }
+            | _with_interval("macro_f1_natural", scores[1], drawn, patients)
+        )
+    return pd.DataFrame(rows, columns=PREVALENCE_COLUMNS)
 
 
 def pairs(runs: Mapping[str, Run]) -> pd.DataFrame:

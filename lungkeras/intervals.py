@@ -74,10 +74,16 @@ def interval(drawn: np.ndarray, patients: int | None = None, level: float = LEVE
     return float(low), float(high)
 
 
-def decision_counts(labels: np.ndarray, decided: np.ndarray, patients: Sequence) -> np.ndarray:
-    """Of each patient and class: hits, decisions and positives. float64 (patients, 3, classes)."""
+def decision_counts(
+    labels: np.ndarray, decided: np.ndarray, patients: Sequence, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Of each patient and class: hits, decisions and positives. float64 (patients, 3, classes).
+
+    `weights` (scans,) says how many scans each stands for; one by default.
+    """
     labels, decided = np.asarray(labels, dtype=np.int8), np.asarray(decided, dtype=np.int8)
-    return sums_by_patient(np.stack([labels * decided, decided, labels], axis=1), patients)
+    counts = np.stack([labels * decided, decided, labels], axis=1)
+    return sums_by_patient(counts if weights is None else counts * weights[:, None, None], patients)
 
 
 def f1_of_counts(counts: np.ndarray) -> np.ndarray:

@@ -17,7 +17,8 @@ from lungkeras.datasets import DATASETS, title
 from lungkeras.files import write_text
 from lungkeras.inert import markdown_text, printable
 from lungkeras.report_audit import PROBES
-from lungkeras.report_tables import diverged, measure_title
+from lungkeras.report_evidence import measure_title
+from lungkeras.report_tables import diverged
 from lungkeras.runs import WEIGHTS, weights_word
 from lungkeras.style import WEIGHTS_TITLES, backbone_title, decimal, heading
 

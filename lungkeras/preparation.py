@@ -5,7 +5,7 @@
       records.parquet              a row a scan, in the order of the arrays: scan, patient, split, a column a class
       statistics.json              mean and std of the training split in grey levels, what was counted, and hashes, by
                                    which a copy, a change or damage is recognised (fingerprints.py)
-      quarantine.csv               scan, reason: the files that could not be read
+      quarantine.csv               scan, reason, classes: the files that could not be read, and their labels
       flow.csv                     step, scans: how the source became these records
       duplicates.csv               scan, other, kind, correlation: copies, which no split parts
       boxes.parquet                scan, class, left, top, right, bottom: where findings lie, if the source tells it
@@ -137,7 +137,9 @@ def prepare_dataset(
                     f"{dataset}: none of {len(records)} scans in {source} can be read (the first: {reasons[0]}): fetch "
                     "the collection anew, or name another source"
                 )
-            quarantine = pd.DataFrame({"scan": records["scan"], "reason": reasons})[reasons.notna()]
+            quarantine = records[["scan"]].assign(reason=reasons)[reasons.notna()]
+            shown = records.loc[quarantine.index, list(DATASETS[dataset].classes)] == 1
+            quarantine["classes"] = [" ".join(row.index[row]) for _, row in shown.iterrows()]
             official = split == "official" and dataset == "xray8"
             readable = records[reasons.isna()]
             pairs = find_duplicates(prints[readable.index], readable["scan"], readable["patient"])

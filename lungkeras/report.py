@@ -11,6 +11,7 @@ import datetime
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote
@@ -19,13 +20,15 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
-from lungkeras import checklists, model_card, report_explanations, report_tables, safe_yaml
+from lungkeras import checklists, model_card, report_evidence, report_explanations, report_tables, safe_yaml
 from lungkeras.audit import TABLES as AUDIT_TABLES
+from lungkeras.datasets.datasheets import datasheets
 from lungkeras.export import write_devices
 from lungkeras.figures import description
 from lungkeras.files import atomic, write_csv, write_text
 from lungkeras.fingerprints import changed_files
 from lungkeras.report_audit import audit_section, read_audit
+from lungkeras.report_grid import anchor, count
 from lungkeras.report_summary import headlines, lead
 from lungkeras.style import decimal, heading, run_name_title, theme
 
@@ -33,6 +36,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 DPI = 160
 CSS_DPI = 96
 BESIDE = {"table_3": {"trivial": "trivial_baselines", "pairs": "model_pairs"}}  # {table: {argument: further table}}
+SETTINGS = (report_tables, report_evidence, report_explanations)  # each sets tables under the names of their CSVs
 LARGE_PNG = 400_000  # bytes; beyond, photographs are embedded as WebP
 # Tables and figures that a report does without.
 OPTIONAL = ("devices", "parity", "failures_pneumonia", "failures_covid", "failures_xray8")
@@ -71,9 +75,10 @@ def save_figure(
 def dataset_facts(prepared: Path | str, *, drawn: bool) -> dict:
     """What the report tells of a prepared dataset, from its folder.
 
-    Returns dataset, drawn, scans (a split), quarantine ([{scan, reason}]), absent (scans that the source lists but does
-    not hold), missing ({split: classes without a scan}), flow ([[step, scans]]), changed (the files that are not as
-    they were prepared), size, mean, std, and hashes (made_from, fingerprint).
+    Returns dataset, drawn, scans (a split), quarantine ([{scan, reason, classes}]), quarantined ({class: scans}),
+    absent (scans that the source lists but does not hold), missing ({split: classes without a scan}), flow
+    ([[step, scans]]), changed (the files that are not as they were prepared), size, mean, std, and hashes (made_from,
+    fingerprint).
     """
     folder = Path(prepared)
     statistics = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
@@ -83,9 +88,16 @@ def dataset_facts(prepared: Path | str, *, drawn: bool) -> dict:
     quarantine = pd.read_csv(folder / "quarantine.csv", dtype=str).fillna("").to_dict("records")
     for entry in quarantine:  # a reason names the file in full; the scan is named already
         entry["reason"] = entry["reason"].rpartition(f"{entry['scan']}: ")[2]
+    quarantined = Counter(name for entry in quarantine for name in entry.get("classes", "").split())
     flow = pd.read_csv(folder / "flow.csv").to_numpy().tolist()
     changed = sorted(changed_files(folder, statistics.get("files", {})))
-    return known | {"drawn": drawn, "quarantine": quarantine, "flow": flow, "changed": changed}
+    return known | {
+        "drawn": drawn,
+        "quarantine": quarantine,
+        "quarantined": dict(quarantined),
+        "flow": flow,
+        "changed": changed,
+    }
 
 
 def write_report(
@@ -115,6 +127,9 @@ def write_report(
     if (folder / "tables" / "devices.csv").is_file():
         write_devices(folder)  # without models that were trained anew since
     write_csv(folder / "tables" / "checklists.csv", checklists.table())
+    write_csv(
+        folder / "tables" / "datasheets.csv", datasheets({facts["dataset"]: facts["drawn"] for facts in datasets})
+    )
     names = [*captions["tables"], *(file for files in BESIDE.values() for file in files.values())]
     frames = {name: pd.read_csv(file) for name in names if (file := folder / "tables" / f"{name}.csv").is_file()}
     audit_png = folder / "figures" / "audit_scans.png"
@@ -160,7 +175,7 @@ def _items(folder: Path, captions: Mapping, frames: Mapping[str, pd.DataFrame]):
         files += [(f"{file} (CSV)".replace("_", " "), folder / "tables" / f"{file}.csv") for file in beside.values()]
         found = {argument: frames[file] for argument, file in beside.items() if file in frames}
         is_there = name in frames and len(frames[name])
-        setting = getattr(report_explanations, name, None) or getattr(report_tables, name)
+        setting = next(getattr(module, name) for module in SETTINGS if hasattr(module, name))
         grid = setting(frames[name], **found) if is_there else None
         label = words.get("label") or f"Table {name[-1]}"
         yield name, words | {"label": label, "grid": grid, "image": None, "files": _links(folder, files)}
@@ -221,7 +236,7 @@ def _run(folder: Path, run: Path, notebook: str | None, card: list[model_card.Pa
     dataset = params.get("dataset") or metrics.get("dataset") or run.name.split("-")[0]
     return {
         "name": run.name,
-        "anchor": report_tables.anchor(run.name),
+        "anchor": anchor(run.name),
         "title": f"{heading(dataset)}: {run_name_title(run.name)}",
         "macro_f1": _number(test.get("macro_f1")),
         "macro_auroc": _number(test.get("macro_auroc")),
@@ -260,5 +275,5 @@ def _environment():
         text = (TEMPLATES / name).read_text(encoding="utf-8")
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         environment.globals |= {name[7:]: Markup(text), f"{name[7:]}_hash": f"sha256-{digest}"}
-    environment.filters |= {"heading": heading, "count_text": report_tables.count}
+    environment.filters |= {"heading": heading, "count_text": count}
     return environment

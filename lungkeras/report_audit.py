@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from lungkeras.audit import TABLES
-from lungkeras.report_tables import NUMBER, Column, grid
+from lungkeras.report_grid import NUMBER, Column, grid
 from lungkeras.style import decimal, heading
 
 PROBES = {

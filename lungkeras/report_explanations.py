@@ -6,7 +6,7 @@ import pandas as pd
 
 from lungkeras.explanation_figures import METHOD_TITLES, method_title, model_title
 from lungkeras.localisation import ALL, PRIOR, RANDOM, RANDOMISED
-from lungkeras.report_tables import NUMBER, Column, anchor, grid
+from lungkeras.report_grid import NUMBER, Column, anchor, grid
 from lungkeras.style import decimal, heading, run_name_title
 
 UNANSWERED = "no box is known of its test scans: can’t be answered"

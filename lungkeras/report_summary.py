@@ -6,7 +6,7 @@ import pandas as pd
 
 from lungkeras.comparison import not_told_apart
 from lungkeras.published import published_best, published_scans
-from lungkeras.report_tables import anchor
+from lungkeras.report_grid import anchor
 from lungkeras.runs import ABLATION, REPEAT
 from lungkeras.style import decimal, heading, run_colour, run_name_title, run_title
 

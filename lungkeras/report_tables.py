@@ -1,25 +1,17 @@
-"""Tables of a study as the report sets them: rows in groups, headings over columns, numbers ready to read.
+"""The study's tables as the report sets them, under the names of their CSVs, and the small ones beside a run."""
 
-A table is a dictionary for the template: `head`, two rows of {text, columns, rows}; `bodies`, groups of {title, rows},
-where a row is a list of {text, number (aligned right), link, strong}. Nothing here is HTML: the template escapes.
-"""
-
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import pandas as pd
 
 from lungkeras import runtimes
-from lungkeras.comparison import SIGNIFICANT, not_told_apart
-from lungkeras.datasets import title
+from lungkeras.comparison import not_told_apart
 from lungkeras.published import published
+from lungkeras.report_grid import NUMBER, UNDEFINED, Column, anchor, grid, spanned
 from lungkeras.runs import ABLATION, REPEAT
-from lungkeras.style import backbone_title, decimal, heading, run_name_title, run_title
+from lungkeras.style import backbone_title, heading, run_name_title, run_title
 from lungkeras.tables import ALL_SCANS
 
-NUMBER = -1
-UNDEFINED = "undefined"
 BASELINES = {
     "majority": "always the most frequent class",
     "every class": "every finding on every scan",
@@ -28,83 +20,18 @@ BASELINES = {
 }
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column of a CSV as the report shows it: `over` groups its headings.
-
-    `places` after the point; None for text; NUMBER for text that is set as a number. `none` stands where there is no
-    value.
-    """
-
-    key: str
-    title: str
-    places: int | None = None
-    over: str = ""
-    none: str = "–"
-
-
-def count(value: float) -> str:
-    """12345 -> "12,345"; a dash where there is none."""
-    return "–" if pd.isna(value) else f"{value:,.0f}"
-
-
-def anchor(run: str) -> str:
-    """The id of a run's section: its name, without what an id or an address can't hold."""
-    return "run-" + re.sub(r"[^\w.-]", "-", run)
-
-
-def _text(value: object, places: int | None, none: str) -> str:
-    if pd.isna(value):
-        return none
-    if places is None or places == NUMBER:
-        return str(value)
-    return count(value) if places == 0 else decimal(value, places)
-
-
-def _head(columns: list[Column]) -> list[list[dict]]:
-    """Two rows of headings: columns of one group stand under its title, others reach over both."""
-    above, below = [], []
-    for place, column in enumerate(columns):
-        if not column.over:
-            above.append({"text": column.title, "columns": 1, "rows": 2, "number": column.places is not None})
-            continue
-        if place == 0 or columns[place - 1].over != column.over:
-            above.append({"text": column.over, "columns": 0, "rows": 1, "number": True})
-        above[-1]["columns"] += 1
-        below.append({"text": column.title, "columns": 1, "rows": 1, "number": True})
-    if not below:
-        above = [cell | {"rows": 1} for cell in above]
-    return [row for row in (above, below) if row]
-
-
-def grid(
-    frame: pd.DataFrame,
-    columns: list[Column],
-    *,
-    group: Callable[[pd.Series], str] = lambda row: "",
-    link: Callable[[pd.Series], str] = lambda row: "",
-    strong: Callable[[pd.Series], bool] = lambda row: False,
-) -> dict:
-    """A table for the template. The first column names the row, and may link; rows of one `group` stand together."""
-    columns = [column for column in columns if column.key in frame]
-    bodies: dict[str, list] = {}
-    for _, row in frame.iterrows():
-        cells = [
-            {"text": _text(row[column.key], column.places, column.none), "number": column.places is not None}
-            for column in columns
-        ]
-        cells[0]["link"] = link(row)
-        cells[0]["strong"] = bool(strong(row))
-        bodies.setdefault(group(row), []).append(cells)
-    return {"head": _head(columns), "bodies": [{"title": title, "rows": rows} for title, rows in bodies.items()]}
-
-
 def table_1(frame: pd.DataFrame) -> dict:
     """A group a dataset, a row a class."""
     frame = frame.assign(name=[_sentence(name) for name in frame["class"]])
     columns = [Column("name", "class"), *(Column(split, split, 0, "scans here") for split in ("train", "val", "test"))]
     columns += [Column("total", "all", 0, "scans here"), Column("published", "paper", 0)]
     return grid(frame, columns, group=lambda row: heading(row["dataset"]), strong=lambda row: row["class"] == ALL_SCANS)
+
+
+def datasheets(frame: pd.DataFrame) -> dict:
+    """A group a dataset, a row a question."""
+    columns = [Column("question", "question"), Column("answer", "answer")]
+    return grid(frame, columns, group=lambda row: heading(row["dataset"]))
 
 
 def table_2(frame: pd.DataFrame) -> dict:
@@ -125,24 +52,6 @@ def table_2(frame: pd.DataFrame) -> dict:
     return grid(frame, columns)
 
 
-def devices(frame: pd.DataFrame) -> dict:
-    """A group a run, a row a format."""
-    titles = {"keras": "Keras"} | runtimes.TITLES
-    names = [titles.get(row.format, row.format) + ", int8" * bool(row.int8) for row in frame.itertuples()]
-    columns = [
-        Column("name", "format"),
-        Column("megabytes", "size (MB)", 1),
-        Column("milliseconds", "milliseconds a scan", 1),
-        Column("labels", "labels as Keras (%)", 1),
-        Column("largest_difference", "largest difference of a probability", 4),
-    ]
-    return grid(
-        frame.assign(name=names, labels=100 * frame["labels_agree"]),
-        columns,
-        group=lambda row: f"{heading(row['dataset'])}: {run_title(row['backbone'], row['weights'], scratch=True)}",
-    )
-
-
 def table_3(frame: pd.DataFrame, trivial: pd.DataFrame | None = None, pairs: pd.DataFrame | None = None) -> dict:
     """A group a dataset and one for the ablation, a row a run; `trivial` baselines stand below the runs.
 
@@ -161,7 +70,7 @@ def table_3(frame: pd.DataFrame, trivial: pd.DataFrame | None = None, pairs: pd.
     rows = frame.assign(name=names, strong=frame["run"].isin(alike))
     if trivial is not None:
         rows = pd.concat([rows, trivial.assign(name=trivial["baseline"].map(BASELINES), run="", strong=False)])
-    rows = _spanned(rows, "macro_f1")
+    rows = spanned(rows, "macro_f1")
     columns = [
         Column("name", "model"),
         Column("macro_f1", "here", 3, "macro F1", UNDEFINED),
@@ -196,274 +105,21 @@ def _not_told_apart(run: str, pairs: pd.DataFrame | None) -> list[str]:
     return [] if pairs is None else not_told_apart(run, pairs)
 
 
-def _spanned(frame: pd.DataFrame, *scores: str, places: int = 3) -> pd.DataFrame:
-    """With a column <score>_span, the interval of each score: 0.812–0.901, or -0.02 to 0.04 where some are below 0."""
-    spans = {}
-    for score in scores:
-        low, high = frame[f"{score}_low"], frame[f"{score}_high"]
-        between = " to " if (low < 0).any() else "–"
-        spans[f"{score}_span"] = [
-            "–" if pd.isna(least) else f"{decimal(least, places)}{between}{decimal(most, places)}"
-            for least, most in zip(low, high, strict=True)
-        ]
-    return frame.assign(**spans)
-
-
-def model_pairs(frame: pd.DataFrame) -> dict:
-    """A group a dataset, a row a pair of models."""
-    frame = frame.assign(
-        name=[f"{run_name_title(row.first)} − {run_name_title(row.second)}" for row in frame.itertuples()],
-        f1_low=frame["low"], f1_high=frame["high"],
-    )  # fmt: skip
-    for key in ("p_holm", "auroc_p_holm"):
-        frame[f"{key}_text"] = ["–" if pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}" for p in frame[key]]
+def devices(frame: pd.DataFrame) -> dict:
+    """A group a run, a row a format."""
+    titles = {"keras": "Keras"} | runtimes.TITLES
+    names = [titles.get(row.format, row.format) + ", int8" * bool(row.int8) for row in frame.itertuples()]
     columns = [
-        Column("name", "models"),
-        Column("difference", "difference", 3, "macro F1", UNDEFINED),
-        Column("f1_span", "95 % interval", NUMBER, "macro F1"),
-        Column("p_holm_text", "p", NUMBER, "macro F1"),
-        Column("auroc_difference", "difference", 3, "macro AUROC"),
-        Column("auroc_span", "95 % interval", NUMBER, "macro AUROC"),
-        Column("auroc_p_holm_text", "p", NUMBER, "macro AUROC"),
+        Column("name", "format"),
+        Column("megabytes", "size (MB)", 1),
+        Column("milliseconds", "milliseconds a scan", 1),
+        Column("labels", "labels as Keras (%)", 1),
+        Column("largest_difference", "largest difference of a probability", 4),
     ]
     return grid(
-        _spanned(frame, "f1", "auroc"),
+        frame.assign(name=names, labels=100 * frame["labels_agree"]),
         columns,
-        group=lambda row: heading(row["dataset"]),
-        strong=lambda row: row["p_holm"] < SIGNIFICANT,
-    )
-
-
-def class_scores(frame: pd.DataFrame) -> dict:
-    """A group a dataset, a row a class, a column a model: AUROC with its interval."""
-    frame = frame[~frame["run"].str.contains(ABLATION) & ~frame["run"].str.contains(REPEAT)]
-    frame = _spanned(frame, "auroc", places=2)
-    frame = frame.assign(
-        text=[_with_span(row.auroc, row.auroc_span) for row in frame.itertuples()],
-        model=frame["run"].map(run_name_title),
-    )
-    models = list(dict.fromkeys(frame["model"]))
-    # The groups keep the order of the classes, which a pivot table does not.
-    wide = frame.groupby(["dataset", "class"], sort=False)[["support", "prevalence"]].first()
-    wide = wide.join(frame.pivot_table("text", ["dataset", "class"], "model", "first")).reset_index()
-    columns = [Column("name", "class"), Column("support", "test scans", 0), Column("prevalence", "share", 2)]
-    columns += [Column(model, model, NUMBER, "AUROC (95 % interval)") for model in models]
-    return grid(wide.assign(name=wide["class"].map(heading)), columns, group=lambda row: heading(row["dataset"]))
-
-
-def _with_span(score: float, span: str) -> str:
-    return UNDEFINED if pd.isna(score) else f"{decimal(score, 2)} ({span})"
-
-
-def published_auroc(frame: pd.DataFrame) -> dict:
-    """A row a class of ChestX-ray8, ours with their intervals, then those of others."""
-    runs = [name.removesuffix("_low") for name in frame if name.endswith("_low")]
-    frame = _spanned(frame.assign(name=frame["class"].map(heading)), *runs, places=2)
-    for run in runs:
-        frame[run] = [_with_span(score, span) for score, span in zip(frame[run], frame[f"{run}_span"], strict=True)]
-    others = published()["auroc"]["publications"]
-    columns = [Column("name", "class"), *(Column(run, run_name_title(run), NUMBER, "here") for run in runs)]
-    columns += [Column(name, text, 3, "published") for name, text in others.items()]
-    return grid(frame, columns)
-
-
-def seeds(frame: pd.DataFrame) -> dict:
-    """A group a dataset, a row a repeated run."""
-    frame = frame.assign(name=frame["run"].map(run_name_title))
-    columns = [Column("name", "model"), Column("seeds", "seeds", 0)]
-    columns += [
-        Column(f"{key}_{kind}", title, places, over)
-        for key, places, over in (("macro_f1", 3, "macro F1"), ("best_epoch", 1, "best epoch"))
-        for kind, title in (("mean", "mean"), ("least", "least"), ("most", "most"))
-    ]
-    return grid(frame, columns, group=lambda row: heading(row["dataset"]))
-
-
-def calibration(frame: pd.DataFrame) -> dict:
-    """A group a dataset, a row a run, before and after the temperature."""
-    frame = frame.assign(name=[run_title(row.backbone, row.weights) for row in frame.itertuples()])
-    frame = _spanned(frame, "ece", "ece_scaled")
-    before, after = "calibration error, as trained", "calibration error, scaled"
-    columns = [
-        Column("name", "model"),
-        Column("temperature", "temperature", 2),
-        Column("ece", "error", 3, before, UNDEFINED),
-        Column("ece_span", "95 % interval", NUMBER, before),
-        Column("ece_null", "chance", 3, before),
-        Column("ece_scaled", "error", 3, after, UNDEFINED),
-        Column("ece_scaled_span", "95 % interval", NUMBER, after),
-        Column("ece_scaled_null", "chance", 3, after),
-        Column("brier", "trained", 3, "Brier score"),
-        Column("brier_scaled", "scaled", 3, "Brier score"),
-    ]
-    return grid(frame, columns, group=lambda row: heading(row["dataset"]), link=lambda row: "#" + anchor(row["run"]))
-
-
-def thresholds(frame: pd.DataFrame) -> dict:
-    """A row a multilabel run: one half, and the thresholds that validation chose."""
-    frame = frame.assign(
-        name=[run_title(row.backbone, row.weights) for row in frame.itertuples()],
-        difference_low=frame["low"], difference_high=frame["high"],
-    )  # fmt: skip
-    frame = _spanned(frame, "macro_f1", "macro_f1_tuned", "difference")
-    half, chosen = "macro F1 at 0.5", "macro F1 at thresholds from validation"
-    columns = [
-        Column("name", "model"),
-        Column("macro_f1", "value", 3, half),
-        Column("macro_f1_span", "95 % interval", NUMBER, half),
-        Column("macro_f1_tuned", "value", 3, chosen),
-        Column("macro_f1_tuned_span", "95 % interval", NUMBER, chosen),
-        Column("difference", "value", 3, "difference"),
-        Column("difference_span", "95 % interval", NUMBER, "difference"),
-        Column("contradictory", "at 0.5", 2, "called clear and sick"),
-        Column("contradictory_tuned", "at thresholds", 2, "called clear and sick"),
-    ]
-    return grid(frame, columns, link=lambda row: "#" + anchor(row["run"]))
-
-
-def claims(frame: pd.DataFrame) -> dict:
-    """A row a claim."""
-    paper = {"true": "holds", "false": "fails"}
-    frame = frame.assign(
-        paper=[paper.get(str(value).lower(), value) for value in frame["holds_in_paper"]],
-        rests=[
-            " ".join(str(part) + "." for part in (row.reason, row.figures) if isinstance(part, str) and part)
-            for row in frame.itertuples()
-        ],
-    )
-    columns = [
-        Column("claim", "claim of the paper"),
-        Column("paper", "its own tables", NUMBER),
-        Column("verdict", "here", NUMBER),
-        Column("share_true", "true in", 2),
-        Column("rests", "what the verdict rests on"),
-    ]
-    return grid(frame, columns)
-
-
-def baselines(frame: pd.DataFrame) -> dict:
-    """A row a dataset."""
-    frame = frame.assign(
-        name=frame["dataset"].map(heading),
-        model=[run_title(row.backbone, row.weights) for row in frame.itertuples()],
-        paper=[run_name_title(run) if isinstance(run, str) else "–" for run in frame["published_run"]],
-    )
-    columns = [
-        Column("name", "dataset"),
-        Column("model", "highest here"),
-        Column("macro_f1", "model", 3, "macro F1 here"),
-        Column("linear_macro_f1", "linear", 3, "macro F1 here"),
-        Column("difference", "difference", 3, "macro F1 here"),
-        Column("paper", "highest in the paper"),
-        Column("published_macro_f1", "macro F1, paper", 3),
-    ]
-    return grid(frame, columns, link=lambda row: "#" + anchor(row["run"]))
-
-
-def failure_counts(frame: pd.DataFrame) -> dict:
-    """A group a dataset, a row a class, a column a model: missed, and wrongly called."""
-    frame = frame[~frame["run"].str.contains(ABLATION) & ~frame["run"].str.contains(REPEAT)]
-    frame = frame.assign(
-        text=[f"{row.missed:,.0f} / {row.called:,.0f}" for row in frame.itertuples()],
-        model=frame["run"].map(run_name_title),
-    )
-    models = list(dict.fromkeys(frame["model"]))
-    wide = frame.groupby(["dataset", "class"], sort=False)[["scans"]].first()
-    wide = wide.join(frame.pivot_table("text", ["dataset", "class"], "model", "first")).reset_index()
-    columns = [Column("name", "class"), Column("scans", "test scans", 0)]
-    columns += [Column(model, model, NUMBER, "missed / wrongly called") for model in models]
-    return grid(wide.assign(name=wide["class"].map(heading)), columns, group=lambda row: heading(row["dataset"]))
-
-
-def external_scans(frame: pd.DataFrame) -> dict:
-    """A group a dataset of models and another collection, a row a class."""
-    frame = frame.assign(name=[heading(name) if isinstance(name, str) else "–" for name in frame["class"]])
-    columns = [
-        Column("name", "class"),
-        Column("scans", "all", 0, "its scans"),
-        Column("allowed", "may be asked", 0, "its scans"),
-        Column("copies", "copies of own", 0, "its scans"),
-        Column("left", "left", 0, "its scans"),
-        Column("note", "why"),
-    ]
-    return grid(frame, columns, group=_asked)
-
-
-def _asked(row: pd.Series) -> str:
-    """ "Pneumonia models on COVID-19"."""
-    return f"{heading(row['dataset'])} models" + (
-        f" on {heading(row['other'])}" if isinstance(row["other"], str) else ""
-    )
-
-
-def external(frame: pd.DataFrame) -> dict:
-    """A group a dataset and another collection, a row a run and measure, beside the run's own test split."""
-    frame = frame.assign(
-        name=frame["run"].map(run_name_title),
-        title=[measure_title(*pair) for pair in zip(frame["measure"], frame["class"], strict=True)],
-    ).rename(columns={f"{own}{end}": f"{own}value_{end}" for own in ("", "own_") for end in ("low", "high")})
-    columns = [
-        Column("name", "model"),
-        Column("title", "measure"),
-        Column("scans", "scans", 0, "other collection"),
-        Column("value", "score", 3, "other collection"),
-        Column("value_span", "95 % interval", NUMBER, "other collection"),
-        Column("own_scans", "scans", 0, "own test split"),
-        Column("own_value", "score", 3, "own test split"),
-        Column("own_value_span", "95 % interval", NUMBER, "own test split"),
-    ]
-    return grid(
-        _spanned(frame, "value", "own_value"),
-        columns,
-        group=_asked,
-        link=lambda row: "#" + anchor(row["run"]),
-    )
-
-
-def measure_title(measure: str, name: object) -> str:
-    """ "recall", "normal" -> "recall of normal"; a macro score as tables call it."""
-    words = {"macro_f1": "macro F1", "macro_auroc": "macro AUROC"}.get(measure, measure)
-    return f"{words} of {title(name)}" if isinstance(name, str) and name else words
-
-
-def subgroups(frame: pd.DataFrame) -> dict:
-    """A group a dataset and attribute, a row a group of test scans, a column a model: macro AUROC with its interval."""
-    untold = frame[frame["run"].isna()]
-    frame = _spanned(frame[frame["run"].notna()], "macro_auroc", places=2)
-    frame = frame.assign(
-        text=[
-            row.note
-            if isinstance(row.note, str) and row.note
-            else f"{decimal(row.macro_auroc, 2)} ({row.macro_auroc_span})"
-            for row in frame.itertuples()
-        ],
-        model=frame["run"].map(run_name_title),
-    )
-    models, keys = list(dict.fromkeys(frame["model"])), ["dataset", "attribute", "group"]
-    counted = frame.groupby(keys, sort=False)[["scans", "patients", "classes"]].first()
-    if models:
-        counted = counted.join(frame.pivot_table("text", keys, "model", "first"))
-    words = untold.groupby("dataset", sort=False)["attribute"].agg(", ".join).reset_index()
-    words = words.assign(group=words["attribute"] + ": not told by the collection", attribute="")
-    columns = [Column("group", "group"), Column("scans", "scans", 0), Column("patients", "patients", 0)]
-    columns += [Column("classes", "classes", 0)]
-    columns += [Column(model, model, NUMBER, "macro AUROC (95 % interval)") for model in models]
-    return grid(
-        pd.concat([counted.reset_index(), words], ignore_index=True),
-        columns,
-        group=lambda row: heading(row["dataset"]) + (f", {row['attribute']}" if row["attribute"] else ""),
-    )
-
-
-def checklists(frame: pd.DataFrame) -> dict:
-    """A group a checklist, a row an item, which links to the section that answers it."""
-    frame = frame.fillna("")
-    columns = [Column("name", "item"), Column("answer", "where"), Column("note", "note")]
-    return grid(
-        frame.assign(name=frame["item"].astype(str) + " " + frame["topic"]),
-        columns,
-        group=lambda row: row["checklist"],
-        link=lambda row: f"#{row['section']}" if row["section"] else "",
+        group=lambda row: f"{heading(row['dataset'])}: {run_title(row['backbone'], row['weights'], scratch=True)}",
     )
 
 

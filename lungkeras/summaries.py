@@ -1,5 +1,7 @@
 """Small tables that notebooks print on the way."""
 
+from pathlib import Path
+
 import pandas as pd
 
 from lungkeras.datasets import class_columns, title
@@ -21,6 +23,12 @@ def class_counts(records: pd.DataFrame) -> pd.DataFrame:
 def flow(records: pd.DataFrame) -> pd.DataFrame:
     """The steps of the selection and the scans that each leaves or takes away."""
     return pd.DataFrame(records.attrs["flow"], columns=["step", "scans"])
+
+
+def normals_left_out(prepared: Path | str) -> int:
+    """How many normal scans the selection left out, to make classes of similar size: as a prepared flow.csv says."""
+    flow = pd.read_csv(Path(prepared) / "flow.csv")
+    return int(flow.loc[flow["step"].str.contains("normal scans"), "scans"].sum())
 
 
 def per_class(scores: dict) -> pd.DataFrame:

@@ -12,6 +12,7 @@ EVALUATION = (
     "model_pairs",
     "seeds",
     "class_scores",
+    "prevalence",
     "published_auroc",
     "calibration",
     "thresholds",

@@ -33,7 +33,7 @@ import lungkeras
 
 lungkeras.use_backend(backend)
 
-from lungkeras import baselines, calibration, comparison, complexity, evaluation, figures, report, tables
+from lungkeras import baselines, calibration, comparison, complexity, evaluation, figures, report, summaries, tables
 from lungkeras.files import write_csv
 from lungkeras.params import from_project
 
@@ -106,14 +106,28 @@ write_csv(study / "tables" / "seeds.csv", seeds)
 seeds
 
 # %% [markdown]
-# ## Class by class, and beside other studies
+# ## Class by class, at another prevalence, and beside other studies
 #
-# AUROC of every class, and for the findings of ChestX-ray8 what others report: on other splits, so never as a target.
+# AUROC of every class: how well each model ranks its scans above all others.
 
 # %%
 class_scores = comparison.per_class(finished)
 write_csv(study / "tables" / "class_scores.csv", class_scores)
 class_scores.round(3)
+
+# %% [markdown]
+# The study leaves out normal scans until classes are of similar size. With each normal test scan counted for those that
+# were left out as well, the models are asked at the prevalence of the collection.
+
+# %%
+left_out = {dataset: summaries.normals_left_out(folder) for dataset, folder in folders.items()}
+kept = {dataset: int(table.records.filter(["normal", "no_finding"]).sum(axis=None)) for dataset, table in data.items()}
+prevalence = comparison.natural_prevalence(main, left_out, kept)
+write_csv(study / "tables" / "prevalence.csv", prevalence)
+prevalence.round(3)
+
+# %% [markdown]
+# Of the findings of ChestX-ray8 others report AUROC too: on other splits, so never as a target.
 
 # %%
 published_auroc = comparison.auroc_beside_published(class_scores[class_scores["run"].isin(main)])

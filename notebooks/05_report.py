@@ -40,7 +40,7 @@ import lungkeras
 params = lungkeras.Params.collect(globals())
 lungkeras.use_backend(params.backend)
 
-from lungkeras import claims, evidence, model_card, pages, report, training
+from lungkeras import claims, model_card, pages, report, run_evidence, training
 from lungkeras.audit import study as study_audit
 from lungkeras.files import write_csv
 
@@ -82,7 +82,7 @@ len(links)
 # patients, and fails where it is in 5 %; between them, and without the runs that it needs, that is said.
 
 # %%
-ledger = claims.verdicts(evidence.study_evidence(study))
+ledger = claims.verdicts(run_evidence.study_evidence(study))
 write_csv(study / "tables" / "claims.csv", ledger)
 ledger[["id", "verdict", "holds_in_paper", "share_true"]]
 

@@ -13,8 +13,9 @@ from oracles import import_torchvision
 
 from lungkeras import claims
 from lungkeras.claims import CANNOT_TELL, FAILS, HOLDS, NOT_RUN, judge, verdicts
-from lungkeras.evidence import BACKBONES, Evidence, PaperEvidence, RunEvidence
+from lungkeras.evidence import BACKBONES, Evidence, PaperEvidence
 from lungkeras.published import published
+from lungkeras.run_evidence import RunEvidence
 from lungkeras.runs import Run
 
 CLASSES = {

@@ -56,6 +56,24 @@ def test_scores_of_a_class_are_those_of_scikit_learn_within_their_intervals():
             assert getattr(row, f"{score}_low") <= getattr(row, score) <= getattr(row, f"{score}_high")
 
 
+def test_f1_at_the_natural_prevalence_is_that_of_scikit_learn_with_repeated_normals():
+    runs = runs_of(resnet=1.0)
+    table = comparison.natural_prevalence(runs, {"covid": 90, "xray8": 0}, {"covid": 30, "xray8": 50})
+    assert list(table) == comparison.PREVALENCE_COLUMNS and table["dataset"].tolist() == ["covid"]
+    row = table.iloc[0]
+    predictions = runs[row["run"]].predictions
+    labels, given = (
+        predictions[[f"{kind}_{name}" for name in CLASSES["covid"]]].to_numpy().argmax(axis=1)
+        for kind in ("label", "probability")
+    )
+    repeats = np.where(labels == 2, 4, 1)  # 90 left out of 120 normals: each that is left stands for four
+    repeated = [np.repeat(values, repeats) for values in (labels, given)]
+    assert row["macro_f1"] == pytest.approx(f1_score(labels, given, average="macro"), abs=1e-12)
+    assert row["macro_f1_natural"] == pytest.approx(f1_score(*repeated, average="macro"), abs=1e-12)
+    assert row["natural_share"] == pytest.approx((repeated[0] == 2).mean())
+    assert row["macro_f1_natural_low"] < row["macro_f1_natural"] < row["macro_f1_natural_high"]
+
+
 def test_macro_scores_have_intervals_that_a_single_patient_does_not():
     run = run_of("covid-resnet34-random")
     labels, given = (run.predictions.filter(regex=kind).to_numpy() for kind in ("^label", "^probability"))

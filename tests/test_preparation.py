@@ -270,6 +270,11 @@ def test_unreadable_scans_are_quarantined_and_the_rest_goes_on(phantom_source, t
     assert sum(summary["scans"].values()) == len(scans) - 2
     assert sorted(quarantine["scan"]) == sorted(path.name for path in scans[:2])
     assert quarantine["reason"].str.endswith("cut short").all()
+    folders = {path.name: path.parent.name for path in scans[:2]}
+    for row in quarantine.itertuples():
+        assert (row.classes == "normal") == (folders[row.scan] == "NORMAL") and row.classes in DATASETS[
+            "pneumonia"
+        ].classes
     flow = pd.read_csv(tmp_path / "prepared" / "flow.csv")
     assert flow.iloc[-2:].to_numpy().tolist() == [["quarantined", 2], ["prepared", len(scans) - 2]]
 
@@ -297,7 +302,7 @@ def test_too_few_patients_for_three_splits_are_an_error(phantom_source, tmp_path
 
 def test_nothing_quarantined_leaves_a_table_with_its_header(phantom_source, tmp_path):
     prepare_dataset("covid", phantom_source("covid"), tmp_path / "prepared", size=8)
-    assert (tmp_path / "prepared" / "quarantine.csv").read_text() == "scan,reason\n"
+    assert (tmp_path / "prepared" / "quarantine.csv").read_text() == "scan,reason,classes\n"
 
 
 def test_a_source_without_a_readable_scan_is_an_error_and_leaves_nothing(phantom_source, tmp_path):

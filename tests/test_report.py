@@ -13,7 +13,7 @@ import synthetic
 import yaml
 from PIL import Image
 
-from lungkeras import figures, report, report_tables, tables
+from lungkeras import figures, report, report_evidence, report_grid, report_tables, tables
 from lungkeras.evaluation import INTERVALS
 from lungkeras.files import write_csv, write_json
 from lungkeras.report import dataset_facts, save_figure, write_report
@@ -184,7 +184,7 @@ def test_groups_errors_and_other_collections_stand_as_their_tables_say(page, stu
     )
     assert "Atelectasis 20 3 / 2 3 / 2" in page.text
     for name in ("class_scores", "failure_counts"):
-        table = getattr(report_tables, name)(pd.read_csv(study[0] / "tables" / f"{name}.csv"))
+        table = getattr(report_evidence, name)(pd.read_csv(study[0] / "tables" / f"{name}.csv"))
         assert [row[0]["text"] for row in table["bodies"][1]["rows"]] == ["COVID-19", "Viral pneumonia", "Normal"]
 
 
@@ -252,7 +252,7 @@ def test_headings_of_tables_have_a_scope_and_every_row_has_a_head(page):
 
 
 def test_quarantine_is_counted_and_listed(page):
-    assert "1 in quarantine" in page.text
+    assert "1 in quarantine (1 Normal)" in page.text
     assert "broken.png" in page.text and "an empty file" in page.text
 
 
@@ -305,7 +305,7 @@ def test_a_link_never_has_a_scheme_or_leaves_its_attribute():
 
 
 def test_an_anchor_holds_no_mark_that_ends_an_attribute():
-    assert report_tables.anchor('a b"<c>-lr0.05') == "run-a-b--c--lr0.05"
+    assert report_grid.anchor('a b"<c>-lr0.05') == "run-a-b--c--lr0.05"
 
 
 def test_saved_figures_are_whole_equal_files_that_carry_their_description(tmp_path):
@@ -346,11 +346,13 @@ def test_dataset_facts_are_read_from_a_prepared_folder(tmp_path):
     }
     write_json(tmp_path / "statistics.json", known | {"scans": {"train": 7, "val": 2, "test": 1}, "quarantined": 1})
     write_csv(
-        tmp_path / "quarantine.csv", pd.DataFrame({"scan": ["a.png"], "reason": ["/somewhere/covid/a.png: empty"]})
+        tmp_path / "quarantine.csv",
+        pd.DataFrame({"scan": ["a.png"], "reason": ["/somewhere/covid/a.png: empty"], "classes": ["mass nodule"]}),
     )
     write_csv(tmp_path / "flow.csv", pd.DataFrame({"step": ["found"], "scans": [11]}))
     facts = dataset_facts(tmp_path, drawn=True)
-    assert facts["quarantine"] == [{"scan": "a.png", "reason": "empty"}]
+    assert facts["quarantine"] == [{"scan": "a.png", "reason": "empty", "classes": "mass nodule"}]
+    assert facts["quarantined"] == {"mass": 1, "nodule": 1}
     assert facts["flow"] == [["found", 11]] and facts["absent"] == 3 and facts["drawn"]
 
 

@@ -26,3 +26,20 @@ def test_the_flow_is_what_the_reader_counted(phantom_records):
     table = summaries.flow(phantom_records("covid"))
     taken = table[table["step"].str.startswith("left out")]["scans"].sum()
     assert table["scans"].iloc[0] - taken == table["scans"].iloc[-1] == len(phantom_records("covid"))
+
+
+def test_normals_that_were_left_out_and_those_kept_are_all_that_the_source_holds(
+    phantom_source, phantom_records, tmp_path
+):
+    def left_out(dataset: str) -> int:
+        summaries.flow(phantom_records(dataset)).to_csv(tmp_path / "flow.csv", index=False)
+        return summaries.normals_left_out(tmp_path)
+
+    folder = next(phantom_source("covid").rglob("Normal"))
+    entries = pd.read_csv(next(phantom_source("xray8").rglob("Data_Entry_2017.csv")))
+    files = {file.name for file in phantom_source("xray8").rglob("*.png")}
+    listed = entries.loc[entries["Finding Labels"] == "No Finding", "Image Index"]
+    held = {"covid": len(list(folder.rglob("images/*.png"))), "xray8": listed.isin(files).sum()}
+    for dataset, normal in (("covid", "normal"), ("xray8", "no_finding")):
+        assert left_out(dataset) > 0 and left_out(dataset) + phantom_records(dataset)[normal].sum() == held[dataset]
+    assert left_out("pneumonia") == 0

@@ -34,9 +34,9 @@ from lungkeras import (
 )
 from lungkeras.datasets.phantom import draw_source
 from lungkeras.divergence import best_epoch, diverged_at
-from lungkeras.evidence import RunEvidence
 from lungkeras.files import write_csv, write_json
 from lungkeras.pipeline import load_prepared
+from lungkeras.run_evidence import RunEvidence
 
 NAN = float("nan")
 CHANCE = np.log(3)

@@ -1,0 +1,104 @@
+"""A table as the report sets it: rows in groups, headings over columns, numbers ready to read.
+
+A table is a dictionary for the template: `head`, two rows of {text, columns, rows}; `bodies`, groups of {title, rows},
+where a row is a list of {text, number (aligned right), link, strong}. Nothing here is HTML: the template escapes.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from lungkeras.style import decimal
+
+NUMBER = -1
+UNDEFINED = "undefined"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a CSV as the report shows it: `over` groups its headings.
+
+    `places` after the point; None for text; NUMBER for text that is set as a number. `none` stands where there is no
+    value.
+    """
+
+    key: str
+    title: str
+    places: int | None = None
+    over: str = ""
+    none: str = "–"
+
+
+def count(value: float) -> str:
+    """12345 -> "12,345"; a dash where there is none."""
+    return "–" if pd.isna(value) else f"{value:,.0f}"
+
+
+def anchor(run: str) -> str:
+    """The id of a run's section: its name, without what an id or an address can't hold."""
+    return "run-" + re.sub(r"[^\w.-]", "-", run)
+
+
+def grid(
+    frame: pd.DataFrame,
+    columns: list[Column],
+    *,
+    group: Callable[[pd.Series], str] = lambda row: "",
+    link: Callable[[pd.Series], str] = lambda row: "",
+    strong: Callable[[pd.Series], bool] = lambda row: False,
+) -> dict:
+    """A table for the template. The first column names the row, and may link; rows of one `group` stand together."""
+    columns = [column for column in columns if column.key in frame]
+    bodies: dict[str, list] = {}
+    for _, row in frame.iterrows():
+        cells = [
+            {"text": _text(row[column.key], column.places, column.none), "number": column.places is not None}
+            for column in columns
+        ]
+        cells[0]["link"] = link(row)
+        cells[0]["strong"] = bool(strong(row))
+        bodies.setdefault(group(row), []).append(cells)
+    return {"head": _head(columns), "bodies": [{"title": title, "rows": rows} for title, rows in bodies.items()]}
+
+
+def _head(columns: list[Column]) -> list[list[dict]]:
+    """Two rows of headings: columns of one group stand under its title, others reach over both."""
+    above, below = [], []
+    for place, column in enumerate(columns):
+        if not column.over:
+            above.append({"text": column.title, "columns": 1, "rows": 2, "number": column.places is not None})
+            continue
+        if place == 0 or columns[place - 1].over != column.over:
+            above.append({"text": column.over, "columns": 0, "rows": 1, "number": True})
+        above[-1]["columns"] += 1
+        below.append({"text": column.title, "columns": 1, "rows": 1, "number": True})
+    if not below:
+        above = [cell | {"rows": 1} for cell in above]
+    return [row for row in (above, below) if row]
+
+
+def _text(value: object, places: int | None, none: str) -> str:
+    if pd.isna(value):
+        return none
+    if places is None or places == NUMBER:
+        return str(value)
+    return count(value) if places == 0 else decimal(value, places)
+
+
+def spanned(frame: pd.DataFrame, *scores: str, places: int = 3) -> pd.DataFrame:
+    """With a column <score>_span, the interval of each score: 0.812–0.901, or -0.02 to 0.04 where some are below 0."""
+    spans = {}
+    for score in scores:
+        low, high = frame[f"{score}_low"], frame[f"{score}_high"]
+        between = " to " if (low < 0).any() else "–"
+        spans[f"{score}_span"] = [
+            "–" if pd.isna(least) else f"{decimal(least, places)}{between}{decimal(most, places)}"
+            for least, most in zip(low, high, strict=True)
+        ]
+    return frame.assign(**spans)
+
+
+def with_span(score: float, span: str) -> str:
+    return UNDEFINED if pd.isna(score) else f"{decimal(score, 2)} ({span})"

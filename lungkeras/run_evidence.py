@@ -1,0 +1,245 @@
+"""What the runs of a study say to the paper's claims: in every draw of patients, and with every seed."""
+
+import re
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lungkeras import intervals, metrics
+from lungkeras.evidence import BACKBONES, C, Evidence, P
+from lungkeras.published import published
+from lungkeras.runs import REPEAT, Run, patients_of, read_runs, split_of
+from lungkeras.style import heading
+
+FEWEST_TIMED_EPOCHS = 5
+IMAGENET_IMAGES = 50_000
+
+
+class RunEvidence(Evidence):
+    """The runs of a study.
+
+    Args:
+        runs: {name: run}, as `read_runs` gives them. A run named as another with -seed<N> after it repeats that one.
+        complexity: Table 2: columns backbone, parameters_millions, giga_operations.
+        features: of each test scan and run, columns run, patient, purity, silhouette.
+        heatmaps: of each test scan and run, columns run, patient, label (true class), correct (0 or 1), asymmetry,
+            area (shares of 1), row (0 top, 1 bottom).
+        agreement: of each test scan and pair of runs, columns first, second (runs), patient, correlation.
+        external: columns run, macro_f1 on a source that no run was trained on.
+        cards: {backbone: top-5 accuracy on ImageNet in percent}; by default as published (published.yaml).
+        draws, seed: of the bootstrap over patients.
+    """
+
+    def __init__(
+        self,
+        runs: Mapping[str, Run],
+        *,
+        complexity: pd.DataFrame | None = None,
+        features: pd.DataFrame | None = None,
+        heatmaps: pd.DataFrame | None = None,
+        agreement: pd.DataFrame | None = None,
+        external: pd.DataFrame | None = None,
+        cards: Mapping[str, float] | None = None,
+        draws: int = intervals.DRAWS,
+        seed: int = intervals.SEED,
+    ):
+        super().__init__()
+        self.runs = runs
+        self.complexity, self.features, self.heatmaps = complexity, features, heatmaps
+        self.agreement, self.external = agreement, external
+        self.cards = cards or published()["imagenet_cards"]
+        self.draws, self.seed = draws, seed
+        self.repeats = sorted({found[0] if (found := REPEAT.search(name)) else "" for name in runs})
+        self.seeds = len(self.repeats)
+        self.drawn: dict[str, dict[str, np.ndarray]] = {}
+
+    def weights(self, model: str) -> str:
+        """random; of T, imagenet or, where the study has no such run, transfer."""
+        pretrained = any(run.weights == "imagenet" for run in self.runs.values())
+        return ("imagenet" if pretrained else "transfer") if model == "T" else "random"
+
+    def run_name(self, model: str, dataset: str) -> str:
+        return f"{dataset}-{BACKBONES[model]}-{self.weights(model)}"
+
+    def repeated(self, name: str, measure: Callable[[Run], tuple[np.ndarray, float]]):
+        """A measure of a run, a row a seed; None where a seed lacks the run."""
+        chosen = [self.runs.get(name + repeat) for repeat in self.repeats]
+        if any(run is None for run in chosen):
+            return None
+        self.thin += [f"{run.name} diverged in epoch {run.diverged:.0f}" for run in chosen if run.diverged > 0]
+        rows, points = zip(*(measure(run) for run in chosen), strict=True)
+        return np.stack(np.broadcast_arrays(*(np.atleast_1d(row) for row in rows))), float(np.mean(points))
+
+    def of_model(self, kind, model, dataset):
+        if kind == "external_f1":
+            return self._external(self.run_name(model, dataset))
+        measures = {
+            "f1": self._f1,
+            "seconds": self._seconds,
+            "best_epoch": lambda run: _same(run.best_epoch if np.isnan(run.diverged) else np.nan),
+            "epochs": lambda run: _same(len(run.history) if np.isnan(run.diverged) else np.nan),
+            "instability": _instability,
+            "first_validation_f1": lambda run: _same(run.history["val_macro_f1"].iloc[0]),
+            "best_validation_f1": lambda run: _same(run.history["val_macro_f1"].max()),
+            "normal_f1": self._normal_f1,
+            "share_between_pneumonias": self._share_between_pneumonias,
+        }
+        return self.repeated(self.run_name(model, dataset), measures[kind])
+
+    def of_backbone(self, kind, backbone):
+        if kind == "top5":
+            # What the card of a model says is itself a count of right answers, with the error of a count.
+            share = self.cards[backbone] / 100
+            random = np.random.default_rng([self.seed, zlib.crc32(backbone.encode())])
+            return 100 * random.binomial(IMAGENET_IMAGES, share, (1, self.draws)) / IMAGENET_IMAGES
+        column = {"parameters": "parameters_millions", "operations": "giga_operations"}[kind]
+        if self.complexity is None or backbone not in set(self.complexity["backbone"]):
+            return None
+        return np.full((1, 1), self.complexity.set_index("backbone").loc[backbone, column])
+
+    def of_rate(self, kind, rate):
+        ablation = {
+            run.params["learning_rate"]: name
+            for name, run in self.runs.items()
+            if re.search(r"-lr[\d.]+$", name) and run.dataset == C
+        }
+        if kind == "pretrained":
+            shares = [float(self.runs[name].weights == "imagenet") for name in ablation.values()]
+            return _same(np.mean(shares)) if shares else None
+        if rate not in ablation:
+            return None
+        measures = {
+            "f1": self._f1,
+            "instability": _instability,
+            "lowest_loss": lambda run: _same(run.history["val_loss"].min()),
+            "earliest": lambda run: _same(_first_epoch_near(run, self._best_of_ablation(ablation, run))),
+        }
+        return self.repeated(ablation[rate], measures[kind])
+
+    def _best_of_ablation(self, ablation: Mapping[float, str], run: Run) -> float:
+        """The best validation F1 of any rate, among runs of the same seed as `run`."""
+        repeat = found[0] if (found := REPEAT.search(run.name)) else ""
+        others = [self.runs[name + repeat] for name in ablation.values() if name + repeat in self.runs]
+        return np.fmax.reduce([other.history["val_macro_f1"].max() for other in others])
+
+    def of_variant(self, model, dataset, suffix):
+        run = self.runs.get(self.run_name(model, dataset) + suffix)
+        return None if run is None else self._f1(run)
+
+    def of_test_scans(self, kind, model, dataset, *, label=None, other=None):
+        run = self.run_name(model, dataset)
+        if kind in ("purity", "silhouette"):
+            return self._mean_of(self.features, {"run": run}, kind)
+        if kind == "agreement":
+            pair = sorted([run, self.run_name(other, dataset)])
+            return self._mean_of(self.agreement, dict(zip(("first", "second"), pair, strict=True)), "correlation")
+        return self._mean_of(self.heatmaps, {"run": run}, kind, label=label, correct=label is not None)
+
+    def _mean_of(self, table: pd.DataFrame | None, where: Mapping, column: str, label=None, correct=False):
+        if table is None:
+            return None
+        rows = table[np.logical_and.reduce([table[key] == value for key, value in where.items()])]
+        asked = np.ones(len(rows), dtype=bool)
+        if label is not None:
+            asked &= (rows["label"] == label).to_numpy()
+        if correct:
+            asked &= rows["correct"].to_numpy(bool)
+        asked &= rows[column].notna().to_numpy()
+        if rows.empty:
+            return None
+        if not asked.any():
+            self.thin.append(f"{where.get('run') or ' and '.join(where.values())} has no test scan to go by")
+            return np.full((1, 1), np.nan), np.nan
+        values = np.where(asked, rows[column].fillna(0.0), 0.0)
+        sums = intervals.sums_by_patient(np.stack([values, asked], axis=1), rows["patient"])
+        total, scans = intervals.drawn_sums(sums, self.draws, self.seed).T
+        means = np.divide(total, scans, out=np.full(self.draws, np.nan), where=scans > 0)
+        return means[None], float(values.sum() / asked.sum())
+
+    def _external(self, run: str):
+        if self.external is None or run not in set(self.external["run"]):
+            return None
+        return _same(self.external.set_index("run").loc[run, "macro_f1"])
+
+    def _seconds(self, run: Run):
+        timed = run.history["seconds"].to_numpy(float)[1:]
+        if len(timed) < FEWEST_TIMED_EPOCHS:
+            self.thin.append(f"{heading(run.dataset)} has {len(timed)} timed epochs, {FEWEST_TIMED_EPOCHS} are needed")
+            return np.array([np.nan]), float(np.median(timed)) if len(timed) else np.nan
+        random = np.random.default_rng([self.seed, zlib.crc32(run.name.encode())])
+        drawn = timed[random.integers(len(timed), size=(self.draws, len(timed)))]
+        return np.median(drawn, axis=1), float(np.median(timed))
+
+    def _f1(self, run: Run):
+        return self._confusions(run)["f1"], self._confusions(run)["f1_point"]
+
+    def _normal_f1(self, run: Run):
+        return self._confusions(run)["normal"], self._confusions(run)["normal_point"]
+
+    def _share_between_pneumonias(self, run: Run):
+        return self._confusions(run)["between"], self._confusions(run)["between_point"]
+
+    def _confusions(self, run: Run) -> dict[str, np.ndarray]:
+        """What is worked out from a run's decisions on the test split, once."""
+        if run.name not in self.drawn:
+            labels, probabilities = split_of(run, "test")
+            if not np.isfinite(probabilities).all():
+                nothing = dict.fromkeys(("f1", "normal", "between"), np.full(1, np.nan))
+                return nothing | {f"{name}_point": np.nan for name in nothing}
+            decided = metrics.decide(probabilities, run.task)
+            patients = patients_of(run, "test")
+            f1 = intervals.drawn_f1(labels, decided, patients, self.draws, self.seed)
+            whole = intervals.f1_of_counts(intervals.decision_counts(labels, decided, patients).sum(axis=0))
+            known = {"f1": f1.mean(axis=1), "f1_point": float(whole.mean())}
+            if run.dataset == P:
+                normal = run.classes.index("normal")
+                known |= {"normal": f1[:, normal], "normal_point": float(whole[normal])}
+                known |= self._between(labels, decided, patients, normal)
+            self.drawn[run.name] = known
+        return self.drawn[run.name]
+
+    def _between(self, labels, decided, patients, normal: int) -> dict[str, np.ndarray]:
+        wrong = (labels * decided).sum(axis=1) == 0
+        among = wrong & (labels[:, normal] == 0) & (decided[:, normal] == 0)
+        sums = intervals.sums_by_patient(np.stack([among, wrong], axis=1), patients)
+        among, wrong = intervals.drawn_sums(sums, self.draws, self.seed).T
+        total = sums.sum(axis=0)
+        # Without an error, none lies elsewhere.
+        shares = np.divide(among, wrong, out=np.ones(self.draws), where=wrong > 0)
+        return {"between": shares, "between_point": float(total[0] / total[1]) if total[1] else 1.0}
+
+
+def _same(value: float) -> tuple[np.ndarray, float]:
+    """A quantity that no draw of patients changes."""
+    return np.array([float(value)]), float(value)
+
+
+def _instability(run: Run) -> tuple[np.ndarray, float]:
+    losses = run.history["val_loss"].to_numpy(float)
+    return _same(np.abs(np.diff(losses)).mean() / np.median(losses) if len(losses) > 1 else np.nan)
+
+
+def _first_epoch_near(run: Run, best: float, within: float = 0.005) -> float:
+    near = run.history["val_macro_f1"] >= best - within
+    return float(run.history["epoch"][near].iloc[0]) if near.any() else np.inf
+
+
+def study_evidence(folder: Path | str) -> RunEvidence:
+    """The evidence of a study's folder: its runs, Table 2, and what its notebooks found of features and heat maps.
+
+    reports/<study>/runs, tables/table_2.csv, and where they are tables/features.csv, tables/heatmaps.csv and
+    tables/heatmap_agreement.csv, with the columns that `RunEvidence` names.
+    """
+    tables = Path(folder) / "tables"
+    names = {
+        "complexity": "table_2",
+        "features": "features",
+        "heatmaps": "heatmaps",
+        "agreement": "heatmap_agreement",
+    }
+    files = {key: tables / f"{name}.csv" for key, name in names.items()}
+    found = {key: pd.read_csv(file, dtype={"patient": str}) for key, file in files.items() if file.is_file()}
+    return RunEvidence(read_runs(Path(folder) / "runs"), **found)
