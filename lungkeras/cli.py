@@ -94,8 +94,8 @@ def parser() -> argparse.ArgumentParser:
     phantom.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, other chests (default: 0)")
     phantom.add_argument("--plant", action="append", default=[], metavar="NAME[=VALUE]",
                          help="a known fault to plant, with its truth in TRUTH.csv; may be repeated: marker=0.8, "
-                         "duplicates=40, noise=0.05, leaky, sources=2, strata=0.7, multilabel=0.5, null, "
-                         "clean")  # fmt: skip
+                         "duplicates=40 (duplicates:cropped=40 of one kind), noise=0.05 (noise:covid=0.05 of one "
+                         "class), leaky, sources=2, strata=0.7, multilabel=0.5, null, clean")  # fmt: skip
 
     download = add("fetch", fetch, "download a collection by kagglehub, or unpack a local archive of it",
                    "fetch covid --to sources/covid --archive covid19-radiography-database.zip")  # fmt: skip

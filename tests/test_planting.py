@@ -90,6 +90,18 @@ def test_noise_shows_another_class_than_the_label(dataset, planted, phantom_sour
     assert {name for name, digest in images(source).items() if clean[name] != digest} == set(truth.loc[wrong, "path"])
 
 
+def test_noise_and_copies_can_be_of_one_class_and_one_kind(planted):
+    plants = ["noise:covid=0.5", "noise:normal=0.1", "duplicates:cropped=6", "duplicates:exact=2"]
+    truth = read_truth(planted("covid", *plants, scans=200))
+    originals = truth[truth["copy"] == ""]
+    for name, rate in (("covid", 0.5), ("normal", 0.1), ("viral_pneumonia", 0.0)):
+        shown = originals.loc[originals["label"] == name, "shown"]
+        assert (shown != name).mean() == pytest.approx(rate, abs=0.06)  # a copy shows what its original does
+    assert truth["copy"].value_counts().drop("").to_dict() == {"cropped": 6, "exact": 2}
+    pairs = truth.loc[truth["copy"] != "", ["path", "copy_of"]].to_numpy().ravel()
+    assert len(set(pairs)) == len(pairs)
+
+
 def test_null_shows_what_has_nothing_to_do_with_the_label(planted):
     truth = read_truth(planted("xray8", "null", scans=90))
     assert sorted(truth["shown"]) == sorted(truth["label"])
@@ -148,6 +160,10 @@ def test_a_leaky_source_shows_who_the_patient_is(planted):
         ("covid", ["null", "noise=0.1"], "not both"),
         ("covid", ["leaky"], "no patients"),
         ("pneumonia", ["multilabel"], "plant it in xray8"),
+        ("covid", ["noise:nodule=0.1"], "one of covid, viral_pneumonia, normal after the colon, found 'nodule'"),
+        ("covid", ["duplicates:mirrored=4"], "one of exact, re-encoded"),
+        ("covid", ["marker:covid=1"], "no colon"),
+        ("covid", ["noise=0.1", "noise:covid=0.1"], "of all or of some"),
         ("xray8", ["duplicates=40"], "plant fewer"),
     ],
 )
@@ -158,4 +174,4 @@ def test_what_cannot_be_planted_is_one_sentence(dataset, plants, words, tmp_path
 
 
 def test_a_plant_without_a_value_takes_its_own():
-    assert parse_plants(["marker", "null"]) == {"marker": 1.0, "null": None}
+    assert parse_plants(["marker", "null"], ["covid"]) == {"marker": 1.0, "null": None}

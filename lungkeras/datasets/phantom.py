@@ -84,7 +84,7 @@ def draw_source(
     scans = SCANS[dataset] if scans is None else scans
     if scans < FEWEST:
         raise SourceError(f"expected {FEWEST} scans or more, as every class must reach every split; found {scans}")
-    wanted = parse_plants(plants)
+    wanted = parse_plants(plants, CLASSES[dataset])
     if "leaky" in wanted and dataset == "covid":
         raise SourceError("leaky: covid publishes no patients, so none can leak: plant it in pneumonia or xray8")
     if "multilabel" in wanted and dataset != "xray8":

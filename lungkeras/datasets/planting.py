@@ -68,16 +68,28 @@ class Planted:
     copy: str = ""
 
 
-def parse_plants(texts: Sequence[str]) -> dict[str, float | None]:
-    """["marker=0.8", "null"] -> {"marker": 0.8, "null": None}. Raises SourceError for an unknown name or value."""
+def parse_plants(texts: Sequence[str], classes: Sequence[str]) -> dict[str, float | None]:
+    """["marker=0.8", "noise:covid=0.1"] -> {"marker": 0.8, "noise:covid": 0.1}.
+
+    Raises SourceError for an unknown name, class, kind of copy or value.
+    """
+    parts = {"duplicates": COPIES, "noise": tuple(classes)}
     plants = {}
     for text in texts:
-        name, given, value = text.partition("=")
+        planted, given, value = text.partition("=")
+        name, narrowed, part = planted.partition(":")
         if name not in PLANTS:
             raise SourceError(f"expected something to plant, one of {', '.join(PLANTS)}; found {name!r}: choose one")
-        plants[name] = _value(name, value) if given else PLANTS[name][0]
-    if {"null", "noise"} <= plants.keys():
+        if narrowed and part not in (known := parts.get(name, ())):
+            one_of = f"one of {', '.join(known)} after the colon" if known else "no colon"
+            raise SourceError(f"{name}: expected {one_of}, found {part!r}: mend {text}")
+        plants[planted] = _value(name, value) if given else PLANTS[name][0]
+    names = [name.partition(":")[0] for name in plants]
+    if {"null", "noise"} <= set(names):
         raise SourceError("null makes every label noise: plant null or noise, not both")
+    for name, narrowed in parts.items():
+        if name in plants and names.count(name) > 1:
+            raise SourceError(f"{name}: expected it of all or of some, found both: name {', '.join(narrowed)} or none")
     return plants
 
 
@@ -105,10 +117,12 @@ def plant(
     Raises SourceError where there are too few scans for so many duplicates.
     """
     truth = [Planted(scan.findings) for scan in planned]
-    for name in PLANT:
-        if name in plants:
-            rng = np.random.default_rng((*key, 0, STREAM + list(PLANTS).index(name)))  # there is no patient 0
-            PLANT[name](truth, planned, plants[name], rng, classes)
+    for name, planting in PLANT.items():
+        rng = np.random.default_rng((*key, 0, STREAM + list(PLANTS).index(name)))  # there is no patient 0
+        for planted, value in plants.items():
+            plain, _, part = planted.partition(":")
+            if plain == name:
+                planting(truth, planned, value, part, rng, classes)
     return truth
 
 
@@ -125,20 +139,25 @@ def pair_findings(planned: Sequence[Scan], share: float, key: tuple[int, ...]) -
     return [replace(scan, findings=TOGETHER) if place in chosen else scan for place, scan in enumerate(planned)]
 
 
-def _marker(truth, planned, share, rng, classes) -> None:
+def _marker(truth, planned, share, part, rng, classes) -> None:
     carriers = np.array([classes[0] in scan.findings for scan in planned])
-    for places, part in ((np.flatnonzero(carriers), share), (np.flatnonzero(~carriers), 1 - share)):
-        for place in rng.permutation(places)[: round(part * len(places))]:
+    for places, marked in ((np.flatnonzero(carriers), share), (np.flatnonzero(~carriers), 1 - share)):
+        for place in rng.permutation(places)[: round(marked * len(places))]:
             truth[place].marker = True
 
 
-def _duplicates(truth, planned, number, rng, classes) -> None:
+def _duplicates(truth, planned, number, part, rng, classes) -> None:
     # Only of patients with one scan, so that a pair joins two patients and no more, and only of what every selection
     # keeps: findings that the study has, and no normal scan, as these are undersampled.
     scans = np.bincount([scan.patient for scan in planned])
     findings = [set(classes) - {"no_finding"} - ({"normal"} if "covid" in classes else set()) >= set(scan.findings)
                 for scan in planned]  # fmt: skip
-    single = [place for place, scan in enumerate(planned) if findings[place] and scans[scan.patient] == 1]
+    paired = {place for copy, entry in enumerate(truth) if entry.copy for place in (copy, entry.copy_of)}
+    single = [
+        place
+        for place, scan in enumerate(planned)
+        if findings[place] and scans[scan.patient] == 1 and place not in paired
+    ]
     of_label: dict[tuple[str, ...], list[int]] = {}
     for place in rng.permutation(single):
         of_label.setdefault(planned[place].findings, []).append(int(place))
@@ -149,29 +168,30 @@ def _duplicates(truth, planned, number, rng, classes) -> None:
         )
     for index, pair in enumerate(rng.permutation(pairs)[:number]):
         original, copy = map(int, pair)
-        truth[copy] = replace(truth[original], copy_of=original, copy=COPIES[index % len(COPIES)])
+        truth[copy] = replace(truth[original], copy_of=original, copy=part or COPIES[index % len(COPIES)])
 
 
-def _noise(truth, planned, rate, rng, classes) -> None:
-    places = [place for place, scan in enumerate(planned) if set(scan.findings) <= set(classes)]
+def _noise(truth, planned, rate, part, rng, classes) -> None:
+    known = [set(scan.findings) <= set(classes) and (not part or part in scan.findings) for scan in planned]
+    places = np.flatnonzero(known)
     for place in rng.permutation(places)[: round(rate * len(places))]:
         others = [name for name in classes if name not in planned[place].findings]
         truth[place].shown = (str(rng.choice(others)),)
 
 
-def _null(truth, planned, value, rng, classes) -> None:
+def _null(truth, planned, value, part, rng, classes) -> None:
     for entry, place in zip(truth, rng.permutation(len(planned)), strict=True):
         entry.shown = planned[place].findings
 
 
-def _sources(truth, planned, number, rng, classes) -> None:
+def _sources(truth, planned, number, part, rng, classes) -> None:
     for entry, scan in zip(truth, planned, strict=True):
         known = [classes.index(name) for name in scan.findings if name in classes]
         own = known[0] % number if known and rng.random() < OWN_SCANNER else int(rng.integers(number))
         entry.scanner = own
 
 
-def _strata(truth, planned, share, rng, classes) -> None:
+def _strata(truth, planned, share, part, rng, classes) -> None:
     carrier = "pneumothorax" if "pneumothorax" in classes else classes[0]
     places = [place for place, scan in enumerate(planned) if carrier in scan.findings]
     for place in rng.permutation(places)[: round(share * len(places))]:
