@@ -113,10 +113,10 @@ def prepare_dataset(
     from lungkeras.datasets.xray8 import official_test_scans
     from lungkeras.splits import official_split
 
-    source = Path(source)
+    source, to = Path(source), Path(to)
     records = read_records(dataset, source, require_files=True, seed=seed)
     flow, absent = records.attrs["flow"], records.attrs["absent"]
-    to, paths = Path(to), [source / path for path in records["path"]]
+    paths = [source / path for path in records["path"]]
     there = [os.path.lexists(path) for path in paths]
     made_from = preparation_made_from(dataset, source, size=size, seed=seed, split=split, records=records)
     with making(to) as lock:
@@ -126,34 +126,30 @@ def prepare_dataset(
             images = new_array(folder / "images.npy", (len(records), size, size))
             prints = Fingerprints.empty(len(records))
             reasons = pd.Series(fill(images, paths, workers, seen=prints.take))
-            failed = [path for path, was, reason in zip(paths, there, reasons, strict=True) if was and reason]
-            if vanished := [path for path in failed if not os.path.lexists(path)]:
-                raise SourceError(
-                    f"{dataset}: {len(vanished)} of {len(paths)} scans vanished while they were read, such as "
-                    f"{vanished[0]}: when the source is there again, give the same command again"
-                )
-            if reasons.notna().all():
-                raise SourceError(
-                    f"{dataset}: none of {len(records)} scans in {source} can be read (the first: {reasons[0]}): fetch "
-                    "the collection anew, or name another source"
-                )
-            quarantine = records[["scan"]].assign(reason=reasons)[reasons.notna()]
-            shown = records.loc[quarantine.index, list(DATASETS[dataset].classes)] == 1
-            quarantine["classes"] = [" ".join(row.index[row]) for _, row in shown.iterrows()]
+            require_scans(dataset, source, paths, there, reasons)
+            quarantine = quarantined(records, reasons, DATASETS[dataset].classes)
+
+            records = records[reasons.isna()]
+            pairs = find_duplicates(prints[records.index], records["scan"], records["patient"])
+            records = records.assign(group=join_patients(records, pairs))
             official = split == "official" and dataset == "xray8"
-            readable = records[reasons.isna()]
-            pairs = find_duplicates(prints[readable.index], readable["scan"], readable["patient"])
-            readable = readable.assign(group=join_patients(readable, pairs))
             records = in_split_order(
-                official_split(readable, official_test_scans(source), seed=seed)
+                official_split(records, official_test_scans(source), seed=seed)
                 if official
-                else split_what_is_there(readable, seed)
+                else split_what_is_there(records, seed)
             )
-            for split in SPLITS:
-                write_rows(folder / f"{split}.npy", images, records.index[records["split"] == split])
+            for name in SPLITS:
+                write_rows(folder / f"{name}.npy", images, records.index[records["split"] == name])
             del images
             (folder / "images.npy").unlink()
 
+            write_parquet(folder / "records.parquet", records)
+            write_parquet(folder / "boxes.parquet", read_boxes(dataset, source, records))
+            write_csv(folder / "quarantine.csv", quarantine)
+            write_csv(folder / "duplicates.csv", pairs)
+            prints[records.index].save(folder / "fingerprints.npz")
+            flow = [*flow, ["quarantined", len(quarantine)], ["prepared", len(records)]]
+            write_csv(folder / "flow.csv", pd.DataFrame(flow, columns=["step", "scans"]))
             mean, std = grey_statistics(np.load(folder / "train.npy", mmap_mode="r"))
             summary = {
                 "dataset": dataset,
@@ -164,7 +160,7 @@ def prepare_dataset(
                 "size": size,
                 "mean": mean,
                 "std": std,
-                "scans": {split: int((records["split"] == split).sum()) for split in SPLITS},
+                "scans": {name: int((records["split"] == name).sum()) for name in SPLITS},
                 "split": "official" if official else "patients",
                 "missing": missing_classes(records, DATASETS[dataset].classes),
                 "quarantined": len(quarantine),
@@ -175,19 +171,34 @@ def prepare_dataset(
                     "scans": int(pd.concat([pairs["scan"], pairs["other"]]).nunique()),
                     "patients": int(records.loc[records["group"] != records["patient"], "patient"].nunique()),
                 },
+                "files": {file.name: file_digest(file) for file in sorted(folder.iterdir())},
             }
-            flow = [*flow, ["quarantined", len(quarantine)], ["prepared", len(records)]]
-            write_parquet(folder / "records.parquet", records)
-            write_parquet(folder / "boxes.parquet", read_boxes(dataset, source, records))
-            write_csv(folder / "quarantine.csv", quarantine)
-            write_csv(folder / "duplicates.csv", pairs)
-            prints[records.index].save(folder / "fingerprints.npz")
-            write_csv(folder / "flow.csv", pd.DataFrame(flow, columns=["step", "scans"]))
-            summary["files"] = {file.name: file_digest(file) for file in sorted(folder.iterdir())}
             write_json(folder / "statistics.json", summary)
             summary["fingerprint"] = of_prepared(folder)
             write_json(folder / "statistics.json", summary)
     return summary
+
+
+def require_scans(dataset: str, source: Path, paths: list[Path], there: list[bool], reasons: pd.Series) -> None:
+    """Raises SourceError where no scan could be read, and where one that was `there` has vanished since."""
+    failed = [path for path, was, reason in zip(paths, there, reasons, strict=True) if was and reason]
+    if vanished := [path for path in failed if not os.path.lexists(path)]:
+        raise SourceError(
+            f"{dataset}: {len(vanished)} of {len(paths)} scans vanished while they were read, such as {vanished[0]}: "
+            "when the source is there again, give the same command again"
+        )
+    if reasons.notna().all():
+        raise SourceError(
+            f"{dataset}: none of {len(paths)} scans in {source} can be read (the first: {reasons[0]}): fetch the "
+            "collection anew, or name another source"
+        )
+
+
+def quarantined(records: pd.DataFrame, reasons: pd.Series, classes: tuple[str, ...]) -> pd.DataFrame:
+    """The records that can't be read: scan, reason, and their classes, parted by spaces."""
+    lost = records[reasons.notna()]
+    labels = [" ".join(name for name in classes if row[name]) for _, row in lost.iterrows()]
+    return pd.DataFrame({"scan": lost["scan"], "reason": reasons[lost.index], "classes": labels})
 
 
 def fill(

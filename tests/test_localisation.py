@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from boxed_study import boxed_study, learn, small_network
 
-from lungkeras import localisation, randomisation
+from lungkeras import localisation, metrics, randomisation
+from lungkeras.comparison import macro_scores
 from lungkeras.datasets.phantom import draw_source
 from lungkeras.datasets.planting import read_truth
 from lungkeras.decoding import decode_grey
@@ -17,6 +18,7 @@ from lungkeras.errors import RunError
 from lungkeras.explanation import heat_maps
 from lungkeras.pipeline import Prepared, load_prepared
 from lungkeras.preparation import prepare_dataset
+from lungkeras.training import predict_logits
 
 
 def one(value_at: tuple[int, int], size: int = 10) -> np.ndarray:
@@ -251,6 +253,14 @@ def test_on_drawn_chests_a_network_that_learned_points_at_the_lesions_and_a_rand
         drawn = found[[(name, method) for name in asked if name != "model"]].to_numpy()
         assert found["model", method] >= 0.8, (method, found["model", method])
         assert abs(drawn.mean() - found["", "random"]) < 3 * drawn.std(ddof=1) / np.sqrt(len(drawn)), (method, drawn)
+
+
+@pytest.mark.probes
+def test_a_network_that_learned_labels_without_a_meaning_is_at_chance(learned):
+    model, prepared, _ = learned("null")
+    probabilities = metrics.probabilities(predict_logits(model, prepared.images["test"], 32), "multiclass")
+    scores = macro_scores(prepared.labels("test"), probabilities, prepared.split("test")["patient"], "multiclass")
+    assert scores["macro_auroc_low"] < 0.5 < scores["macro_auroc_high"] and abs(scores["macro_auroc"] - 0.5) < 0.1
 
 
 @pytest.mark.probes

@@ -31,6 +31,31 @@ def finished(prepared_folder, tmp_path_factory):
     return params, training.train(params, small_model())
 
 
+class Closed(dict):
+    """Arrays of which that of the test split can't be had."""
+
+    def __getitem__(self, split):
+        if split == "test":
+            raise AssertionError("the test split was read")
+        return super().__getitem__(split)
+
+
+def test_training_and_the_choice_of_its_epoch_never_see_the_test_split(finished, prepared_folder, tmp_path):
+    _, folder = finished
+    prepared = load_prepared(prepared_folder)
+    seen = prepared.records[prepared.records["split"] != "test"]
+    model = small_model()
+    history = training.fit(
+        model, params_of(prepared_folder, tmp_path), replace(prepared, images=Closed(prepared.images), records=seen)
+    )
+    expected = pd.read_csv(folder / "history.csv")
+    pd.testing.assert_frame_equal(history.drop(columns="seconds"), expected.drop(columns="seconds"), rtol=1e-5)
+    for found, whole in zip(
+        model.get_weights(), keras.models.load_model(folder / "best.keras").get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-6)
+
+
 def test_the_temperature_is_that_of_the_validation_split(finished):
     run = read_run(finished[1])
     expected = calibration.fit_temperature(*split_of(run, "val"), run.task)
