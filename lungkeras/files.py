@@ -201,12 +201,12 @@ def write_parquet(path: Path | str, frame) -> None:
         frame.to_parquet(temporary, index=False)
 
 
-def write_arrays(path: Path | str, arrays: Mapping[str, np.ndarray], *, compressed: bool = False) -> None:
+def write_arrays(path: Path | str, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays by their names as .npz, each with a checksum."""
     import numpy as np
 
     with atomic(path) as temporary:
-        (np.savez_compressed if compressed else np.savez)(temporary, **arrays)
+        np.savez(temporary, **arrays)
 
 
 def new_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:

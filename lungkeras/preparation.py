@@ -14,6 +14,7 @@
 The study equalises the histogram, blurs, then resizes (published.yaml, preprocessing), and so does this module.
 """
 
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,6 +37,7 @@ SPLITS = ("train", "val", "test")
 FILES = {*(f"{split}.npy" for split in SPLITS), "records.parquet", "statistics.json", "quarantine.csv", "flow.csv"}
 FILES |= {"duplicates.csv", "boxes.parquet", "fingerprints.npz", "audit.json"}
 BLUR = (5, 5)
+WAITING = 2048  # scans in line for a thread
 BYTES_OF_A_PRINT = 5000  # a row of fingerprints.npz and records.parquet
 
 
@@ -93,7 +95,7 @@ def prepare_dataset(
     A scan that can't be read is quarantined, and the rest goes on. The folder appears whole: until then an earlier one
     stays as it was. Where another process prepares it, this one waits, and takes what comes out where that is the same.
     The same source, size and seed give the same bytes whatever `workers` is (None: one a processor). On the way the
-    disk holds the arrays twice; memory does not grow with the number of scans.
+    disk holds the arrays twice; memory holds 5 kB a scan, and never an array.
 
     With `split="official"` the test split of xray8 is the published one, and train and val are dealt from the rest; the
     other collections publish none, and are split as ever.
@@ -129,8 +131,8 @@ def prepare_dataset(
             require_scans(dataset, source, paths, there, reasons)
             quarantine = quarantined(records, reasons, DATASETS[dataset].classes)
 
+            pairs = find_duplicates(prints, records["scan"], records["patient"])
             records = records[reasons.isna()]
-            pairs = find_duplicates(prints[records.index], records["scan"], records["patient"])
             records = records.assign(group=join_patients(records, pairs))
             official = split == "official" and dataset == "xray8"
             records = in_split_order(
@@ -147,7 +149,7 @@ def prepare_dataset(
             write_parquet(folder / "boxes.parquet", read_boxes(dataset, source, records))
             write_csv(folder / "quarantine.csv", quarantine)
             write_csv(folder / "duplicates.csv", pairs)
-            prints[records.index].save(folder / "fingerprints.npz")
+            prints.save(folder / "fingerprints.npz", records.index.to_numpy())
             flow = [*flow, ["quarantined", len(quarantine)], ["prepared", len(records)]]
             write_csv(folder / "flow.csv", pd.DataFrame(flow, columns=["step", "scans"]))
             mean, std = grey_statistics(np.load(folder / "train.npy", mmap_mode="r"))
@@ -231,7 +233,10 @@ def fill(
         pool = ThreadPoolExecutor(workers)
         cv2.setNumThreads(1)  # one scan a thread is faster than many threads a scan
         try:
-            return list(progress(pool.map(prepare, range(len(paths))), total=len(paths), description="preparing scans"))
+            # What waits for a thread takes memory, so not all scans wait at once.
+            blocks = (range(row, min(row + WAITING, len(paths))) for row in range(0, len(paths), WAITING))
+            done = itertools.chain.from_iterable(pool.map(prepare, block) for block in blocks)
+            return list(progress(done, total=len(paths), description="preparing scans"))
         finally:
             pool.shutdown(cancel_futures=True)
             cv2.setNumThreads(threads)

@@ -27,7 +27,7 @@ MOST_BITS = 32
 CORRELATION = 0.95
 CORRELATION_OF_A_PATIENT = 0.985
 MOST_TURN = 0.01  # of the map between two copies: what is turned or sheared was exposed anew
-ROWS = 512  # compared at a time
+ROWS = 128  # compared at a time
 EDGE = 4  # pixels of a thumbnail that are left out of the correlation, as the map blurs them
 BACKGROUND = 4.0  # pixels of a thumbnail: what is smoother, exposure and outline, is left out
 COLUMNS = ["scan", "other", "kind", "correlation"]
@@ -36,9 +36,9 @@ COLUMNS = ["scan", "other", "kind", "correlation"]
 def find_duplicates(prints: Fingerprints, scans: Sequence[str], patients: Sequence[str]) -> pd.DataFrame:
     """The pairs of duplicates among N scans: scan, other (names), kind (same pixels, look alike), correlation.
 
-    Of scans that share all pixels, each is paired with the first of them, which alone is compared with others: a
-    thousand copies of a scan take no longer than one. A scan of one grey level looks like none. Memory does not grow
-    with the square of N.
+    A scan that could not be read is in no pair. Of scans that share all pixels, each is paired with the first of them,
+    which alone is compared with others: a thousand copies of a scan take no longer than one. A scan of one grey level
+    looks like none. Memory does not grow with the square of N.
     """
     import pandas as pd
 
@@ -48,7 +48,7 @@ def find_duplicates(prints: Fingerprints, scans: Sequence[str], patients: Sequen
         copies[first].append(second)
     shows_something = prints.read & (np.ptp(prints.thumbnails.reshape(len(prints), -1), axis=1) > 0)
     rows = np.setdiff1d(np.flatnonzero(shows_something), [second for _, second, _, _ in found])
-    for first, second in (rows[list(pair)].tolist() for pair in near(prints[rows])):
+    for first, second in (rows[list(pair)].tolist() for pair in near(prints.hashes[rows])):
         one, other = prints.thumbnails[first], prints.thumbnails[second]
         correlation = (aligned_correlation(one, other) + aligned_correlation(other, one)) / 2
         alike = [
@@ -98,20 +98,17 @@ def same_pixels(prints: Fingerprints) -> Iterator[tuple[int, int]]:
             yield seen, int(row)
 
 
-def near(prints: Fingerprints) -> Iterator[tuple[int, int]]:
-    """Rows of which one's hash is near that of the other or of one of its crops."""
-    hashes, rows = prints.hashes, np.arange(len(prints))
-    for start in range(0, len(prints), ROWS):
+def near(hashes: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Rows of hashes, uint64 (N, crops, words), of which one's is near that of the other or of one of its crops."""
+    for start in range(0, len(hashes), ROWS):
         block = slice(start, start + ROWS)
-        least = np.full((len(rows[block]), len(prints) - start), 256, np.uint16)
+        least = np.full((len(hashes[block]), len(hashes) - start), 256, np.uint16)
         for crop in range(hashes.shape[1]):
             for one, other in ((hashes[block, 0], hashes[start:, crop]), (hashes[block, crop], hashes[start:, 0])):
                 bits = np.zeros(least.shape, np.uint16)
                 for word in range(hashes.shape[2]):
                     bits += np.bitwise_count(one[:, None, word] ^ other[None, :, word])
                 np.minimum(least, bits, out=least)
-        least[~prints.read[block]] = 256
-        least[:, ~prints.read[start:]] = 256
         for first, second in np.argwhere(np.triu(least <= MOST_BITS, 1)):
             yield int(start + first), int(start + second)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -15,11 +16,12 @@ import numpy as np
 from lungkeras.decoder import decoders
 from lungkeras.decoding import cv2
 from lungkeras.errors import ScanError
-from lungkeras.files import write_arrays
+from lungkeras.files import atomic
 from lungkeras.progress import progress
 
 SIDE = 64
 HASH_SIDE = 16
+ROWS_AT_ONCE = 1024
 # left, top, right, bottom of the crops that are hashed beside the whole: shares of the side
 CROPS = (
     (0, 0, 1, 1),
@@ -76,8 +78,16 @@ class Fingerprints:
         self.shapes[row] = shape
         self.read[row] = True
 
-    def save(self, path: Path | str) -> None:
-        write_arrays(path, {field.name: getattr(self, field.name) for field in fields(self)}, compressed=True)
+    def save(self, path: Path | str, rows: np.ndarray) -> None:
+        """Writes these rows as .npz, some at a time: the reordered thumbnails would take as much memory again."""
+        with atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file:
+            for field in fields(self):
+                array = getattr(self, field.name)
+                header = {"descr": array.dtype.str, "fortran_order": False, "shape": (len(rows), *array.shape[1:])}
+                with file.open(f"{field.name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array_header_1_0(member, header)
+                    for start in range(0, len(rows), ROWS_AT_ONCE):
+                        member.write(array[rows[start : start + ROWS_AT_ONCE]].tobytes())
 
 
 def load_fingerprints(path: Path | str) -> Fingerprints:

@@ -1,0 +1,60 @@
+"""Memory runs out, or would if it grew with the collection: a sentence or a whole result, never half of one."""
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+import pytest
+
+GIGABYTE = 2**30
+
+
+def prepare(source: Path, to: Path, *, limit: int | None = None) -> tuple[subprocess.CompletedProcess, int]:
+    """`lungkeras prepare` within `limit` bytes (`ulimit -v`), and the most bytes that one process held."""
+    command = [sys.executable, "-m", "lungkeras", "prepare", "pneumonia", "--size", "32"]
+    command += ["--source", str(source), "--to", str(to)]
+    limited = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))} if limit else {}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **limited)
+    most = 0
+    while process.poll() is None:
+        most = max(most, held(psutil.Process(process.pid)))
+        time.sleep(0.1)
+    return subprocess.CompletedProcess(command, process.returncode, stderr=process.stderr.read()), most
+
+
+def held(process: psutil.Process) -> int:
+    """The most that a process, or one that it started and is there still, has held of memory, in bytes."""
+    try:
+        family = [process, *process.children(recursive=True)]
+        return max(each.memory_info().rss for each in family)
+    except psutil.NoSuchProcess:
+        return 0
+
+
+@pytest.mark.faults
+def test_a_hundred_thousand_scans_take_no_gigabyte(tmp_path, injected):
+    folder = tmp_path / "source" / "chest_xray" / "train"
+    names = {"NORMAL": "IM-{}-0001", "PNEUMONIA": "person{}_bacteria_1", "PNEUMONIA/": "person{}_virus_1"}
+    for kind in names:
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(0)
+    for number in range(1000):  # a thousand scans under a hundred names each
+        kind = list(names)[number % 3]
+        first = folder / kind / f"{names[kind].format(number)}.png"
+        cv2.imwrite(str(first), random.integers(0, 256, (16, 16), np.uint8))
+        for copy in range(1, 100):
+            os.link(first, folder / kind / f"{names[kind].format(number + 1000 * copy)}.png")
+    done, most = prepare(tmp_path / "source", tmp_path / "prepared")
+    assert done.returncode == 0, done.stderr
+    assert (
+        sum(len(np.load(tmp_path / "prepared" / f"{split}.npy", mmap_mode="r")) for split in ("train", "val", "test"))
+        == 100_000
+    )
+    assert most < GIGABYTE
+    injected("scans in one collection, in less than a gigabyte", 100_000)
