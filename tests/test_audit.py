@@ -15,7 +15,7 @@ from lungkeras.audit.hashing import Fingerprints, load_fingerprints, take_finger
 from lungkeras.audit.summary import as_text, tables
 from lungkeras.datasets import DATASETS, read_records
 from lungkeras.datasets.phantom import draw_source
-from lungkeras.datasets.planting import read_truth
+from lungkeras.datasets.planting import COPIES, read_truth
 from lungkeras.decoding import decode_grey
 from lungkeras.errors import RunError
 from lungkeras.preparation import prepare_dataset
@@ -290,6 +290,17 @@ def test_forty_planted_pairs_are_found_among_a_thousand_scans_and_no_other(datas
 
 
 @pytest.mark.probes
+@pytest.mark.parametrize("kind", COPIES)
+def test_copies_of_each_kind_are_found(kind, tmp_path):
+    source = draw_source("pneumonia", tmp_path / "source", scans=400, seed=5, plants=[f"duplicates:{kind}=40"])
+    records = read_records("pneumonia", source)
+    prints = take_fingerprints([source / path for path in records["path"]])
+    pairs = duplicates.find_duplicates(prints, records["scan"], records["patient"])
+    got, planted = set(map(frozenset, pairs[["scan", "other"]].to_numpy())), planted_pairs(source, records)
+    assert len(got & planted) >= 38 and not got - planted
+
+
+@pytest.mark.probes
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("plant", ["marker=0.8", "marker=1.0", "marker=0.5", "null", "clean"])
 def test_a_marker_is_flagged_where_it_tells_something_and_nothing_else_is(plant, seed, tmp_path):
@@ -351,6 +362,14 @@ def test_a_drain_tells_pneumothorax_where_it_lies_and_not_where_it_does_not(tmp_
     known = known[:, 0]
     aurocs = [roc_auc_score(known[part], scores[part]) for part in (~known | drain, ~known | ~drain)]
     assert aurocs[0] - aurocs[1] > 0.15
+
+
+@pytest.mark.probes
+@pytest.mark.parametrize(("dataset", "name"), [("covid", "covid"), ("pneumonia", "viral_pneumonia")])
+def test_noise_of_one_class_is_found_in_that_class(dataset, name, tmp_path):
+    source = draw_source(dataset, tmp_path / "source", scans=1000, seed=3, plants=[f"noise:{name}=0.2"])
+    for each, entry in audit.audit_source(dataset, source)["label_noise"]["classes"].items():
+        assert entry["rate"] == pytest.approx(0.2 if each == name else 0.0, abs=0.03), each
 
 
 @pytest.mark.probes
