@@ -6,6 +6,8 @@ hold: arithmetic on arrays that lie within it. A runtime is given what was looke
 SavedModel, which only TensorFlow itself can take apart.
 """
 
+# ruff: noqa: SIM905 (long lists of operations read best as words)
+
 import math
 import os
 from collections.abc import Iterable
@@ -21,77 +23,48 @@ MOST_NUMBERS = 2**28  # of an array on its way through the model
 MOST_RATIO = 10  # of what is claimed to what is there
 DEEPEST = 20
 
-ONNX_OPERATIONS = {
-    *("Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Neg", "Abs", "Exp", "Log", "Reciprocal", "Erf", "Max", "Min", "Sum"),
-    *("Conv", "Gemm", "MatMul", "BatchNormalization", "LayerNormalization", "Dropout", "Pad", "Clip"),
-    *("AveragePool", "MaxPool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "ReduceSum"),
-    *("Relu", "LeakyRelu", "Elu", "Gelu", "Mish", "HardSigmoid", "HardSwish", "Sigmoid", "Softmax", "Softplus", "Tanh"),
-    *("Identity", "Cast", "Constant", "Concat", "Split", "Shape", "Gather", "Slice", "Reshape", "Flatten", "Squeeze"),
-    *("Unsqueeze", "Transpose", "QuantizeLinear", "DequantizeLinear", "DepthToSpace", "SpaceToDepth", "Round", "Floor"),
-}
-LITERT_OPERATIONS = {
-    *("ADD", "SUB", "MUL", "DIV", "POW", "SQRT", "RSQRT", "NEG", "ABS", "EXP", "LOG", "MAXIMUM", "MINIMUM", "SQUARE"),
-    *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL", "PAD", "PADV2", "SQUARED_DIFFERENCE"),
-    *("AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN", "SUM", "REDUCE_MAX", "REDUCE_PROD", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE"),
-    *("RELU", "RELU6", "RELU_N1_TO_1", "LEAKY_RELU", "ELU", "GELU", "HARD_SWISH", "LOGISTIC", "SOFTMAX", "TANH"),
-    *("CAST", "CONCATENATION", "SPLIT", "SHAPE", "GATHER", "SLICE", "STRIDED_SLICE", "RESHAPE", "SQUEEZE", "PACK"),
-    *("EXPAND_DIMS", "TRANSPOSE", "QUANTIZE", "DEQUANTIZE"),
-}
-OPENVINO_LAYERS = {
-    *("Parameter", "Result", "Const", "Convert", "ConvertLike", "FakeQuantize"),
-    *("Add", "Subtract", "Multiply", "Divide", "Power", "Sqrt", "Negative", "Abs", "Exp", "Log", "Erf", "Maximum"),
-    *(
-        "Minimum",
-        "SquaredDifference",
-        "Clamp",
-        "Convolution",
-        "GroupConvolution",
-        "MatMul",
-        "Pad",
-        "BatchNormInference",
-    ),
-    *(
-        "AvgPool",
-        "MaxPool",
-        "ReduceMean",
-        "ReduceMax",
-        "ReduceSum",
-        "ReduceProd",
-        "Relu",
-        "ReLU",
-        "PRelu",
-        "PReLU",
-        "Elu",
-        "Gelu",
-    ),
-    *("HSigmoid", "HSwish", "HardSigmoid", "Mish", "Sigmoid", "Softmax", "SoftMax", "SoftPlus", "Swish", "Tanh"),
-    *("Concat", "Split", "VariadicSplit", "ShapeOf", "Gather", "Slice", "StridedSlice", "Reshape", "Squeeze"),
-    *("Unsqueeze", "Transpose", "DepthToSpace", "SpaceToDepth", "MVN", "Round", "Floor"),
-}
-TENSORFLOW_OPERATIONS = {
-    *("Placeholder", "Const", "NoOp", "Identity", "IdentityN", "PartitionedCall", "StatefulPartitionedCall"),
-    *("VarHandleOp", "ReadVariableOp", "AssignVariableOp", "VarIsInitializedOp", "DisableCopyOnRead"),
-    *("AddV2", "Add", "Sub", "Mul", "RealDiv", "Pow", "Sqrt", "Rsqrt", "Neg", "Abs", "Exp", "Log", "Erf", "Erfc"),
-    *(
-        "Maximum",
-        "Minimum",
-        "Square",
-        "SquaredDifference",
-        "Cast",
-        "BiasAdd",
-        "MatMul",
-        "BatchMatMulV2",
-        "Pad",
-        "PadV2",
-    ),
-    *("Conv2D", "DepthwiseConv2dNative", "FusedBatchNormV3", "AvgPool", "MaxPool", "Mean", "Sum", "Max"),
-    *("Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Sigmoid", "Softmax", "Softplus", "Tanh"),
-    *("ConcatV2", "Split", "SplitV", "Shape", "GatherV2", "Slice", "StridedSlice", "Reshape", "Squeeze", "ExpandDims"),
-    *("Transpose", "Pack", "Prod", "SpaceToDepth", "DepthToSpace", "StopGradient"),
-}
+ONNX_OPERATIONS = set(
+    """
+    Abs Add AveragePool BatchNormalization Cast Clip Concat Constant Conv DepthToSpace DequantizeLinear Div Dropout
+    Elu Erf Exp Flatten Floor Gather Gelu Gemm GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity
+    LayerNormalization LeakyRelu Log MatMul Max MaxPool Min Mish Mul Neg Pad Pow QuantizeLinear Reciprocal ReduceMax
+    ReduceMean ReduceSum Relu Reshape Round Shape Sigmoid Slice Softmax Softplus SpaceToDepth Split Sqrt Squeeze Sub
+    Sum Tanh Transpose Unsqueeze
+    """.split()
+)
+LITERT_OPERATIONS = set(
+    """
+    ABS ADD AVERAGE_POOL_2D BATCH_MATMUL CAST CONCATENATION CONV_2D DEPTH_TO_SPACE DEPTHWISE_CONV_2D DEQUANTIZE DIV
+    ELU EXP EXPAND_DIMS FULLY_CONNECTED GATHER GELU HARD_SWISH LEAKY_RELU LOG LOGISTIC MAX_POOL_2D MAXIMUM MEAN
+    MINIMUM MUL NEG PACK PAD PADV2 POW QUANTIZE REDUCE_MAX REDUCE_PROD RELU RELU6 RELU_N1_TO_1 RESHAPE RSQRT SHAPE
+    SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SQRT SQUARE SQUARED_DIFFERENCE SQUEEZE STRIDED_SLICE SUB SUM TANH TRANSPOSE
+    """.split()
+)
+OPENVINO_LAYERS = set(
+    """
+    Abs Add AvgPool BatchNormInference Clamp Concat Const Convert ConvertLike Convolution DepthToSpace Divide Elu
+    Erf Exp FakeQuantize Floor Gather Gelu GroupConvolution HardSigmoid HSigmoid HSwish Log MatMul Maximum MaxPool
+    Minimum Mish Multiply MVN Negative Pad Parameter Power PRelu PReLU ReduceMax ReduceMean ReduceProd ReduceSum
+    Relu ReLU Reshape Result Round ShapeOf Sigmoid Slice Softmax SoftMax SoftPlus SpaceToDepth Split Sqrt
+    SquaredDifference Squeeze StridedSlice Subtract Swish Tanh Transpose Unsqueeze VariadicSplit
+    """.split()
+)
+TENSORFLOW_OPERATIONS = set(
+    """
+    Abs Add AddV2 AssignVariableOp AvgPool BatchMatMulV2 BiasAdd Cast ConcatV2 Const Conv2D DepthToSpace
+    DepthwiseConv2dNative DisableCopyOnRead Elu Erf Erfc Exp ExpandDims FusedBatchNormV3 GatherV2 Identity IdentityN
+    LeakyRelu Log MatMul Max Maximum MaxPool Mean Minimum Mul Neg NoOp Pack Pad PadV2 PartitionedCall Placeholder
+    Pow Prod ReadVariableOp RealDiv Relu Relu6 Reshape Rsqrt Selu Shape Sigmoid Slice Softmax Softplus SpaceToDepth
+    Split SplitV Sqrt Square SquaredDifference Squeeze StatefulPartitionedCall StopGradient StridedSlice Sub Sum
+    Tanh Transpose VarHandleOp VarIsInitializedOp
+    """.split()
+)
 # Of the functions that save and restore a model, which a graph may hold and opening it must not reach.
-SAVING_OPERATIONS = {"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename", "StringJoin", "Select",
-                     "SelectV2", "StaticRegexFullMatch"}  # fmt: skip
+SAVING_OPERATIONS = set(
+    """
+    MergeV2Checkpoints RestoreV2 SaveV2 Select SelectV2 ShardedFilename StaticRegexFullMatch StringJoin
+    """.split()
+)
 OBJECTS = {"user_object", "function", "variable", "bare_concrete_function", "constant", "captured_tensor", None}
 SAVED_MODEL_FILES = {"saved_model.pb", "fingerprint.pb", "variables/variables.index",
                      "variables/variables.data-00000-of-00001"}  # fmt: skip
