@@ -5,6 +5,7 @@ the same command goes on where it stopped.
 """
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -51,17 +52,25 @@ def main(arguments: list[str] | None = None) -> int:
     except LungkerasError as error:
         print(f"lungkeras: {printable(error)}", file=sys.stderr)
         return 1
-    except OSError as error:
-        print(f"lungkeras: {printable(error.filename or 'the system')}: {error.strerror or error}", file=sys.stderr)
-        return 1
-    except MemoryError:
-        print(f"lungkeras: not enough memory: {LESS_MEMORY}", file=sys.stderr)
+    except (MemoryError, OSError, ImportError, RuntimeError) as error:
+        if memory_ran_out(error):
+            print(f"lungkeras: not enough memory: {LESS_MEMORY}", file=sys.stderr)
+        elif isinstance(error, OSError):
+            print(f"lungkeras: {printable(error.filename or 'the system')}: {error.strerror or error}", file=sys.stderr)
+        else:
+            raise
         return 1
     except KeyboardInterrupt as stop:
         terminated = isinstance(stop, stopping.Terminated)
         words = "terminated" if terminated else "interrupted"
         print(f"lungkeras: {words}; the same command goes on where it stopped", file=sys.stderr)
         return stop.status if terminated else 130
+
+
+def memory_ran_out(error: Exception) -> bool:
+    """Whether an error says so: in the words of Python, of the system, of what loads a library or starts a thread."""
+    told = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    return told or any(words in str(error) for words in ("failed to map segment", "can't start new thread"))
 
 
 def parser() -> argparse.ArgumentParser:

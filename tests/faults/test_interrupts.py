@@ -97,7 +97,9 @@ def test_a_terminated_training_goes_on_at_its_checkpoint(tmp_path, monkeypatch, 
 TREE = "setsid sleep 60 & sleep 60 & echo started > {file}; trap '' TERM; sleep 60; sleep 60"
 CALLER = """
 import sys
+import signal
 from lungkeras import stopping
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a test in the background was told to ignore
 try:
     with stopping.by_signals():
         stopping.run(["sh", "-c", sys.argv[1]], environment={}, patience=float(sys.argv[2]))

@@ -11,6 +11,9 @@ import cv2
 import numpy as np
 import psutil
 import pytest
+from test_kills import contents, strays
+
+from lungkeras.datasets.phantom import draw_source
 
 GIGABYTE = 2**30
 
@@ -58,3 +61,17 @@ def test_a_hundred_thousand_scans_take_no_gigabyte(tmp_path, injected):
     )
     assert most < GIGABYTE
     injected("scans in one collection, in less than a gigabyte", 100_000)
+
+
+@pytest.mark.parametrize("gigabytes", [1.0, 1.2, 2.0, 4.0])
+def test_a_preparation_that_lacks_memory_is_a_sentence_or_a_whole_folder(gigabytes, tmp_path, injected):
+    source, to = draw_source("pneumonia", tmp_path / "source", scans=40), tmp_path / "made" / "pneumonia"
+    done, _ = prepare(source, to, limit=int(gigabytes * GIGABYTE))
+    if done.returncode == 0:
+        whole, _ = prepare(source, tmp_path / "whole")
+        assert whole.returncode == 0 and contents(to) == contents(tmp_path / "whole")
+    else:
+        assert done.returncode == 1 and not to.exists() and not strays(tmp_path)
+        assert done.stderr.splitlines()[-1].startswith("lungkeras: not enough memory: try a smaller")
+        assert "Traceback" not in done.stderr
+    injected("processes that lack memory", 1)

@@ -224,6 +224,7 @@ def test_every_table_and_figure_of_a_stressed_study_is_made_and_says_what_is_und
             "model_pairs": comparison.pairs(main),
             "seeds": comparison.seeds(repeated),
             "class_scores": comparison.per_class(found),
+            "prevalence": comparison.natural_prevalence(main, {"covid": 9, "xray8": 9}, {"covid": 3, "xray8": 3}),
             "calibration": calibration.calibration(main),
             "thresholds": calibration.thresholds(main),
             "baselines": tables.baselines(scored, {"covid": 0.3, "xray8": NAN}),
