@@ -38,6 +38,7 @@ The map, in the order in which data flows; a module reads what stands above it:
     parity          how far the backends are apart
     summaries       small tables for notebooks
     figures, tables one function a figure or table of the paper
+    figure_files    a figure -> PNG, SVG and CSV
     table_names     what tables the notebooks write
     report          tables, figures and runs -> one HTML file
     files, locks    whole files; one process at a time in a folder

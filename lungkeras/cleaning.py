@@ -194,10 +194,9 @@ def unnamed(shared: Params, runs: Mapping[str, Params]) -> Iterator[tuple[Path, 
     named = {run.run_folder.resolve() for run in everyone}
     named |= {run.transfer_file.resolve().parent for run in everyone if run.weights_word == "transfer"}
     prepared = {run.prepared_folder.resolve() for run in everyone}
-
     sources = {run.source_folder.resolve() for run in everyone}
 
-    from lungkeras.datasets.phantom import NOTE
+    from lungkeras.datasets.drawn import is_drawn
     from lungkeras.preparation import FILES
 
     for folder in real_folders(from_project(shared.runs), 1):
@@ -209,8 +208,8 @@ def unnamed(shared: Params, runs: Mapping[str, Params]) -> Iterator[tuple[Path, 
         if is_ours and folder.resolve() not in prepared and not is_being_made(folder):
             yield folder, UNNAMED_DATA
     for folder in [folder for own in own_sources(shared) for folder in real_folders(own, 1)]:
-        is_drawn = folder.name in DATASETS and (folder / NOTE).is_file()
-        if is_drawn and folder.resolve() not in sources and not is_being_made(folder):
+        is_ours = folder.name in DATASETS and is_drawn(folder)
+        if is_ours and folder.resolve() not in sources and not is_being_made(folder):
             yield folder, UNNAMED_SOURCE
     names = {f"02_training-{folder.name}" for folder in named}
     names |= {f"01_data_preparation-{folder.name}" for folder in prepared}

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from lungkeras import metrics, panels
 from lungkeras.calibration import temperature_of
 from lungkeras.datasets import title
+from lungkeras.figure_files import save_figure
 from lungkeras.pipeline import Prepared
-from lungkeras.report import save_figure
 from lungkeras.runs import Run, main_runs, split_of
 from lungkeras.style import decimal, heading, run_name_title, styled, wrapped
 from lungkeras.temperature import scaled

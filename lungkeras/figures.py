@@ -1,7 +1,7 @@
 """One function a figure of the paper: data in, matplotlib Figure out, made without pyplot and saved nowhere.
 
-Each figure carries a sentence or two of the numbers that it shows (`description(figure)`): the report prints it, and
-reads it to those who can't see the figure. The number of a figure is that of the paper.
+Each figure carries a sentence or two of the numbers that it shows (`figure_files.description`): the report prints it,
+and reads it to those who can't see the figure. The number of a figure is that of the paper.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,11 +20,6 @@ from lungkeras.explanation import overlay
 from lungkeras.style import GREY, class_style, decimal, heading, run_colour, run_name_title, run_title, styled, wrapped
 
 PANELS_IN_LINE = 7
-
-
-def description(figure: Figure) -> str:
-    """What a figure shows, in words and numbers."""
-    return figure.get_label()
 
 
 @styled

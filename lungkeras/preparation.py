@@ -111,7 +111,7 @@ def prepare_dataset(
     from lungkeras.audit.hashing import Fingerprints
     from lungkeras.datasets import DATASETS, read_records
     from lungkeras.datasets.boxes import read_boxes
-    from lungkeras.datasets.phantom import NOTE
+    from lungkeras.datasets.drawn import is_drawn
     from lungkeras.datasets.xray8 import official_test_scans
     from lungkeras.splits import official_split
 
@@ -156,7 +156,7 @@ def prepare_dataset(
             summary = {
                 "dataset": dataset,
                 "source": str(source),
-                "drawn": (source / NOTE).is_file(),
+                "drawn": is_drawn(source),
                 "task": DATASETS[dataset].task,
                 "classes": list(DATASETS[dataset].classes),
                 "size": size,

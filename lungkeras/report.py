@@ -18,22 +18,20 @@ from urllib.parse import quote
 
 import pandas as pd
 import yaml
-from matplotlib.figure import Figure
 
 from lungkeras import checklists, model_card, report_evidence, report_explanations, report_tables, safe_yaml
 from lungkeras.audit import TABLES as AUDIT_TABLES
 from lungkeras.datasets.datasheets import datasheets
 from lungkeras.export import write_devices
-from lungkeras.figures import description
-from lungkeras.files import atomic, write_csv, write_text
+from lungkeras.figure_files import DPI
+from lungkeras.files import write_csv, write_text
 from lungkeras.fingerprints import changed_files
 from lungkeras.report_audit import audit_section, read_audit
 from lungkeras.report_grid import anchor, count
 from lungkeras.report_summary import headlines, lead
-from lungkeras.style import decimal, heading, run_name_title, theme
+from lungkeras.style import decimal, heading, run_name_title
 
 TEMPLATES = Path(__file__).with_name("templates")
-DPI = 160
 CSS_DPI = 96
 BESIDE = {"table_3": {"trivial": "trivial_baselines", "pairs": "model_pairs"}}  # {table: {argument: further table}}
 SETTINGS = (report_tables, report_evidence, report_explanations)  # each sets tables under the names of their CSVs
@@ -48,28 +46,6 @@ RUN_FILES = {
     "best.keras": "model (Keras)",
     "model_card.md": "model card (Markdown)",
 }
-
-
-def save_figure(
-    figure: Figure, folder: Path | str, number: int | str, data: pd.DataFrame | None = None, *, dpi: int = DPI
-) -> Path:
-    """Writes figure_<NN>.png and .svg, and `data`, what was drawn, as .csv; returns the PNG's path.
-
-    A figure that the paper does not have is called by a name instead of a number.
-    Each file appears whole. Equal figures give equal files: no dates, no random ids. The PNG carries the figure's
-    description, which the report uses.
-    """
-    path = Path(folder) / (f"figure_{number:02d}.png" if isinstance(number, int) else f"{number}.png")
-    with theme():
-        with atomic(path) as temporary:
-            about = {"Description": description(figure), "Software": None}
-            figure.savefig(temporary, format="png", dpi=dpi, metadata=about)
-        with atomic(path.with_suffix(".svg")) as temporary:
-            about = {"Description": description(figure), "Date": None, "Creator": None}
-            figure.savefig(temporary, format="svg", metadata=about)
-    if data is not None:
-        write_csv(path.with_suffix(".csv"), data)
-    return path
 
 
 def dataset_facts(prepared: Path | str, *, drawn: bool) -> dict:

@@ -33,7 +33,8 @@ import lungkeras
 
 lungkeras.use_backend(backend)
 
-from lungkeras import baselines, calibration, comparison, complexity, evaluation, figures, report, summaries, tables
+from lungkeras import baselines, calibration, comparison, complexity, evaluation, figures, summaries, tables
+from lungkeras.figure_files import save_figure
 from lungkeras.files import write_csv
 from lungkeras.params import from_project
 
@@ -165,7 +166,7 @@ calibrated[["run", "temperature", "ece", "ece_null", "ece_scaled", "ece_scaled_n
 # %%
 curves = calibration.reliability(main)
 figure = figures.reliability_diagrams(curves, calibrated)
-report.save_figure(figure, study / "figures", "reliability", data=curves)
+save_figure(figure, study / "figures", "reliability", data=curves)
 figure
 
 # %% [markdown]
@@ -233,7 +234,7 @@ elsewhere.round(3)
 scratch = {name: run for name, run in main.items() if run.weights == "random"}
 curves = evaluation.histories(scratch)
 figure = figures.learning_curves(curves)
-report.save_figure(figure, study / "figures", 3, data=curves)
+save_figure(figure, study / "figures", 3, data=curves)
 figure
 
 # %% [markdown]
@@ -246,7 +247,7 @@ pairs = {name: run for name, run in main.items() if run.backbone == "efficientne
 if pairs:
     curves = evaluation.histories(pairs)
     figure = figures.transfer_curves(curves)
-    report.save_figure(figure, study / "figures", 4, data=curves)
+    save_figure(figure, study / "figures", 4, data=curves)
     display(figure)
 
 # %% [markdown]
@@ -258,12 +259,12 @@ if pairs:
 if ablation:
     curves = evaluation.histories(ablation)
     figure = figures.ablation_curves(curves)
-    report.save_figure(figure, study / "figures", 9, data=curves)
+    save_figure(figure, study / "figures", 9, data=curves)
     display(figure)
 
 # %%
 if ablation:
     scores = results[results["run"].isin(ablation)].rename(columns={"learning_rate": "rate"})
     figure = figures.ablation_bars(scores)
-    report.save_figure(figure, study / "figures", 10, data=scores)
+    save_figure(figure, study / "figures", 10, data=scores)
     display(figure)

@@ -34,7 +34,8 @@ import lungkeras
 
 lungkeras.use_backend(backend)
 
-from lungkeras import evaluation, figures, gallery, measures, metrics, report
+from lungkeras import evaluation, figures, gallery, measures, metrics
+from lungkeras.figure_files import save_figure
 from lungkeras.files import write_csv
 from lungkeras.params import from_project
 
@@ -50,7 +51,7 @@ data = {dataset: lungkeras.load_prepared(from_project(prepared) / dataset) for d
 
 # %%
 figure = figures.sample_scans({dataset: gallery.examples(data[dataset]) for dataset in datasets})
-report.save_figure(figure, study / "figures", 1)
+save_figure(figure, study / "figures", 1)
 figure
 
 # %% [markdown]
@@ -60,7 +61,7 @@ figure
 
 # %%
 figure = figures.preprocessing_effect({dataset: gallery.steps(data[dataset]) for dataset in datasets})
-report.save_figure(figure, study / "figures", 2)
+save_figure(figure, study / "figures", 2)
 figure
 
 # %% [markdown]
@@ -85,7 +86,7 @@ for number, dataset in ((5, "pneumonia"), (6, "covid")):
             name: metrics.confusion(*evaluation.split_of(run, "test"), run.classes) for name, run in chosen.items()
         }
         figure = figures.embeddings_and_confusions(points, confusions)
-        report.save_figure(figure, study / "figures", number, data=points)
+        save_figure(figure, study / "figures", number, data=points)
         display(figure)
 
 # %% [markdown]
@@ -101,7 +102,7 @@ for number, dataset in ((7, "pneumonia"), (8, "covid")):
             {name: models[name] for name in chosen}, chosen, data[dataset]
         )
         figure = figures.grad_cams(scans, heatmaps, probabilities)
-        report.save_figure(figure, study / "figures", number)
+        save_figure(figure, study / "figures", number)
         display(figure)
 
 # %% [markdown]
@@ -147,7 +148,7 @@ localisation.over_all(located)[["dataset", "run", "method", "findings", "hit", "
 
 # %%
 figure = explanation_figures.pointing(located, examples)
-report.save_figure(figure, study / "figures", "pointing", data=located)
+save_figure(figure, study / "figures", "pointing", data=located)
 figure
 
 # %% [markdown]
@@ -159,5 +160,5 @@ alike, fallen, examples = randomisation.randomise_study(models, main, data, rand
 write_csv(study / "tables" / "randomisation_scans.csv", alike)
 write_csv(study / "tables" / "randomisation.csv", fallen)
 figure = explanation_figures.cascade(fallen, examples)
-report.save_figure(figure, study / "figures", "cascade", data=fallen)
+save_figure(figure, study / "figures", "cascade", data=fallen)
 figure

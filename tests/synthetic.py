@@ -261,8 +261,8 @@ def study(folder, *, drawn: bool = True, images=None, rename=str, dpi: int = 60)
     `images` gives a scan by its number; `rename` spoils the names of classes and files, to see them escaped.
     """
     from lungkeras import explanation_figures, figures, tables
+    from lungkeras.figure_files import save_figure
     from lungkeras.files import write_csv
-    from lungkeras.report import save_figure
 
     images = images or (lambda number: scan(64, number))
     runs = run_table()

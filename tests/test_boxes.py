@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from lungkeras.datasets import DATASETS, read_records
-from lungkeras.datasets.boxes import COLUMNS, DRAWN_BOXES, read_boxes
+from lungkeras.datasets.boxes import COLUMNS, read_boxes
+from lungkeras.datasets.drawn import BOXES
 from lungkeras.datasets.phantom import draw_source
 from lungkeras.decoding import decode_grey
 from lungkeras.errors import SourceError
@@ -101,7 +102,7 @@ def test_a_source_without_a_list_has_no_boxes(phantom_source, phantom_records, t
 
 @pytest.mark.parametrize("text", ["a,covid,x,2,3,4,256,256\n", "a,covid\n", '"a,covid\n'])
 def test_a_damaged_list_is_one_sentence(text, tmp_path, phantom_records):
-    (tmp_path / DRAWN_BOXES).write_text("path,finding,left,top,width,height,scan_width,scan_height\n" + text)
+    (tmp_path / BOXES).write_text("path,finding,left,top,width,height,scan_width,scan_height\n" + text)
     with pytest.raises(SourceError, match=r"as a list of boxes.*move it away"):
         read_boxes("covid", tmp_path, phantom_records("covid"))
 
@@ -111,7 +112,7 @@ def test_boxes_of_no_area_or_beyond_the_scan_are_cut_or_left_out(tmp_path, phant
     path = records.loc[records["covid"] == 1, "path"].iloc[0]
     rows = ["-10,20,30,40,100,100", "10,20,0,40,100,100", "10,20,nan,40,100,100", "90,90,50,50,100,100"]
     heading = "path,finding,left,top,width,height,scan_width,scan_height\n"
-    (tmp_path / DRAWN_BOXES).write_text(heading + "".join(f"{path},covid,{row}\n" for row in rows))
+    (tmp_path / BOXES).write_text(heading + "".join(f"{path},covid,{row}\n" for row in rows))
     found = read_boxes("covid", tmp_path, records)[["left", "top", "right", "bottom"]]
     np.testing.assert_allclose(found, [[0, 0.2, 0.2, 0.6], [0.9, 0.9, 1, 1]])
 

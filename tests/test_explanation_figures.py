@@ -7,7 +7,7 @@ import synthetic
 from matplotlib.patches import Rectangle
 
 from lungkeras import explanation_figures
-from lungkeras.figures import description
+from lungkeras.figure_files import description
 
 TESTED = synthetic.explanations(synthetic.run_table().iloc[:12])
 EXAMPLE = {

@@ -5,6 +5,7 @@ import synthetic
 from matplotlib.figure import Figure
 
 from lungkeras import figures
+from lungkeras.figure_files import description
 from lungkeras.style import BACKBONE_COLOURS, CLASS_STYLES, run_colour, run_name_title
 
 RUNS = synthetic.run_table()
@@ -64,7 +65,7 @@ def test_the_best_epoch_is_marked_at_the_lowest_validation_loss():
     best = histories.loc[histories["val_loss"].idxmin()]
     (mark,) = [line for line in figure.axes[1].lines if line.get_marker() == "o"]
     assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (best["epoch"], best["val_loss"])
-    assert f"(epoch {best['epoch']:.0f})" in figures.description(figure)
+    assert f"(epoch {best['epoch']:.0f})" in description(figure)
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 100])
@@ -81,7 +82,7 @@ def test_losses_that_are_not_numbers_leave_a_gap_and_no_error():
     lost = histories["run"] == MAIN["run"].iloc[0]
     histories.loc[lost, ["loss", "val_loss"]] = np.nan
     figure = figures.learning_curves(histories)
-    assert "ResNet-34 without a validation loss that is a number" in figures.description(figure)
+    assert "ResNet-34 without a validation loss that is a number" in description(figure)
     assert np.isnan(curves(figure.axes[1])[0].get_ydata()).all()
 
 
@@ -113,7 +114,7 @@ def test_embeddings_stand_above_confusions_with_every_point_and_count(count):
     assert written == confusions[runs[0]].to_numpy().ravel().tolist()
     assert figure.axes[count].get_ylabel() == "true class"
     right = np.trace(confusions[runs[0]])
-    assert f"ResNet-34 {right} of 60" in figures.description(figure)
+    assert f"ResNet-34 {right} of 60" in description(figure)
 
 
 def test_shades_of_a_confusion_are_shares_of_the_true_class():
@@ -165,7 +166,7 @@ def test_bars_carry_their_intervals_and_words_follow_from_them():
     figure = figures.ablation_bars(results)
     reach = figure.axes[0].collections[0].get_segments()
     np.testing.assert_allclose(reach[0][:, 1], [0.85, 0.95])
-    assert figures.description(figure).endswith("The highest is that of 0.001; the intervals of 0.005 reach its own.")
+    assert description(figure).endswith("The highest is that of 0.001; the intervals of 0.005 reach its own.")
 
 
 def test_reliability_has_a_panel_a_run_with_dots_before_and_after_the_temperature():
@@ -173,7 +174,7 @@ def test_reliability_has_a_panel_a_run_with_dots_before_and_after_the_temperatur
     figure = figures.reliability_diagrams(synthetic.reliability(MAIN), scores)
     assert len(figure.axes) == 12 and len(figure.axes[0].collections) == 2
     np.testing.assert_allclose(figure.axes[0].collections[1].get_offsets(), [[0.4, 0.3], [0.8, 0.7]])
-    assert f"Pneumonia ResNet-34 {scores['ece'][0]:.3f}, {scores['ece_scaled'][0]:.3f};" in figures.description(figure)
+    assert f"Pneumonia ResNet-34 {scores['ece'][0]:.3f}, {scores['ece_scaled'][0]:.3f};" in description(figure)
     assert figures.reliability_diagrams(synthetic.reliability(MAIN).iloc[:0], scores).axes == []
 
 

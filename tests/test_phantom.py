@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from lungkeras.datasets import DATASETS, read_records
-from lungkeras.datasets.phantom import FINDINGS, NOTE, draw_source
+from lungkeras.datasets.drawn import NOTE
+from lungkeras.datasets.phantom import FINDINGS, draw_source
 from lungkeras.errors import SourceError
 
 FEW = 24

@@ -15,8 +15,9 @@ from PIL import Image
 
 from lungkeras import figures, report, report_evidence, report_grid, report_tables, tables
 from lungkeras.evaluation import INTERVALS
+from lungkeras.figure_files import save_figure
 from lungkeras.files import write_csv, write_json
-from lungkeras.report import dataset_facts, save_figure, write_report
+from lungkeras.report import dataset_facts, write_report
 from lungkeras.report_summary import headlines, lead
 from lungkeras.style import run_name_title
 

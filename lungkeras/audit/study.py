@@ -16,8 +16,8 @@ from lungkeras.audit.duplicates import across
 from lungkeras.audit.hashing import Fingerprints, load_fingerprints
 from lungkeras.audit.summary import tables
 from lungkeras.datasets import title
+from lungkeras.figure_files import save_figure
 from lungkeras.files import write_csv
-from lungkeras.report import save_figure
 from lungkeras.style import heading, styled, wrapped
 
 PICTURE = "audit_scans"

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lungkeras.datasets.drawn import BOXES, SIDE, is_drawn
 from lungkeras.errors import SourceError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-DRAWN_BOXES = "BOXES.csv"
 PUBLISHED_BOXES = "BBox_List_2017.csv"
 PUBLISHED_SIDE = 1024
 COLUMNS = ("scan", "class", "left", "top", "right", "bottom")
@@ -64,10 +64,9 @@ def _listed(dataset: str, source: Path) -> pd.DataFrame | None:
     import pandas as pd
 
     from lungkeras.datasets import xray8
-    from lungkeras.datasets.phantom import NOTE, SIDE
 
     if dataset != "xray8":
-        file = source / DRAWN_BOXES
+        file = source / BOXES
         names = ("path", "finding", *EDGES, "scan_width", "scan_height")
     else:
         found = xray8.find(source)
@@ -86,6 +85,6 @@ def _listed(dataset: str, source: Path) -> pd.DataFrame | None:
             f"{type(error).__name__}: {str(error).splitlines()[0]}. Fetch it anew, or move it away to go without boxes"
         ) from None
     if dataset == "xray8":
-        side = SIDE if (source / NOTE).is_file() else PUBLISHED_SIDE
+        side = SIDE if is_drawn(source) else PUBLISHED_SIDE
         listed = listed.assign(scan_width=side, scan_height=side)
     return listed

@@ -21,7 +21,7 @@ import numpy as np
 
 from lungkeras.datasets import covid, pneumonia, xray8
 from lungkeras.datasets.anatomy import Chest, draw_patient
-from lungkeras.datasets.boxes import DRAWN_BOXES
+from lungkeras.datasets.drawn import BOXES, NOTE, SIDE, is_drawn
 from lungkeras.datasets.film import Box, draw_film
 from lungkeras.datasets.planting import (
     SHARE_OF_LEAKY_PATIENTS,
@@ -37,10 +37,8 @@ from lungkeras.errors import SourceError
 from lungkeras.files import atomic_folder, glance
 from lungkeras.progress import progress
 
-NOTE = "PHANTOM.txt"
 SCANS = {"covid": 460, "pneumonia": 640, "xray8": 1300}
 FEWEST = 20
-SIDE = 256
 FINDINGS = ("atelectasis", "effusion", "mass", "nodule", "pneumothorax", "consolidation")
 SHARE_OF_PATIENTS = {1: 0.7, 2: 0.2, 3: 0.1}  # by the number of their scans
 
@@ -97,7 +95,7 @@ def draw_source(
 
 def _refuse_other(to: Path) -> None:
     empty = not to.exists() or (to.is_dir() and not any(to.iterdir()))
-    if not empty and not (to / NOTE).is_file():
+    if not empty and not is_drawn(to):
         raise SourceError(
             f"expected a new or empty folder, or a drawn source; {to} holds {glance(to)}: choose another folder"
         )
@@ -267,7 +265,7 @@ def _write_boxes(to: Path, planned: list[Scan], boxes: dict, shapes: Mapping[str
             if box.finding in scan.findings:  # planted noise shows what no label names
                 edges = f"{box.left},{box.top},{box.width},{box.height}"
                 lines.append(f"{scan.path},{box.finding},{edges},{width},{height}")
-    (to / DRAWN_BOXES).write_bytes("".join(line + "\n" for line in lines).encode())
+    (to / BOXES).write_bytes("".join(line + "\n" for line in lines).encode())
 
 
 def _shares(scans: int, shares: tuple[float, ...]) -> list[int]:

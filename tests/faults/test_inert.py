@@ -18,7 +18,7 @@ import pytest
 import synthetic
 from layouts import write_covid
 
-from lungkeras import figures, report
+from lungkeras import figure_files, figures
 from lungkeras.datasets import read_records
 from lungkeras.files import write_csv
 from lungkeras.inert import csv_cell, printable
@@ -115,7 +115,7 @@ def opened(path: Path, folder: Path) -> str:
 def hostile_report(listening, tmp_path_factory) -> Path:
     evil, folder = payloads(listening[0]), tmp_path_factory.mktemp("hostile") / "study"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "save_figure", lambda *_, **__: None)
+        patch.setattr(figure_files, "save_figure", lambda *_, **__: None)
         for draw in DRAWINGS:
             patch.setattr(figures, draw, lambda *_, **__: None)
         words = synthetic.study(folder, rename=lambda name: name + evil)

@@ -22,6 +22,7 @@ from lungkeras import (
     comparison,
     evaluation,
     failures,
+    figure_files,
     figures,
     gallery,
     measures,
@@ -34,6 +35,7 @@ from lungkeras import (
 )
 from lungkeras.datasets.phantom import draw_source
 from lungkeras.divergence import best_epoch, diverged_at
+from lungkeras.figure_files import description
 from lungkeras.files import write_csv, write_json
 from lungkeras.pipeline import load_prepared
 from lungkeras.run_evidence import RunEvidence
@@ -243,7 +245,7 @@ def test_every_table_and_figure_of_a_stressed_study_is_made_and_says_what_is_und
     for name, table in made.items():
         write_csv(study / "tables" / f"{name}.csv", table)
     for number, figure in drawn.items():
-        report.save_figure(figure, study / "figures", number, dpi=40)
+        figure_files.save_figure(figure, study / "figures", number, dpi=40)
 
     assert not set(errors["run"]) & BROKEN and not set(best.values()) & BROKEN and len(best) == 3
     broken = made["table_3"].set_index("run").loc["covid-resnet34-random"]
@@ -262,9 +264,7 @@ def test_every_table_and_figure_of_a_stressed_study_is_made_and_says_what_is_und
     asked = RunEvidence(found, draws=20)
     assert np.isnan(asked.best_epoch("R", "covid")).all() and np.isnan(asked.f1("R", "covid")).all()
     assert set(asked.thin) == {"covid-resnet34-random diverged in epoch 1"}
-    assert "learning rate 0.1 without a validation loss that is a number, diverged in epoch 1" in figures.description(
-        drawn[9]
-    )
+    assert "learning rate 0.1 without a validation loss that is a number, diverged in epoch 1" in description(drawn[9])
 
     facts = {"dataset": "covid", "drawn": True, "scans": {"train": 18, "val": 18, "test": 18}, "size": 32}
     facts |= {"quarantine": [], "absent": 0, "flow": [], "missing": {"test": ["viral_pneumonia"]}}
@@ -313,7 +313,7 @@ def test_features_and_heat_maps_of_a_model_that_answers_nan_are_drawn(prepared, 
         heatmaps, _ = measures.heatmap_measures({run.name: model}, {run.name: run}, data)
         confusions = {run.name: metrics.confusion(*runs.split_of(run, "test"), run.classes)}
         figures.embeddings_and_confusions(points, confusions)
-        assert "–" in figures.description(figures.grad_cams(scans, maps, chances))
+        assert "–" in description(figures.grad_cams(scans, maps, chances))
     assert len(points) == len(separation) == len(heatmaps) == 9
     assert heatmaps[["asymmetry", "area", "row"]].isna().all(axis=None)
 

@@ -1,0 +1,38 @@
+"""A figure -> files that a report, an article and a machine read: PNG, SVG, and what was drawn as CSV."""
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lungkeras.files import atomic, write_csv
+from lungkeras.style import theme
+
+DPI = 160
+
+
+def description(figure: Figure) -> str:
+    """What a figure shows, in words and numbers."""
+    return figure.get_label()
+
+
+def save_figure(
+    figure: Figure, folder: Path | str, number: int | str, data: pd.DataFrame | None = None, *, dpi: int = DPI
+) -> Path:
+    """Writes figure_<NN>.png and .svg, and `data`, what was drawn, as .csv; returns the PNG's path.
+
+    A figure that the paper does not have is called by a name instead of a number.
+    Each file appears whole. Equal figures give equal files: no dates, no random ids. The PNG carries the figure's
+    description, which the report uses.
+    """
+    path = Path(folder) / (f"figure_{number:02d}.png" if isinstance(number, int) else f"{number}.png")
+    with theme():
+        with atomic(path) as temporary:
+            about = {"Description": description(figure), "Software": None}
+            figure.savefig(temporary, format="png", dpi=dpi, metadata=about)
+        with atomic(path.with_suffix(".svg")) as temporary:
+            about = {"Description": description(figure), "Date": None, "Creator": None}
+            figure.savefig(temporary, format="svg", metadata=about)
+    if data is not None:
+        write_csv(path.with_suffix(".csv"), data)
+    return path
