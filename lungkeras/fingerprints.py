@@ -36,6 +36,7 @@ PREPARATION = (
     "splits",
     "datasets/__init__",
     "datasets/boxes",
+    "datasets/drawn",
     "datasets/folders",
     "datasets/records",
 )

@@ -29,6 +29,7 @@ READING = ("03_evaluation", "04_visualization", "05_report")
 def outdated_datasets(shared: Params, runs: Mapping[str, Params], sources: Mapping[str, str]) -> list[str]:
     """The datasets that stand prepared, but not as this code would prepare them from these sources and params.
 
+    One that is gone, while runs of it are finished, is among them: prepared again, it may be what they were made from.
     `sources` are the folders that the user named, as seen from the project, by dataset.
     """
     outdated = []
@@ -40,7 +41,8 @@ def outdated_datasets(shared: Params, runs: Mapping[str, Params], sources: Mappi
             same = is_prepared(folder, dataset, source, size=params.image_size, seed=shared.seed, split=params.split)
         except SourceError:
             same = False  # the preparation says what is wrong with the source
-        if folder.is_dir() and not same:
+        finished = any((run.run_folder / "metrics.json").is_file() for run in runs.values() if run.dataset == dataset)
+        if (folder.is_dir() or finished) and not same:
             outdated.append(dataset)
     return outdated
 

@@ -160,3 +160,17 @@ def test_another_source_or_size_is_prepared_again(original, copied):
     shared, runs = load_study(copied / "params")
     assert freshness.outdated_datasets(shared, runs, {}) == ["covid", "pneumonia"]
     assert listed(copied) == {"prepare": 2, "train": 3, "evaluate": 1, "visualize": 1, "report": 1, "total": 8}
+
+
+def test_a_dataset_that_is_gone_is_prepared_before_it_is_asked_what_to_train(copied, original):
+    shutil.copytree(original / "sources", copied / "sources")
+    shared, runs = load_study(copied / "params")
+    assert freshness.outdated_datasets(shared, runs, {}) == []
+    shutil.rmtree(copied / "prepared" / "covid")
+    assert freshness.outdated_datasets(shared, runs, {}) == ["covid"]
+    prepare_dataset("covid", copied / "sources" / "covid", copied / "prepared" / "covid", size=32)
+    assert planned(copied) == ([], [])
+    shutil.rmtree(copied / "prepared" / "covid")
+    for name in RUNS:
+        (runs[name].run_folder / "metrics.json").unlink()
+    assert freshness.outdated_datasets(shared, runs, {}) == []  # it is prepared when a run asks for it
