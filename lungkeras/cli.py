@@ -5,7 +5,6 @@ the same command goes on where it stopped.
 """
 
 import argparse
-import errno
 import json
 import os
 import sys
@@ -18,7 +17,7 @@ from urllib.parse import quote
 from lungkeras import stopping
 from lungkeras.backends import BACKENDS, require_backend, use_backend
 from lungkeras.datasets import DATASETS
-from lungkeras.errors import FolderError, LungkerasError, ParamsError, RunError
+from lungkeras.errors import FolderError, LungkerasError, ParamsError, RunError, memory_ran_out
 from lungkeras.files import as_json, free_bytes, megabytes
 from lungkeras.inert import printable
 from lungkeras.locks import alone, making
@@ -65,12 +64,6 @@ def main(arguments: list[str] | None = None) -> int:
         words = "terminated" if terminated else "interrupted"
         print(f"lungkeras: {words}; the same command goes on where it stopped", file=sys.stderr)
         return stop.status if terminated else 130
-
-
-def memory_ran_out(error: Exception) -> bool:
-    """Whether an error says so: in the words of Python, of the system, of what loads a library or starts a thread."""
-    told = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
-    return told or any(words in str(error) for words in ("failed to map segment", "can't start new thread"))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,7 +1,13 @@
 """What a user can mend: each error is one sentence that says what was expected, what is there, and what to do."""
 
 import difflib
+import errno
 from collections.abc import Iterable
+
+OUT_OF_MEMORY = (
+    *("memoryerror", "out of memory", "outofmemory", "resource_exhausted", "resourceexhausted", "bad_alloc"),
+    *("failed to map segment", "can't start new thread"),  # of what loads a library, or starts a thread
+)
 
 
 class LungkerasError(Exception):
@@ -32,3 +38,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A question that offers the known name closest to a mistyped one, or nothing."""
     found = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {found[0]}?)" if found else ""
+
+
+def memory_ran_out(error: Exception) -> bool:
+    """Whether an error says so, in the words of Python, of the system or of a backend."""
+    words = f"{type(error).__name__} {error}".lower()
+    return getattr(error, "errno", None) == errno.ENOMEM or any(said in words for said in OUT_OF_MEMORY)

@@ -25,7 +25,7 @@ from lungkeras import devices, metrics
 from lungkeras.augmentation import TRANSFORMS, Augmentation
 from lungkeras.backends import use_backend
 from lungkeras.divergence import best_epoch, diverged_at
-from lungkeras.errors import RunError
+from lungkeras.errors import RunError, memory_ran_out
 from lungkeras.files import require_room, write_arrays, write_csv, write_json, write_parquet, write_text
 from lungkeras.fingerprints import is_trained, of_prepared, of_results, training_made_from
 from lungkeras.layers import synchronized
@@ -47,7 +47,6 @@ from lungkeras.temperature import fit_temperature
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 CHECKPOINTS = ("checkpoint.npz", "checkpoint-before.npz")  # the last one, and the one before it
 FILES_OF_WEIGHTS = 5  # best.keras, and a checkpoint: weights, best weights, two moments of each
-OUT_OF_MEMORY = ("memoryerror", "out of memory", "outofmemory", "resource_exhausted", "resourceexhausted", "bad_alloc")
 PACKAGES = ("lungkeras", "keras", "tensorflow", "torch", "jax", "numpy", "scikit-learn", "opencv-python-headless")
 
 
@@ -109,8 +108,7 @@ def _memory_suffices(params: Params) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        words = f"{type(error).__name__} {error}".lower()
-        if not any(said in words for said in OUT_OF_MEMORY):
+        if not memory_ran_out(error):
             raise
         raise RunError(
             f"{params.run}: not enough memory for batches of {params.batch_size} scans of {params.image_size} pixels: "
