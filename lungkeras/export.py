@@ -185,12 +185,50 @@ def _to_litert(model, path: Path, calibration: np.ndarray | None) -> None:
 
 def _to_onnx(model, path: Path, calibration: np.ndarray | None) -> None:
     import onnx  # noqa: F401  named here where it is missing, as are the others
+    from tf2onnx.handler import tf_op
 
     # It tells in pages which optimisations it skips.
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
+    tf_op("Erfc")(_Erfc)
+    model = _with_depthwise_layers(model)
     model.export(str(path), format="onnx", verbose=False)
     if calibration is not None:
         _quantize_onnx(path, calibration)
+
+
+def _with_depthwise_layers(model):
+    """A copy in which a convolution with a group a channel, as ConvNeXt's, is a DepthwiseConv2D, which tf2onnx knows.
+
+    TensorFlow computes the former in a function that XLA compiles, and ONNX has no such call.
+    """
+    import keras
+
+    def copy(layer):
+        config = layer.get_config()
+        if isinstance(layer, keras.layers.Conv2D) and 1 < layer.groups == layer.filters == layer.input.shape[-1]:
+            shared = ("name", "dtype", "kernel_size", "strides", "padding", "dilation_rate", "activation", "use_bias")
+            return keras.layers.DepthwiseConv2D(**{key: config[key] for key in shared})
+        return type(layer).from_config(config)
+
+    copied = keras.models.clone_model(model, clone_function=copy)
+    for source, target in zip(model.weights, copied.weights, strict=True):
+        values = keras.ops.convert_to_numpy(source)
+        target.assign(values if values.shape == target.shape else values.swapaxes(-1, -2))
+    copied(keras.ops.zeros((1, *model.input_shape[1:]), "uint8"))  # Keras' export wants a model that was called
+    return copied
+
+
+class _Erfc:
+    """1 - erf(x): TensorFlow's GELU is made of erfc, which tf2onnx does not know (its issue 2347)."""
+
+    @classmethod
+    def version_9(cls, graph, node, **_):
+        from tf2onnx import utils
+
+        node.type, erf = "Erf", node.output[0]
+        dtype = utils.map_onnx_to_numpy_type(graph.get_dtype(erf))
+        one = graph.make_const(utils.make_name("one"), np.array(1, dtype)).output[0]
+        graph.insert_new_node_on_output("Sub", erf, inputs=[one, erf], name=utils.make_name("erfc"))
 
 
 def _quantize_onnx(path: Path, calibration: np.ndarray) -> None:

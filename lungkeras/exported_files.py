@@ -28,8 +28,8 @@ ONNX_OPERATIONS = set(
     Abs Add AveragePool BatchNormalization Cast Clip Concat Constant Conv DepthToSpace DequantizeLinear Div Dropout
     Elu Erf Exp Flatten Floor Gather Gelu Gemm GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity
     LayerNormalization LeakyRelu Log MatMul Max MaxPool Min Mish Mul Neg Pad Pow QuantizeLinear Reciprocal ReduceMax
-    ReduceMean ReduceSum Relu Reshape Round Shape Sigmoid Slice Softmax Softplus SpaceToDepth Split Sqrt Squeeze Sub
-    Sum Tanh Transpose Unsqueeze
+    ReduceMean ReduceProd ReduceSum Relu Reshape Round Shape Sigmoid Slice Softmax Softplus SpaceToDepth Split Sqrt
+    Squeeze Sub Sum Tanh Transpose Unsqueeze
     """.split()
 )
 LITERT_OPERATIONS = set(

@@ -37,6 +37,8 @@ def small_network(prepared):
         x = layers.BatchNormalization(momentum=0.5)(x)
         x = keras.layers.Activation("hard_swish")(x)
     x = keras.layers.DepthwiseConv2D(3, padding="same")(x)
+    x = keras.layers.Conv2D(16, 3, padding="same", groups=16, activation="gelu")(x)  # ConvNeXt has these three
+    x = keras.layers.LayerNormalization()(x)
     gate = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
     x = keras.layers.Multiply()([x, keras.layers.Conv2D(16, 1, activation="sigmoid")(gate)])
     x = keras.layers.Dropout(0.2)(keras.layers.GlobalAveragePooling2D()(x))
