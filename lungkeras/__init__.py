@@ -44,6 +44,7 @@ The map, in the order in which data flows; a module reads what stands above it:
     files, locks    whole files; one process at a time in a folder
     stopping        what ends a command ends all that it has started
     cleaning        what of a study no result needs
+    graph           what of a study is made again, by Snakemake
     cli             the commands
 
     >>> import lungkeras

@@ -8,24 +8,20 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType
-from urllib.parse import quote
 
 from lungkeras import stopping
 from lungkeras.backends import BACKENDS, require_backend, use_backend
 from lungkeras.datasets import DATASETS
-from lungkeras.errors import FolderError, LungkerasError, ParamsError, RunError, memory_ran_out
-from lungkeras.files import as_json, free_bytes, megabytes
+from lungkeras.errors import LESS_MEMORY, FolderError, LungkerasError, ParamsError, memory_ran_out
+from lungkeras.files import as_json
 from lungkeras.inert import printable
 from lungkeras.locks import alone, making
-from lungkeras.params import Params, from_project, load_params, load_study, nearest, project_folder, study_folder
+from lungkeras.params import from_project, load_params, load_study, nearest, project_folder, study_folder
 from lungkeras.runtimes import SUFFIXES as FORMATS
 
-LESS_MEMORY = "try a smaller batch_size or image_size, or less at once (--cores, --workers)"
-SECONDS_TO_CANCEL = 15.0  # the jobs of a cluster
 SECONDS_TO_WIND_UP = 20.0  # of a report that was killed, until what it had started has ended
 
 
@@ -244,6 +240,8 @@ def train_run(options) -> None:
 
 def report_study(options) -> None:
     """Makes what of a study is missing or outdated, by one graph of notebooks; nothing where all is as it would be."""
+    from lungkeras import graph
+
     folder = study_folder(options.study)
     shared, runs = load_study(folder, backend=options.backend)
     for backend in sorted({shared.backend, *(params.backend for params in runs.values())}):
@@ -260,52 +258,19 @@ def report_study(options) -> None:
             f"The study {folder.name} reads real scans: give --source {missing[0]}=DIR"
             + "".join(f" and --source {dataset}=DIR" for dataset in missing[1:])
         )
-    require_plain_paths(folder, shared, sources)
+    graph.require_plain_paths(folder, shared, sources)
+    make = partial(
+        graph.make_study, folder, shared, runs, sources, backend=options.backend, cores=options.cores,
+        profiles=options.profile,
+    )  # fmt: skip
     if options.dry_run:
-        make_study(options, shared, runs, sources, None)
+        make(dry_run=True)
         return
     for place in (project_folder(), shared.study_folder, from_project(shared.prepared)):
         require_writable(place)
     lock = shared.study_folder / ".lock"
     with alone(lock, f"{shared.study_folder} is being made", patience=SECONDS_TO_WIND_UP) as held:
-        make_study(options, shared, runs, sources, held.handle)
-
-
-def make_study(options, shared: Params, runs: dict[str, Params], sources: dict[str, str], lock: int | None) -> None:
-    """`report_study`, once all that it was given is found to be right, under the study's lock."""
-    from lungkeras import freshness
-
-    report = shared.study_folder / "report.html"
-    cores = options.cores or os.cpu_count()
-    if not options.dry_run:
-        where = f"by {' and '.join(options.profile)}" if options.profile else f"on {cores} cores"
-        print(f"Study {study_folder(options.study).name}: {len(runs)} runs {where}, to {report}", flush=True)
-    data = freshness.prepared_data(runs)
-    for changed in freshness.changed_datasets(data):
-        print(f"{changed} was changed after it was prepared, and is taken as it is; delete it to prepare it anew")
-    outdated = freshness.outdated_datasets(shared, runs, sources)
-    if outdated and not options.dry_run:
-        # First the data alone: where they come out as they were, their runs need no training.
-        snakemake(options, shared, runs, sources, lock, again=outdated, targets=outdated)
-        outdated, data = [], freshness.prepared_data(runs)
-    trained = freshness.outdated_runs(runs, data, outdated)
-    notebooks = freshness.outdated_notebooks(shared, runs, trained)
-    snakemake(options, shared, runs, sources, lock, again=[*outdated, *trained, *notebooks])
-    if not options.dry_run:
-        freshness.remember(shared, runs)
-        print(f"{report} is complete")
-
-
-def require_plain_paths(study: Path, shared: Params, sources: dict[str, str]) -> None:
-    """Raises ParamsError for a path that the graph, which fills in what stands in braces, can't go by."""
-    folders = {"study": study, "runs": from_project(shared.runs), "prepared": from_project(shared.prepared)}
-    named = {name: os.path.relpath(folder, project_folder()) for name, folder in folders.items()}
-    for name, path in (named | sources).items():
-        if printable(path) != path or {"{", "}"} & set("" if name in sources else path):
-            raise ParamsError(
-                f"{name}: expected a path without control characters and braces, found {printable(path)}: rename the "
-                "folder, or link to it from another name"
-            )
+        make(lock=held.handle)
 
 
 def require_writable(folder: Path) -> None:
@@ -337,69 +302,6 @@ def clean_study(options) -> None:
         print(f"{len(kept)} more, {kept['bytes'].sum() / 1e6:.1f} MB, that the params do not name: --unnamed adds them")
 
 
-def snakemake(
-    options,
-    shared: Params,
-    runs: dict[str, Params],
-    sources: dict[str, str],
-    lock: int | None,
-    *,
-    again: list[str],
-    targets: list[str] = (),
-) -> None:
-    """Starts Snakemake on the graph of notebooks: what is missing, and the datasets, runs and notebooks of `again`.
-
-    It goes by these alone: no date counts, and no trigger is asked for that compares with what Snakemake remembers of
-    an earlier start on this machine. It holds the handle `lock` while it lives, and ends with this process. Raises
-    RunError.
-    """
-    root = project_folder()
-    study = study_folder(options.study)
-    results = {dataset: from_project(shared.prepared) / dataset / "statistics.json" for dataset in DATASETS}
-    results |= {name: run.run_folder / "metrics.json" for name, run in runs.items()}
-    notebooks = shared.study_folder / "notebooks"
-    files = {name: os.path.relpath(results.get(name, notebooks / f"{name}.ipynb"), root) for name in (*again, *targets)}
-    # Paths as in an address, as Snakemake strips quotes and reads what is left as YAML; ./2024 is no number.
-    config = {"study": "./" + quote(os.path.relpath(study, root)), "again": json.dumps(again)}
-    config["sources"] = json.dumps({dataset: quote(path) for dataset, path in sources.items()})
-    config |= {"backend": options.backend} if options.backend else {}
-    cores = options.cores or os.cpu_count()
-    if options.profile:
-        limits = ["--cores", str(options.cores)] if options.cores else []
-    else:
-        # Side by side, a run needs one core; with more cores than runs, each takes its share.
-        config["threads"] = max(1, cores // len(runs))
-        limits = ["--cores", str(cores)]
-    # A step prints its own line; on a cluster that stays in the job's log, and Snakemake tells how far it is.
-    quiet = ["host"] if options.dry_run else ["rules", "host"] if options.profile else ["all"]
-    command = [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--directory", str(root)),
-        *(*limits, "--rerun-incomplete", "--keep-going", "--rerun-triggers", "mtime", "--nolock"),
-        *(word for profile in options.profile for word in ("--profile", profile_folder(profile))),
-        *(["--dry-run"] if options.dry_run else []),
-        *("--quiet", *quiet),
-        *(["--forcerun", *(files[name] for name in again)] if again else []),
-        *("--config", *(f"{key}={value}" for key, value in config.items())),
-        *("--", *(files[name] for name in targets)),
-    ]
-    earlier = failed_notebooks(shared.study_folder)
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    # Without Snakemake's own lock, which outlives a killed process.
-    held = () if lock is None else (lock,)
-    if stopping.run(command, environment=environment, keep=held, patience=SECONDS_TO_CANCEL if options.profile else 0):
-        raise RunError(failure(shared.study_folder, root, earlier))
-
-
-def failed_notebooks(study: Path) -> dict[Path, int]:
-    """The failed notebooks of a study, and when each was written, as the file system has it."""
-    return {file: file.stat().st_mtime_ns for file in (study / "notebooks").glob("*.failed.ipynb")}
-
-
-def profile_folder(profile: str) -> str:
-    """A profile's folder, from here or from the project's folder; else the name of one of the user's own."""
-    return next((str(path) for path in (Path(profile), project_folder() / profile) if path.is_dir()), profile)
-
-
 def given_source(text: str) -> tuple[str, str]:
     """pneumonia=DIR -> its dataset and its folder, as seen from the project. Raises ParamsError."""
     dataset, _, folder = text.partition("=")
@@ -411,35 +313,6 @@ def given_source(text: str) -> tuple[str, str]:
     if not path.is_dir():
         raise ParamsError(f"--source {text}: there is no folder {folder}")
     return dataset, os.path.relpath(path.resolve(), project_folder())
-
-
-def failure(study: Path, root: Path, earlier: Mapping[Path, int] = MappingProxyType({})) -> str:
-    """One sentence on why a study stopped: the failed notebook and its last error, else Snakemake's log.
-
-    `earlier` are the failed notebooks that were there before it started.
-    """
-    found = failed_notebooks(study)
-    failed = sorted((file for file in found if found[file] != earlier.get(file)), key=found.get)
-    if not failed:
-        return f"The study stopped before a notebook failed; Snakemake's words are in {root / '.snakemake' / 'log'}"
-    last = failed[-1]
-    more = f" ({len(failed) - 1} more failed)" if len(failed) > 1 else ""
-    return f"{last.name.removesuffix('.failed.ipynb')} failed{more}: {last_error(last)}. The notebook is kept: {last}"
-
-
-def last_error(notebook: Path) -> str:
-    """Name and message of the error that a failed notebook holds."""
-    try:
-        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError):
-        return f"it could not be written ({megabytes(free_bytes(notebook))} left on its disk)"
-    errors = [o for cell in cells for o in cell.get("outputs", []) if o["output_type"] == "error"]
-    if not errors:
-        return f"its kernel died, as when memory runs out: {LESS_MEMORY}"
-    message = " ".join(errors[-1]["evalue"].split()).rstrip(".")
-    if errors[-1]["ename"] == "MemoryError":
-        return f"not enough memory: {LESS_MEMORY}"
-    return message if errors[-1]["ename"].endswith("Error") and message else f"{errors[-1]['ename']} {message}"
 
 
 def predict_scans(options) -> int:

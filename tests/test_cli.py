@@ -87,13 +87,3 @@ def test_a_dry_run_of_the_paper_lists_what_would_run():
     assert "train" in listed
     assert "17" in listed
     assert "pneumonia-efficientnet_b1-imagenet" in listed
-
-
-def test_a_failed_notebook_is_named_with_its_error(tmp_path):
-    output = {"output_type": "error", "ename": "RunError", "evalue": "prepared is gone.\nPrepare it", "traceback": []}
-    notebook = {"cells": [{"cell_type": "code", "outputs": [output]}]}
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks" / "02_training-covid-resnet34-random.failed.ipynb").write_text(json.dumps(notebook))
-    sentence = cli.failure(tmp_path, tmp_path)
-    assert sentence.startswith("02_training-covid-resnet34-random failed: prepared is gone. Prepare it.")
-    assert sentence.endswith(".failed.ipynb")

@@ -1,0 +1,177 @@
+"""Makes what of a study is missing or outdated: Snakemake runs the graph of notebooks that the Snakefile describes."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import quote
+
+from lungkeras import freshness, stopping
+from lungkeras.datasets import DATASETS
+from lungkeras.errors import LESS_MEMORY, ParamsError, RunError
+from lungkeras.files import free_bytes, megabytes
+from lungkeras.inert import printable
+from lungkeras.params import Params, from_project, project_folder
+
+SECONDS_TO_CANCEL = 15.0  # the jobs of a cluster
+
+
+def make_study(
+    study: Path,
+    shared: Params,
+    runs: Mapping[str, Params],
+    sources: Mapping[str, str],
+    *,
+    backend: str | None = None,
+    cores: int | None = None,
+    profiles: list[str] = (),
+    lock: int | None = None,
+    dry_run: bool = False,
+) -> None:
+    """Makes a study as far as its report; where all is as it would be, nothing but a few lines.
+
+    Args:
+        study: the folder of its params.
+        shared, runs: what load_study has read there.
+        sources: {dataset: folder, as seen from the project's folder}; drawn or prepared earlier where there is none.
+        backend: tensorflow, torch or jax, instead of what params say.
+        cores: of this machine, or with profiles the most at a time; by default all.
+        profiles: folders with a config.yaml of Snakemake, for a cluster.
+        lock: the handle of a lock that Snakemake holds while it lives, even where this process is killed.
+        dry_run: say what would run, and run nothing.
+
+    Raises RunError, with what the first failed notebook said, where the report can't be completed.
+    """
+    report = shared.study_folder / "report.html"
+    cores_here = cores or os.cpu_count()
+    if not dry_run:
+        where = f"by {' and '.join(profiles)}" if profiles else f"on {cores_here} cores"
+        print(f"Study {study.name}: {len(runs)} runs {where}, to {report}", flush=True)
+    start = partial(
+        _snakemake, study, shared, runs, sources, backend=backend, cores=cores, profiles=profiles, lock=lock,
+        dry_run=dry_run,
+    )  # fmt: skip
+    data = freshness.prepared_data(runs)
+    for changed in freshness.changed_datasets(data):
+        print(f"{changed} was changed after it was prepared, and is taken as it is; delete it to prepare it anew")
+    outdated = freshness.outdated_datasets(shared, runs, sources)
+    if outdated and not dry_run:
+        # First the data alone: where they come out as they were, their runs need no training.
+        start(again=outdated, targets=outdated)
+        outdated, data = [], freshness.prepared_data(runs)
+    trained = freshness.outdated_runs(runs, data, outdated)
+    notebooks = freshness.outdated_notebooks(shared, runs, trained)
+    start(again=[*outdated, *trained, *notebooks])
+    if not dry_run:
+        freshness.remember(shared, runs)
+        print(f"{report} is complete")
+
+
+def require_plain_paths(study: Path, shared: Params, sources: dict[str, str]) -> None:
+    """Raises ParamsError for a path that the graph, which fills in what stands in braces, can't go by."""
+    folders = {"study": study, "runs": from_project(shared.runs), "prepared": from_project(shared.prepared)}
+    named = {name: os.path.relpath(folder, project_folder()) for name, folder in folders.items()}
+    for name, path in (named | sources).items():
+        if printable(path) != path or {"{", "}"} & set("" if name in sources else path):
+            raise ParamsError(
+                f"{name}: expected a path without control characters and braces, found {printable(path)}: rename the "
+                "folder, or link to it from another name"
+            )
+
+
+def _snakemake(
+    study: Path,
+    shared: Params,
+    runs: Mapping[str, Params],
+    sources: Mapping[str, str],
+    *,
+    backend: str | None,
+    cores: int | None,
+    profiles: list[str],
+    lock: int | None,
+    dry_run: bool,
+    again: list[str],
+    targets: list[str] = (),
+) -> None:
+    """Starts Snakemake on the graph of notebooks: what is missing, and the datasets, runs and notebooks of `again`.
+
+    It goes by these alone: no date counts, and no trigger is asked for that compares with what Snakemake remembers of
+    an earlier start on this machine. It holds the handle `lock` while it lives, and ends with this process. Raises
+    RunError.
+    """
+    root = project_folder()
+    results = {dataset: from_project(shared.prepared) / dataset / "statistics.json" for dataset in DATASETS}
+    results |= {name: run.run_folder / "metrics.json" for name, run in runs.items()}
+    notebooks = shared.study_folder / "notebooks"
+    files = {name: os.path.relpath(results.get(name, notebooks / f"{name}.ipynb"), root) for name in (*again, *targets)}
+    # Paths as in an address, as Snakemake strips quotes and reads what is left as YAML; ./2024 is no number.
+    config = {"study": "./" + quote(os.path.relpath(study, root)), "again": json.dumps(again)}
+    config["sources"] = json.dumps({dataset: quote(path) for dataset, path in sources.items()})
+    config |= {"backend": backend} if backend else {}
+    if profiles:
+        limits = ["--cores", str(cores)] if cores else []
+    else:
+        # Side by side, a run needs one core; with more cores than runs, each takes its share.
+        cores = cores or os.cpu_count()
+        config["threads"] = max(1, cores // len(runs))
+        limits = ["--cores", str(cores)]
+    # A step prints its own line; on a cluster that stays in the job's log, and Snakemake tells how far it is.
+    quiet = ["host"] if dry_run else ["rules", "host"] if profiles else ["all"]
+    command = [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--directory", str(root)),
+        *(*limits, "--rerun-incomplete", "--keep-going", "--rerun-triggers", "mtime", "--nolock"),
+        *(word for profile in profiles for word in ("--profile", _profile_folder(profile))),
+        *(["--dry-run"] if dry_run else []),
+        *("--quiet", *quiet),
+        *(["--forcerun", *(files[name] for name in again)] if again else []),
+        *("--config", *(f"{key}={value}" for key, value in config.items())),
+        *("--", *(files[name] for name in targets)),
+    ]
+    earlier = _failed_notebooks(shared.study_folder)
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    # Without Snakemake's own lock, which outlives a killed process.
+    held = () if lock is None else (lock,)
+    if stopping.run(command, environment=environment, keep=held, patience=SECONDS_TO_CANCEL if profiles else 0):
+        raise RunError(failure(shared.study_folder, root, earlier))
+
+
+def _profile_folder(profile: str) -> str:
+    """A profile's folder, from here or from the project's folder; else the name of one of the user's own."""
+    return next((str(path) for path in (Path(profile), project_folder() / profile) if path.is_dir()), profile)
+
+
+def _failed_notebooks(study: Path) -> dict[Path, int]:
+    """The failed notebooks of a study, and when each was written, as the file system has it."""
+    return {file: file.stat().st_mtime_ns for file in (study / "notebooks").glob("*.failed.ipynb")}
+
+
+def failure(study: Path, root: Path, earlier: Mapping[Path, int] = MappingProxyType({})) -> str:
+    """One sentence on why a study stopped: the failed notebook and its last error, else Snakemake's log.
+
+    `earlier` are the failed notebooks that were there before it started.
+    """
+    found = _failed_notebooks(study)
+    failed = sorted((file for file in found if found[file] != earlier.get(file)), key=found.get)
+    if not failed:
+        return f"The study stopped before a notebook failed; Snakemake's words are in {root / '.snakemake' / 'log'}"
+    last = failed[-1]
+    more = f" ({len(failed) - 1} more failed)" if len(failed) > 1 else ""
+    return f"{last.name.removesuffix('.failed.ipynb')} failed{more}: {_last_error(last)}. The notebook is kept: {last}"
+
+
+def _last_error(notebook: Path) -> str:
+    """Name and message of the error that a failed notebook holds."""
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError, KeyError):
+        return f"it could not be written ({megabytes(free_bytes(notebook))} left on its disk)"
+    errors = [o for cell in cells for o in cell.get("outputs", []) if o["output_type"] == "error"]
+    if not errors:
+        return f"its kernel died, as when memory runs out: {LESS_MEMORY}"
+    message = " ".join(errors[-1]["evalue"].split()).rstrip(".")
+    if errors[-1]["ename"] == "MemoryError":
+        return f"not enough memory: {LESS_MEMORY}"
+    return message if errors[-1]["ename"].endswith("Error") and message else f"{errors[-1]['ename']} {message}"
