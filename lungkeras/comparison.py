@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lungkeras import intervals, metrics
+from lungkeras.datasets import DATASETS
 from lungkeras.published import published_auroc
 from lungkeras.runs import Run, patients_of, repeated_as, split_of
 
@@ -102,7 +103,7 @@ def natural_prevalence(runs: Mapping[str, Run], left_out: Mapping[str, int], kep
         if not (left_out.get(run.dataset) and kept.get(run.dataset)):
             continue
         (labels, probabilities), patients = split_of(run, "test"), patients_of(run, "test")
-        normal = labels[:, run.classes.index("no_finding" if "no_finding" in run.classes else "normal")] == 1
+        normal = labels[:, run.classes.index(DATASETS[run.dataset].clear)] == 1
         weights = np.where(normal, 1 + left_out[run.dataset] / kept[run.dataset], 1.0)
         decided = metrics.decide(probabilities, run.task)
         plain, natural = (intervals.decision_counts(labels, decided, patients, each) for each in (None, weights))

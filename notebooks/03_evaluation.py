@@ -122,7 +122,7 @@ class_scores.round(3)
 
 # %%
 left_out = {dataset: summaries.normals_left_out(folder) for dataset, folder in folders.items()}
-kept = {dataset: int(table.records.filter(["normal", "no_finding"]).sum(axis=None)) for dataset, table in data.items()}
+kept = {dataset: int(table.records[lungkeras.DATASETS[dataset].clear].sum()) for dataset, table in data.items()}
 prevalence = comparison.natural_prevalence(main, left_out, kept)
 write_csv(study / "tables" / "prevalence.csv", prevalence)
 prevalence.round(3)

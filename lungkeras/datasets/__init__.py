@@ -31,6 +31,7 @@ class Dataset:
     title: str
     task: str  # "multiclass" (one class a scan) or "multilabel" (any number of findings)
     classes: tuple[str, ...]
+    clear: str  # the class of scans without a finding
     image_size: int  # pixels a side in the study
     handle: str  # of the Kaggle page
     citation: str
@@ -60,6 +61,7 @@ DATASETS: dict[str, Dataset] = {
             covid,
             title="COVID-19 Radiography Database",
             task="multiclass",
+            clear="normal",
             image_size=299,
             handle="tawsifurrahman/covid19-radiography-database",
         ),
@@ -67,6 +69,7 @@ DATASETS: dict[str, Dataset] = {
             pneumonia,
             title="Chest X-ray pneumonia, children of one to five years (Guangzhou)",
             task="multiclass",
+            clear="normal",
             image_size=224,
             handle="tolgadincer/labeled-chest-xray-images",
         ),
@@ -74,6 +77,7 @@ DATASETS: dict[str, Dataset] = {
             xray8,
             title="NIH ChestX-ray8 (the 112,120 scans of Data_Entry_2017.csv)",
             task="multilabel",
+            clear="no_finding",
             image_size=384,
             handle="nih-chest-xrays/data",
         ),
