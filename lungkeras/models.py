@@ -160,7 +160,7 @@ def _flat(model: keras.Model) -> keras.Model:
 def _rebuild(
     model: keras.Model, momentum: float | None, epsilon: float | None, seed: int | None, precision: str
 ) -> keras.Model:
-    """The same graph with fresh weights, our batch norm, seeds, and without the backbone's own preprocessing.
+    """The same graph with fresh weights, our layers, seeds, and without the backbone's own preprocessing.
 
     Of batch norm what is None stays as it is.
     """
@@ -174,7 +174,7 @@ def _rebuild(
         if seed is not None:
             config = _seeded(config, iter(lambda: numbers.randrange(2**31), None))
         if isinstance(layer, keras.layers.BatchNormalization):
-            return layers.BatchNormalization.from_config({**config, **ours})
+            config |= ours
         return type(layer).from_config(config)
 
     def connect(layer, *inputs, **options):
@@ -183,7 +183,7 @@ def _rebuild(
             return inputs[0]
         return layer(*inputs, **options)
 
-    return keras.models.clone_model(model, clone_function=renew, call_function=connect)
+    return layers.fast(keras.models.clone_model(model, clone_function=renew, call_function=connect))
 
 
 def _seeded(config: dict, numbers: Iterator[int]) -> dict:
@@ -236,7 +236,7 @@ def save_model(model: keras.Model, path: Path | str) -> None:
 
 
 def load_model(path: Path | str) -> keras.Model:
-    """Reads a .keras file and gives it the fused batch norm back; not compiled.
+    """Reads a .keras file and gives it our faster layers back; not compiled.
 
     The file may be anybody's: what is not a model of plain layers is refused before Keras opens it (see
     lungkeras.model_files), Keras opens it in its safe mode, and what it would change of Keras' own settings is undone.
@@ -256,7 +256,7 @@ def load_model(path: Path | str) -> keras.Model:
     sizes = (math.prod(side or 1 for side in output.shape) for layer in model.layers for output in _outputs(layer))
     if max(sizes) > MOST_ACTIVATIONS:
         raise RunError(f"{path} is refused: one of its layers gives more than {MOST_ACTIVATIONS:,} numbers a scan.")
-    return layers.fuse(model)
+    return layers.fast(model)
 
 
 def _outputs(layer: keras.Layer) -> list:

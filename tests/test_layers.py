@@ -1,4 +1,4 @@
-"""The fused batch norm is keras' own, to the moving statistics; runs on the backend that KERAS_BACKEND names."""
+"""Our faster layers are keras' own in what they compute; runs on the backend that KERAS_BACKEND names."""
 
 import keras
 import numpy as np
@@ -109,10 +109,74 @@ def test_what_the_kernel_does_not_know_takes_the_path_of_keras(shape, options):
     _assert_close(plain(inputs, training=True), fused(inputs, training=True))
 
 
-def test_a_model_is_plain_within_the_block_and_fused_behind_it():
-    model = keras.Sequential([keras.Input((4, 4, 2)), layers.BatchNormalization(name="norm")])
-    norm = model.get_layer("norm")
+def test_a_model_is_plain_within_the_block_and_fast_behind_it():
+    ours = [layers.Conv2D(2, 3, name="conv"), layers.BatchNormalization(name="norm"), layers.DepthwiseConv2D(2)]
+    model = keras.Sequential([keras.Input((8, 8, 2)), *ours])
     with pytest.raises(RuntimeError), layers.plain(model):
-        assert type(norm) is keras.layers.BatchNormalization
+        assert all(type(layer).__module__.startswith("keras.") for layer in model.layers)
         raise RuntimeError
-    assert type(norm) is layers.BatchNormalization
+    assert [type(layer) for layer in model.layers] == [type(layer) for layer in ours] == list(map(layers.FAST.get, [
+        keras.layers.Conv2D, keras.layers.BatchNormalization, keras.layers.DepthwiseConv2D]))  # fmt: skip
+
+
+# (height, width), (height, width) of the kernel, strides, padding
+CONVOLUTIONS = [
+    ((2, 2), (3, 3), (1, 1), "same"),
+    ((4, 4), (3, 3), (1, 1), "valid"),
+    ((6, 5), (3, 3), (2, 2), "valid"),
+    ((5, 6), (5, 5), (2, 2), "same"),
+    ((9, 8), (5, 3), (1, 1), "same"),
+    ((1, 1), (3, 3), (2, 2), "same"),
+    ((7, 9), (1, 1), (2, 2), "valid"),
+]
+
+
+def _drawn(*shape):
+    return np.random.default_rng(sum(shape)).normal(size=shape).astype("float32")
+
+
+@pytest.mark.parametrize(("size", "taps", "strides", "padding"), CONVOLUTIONS)
+def test_a_sum_over_taps_is_the_convolution_of_keras(size, taps, strides, padding):
+    inputs, options = _drawn(2, *size, 4), {"strides": strides, "padding": padding}
+    kernel, depthwise = _drawn(*taps, 4, 6), _drawn(*taps, 4)
+    _assert_close(keras.ops.conv(inputs, kernel, **options), layers.sum_over_taps(inputs, kernel, **options))
+    _assert_close(
+        keras.ops.depthwise_conv(inputs, depthwise[..., None], **options),
+        layers.sum_over_taps(inputs, depthwise, **options),
+    )
+
+
+CASES = [
+    ("Conv2D", (3, 3, 4), {"filters": 5}, True),
+    ("Conv2D", (9, 9, 4), {"filters": 5}, False),
+    ("Conv2D", (3, 3, 4), {"filters": 6, "groups": 2}, False),
+    ("Conv2D", (3, 3, 4), {"filters": 5, "dtype": "mixed_bfloat16"}, False),
+    ("DepthwiseConv2D", (9, 9, 4), {}, True),
+    ("DepthwiseConv2D", (9, 9, 4), {"strides": 2, "use_bias": False, "activation": None}, True),
+    ("DepthwiseConv2D", (9, 9, 4), {"depth_multiplier": 2}, False),
+    ("DepthwiseConv2D", (9, 9, 4), {"dilation_rate": 2}, False),
+]
+
+
+@pytest.mark.parametrize(("name", "shape", "options", "summed"), CASES)
+def test_convolutions_are_those_of_keras_and_summed_over_taps_on_jax_alone(name, shape, options, summed, monkeypatch):
+    options = {"kernel_size": 5, "padding": "same", "activation": "tanh", "bias_initializer": "ones", **options}
+    theirs, ours = (getattr(module, name)(**options) for module in (keras.layers, layers))
+    inputs, sums = _drawn(2, *shape), []
+    for layer in (theirs, ours):
+        layer.build(inputs.shape)
+    ours.set_weights(theirs.get_weights())
+    monkeypatch.setattr(layers, "sum_over_taps", lambda *given, sum=layers.sum_over_taps: sums.append(1) or sum(*given))
+    _assert_close(theirs(inputs), ours(inputs))
+    assert bool(sums) == (summed and BACKEND == "jax")
+    if not sums:
+        return
+    import jax
+
+    def loss(values, layer):
+        outputs, _ = layer.stateless_call(values[1:], [], values[0])
+        return (outputs * _drawn(*outputs.shape)).sum()
+
+    values = [inputs, *map(np.asarray, theirs.get_weights())]
+    for expected, received in zip(jax.grad(loss)(values, theirs), jax.grad(loss)(values, ours), strict=True):
+        _assert_close(expected, received)
