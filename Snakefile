@@ -58,7 +58,7 @@ HOUR = 60
 # The notebook runs under another name and takes its own when it has succeeded; a failed one is kept as such.
 EXECUTE = """
     export JUPYTER_PREFER_ENV_PATH=1  # the kernel is this environment's, whatever the user's home says
-    export TF_NUM_INTRAOP_THREADS={threads} TF_NUM_INTEROP_THREADS=2 OMP_NUM_THREADS={threads}
+    export TF_NUM_INTRAOP_THREADS={threads} TF_NUM_INTEROP_THREADS=2 OMP_NUM_THREADS={threads} NPROC={threads}
     mkdir -p "$(dirname {params.page:q})"
     if {params.python:q} -m papermill --no-progress-bar {input.notebook:q} {params.draft:q} {params.arguments} > {log:q} 2>&1
     then mv {params.draft:q} {params.page:q}; rm -f {params.failed:q}; echo "  {params.done} ($SECONDS s)"

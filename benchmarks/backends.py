@@ -11,8 +11,7 @@ same round.
 
 Each is `lungkeras train` with the params of the demo, cut to a few epochs, in a process of the Python that has the
 backend (as lungkeras.parity finds it). A round lets each backend train one run, in turn, as timings on a shared machine
-swing by a factor of two. A run has the one thread that the demo, of more runs than cores, gives it too; JAX takes no
-such limit.
+swing by a factor of two. A run has the one thread that the demo, of more runs than cores, gives it too.
 """
 
 import argparse
@@ -55,7 +54,7 @@ def processor_seconds() -> float:
 def train(python: str, backend: str, params: Path, history: Path) -> dict[str, float]:
     """Seconds of one run of `lungkeras train`, and of its parts. Ends the program where the run fails."""
     environment = os.environ | {"PYTHONPATH": str(project_folder())}
-    environment |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "2", "OMP_NUM_THREADS": "1"}
+    environment |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "2", "OMP_NUM_THREADS": "1", "NPROC": "1"}
     command = [python, "-m", "lungkeras", "train", "--params", str(params), "--backend", backend]
     started, first_line, worked, said = time.perf_counter(), 0.0, processor_seconds(), []
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
