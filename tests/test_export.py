@@ -1,6 +1,7 @@
 """Exports: what each runtime answers is what Keras answers, and what is off is refused."""
 
 import json
+import shutil
 import sys
 
 import keras
@@ -23,13 +24,18 @@ PACKAGES = {
     "openvino": ["openvino"],
     "saved_model": [],
 }
+FAMILIES = [
+    *("convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_b0", "inception_resnet_v2", "inception_v3"),
+    *("mobilenet", "mobilenet_v2", "mobilenet_v3_small", "nasnet_mobile", "resnet34", "resnet50", "resnet50_v2"),
+    *("vgg16", "xception"),
+]
 CASES = [("litert", False), ("litert", True), ("onnx", False), ("onnx", True), ("openvino", False), ("openvino", True),
          ("saved_model", False)]  # fmt: skip
 
 
 def small_network(prepared):
     """A network of a second, with the layers that the backbones have."""
-    scans = keras.Input((SIZE, SIZE, 1), dtype="uint8", name="scan")
+    scans = keras.Input((prepared.size, prepared.size, 1), dtype="uint8", name="scan")
     grey = keras.layers.Rescaling(1 / prepared.std, -prepared.mean / prepared.std)(scans)
     x = keras.layers.Concatenate()([grey, grey, grey])
     for filters in (8, 16):
@@ -45,14 +51,14 @@ def small_network(prepared):
     return keras.Model(scans, keras.layers.Dense(len(prepared.classes), name="logits")(x))
 
 
-def trained(folder, source, build=None):
+def trained(folder, source, build=None, size=SIZE):
     """A study in `folder` with one run that learned from a few drawn scans; the run's folder."""
-    prepare_dataset("pneumonia", source, folder / "prepared" / "pneumonia", size=SIZE)
+    prepare_dataset("pneumonia", source, folder / "prepared" / "pneumonia", size=size)
     params = Params(
         dataset="pneumonia",
         prepared=str(folder / "prepared"),
         runs=str(folder / "runs"),
-        image_size=SIZE,
+        image_size=size,
         epochs=3,
         batch_size=8,
         learning_rate=0.01,
@@ -64,6 +70,11 @@ def trained(folder, source, build=None):
 @pytest.fixture(scope="module")
 def run(phantom_source, tmp_path_factory):
     return trained(tmp_path_factory.mktemp("study"), phantom_source("pneumonia"), small_network)
+
+
+@pytest.fixture(scope="module")
+def larger_run(phantom_source, tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("larger"), phantom_source("pneumonia"), small_network, size=75)
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +115,24 @@ def test_exports_of_mobilenet_answer_as_keras_does(phantom_source, tmp_path):
     run = trained(tmp_path, phantom_source("pneumonia"))
     for format, int8 in CASES:
         _check(run, format, int8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", FAMILIES)
+def test_one_of_each_family_exports_to_each_format(backbone, larger_run, tmp_path):
+    """What an export gets wrong shows in decided answers, which fresh weights do not give: their logits are spread."""
+    folder = shutil.copytree(larger_run, tmp_path / "run")
+    prepared = load_prepared(larger_run.parents[1] / "prepared" / "pneumonia")
+    model = models.build_model(backbone, 3, "multiclass", image_size=75, mean=prepared.mean, std=prepared.std, seed=0)
+    logits = np.asarray(model(prepared.images["test"][..., None], training=False))
+    last, spread = model.get_layer("logits"), 1 / logits.std(axis=0)
+    kernel, bias = last.get_weights()
+    last.set_weights([kernel * spread, (bias - logits.mean(axis=0)) * spread])
+    models.save_model(model, folder / "best.keras")
+    for format, int8 in CASES:
+        if not int8:
+            about = export.export_run(folder, format)
+            assert about["labels_agree"] == 1.0, format
 
 
 def test_the_exports_of_a_study_are_a_table_that_the_report_shows(run, study):
