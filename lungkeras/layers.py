@@ -145,16 +145,21 @@ def sum_over_taps(inputs, kernel, strides: Sequence[int], padding: str):
 
     Returns (N, H', W', filters or C).
     """
-    multiply = keras.ops.matmul if len(kernel.shape) == 4 else keras.ops.multiply
-    taps, seen = kernel.shape[:2], []
+    taps, multiply = kernel.shape[:2], keras.ops.matmul if len(kernel.shape) == 4 else keras.ops.multiply
     if padding == "same":
-        missing = [max((-(-size // stride) - 1) * stride + tap - size, 0)
-                   for size, stride, tap in zip(inputs.shape[1:3], strides, taps, strict=True)]  # fmt: skip
-        inputs = keras.ops.pad(inputs, [(0, 0), *((each // 2, each - each // 2) for each in missing), (0, 0)])
-    for size, stride, tap in zip(inputs.shape[1:3], strides, taps, strict=True):
-        seen.append([slice(first, first + size - tap + 1, stride) for first in range(tap)])
-    places = itertools.product(*map(range, taps))
-    return sum(multiply(inputs[:, seen[0][row], seen[1][column]], kernel[row, column]) for row, column in places)
+        inputs = keras.ops.pad(inputs, [(0, 0), *map(_margins, inputs.shape[1:3], strides, taps), (0, 0)])
+    rows, columns = (
+        [slice(tap, tap + size - count + 1, stride) for tap in range(count)]
+        for size, stride, count in zip(inputs.shape[1:3], strides, taps, strict=True)
+    )
+    seen = itertools.product(enumerate(rows), enumerate(columns))
+    return sum(multiply(inputs[:, row, column], kernel[down, across]) for (down, row), (across, column) in seen)
+
+
+def _margins(size: int, stride: int, taps: int) -> tuple[int, int]:
+    """Zeros before and behind along one side, for the padding "same"."""
+    missing = max((-(-size // stride) - 1) * stride + taps - size, 0)
+    return missing // 2, missing - missing // 2
 
 
 FAST = {
