@@ -32,8 +32,8 @@ import pandas as pd
 
 from lungkeras.augmentation import Augmentation
 from lungkeras.datasets.phantom import draw_source
-from lungkeras.decoding import cv2
 from lungkeras.files import write_csv
+from lungkeras.opencv import cv2
 from lungkeras.pipeline import training_batches
 from lungkeras.preparation import fill
 

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lungkeras.decoding import MOST_PIXELS, decode_grey
+from lungkeras.decoding import decode_grey
 from lungkeras.errors import RunError, ScanError
+from lungkeras.opencv import MOST_PIXELS
 
 SERVE = "from lungkeras.decoder import serve; serve()"
 READY = b"ready"

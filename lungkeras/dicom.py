@@ -11,7 +11,8 @@ from pydicom import uid
 from pydicom.encaps import get_frame
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
-from lungkeras.decoding import MOST_PIXELS, Unreadable, cv2, decode_jpeg, jpeg_flaw
+from lungkeras.jpeg import decode_jpeg, jpeg_flaw
+from lungkeras.opencv import MOST_PIXELS, Unreadable, cv2
 
 # A strict reader complains of odd values by quoting them.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE

@@ -32,6 +32,8 @@ PREPARATION = (
     "audit/hashing",
     "decoding",
     "dicom",
+    "jpeg",
+    "opencv",
     "preparation",
     "splits",
     "datasets/__init__",

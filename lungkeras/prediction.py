@@ -15,10 +15,11 @@ import pandas as pd
 
 from lungkeras import calibration, metrics, runtimes
 from lungkeras import files as written
-from lungkeras.decoding import STARTS_WITHIN, cv2, is_scan
+from lungkeras.decoding import STARTS_WITHIN, is_scan
 from lungkeras.errors import RunError, ScanError
 from lungkeras.evaluation import outputs
 from lungkeras.inert import printable
+from lungkeras.opencv import cv2
 from lungkeras.preparation import fill
 from lungkeras.runs import read_run
 

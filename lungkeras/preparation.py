@@ -26,11 +26,12 @@ import numpy as np
 import pandas as pd
 
 from lungkeras.decoder import decoders
-from lungkeras.decoding import cv2, decode_grey, enough_memory
+from lungkeras.decoding import decode_grey
 from lungkeras.errors import RunError, ScanError, SourceError
 from lungkeras.files import atomic_folder, glance, new_array, require_room, write_csv, write_json, write_parquet
 from lungkeras.fingerprints import file_digest, of_prepared, preparation_made_from, read
 from lungkeras.locks import making
+from lungkeras.opencv import cv2, enough_memory
 from lungkeras.progress import progress
 
 SPLITS = ("train", "val", "test")

@@ -73,7 +73,8 @@ def test_each_transform_equals_torchvision_on_drawn_images(name, images):
 @pytest.fixture(scope="session")
 def real_images(real_scans) -> np.ndarray:
     """Prepared and unprepared real scans of each collection, uint8 (N, 96, 96, 1)."""
-    from lungkeras.decoding import cv2, decode_grey
+    from lungkeras.decoding import decode_grey
+    from lungkeras.opencv import cv2
 
     paths = [path for name in ("kermany", "covid", "nih") for path in sorted((real_scans / name).rglob("*.*g"))[::30]]
     prepared = [prepare_scan(path, 96) for path in paths]

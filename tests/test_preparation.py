@@ -13,8 +13,9 @@ from PIL import Image
 
 from lungkeras import preparation
 from lungkeras.datasets import DATASETS
-from lungkeras.decoding import cv2, decode_grey
+from lungkeras.decoding import decode_grey
 from lungkeras.errors import FolderError, RunError, ScanError, SourceError
+from lungkeras.opencv import cv2
 from lungkeras.preparation import preparation_steps, prepare_dataset, prepare_scan
 
 

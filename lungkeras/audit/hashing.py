@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from lungkeras.decoder import decoders
-from lungkeras.decoding import cv2
 from lungkeras.errors import ScanError
 from lungkeras.files import atomic
+from lungkeras.opencv import cv2
 from lungkeras.progress import progress
 
 SIDE = 64

@@ -14,6 +14,16 @@ SEEN = 0.2  # a lesion's box holds what is more than this share of its densest p
 
 
 @dataclass(frozen=True)
+class Scan:
+    """One file to draw: `path` from the source's root, `findings` as drawn, `number` counts the patient's scans."""
+
+    path: str
+    findings: tuple[str, ...]
+    patient: int
+    number: int = 0
+
+
+@dataclass(frozen=True)
 class Box:
     """Where a lesion is: left, top, width, height in pixels of its film."""
 

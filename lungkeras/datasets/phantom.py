@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -22,7 +21,7 @@ import numpy as np
 from lungkeras.datasets import covid, pneumonia, xray8
 from lungkeras.datasets.anatomy import Chest, draw_patient
 from lungkeras.datasets.drawn import BOXES, NOTE, SIDE, is_drawn
-from lungkeras.datasets.film import Box, draw_film
+from lungkeras.datasets.film import Box, Scan, draw_film
 from lungkeras.datasets.planting import (
     SHARE_OF_LEAKY_PATIENTS,
     STREAM,
@@ -41,16 +40,6 @@ SCANS = {"covid": 460, "pneumonia": 640, "xray8": 1300}
 FEWEST = 20
 FINDINGS = ("atelectasis", "effusion", "mass", "nodule", "pneumothorax", "consolidation")
 SHARE_OF_PATIENTS = {1: 0.7, 2: 0.2, 3: 0.1}  # by the number of their scans
-
-
-@dataclass(frozen=True)
-class Scan:
-    """One file to draw: `path` from the source's root, `findings` as drawn, `number` counts the patient's scans."""
-
-    path: str
-    findings: tuple[str, ...]
-    patient: int
-    number: int = 0
 
 
 Plan = Callable[[int, np.random.Generator, Mapping[int, float]], list[Scan]]

@@ -32,8 +32,7 @@ from lungkeras.errors import SourceError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lungkeras.datasets.film import Box
-    from lungkeras.datasets.phantom import Scan
+    from lungkeras.datasets.film import Box, Scan
 
 TRUTH = "TRUTH.csv"
 COLUMNS = ("path", "patient", "label", "shown", "marker", "copy_of", "copy", "scanner", "drain", "boxes")

@@ -120,7 +120,8 @@ def mutated(count: int, seed: int = 0) -> Iterator[bytes]:
 
 def judge(data: bytes) -> tuple[str | None, float, str | None]:
     """(why lungkeras refuses a file or None, seconds, what is wrong with the image that it gave or None)."""
-    from lungkeras.decoding import Unreadable, decode
+    from lungkeras.decoding import decode
+    from lungkeras.opencv import Unreadable
 
     start = time.monotonic()
     try:

@@ -17,8 +17,9 @@ from pydicom import uid
 from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_modality_lut, apply_windowing
 
-from lungkeras.decoding import MOST_PIXELS, decode_grey, is_scan
+from lungkeras.decoding import decode_grey, is_scan
 from lungkeras.errors import ScanError
+from lungkeras.opencv import MOST_PIXELS
 from lungkeras.preparation import prepare_dataset
 
 CANARY = "Canary^Patient"

@@ -11,7 +11,7 @@ from prepared_data import write_prepared
 from small_training import params_of, small_model
 from test_study import report, small_study
 
-from lungkeras import cli, decoder, decoding, preparation, runs, training
+from lungkeras import cli, decoder, opencv, preparation, runs, training
 from lungkeras.datasets import acquisition, read_records
 from lungkeras.datasets.phantom import draw_source
 from lungkeras.errors import ScanError, SourceError
@@ -204,14 +204,14 @@ def test_a_source_with_a_line_break_is_refused_by_a_study_and_read_by_a_step(tmp
 
 
 NO_MEMORY = """
-from lungkeras import decoding
+from lungkeras import opencv
 
 def no_memory(*_):
-    error = decoding.cv2.error("Failed to allocate 64000000 bytes")
-    error.code, error.err = decoding.cv2.Error.StsNoMem, "Failed to allocate 64000000 bytes"
+    error = opencv.cv2.error("Failed to allocate 64000000 bytes")
+    error.code, error.err = opencv.cv2.Error.StsNoMem, "Failed to allocate 64000000 bytes"
     raise error
 
-decoding.cv2.imdecode = no_memory
+opencv.cv2.imdecode = no_memory
 """
 
 
@@ -220,13 +220,13 @@ def test_what_runs_out_of_memory_says_so_and_quarantines_nothing(phantom_source,
     if step == "imdecode":  # in the decoder's process
         monkeypatch.setattr(decoder, "SERVE", NO_MEMORY + decoder.SERVE)
     else:
-        error = decoding.cv2.error("Failed to allocate 64000000 bytes")
-        error.code, error.err = decoding.cv2.Error.StsNoMem, "Failed to allocate 64000000 bytes"
+        error = opencv.cv2.error("Failed to allocate 64000000 bytes")
+        error.code, error.err = opencv.cv2.Error.StsNoMem, "Failed to allocate 64000000 bytes"
 
         def no_memory(*_):
             raise error
 
-        monkeypatch.setattr(decoding.cv2, step, no_memory)
+        monkeypatch.setattr(opencv.cv2, step, no_memory)
     to = tmp_path / "prepared" / "covid"
     assert cli.main(["prepare", "covid", "--source", str(phantom_source("covid")), "--to", str(to)]) == 1
     said = capsys.readouterr().err

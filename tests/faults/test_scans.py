@@ -19,8 +19,9 @@ from layouts import write_covid
 from mutations import chest, difference, encoded, judge, judge_all, mutated, png_of, whole_files
 from PIL import Image
 
-from lungkeras.decoding import MOST_BYTES, MOST_PIXELS, Unreadable, decode, decode_grey
+from lungkeras.decoding import MOST_BYTES, decode, decode_grey
 from lungkeras.errors import ScanError
+from lungkeras.opencv import MOST_PIXELS, Unreadable
 from lungkeras.preparation import prepare_dataset
 
 LONGEST = 5  # seconds a file may take

@@ -1,0 +1,45 @@
+"""OpenCV as lungkeras uses it: it takes no image that is a bomb, and tells of memory that ran out as Python does."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# The largest scan of the three collections has 9 megapixels; a file that claims more than this is a bomb.
+MOST_PIXELS = 64_000_000
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MOST_PIXELS))  # read once, at the import of cv2
+
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+
+
+class Unreadable(ValueError):
+    """Why the content of a file can't be decoded, in a few words that quote nothing of it."""
+
+
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Raises MemoryError for what OpenCV says where memory runs out, which is no fault of a scan."""
+    try:
+        yield
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError(error.err) from error
+        raise
+
+
+def decode_by_opencv(data: bytes) -> np.ndarray:
+    """An image in any format that OpenCV reads as uint8 (height, width). Raises Unreadable."""
+    try:
+        with enough_memory():
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+    except cv2.error as error:
+        raise Unreadable("can not be decoded") from error
+    if image is None or image.size == 0:
+        raise Unreadable("can not be decoded")
+    return cv2.convertScaleAbs(image, alpha=1 / 257) if image.dtype == np.uint16 else image
+
+
+def size_flaw(height: bytes, width: bytes) -> str | None:
+    """What is wrong with a size that a header claims, given as its big-endian bytes; None if nothing is."""
+    pixels = int.from_bytes(height) * int.from_bytes(width)
+    return "no pixels" if pixels == 0 else "too many pixels" if pixels > MOST_PIXELS else None
