@@ -1,5 +1,6 @@
 """Exports: what each runtime answers is what Keras answers, and what is off is refused."""
 
+import gc
 import json
 import shutil
 import sys
@@ -101,7 +102,9 @@ def _check(run, format, int8):
     assert about["labels_agree"] == (received.argmax(axis=1) == expected.argmax(axis=1)).mean()
     assert about["milliseconds"] > 0
     keras_size = sum(weight.nbytes for weight in model.get_weights()) / 1e6
-    assert about["megabytes"] < (0.5 if int8 else 1.5) * keras_size + 0.2
+    # The variables of a SavedModel take twice the bytes of the weights, as Keras writes them.
+    most = 0.5 if int8 else 2.2 if format == "saved_model" else 1.5
+    assert about["megabytes"] < most * keras_size + 0.2
 
 
 @pytest.mark.parametrize(("format", "int8"), CASES)
@@ -133,6 +136,8 @@ def test_one_of_each_family_exports_to_each_format(backbone, larger_run, tmp_pat
         if not int8:
             about = export.export_run(folder, format)
             assert about["labels_agree"] == 1.0, format
+    keras.backend.clear_session()  # fifteen networks and their graphs are more than a machine may hold
+    gc.collect()
 
 
 def test_the_exports_of_a_study_are_a_table_that_the_report_shows(run, study):
