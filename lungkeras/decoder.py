@@ -21,6 +21,7 @@ import numpy as np
 from lungkeras.decoding import decode_grey
 from lungkeras.errors import RunError, ScanError
 from lungkeras.opencv import MOST_PIXELS
+from lungkeras.processes import ending, environment
 
 SERVE = "from lungkeras.decoder import serve; serve()"
 READY = b"ready"
@@ -82,7 +83,7 @@ class Decoder:
                 raise EOFError
             reason = self._read(width) if height == REFUSED else None
         except (EOFError, OSError) as error:
-            raise EOFError(_ending(self.close())) from error
+            raise EOFError(ending(self.close())) from error
         if height == NO_MEMORY:
             raise MemoryError
         if reason is not None:
@@ -90,8 +91,6 @@ class Decoder:
         return np.frombuffer(self.pixels, np.uint8, height * width).reshape(height, width).copy()
 
     def _start(self) -> None:
-        package = str(Path(__file__).resolve().parent.parent)
-        paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
         with shared_memory() as memory:
             self.pixels = mmap.mmap(memory, MOST_PIXELS)
             self.process = subprocess.Popen(
@@ -100,14 +99,14 @@ class Decoder:
                 stdout=subprocess.PIPE,
                 bufsize=0,
                 pass_fds=[memory],
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"},
+                env=environment(OPENBLAS_NUM_THREADS="1"),
             )
         try:
             self._read(len(READY))
         except EOFError:
-            ending = _ending(self.close())
+            status = self.close()
             raise RunError(
-                f"No process to decode scans could be started ({ending}); its own words stand above"
+                f"No process to decode scans could be started ({ending(status)}); its own words stand above"
             ) from None
 
     def _read(self, length: int) -> bytes:
@@ -143,15 +142,6 @@ def shared_memory() -> Iterator[int]:
         yield memory
     finally:
         os.close(memory)
-
-
-def _ending(status: int | None) -> str:
-    """An exit status in words: SIGABRT, status 1.
-
-    >>> _ending(-6), _ending(1)
-    ('SIGABRT', 'status 1')
-    """
-    return signal.Signals(-status).name if status and status < 0 else f"status {status}"
 
 
 def serve(decode: Callable[[Path], np.ndarray] = decode_grey) -> None:

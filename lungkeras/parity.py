@@ -8,7 +8,6 @@ backbone and backend, with the largest differences from the first; beyond BOUNDS
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from lungkeras.backends import BACKENDS, is_installed, require_backend
 from lungkeras.errors import LungkerasError, ParamsError, RunError
 from lungkeras.files import write_csv
 from lungkeras.params import Params, project_folder
+from lungkeras.processes import environment
 
 STEPS = 20
 BATCH_SIZE = 8
@@ -86,9 +86,9 @@ def _in_process(
     code = (
         f"from lungkeras.parity import measure; measure({str(prepared)!r}, {str(folder)!r}, {list(backbones)}, {steps})"
     )
-    package = Path(__file__).resolve().parent.parent
-    environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(package)}
-    done = subprocess.run([python, "-c", code], env=environment, check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        [python, "-c", code], env=environment(KERAS_BACKEND=backend), check=False, capture_output=True, text=True
+    )
     if done.returncode:
         last = (done.stderr.strip() or "without a word").splitlines()[-1]
         raise RunError(f"{backend} could not be measured with {python} ({last})")
