@@ -14,6 +14,7 @@ The map, in the order in which data flows; a module reads what stands above it:
     params          what a study and its runs are made with
     fingerprints    hashes of what was made from what; freshness tells what of a study to make again
     training        one run: history, best model, predictions
+    replicas        devices of PyTorch that train one model, a process each
     divergence      whether a training went astray
     metrics         logits -> F1, AUROC, confusion
     intervals       how sure a score is: bootstrap over patients, DeLong

@@ -27,19 +27,12 @@ def found_devices() -> list[str]:
 def chosen_devices(devices: int | str) -> list[str]:
     """The devices that `devices`, a number or "all", asks for.
 
-    Raises ParamsError where there are fewer, or the backend can't share a batch among several.
+    Raises ParamsError where there are fewer.
     """
-    import keras
-
     found = found_devices()
     count = len(found) if devices == "all" else devices
     if count > len(found):
         raise ParamsError(f"devices: {count} are asked for, {title()} finds {len(found)}: {', '.join(found)}")
-    if count > 1 and keras.backend.backend() == "torch":
-        raise ParamsError(
-            f"devices: {count} are asked for, but Keras trains on one device of PyTorch; "
-            "set devices: 1, or a backend that shares batches: jax or tensorflow"
-        )
     return found[:count]
 
 
@@ -47,10 +40,12 @@ def chosen_devices(devices: int | str) -> list[str]:
 def scope(devices: int | str) -> Iterator[list[str]]:
     """Within it, models are built and trained on these devices at once, each of which takes its share of each batch.
 
-    JAX by keras.distribution.DataParallel, TensorFlow by tf.distribute.MirroredStrategy.
+    JAX by keras.distribution.DataParallel, TensorFlow by tf.distribute.MirroredStrategy; on PyTorch each device is a
+    process, which training starts (lungkeras.replicas).
     """
     chosen = chosen_devices(devices)
-    with nullcontext() if len(chosen) == 1 else _strategy(tuple(chosen)).scope():
+    in_one_process = len(chosen) == 1 or running_backend() == "torch"
+    with nullcontext() if in_one_process else _strategy(tuple(chosen)).scope():
         yield chosen
 
 
@@ -77,7 +72,23 @@ def sharing() -> int:
         import tensorflow as tf
 
         return tf.distribute.get_strategy().num_replicas_in_sync
-    return 1
+    group = _processes()
+    return group.get_world_size() if group else 1
+
+
+def share() -> int | None:
+    """Which share of each batch is this process's, where devices are processes; None elsewhere."""
+    group = _processes()
+    return group.get_rank() if group else None
+
+
+def _processes():
+    """torch.distributed, where processes train together."""
+    if running_backend() != "torch":
+        return None
+    from torch import distributed
+
+    return distributed if distributed.is_available() and distributed.is_initialized() else None
 
 
 def title() -> str:

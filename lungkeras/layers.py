@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import keras
 
-from lungkeras import devices
+from lungkeras import devices, replicas
 
 FUSED_DTYPES = ("float32", "float16", "bfloat16")
 
@@ -22,11 +22,12 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """keras.layers.BatchNormalization with the same arguments, weights, outputs, gradients and moving statistics.
 
     Inputs of shape (N, H, W, C), normalised over C, go through the fused kernel on TensorFlow and PyTorch, in training
-    and in inference. All else (other ranks or axes, masks, renorm, synchronized, float64, JAX) takes Keras' own path.
+    and in inference. All else (other ranks or axes, masks, renorm, float64, JAX, synchronized but on PyTorch, where
+    Keras has no such path) takes Keras' own.
     """
 
     def call(self, inputs, training=None, mask=None):
-        kernel = KERNELS.get(keras.backend.backend())
+        kernel = KERNELS.get((keras.backend.backend(), self.synchronized))
         if kernel is None or mask is not None or not self._fits(inputs):
             return super().call(inputs, training=training, mask=mask)
         learns = bool(training) and self.trainable
@@ -46,9 +47,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if len(shape) != 4 or self.axis not in (-1, 3) or not (self.scale and self.center):
             return False
         # PyTorch's kernel refuses to train on a single value a channel.
-        if shape[:3] == (1, 1, 1):
+        if shape[:3] == (1, 1, 1) and not self.synchronized:
             return False
-        return keras.backend.standardize_dtype(inputs.dtype) in FUSED_DTYPES and not (self.renorm or self.synchronized)
+        return keras.backend.standardize_dtype(inputs.dtype) in FUSED_DTYPES and not self.renorm
 
     def _move(self, moving, batch) -> None:
         moving.assign(moving * self.momentum + keras.ops.cast(batch, moving.dtype) * (1.0 - self.momentum))
@@ -88,7 +89,23 @@ def _torch_kernel(inputs, gamma, beta, mean, variance, epsilon: float, learns: b
     return outputs.permute(0, 2, 3, 1), mean, variance * ((count - 1) / count)
 
 
-KERNELS = {"tensorflow": _tensorflow_kernel, "torch": _torch_kernel}
+def _torch_shared_kernel(inputs, gamma, beta, mean, variance, epsilon: float, learns: bool):
+    """`_torch_kernel` with the statistics of the whole batch, of which each process has an equal share."""
+    if not learns:
+        return _torch_kernel(inputs, gamma, beta, mean, variance, epsilon, learns)
+    inputs = inputs.float()
+    mean = replicas.mean(inputs.mean(dim=(0, 1, 2)))
+    centred = inputs - mean
+    variance = replicas.mean(centred.square().mean(dim=(0, 1, 2)))
+    return centred * ((variance + epsilon).rsqrt() * gamma) + beta, mean, variance
+
+
+# By backend, and whether devices share the batch.
+KERNELS = {
+    ("tensorflow", False): _tensorflow_kernel,
+    ("torch", False): _torch_kernel,
+    ("torch", True): _torch_shared_kernel,
+}
 
 
 @keras.saving.register_keras_serializable("lungkeras")
@@ -187,9 +204,10 @@ def plain(model: keras.Model) -> Iterator[keras.Model]:
 def synchronized(model: keras.Model) -> Iterator[keras.Model]:
     """Within the block the batch normalisations of a flat model take their statistics over the whole batch.
 
-    That matters where devices share it on TensorFlow; on JAX they always do. The numbers are then those of one device.
+    That matters where devices share it on TensorFlow and PyTorch; on JAX they always do. The numbers are then those of
+    one device.
     """
-    shared = keras.backend.backend() == "tensorflow" and devices.sharing() > 1
+    shared = keras.backend.backend() != "jax" and devices.sharing() > 1
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     try:
         for norm in norms:

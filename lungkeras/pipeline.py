@@ -141,7 +141,8 @@ class Batches:
     (seed, epoch) alone, so a resumed run, any backend and any number of devices see the same.
 
     Every batch divides evenly among `devices`. One that would not is repeated until it does, which leaves its mean and
-    its batch statistics as they are; without labels, a last one is filled up with its last scan.
+    its batch statistics as they are; without labels, a last one is filled up with its last scan. With `share`, an item
+    is what that device sees of the batch.
     """
 
     images: np.ndarray
@@ -152,6 +153,7 @@ class Batches:
     first_epoch: int = 0
     transforms: int = 0
     devices: int = 1
+    share: int | None = None
 
     def __len__(self) -> int:
         return steps(self.images, self.batch_size) * (self.epochs - self.first_epoch)
@@ -163,6 +165,8 @@ class Batches:
         epoch += self.first_epoch
         order = scan_order(len(self.images), self.seed, epoch)
         chosen = self._divisible(order[step * self.batch_size : (step + 1) * self.batch_size])
+        if self.share is not None:
+            chosen = np.split(chosen, self.devices)[self.share]
         images = np.asarray(self.images[chosen])[..., None]
         if self.labels is None:
             return images
@@ -237,7 +241,10 @@ def stream(batches: Batches):
     import keras
 
     batches = replace(batches, devices=devices.sharing())
-    return tensorflow_dataset(batches) if keras.backend.backend() == "tensorflow" else python_dataset(batches)
+    if keras.backend.backend() == "tensorflow":
+        return tensorflow_dataset(batches)
+    # Of processes that train together, one evaluates.
+    return python_dataset(batches if batches.labels is None else replace(batches, share=devices.share()))
 
 
 def tensorflow_dataset(batches: Batches):
@@ -255,7 +262,7 @@ def tensorflow_dataset(batches: Batches):
 
     def share_of(place):
         step, share = divmod(int(place), batches.devices)
-        return [np.split(array, batches.devices)[share] for array in tf.nest.flatten(batches[step])]
+        return tf.nest.flatten(replace(batches, share=share)[step])
 
     def gather(place):
         arrays = tf.numpy_function(share_of, [place], types)

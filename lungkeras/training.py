@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
-from lungkeras import devices, metrics
+from lungkeras import devices, metrics, replicas
 from lungkeras.augmentation import TRANSFORMS, Augmentation
 from lungkeras.backends import use_backend
 from lungkeras.divergence import best_epoch, diverged_at
@@ -30,9 +30,9 @@ from lungkeras.files import require_room, write_arrays, write_csv, write_json, w
 from lungkeras.fingerprints import is_trained, of_prepared, of_results, training_made_from
 from lungkeras.layers import synchronized
 from lungkeras.locks import alone
-from lungkeras.models import build_model, save_model
+from lungkeras.models import build_model, load_model, save_model
 from lungkeras.optimizers import adam
-from lungkeras.params import Params, dump
+from lungkeras.params import Params, dump, load_params
 from lungkeras.pipeline import (
     SPLITS,
     Prepared,
@@ -145,32 +145,59 @@ def fit(model: keras.Model, params: Params, prepared: Prepared, made_from: dict 
 
     A checkpoint is taken up where it was made from the same (`fingerprints.training_made_from`).
     """
-    images, labels = prepared.images["train"], prepared.labels("train")
     trainer = compiled(model, params, prepared)
     progress = Progress(model, params, prepared, made_from)
     progress.set_model(trainer)
     first = progress.restore()
     if first < params.epochs:
-        with synchronized(model):
-            trainer.fit(
-                training_batches(
-                    images,
-                    labels,
-                    batch_size=params.batch_size,
-                    seed=params.seed,
-                    epochs=params.epochs,
-                    first_epoch=first,
-                    transforms=TRANSFORMS,
-                ),
-                steps_per_epoch=steps(images, params.batch_size),
-                epochs=params.epochs,
-                initial_epoch=first,
-                callbacks=[progress],
-                shuffle=False,  # the batches come shuffled
-                verbose=0,
-            )
+
+        def leave(folder: Path) -> None:
+            write_text(folder / "params.yaml", dump(params))
+            save_model(model, folder / "model.keras")
+
+        with replicas.started(devices.chosen_devices(params.devices), leave):
+            fit_epochs(trainer, model, params, prepared, first, progress)
     model.set_weights(progress.best_weights)
     return pd.DataFrame(progress.rows)
+
+
+def fit_epochs(
+    trainer: keras.Model,
+    model: keras.Model,
+    params: Params,
+    prepared: Prepared,
+    first: int,
+    callback: keras.callbacks.Callback,
+) -> None:
+    """Trains `model` in place by its `trainer` (`compiled`), from the epoch `first` to the last."""
+    images, labels = prepared.images["train"], prepared.labels("train")
+    with synchronized(model), replicas.in_step(trainer, first) as first:
+        trainer.fit(
+            training_batches(
+                images,
+                labels,
+                batch_size=params.batch_size,
+                seed=params.seed,
+                epochs=params.epochs,
+                first_epoch=first,
+                transforms=TRANSFORMS,
+            ),
+            steps_per_epoch=steps(images, params.batch_size),
+            epochs=params.epochs,
+            initial_epoch=first,
+            callbacks=[callback],
+            shuffle=False,  # the batches come shuffled
+            verbose=0,
+        )
+
+
+def follow() -> None:
+    """What a process for each further device of PyTorch does: `fit`, without validating or writing (`replicas`)."""
+    with replicas.joined() as folder:
+        params = load_params([folder / "params.yaml"])
+        prepared = load_prepared(params.prepared_folder)
+        model = load_model(folder / "model.keras")
+        fit_epochs(compiled(model, params, prepared), model, params, prepared, 0, Follower(params.seed))
 
 
 def compiled(model: keras.Model, params: Params, prepared: Prepared) -> keras.Model:
@@ -261,6 +288,7 @@ class Progress(keras.callbacks.Callback):
         seed_random_layers(self.model, self.run_params.seed, epoch)
 
     def on_epoch_end(self, epoch, logs=None):
+        logs = replicas.scores(self.model, logs)
         logits = predict_logits(self.bare_model, self.images, self.run_params.batch_size)
         probabilities = metrics.probabilities(logits, self.task)
         row = {
@@ -274,7 +302,7 @@ class Progress(keras.callbacks.Callback):
         }
         self.rows.append(row)
         weights = self.bare_model.get_weights()
-        if not all(np.isfinite(weight).all() for weight in weights):
+        if not are_numbers(weights):
             # A loss may seem to be left, as relu makes 0 of NaN.
             row |= dict.fromkeys(("loss", "macro_f1", "val_loss", "val_macro_f1"), float("nan"))
             self.model.stop_training = True
@@ -344,11 +372,34 @@ def read_checkpoint(file: Path) -> tuple[dict, dict[str, list[np.ndarray]]]:
         }
 
 
-def seed_random_layers(model: keras.Model, seed: int, epoch: int) -> None:
-    """Sets every random layer's generator from (seed, epoch), so that no generator has to be saved to resume."""
+class Follower(keras.callbacks.Callback):
+    """`Progress` in a process that follows: it draws numbers of its own, and stops where the first one does."""
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch, logs=None):
+        seed_random_layers(self.model, self.seed, epoch, devices.share())
+
+    def on_epoch_end(self, epoch, logs=None):
+        replicas.scores(self.model, logs)
+        self.model.stop_training = not are_numbers(self.model.get_weights())
+
+
+def are_numbers(weights: Iterable[np.ndarray]) -> bool:
+    """Whether no weight is NaN or infinite."""
+    return all(np.isfinite(weight).all() for weight in weights)
+
+
+def seed_random_layers(model: keras.Model, seed: int, epoch: int, *share: int) -> None:
+    """Sets every random layer's generator from (seed, epoch), so that no generator has to be saved to resume.
+
+    Where processes train together, all but the first give their `share`, so that their draws differ.
+    """
     generators = [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]
     for place, generator in enumerate(generators):
-        draw = np.random.default_rng([seed, epoch, place]).integers(2**31)
+        draw = np.random.default_rng([seed, epoch, place, *share]).integers(2**31)
         generator.assign(np.array([draw, 0]))
 
 

@@ -19,6 +19,6 @@ def small_model() -> keras.Model:
     features = keras.layers.Rescaling(1 / 75.0, -119.5 / 75.0)(images)
     features = keras.layers.Conv2D(8, 3, strides=2)(features)
     features = BatchNormalization(momentum=0.5)(features)
-    features = keras.layers.GlobalAveragePooling2D()(keras.ops.relu(features))
+    features = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(features))
     features = keras.layers.Dropout(0.2, seed=1)(features)
     return keras.Model(images, keras.layers.Dense(len(CLASSES), name="logits")(features))
