@@ -1,8 +1,13 @@
-"""A run that takes seconds: its params, and a model small enough to be traced at once."""
+"""A run that takes seconds: its params, a model small enough to be traced at once, and its interruption."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import keras
+import pytest
 from prepared_data import CLASSES, SIZE
 
+from lungkeras import training
 from lungkeras.layers import BatchNormalization
 from lungkeras.params import Params
 
@@ -22,3 +27,23 @@ def small_model() -> keras.Model:
     features = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(features))
     features = keras.layers.Dropout(0.2, seed=1)(features)
     return keras.Model(images, keras.layers.Dense(len(CLASSES), name="logits")(features))
+
+
+class Interrupted(Exception):
+    pass
+
+
+@contextmanager
+def interrupted(monkeypatch, before: int) -> Iterator[None]:
+    """The block trains until an epoch would begin; each epoch ends with a checkpoint, now and later in the test."""
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    begin = training.Progress.on_epoch_begin
+
+    def interrupt(self, epoch, logs=None):
+        if epoch == before:
+            raise Interrupted
+        begin(self, epoch, logs)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(training.Progress, "on_epoch_begin", interrupt)
+        yield

@@ -14,7 +14,7 @@ import pandas as pd
 import psutil
 import pytest
 from prepared_data import write_prepared
-from small_training import params_of, small_model
+from small_training import interrupted, params_of, small_model
 
 from lungkeras import devices, replicas, training
 from lungkeras.errors import RunError
@@ -38,22 +38,9 @@ def others() -> list[psutil.Process]:
     return [process for process in psutil.Process().children() if replicas.FOLLOW in process.cmdline()]
 
 
-class Interrupted(Exception):
-    pass
-
-
 def test_an_interrupted_run_of_two_devices_ends_as_an_undisturbed_one(params, tmp_path, monkeypatch):
     undisturbed = training.train(params.model_copy(update={"runs": f"{tmp_path}/undisturbed"}), small_model())
-    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    begin = training.Progress.on_epoch_begin
-
-    def interrupt(self, epoch, logs=None):
-        if epoch == 2:
-            raise Interrupted
-        begin(self, epoch, logs)
-
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(training.Progress, "on_epoch_begin", interrupt)
+    with interrupted(monkeypatch, before=2):
         training.train(params, small_model())
     assert not others() and devices.sharing() == 1
     resumed, expected = (
@@ -88,7 +75,7 @@ TRAINS = """
 import sys
 import lungkeras
 from lungkeras import devices, training
-from small_training import params_of, small_model
+from small_training import interrupted, params_of, small_model
 from pathlib import Path
 
 devices.found_devices = lambda: ["cpu:0", "cpu:1"]

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from prepared_data import CLASSES, COUNTS, write_prepared
 from sklearn.metrics import f1_score
-from small_training import params_of, small_model
+from small_training import interrupted, params_of, small_model
 
 from lungkeras import calibration, fingerprints, metrics, training
 from lungkeras.errors import RunError
@@ -154,23 +154,10 @@ def test_what_a_colleague_kept_is_no_reason_to_train_again(copied):
     assert is_finished(copied)
 
 
-class Interrupted(Exception):
-    pass
-
-
 def test_an_interrupted_run_ends_as_an_undisturbed_one(finished, prepared_folder, tmp_path, monkeypatch):
     _, undisturbed = finished
     params = params_of(prepared_folder, tmp_path)
-    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    begin = training.Progress.on_epoch_begin
-
-    def interrupt(self, epoch, logs=None):
-        if epoch == 1:
-            raise Interrupted
-        begin(self, epoch, logs)
-
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(training.Progress, "on_epoch_begin", interrupt)
+    with interrupted(monkeypatch, before=1):
         training.train(params, small_model())
     assert (params.run_folder / "checkpoint.npz").is_file()
     folder = training.train(params, small_model())
