@@ -6,12 +6,14 @@ away. Beside it lies <file>.json with the classes and what the check found; tabl
 these.
 """
 
+import gc
 import json
 import logging
 import shutil
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -191,9 +193,26 @@ def _to_onnx(model, path: Path, calibration: np.ndarray | None) -> None:
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
     tf_op("Erfc")(_Erfc)
     model = _with_depthwise_layers(model)
-    model.export(str(path), format="onnx", verbose=False)
+    with _garbage_collected_soon():
+        model.export(str(path), format="onnx", verbose=False)
     if calibration is not None:
         _quantize_onnx(path, calibration)
+
+
+@contextmanager
+def _garbage_collected_soon() -> Iterator[None]:
+    """Within the block the collector looks often, at new objects alone.
+
+    tf2onnx copies its graph with all weights for each of dozens of passes; uncollected, they took twice the memory.
+    """
+    thresholds = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(thresholds[0], 1, 1)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
 
 
 def _with_depthwise_layers(model):
