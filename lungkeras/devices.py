@@ -44,8 +44,8 @@ def scope(devices: int | str) -> Iterator[list[str]]:
     process, which training starts (lungkeras.replicas).
     """
     chosen = chosen_devices(devices)
-    in_one_process = len(chosen) == 1 or running_backend() == "torch"
-    with nullcontext() if in_one_process else _strategy(tuple(chosen)).scope():
+    one_a_process = len(chosen) == 1 or running_backend() == "torch"
+    with nullcontext() if one_a_process else _strategy(tuple(chosen)).scope():
         yield chosen
 
 
