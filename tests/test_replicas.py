@@ -75,7 +75,7 @@ TRAINS = """
 import sys
 import lungkeras
 from lungkeras import devices, training
-from small_training import interrupted, params_of, small_model
+from small_training import params_of, small_model
 from pathlib import Path
 
 devices.found_devices = lambda: ["cpu:0", "cpu:1"]
