@@ -104,7 +104,7 @@ def export_run(folder: Path | str, format: str, *, int8: bool = False, to: Path 
 
 def _measured(exported: Path, format: str, file: Path, model, scans: np.ndarray) -> dict:
     """Size in megabytes and time of a scan in milliseconds, of an export and of the Keras model, and the machine."""
-    from lungkeras.training import environment
+    from lungkeras.machine import environment
 
     machine = environment()
     return {

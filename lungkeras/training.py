@@ -7,13 +7,10 @@ is no number any more, training ends, and the best model so far stands; without 
 
 import io
 import json
-import os
-import platform
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 
 import keras
@@ -30,6 +27,7 @@ from lungkeras.files import require_room, write_arrays, write_csv, write_json, w
 from lungkeras.fingerprints import is_trained, of_prepared, of_results, training_made_from
 from lungkeras.layers import synchronized
 from lungkeras.locks import alone
+from lungkeras.machine import environment
 from lungkeras.models import build_model, load_model, save_model
 from lungkeras.optimizers import adam
 from lungkeras.params import Params, dump, load_params
@@ -47,7 +45,6 @@ from lungkeras.temperature import fit_temperature
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 CHECKPOINTS = ("checkpoint.npz", "checkpoint-before.npz")  # the last one, and the one before it
 FILES_OF_WEIGHTS = 5  # best.keras, and a checkpoint: weights, best weights, two moments of each
-PACKAGES = ("lungkeras", "keras", "tensorflow", "torch", "jax", "numpy", "scikit-learn", "opencv-python-headless")
 
 
 def train(params: Params, model: keras.Model | None = None) -> Path:
@@ -455,41 +452,3 @@ def write_results(model: keras.Model, params: Params, prepared: Prepared, histor
             **scores,
         },
     )
-
-
-def environment() -> dict:
-    """What the run was trained with: versions, backend, device, threads, machine.
-
-    On a CPU equal params, data, versions and threads give equal bits; another number of threads rounds otherwise.
-    """
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except ImportError:
-            continue
-    return {
-        "backend": keras.backend.backend(),
-        "devices": devices.found_devices(),
-        "threads": threads(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": processor(),
-        "versions": versions,
-    }
-
-
-def threads() -> int:
-    """The threads that an operation may take: what the environment of this process says, else the processors."""
-    named = (os.environ.get(name) for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"))
-    return next((int(number) for number in named if number and number.isdigit()), os.cpu_count() or 1)
-
-
-def processor() -> str:
-    """The processor's name where Linux tells it, else the architecture."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]} ({len(names)} threads)" if names else platform.machine()

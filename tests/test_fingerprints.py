@@ -15,7 +15,8 @@ from lungkeras.preparation import prepare_dataset
 
 # Modules that training or preparation import and that move no number.
 HARMLESS = {"backends", "complexity", "decoder", "errors", "files", "fingerprints", "inert", "locks", "model_files"}
-HARMLESS |= {"params", "processes", "progress", "datasets/phantom"}  # of the last preparation knows the name of a file
+HARMLESS |= {"machine", "params", "processes", "progress"}
+HARMLESS |= {"datasets/phantom"}  # of which preparation knows the name of a file
 
 CODE = '''
 def scale(x: float, by=[]) -> float:

@@ -46,11 +46,11 @@ def test_a_download_that_fails_tells_no_key(environment, tmp_path):
 
 
 def test_what_a_run_records_of_its_machine_has_no_key(environment, monkeypatch):
-    from lungkeras import training
+    from lungkeras import machine
 
     for name in NAMES:
         monkeypatch.setenv(name, CANARY)
-    assert CANARY not in json.dumps(training.environment(), default=str)
+    assert CANARY not in json.dumps(machine.environment(), default=str)
 
 
 @pytest.mark.faults
