@@ -40,7 +40,7 @@ import lungkeras
 params = lungkeras.Params.collect(globals())
 lungkeras.use_backend(params.backend)
 
-from lungkeras import claims, model_card, pages, report, run_evidence, training
+from lungkeras import claims, machine, model_card, pages, report, run_evidence
 from lungkeras.audit import study as study_audit
 from lungkeras.files import write_csv
 
@@ -106,6 +106,6 @@ report.write_report(
     title=title,
     settings=settings,
     datasets=datasets,
-    versions=training.environment()["versions"],
+    versions=machine.environment()["versions"],
     notebooks=links,
 ).name
