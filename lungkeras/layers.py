@@ -1,8 +1,9 @@
 """Layers that compute what Keras' own of the same name do, in less time on a CPU.
 
 Batch normalisation calls the backend's fused kernel, which Keras 3 does not: a training step takes a quarter to a half
-less. Where XLA has no good convolution, on JAX, a sum over the taps of the kernel takes a fifth of its time. Files
-written within `plain` hold keras' own layers, so that they open where lungkeras is not installed.
+less. Depthwise convolutions learn by oneDNN's quick kernel on TensorFlow (lungkeras.depthwise). Where XLA has no good
+convolution, on JAX, a sum over the taps of the kernel takes a fifth of its time. Files written within `plain` hold
+keras' own layers, so that they open where lungkeras is not installed.
 """
 
 import itertools
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 
 import keras
 
-from lungkeras import devices, replicas
+from lungkeras import depthwise, devices, replicas
 
 FUSED_DTYPES = ("float32", "float16", "bfloat16")
 
@@ -126,24 +127,53 @@ class Conv2D(keras.layers.Conv2D):
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     """keras.layers.DepthwiseConv2D with the same arguments, weights, outputs and gradients, as Conv2D above.
 
-    On JAX on a CPU it is summed over the kernel's taps, whatever its size: XLA computes it number by number.
+    On a CPU, JAX sums it over the kernel's taps, whatever its size, as XLA computes it number by number; TensorFlow
+    takes `depthwise.convolve` where that is quicker.
     """
 
     def call(self, inputs):
-        if self.depth_multiplier > 1 or not _by_taps(self, inputs):
+        if self.depth_multiplier > 1:
             return super().call(inputs)
-        outputs = sum_over_taps(inputs, self.kernel[..., 0], self.strides, self.padding)
+        if _by_taps(self, inputs):
+            outputs = sum_over_taps(inputs, self.kernel[..., 0], self.strides, self.padding)
+        elif _by_blocks(self, inputs):
+            outputs = depthwise.convolve(inputs, self.kernel, self.strides[0], _margins_of(self, inputs))
+        else:
+            return super().call(inputs)
         return self.activation(outputs + self.bias if self.use_bias else outputs)
 
 
 def _by_taps(layer, inputs) -> bool:
     """Whether sum_over_taps can stand for a convolution, and is quicker."""
-    if keras.backend.backend() != "jax" or layer.compute_dtype != "float32":
+    if keras.backend.backend() != "jax" or not _is_common(layer, inputs):
         return False
     import jax
 
-    common = layer.data_format == "channels_last" and tuple(layer.dilation_rate) == (1, 1)
-    return common and None not in inputs.shape[1:] and jax.default_backend() == "cpu"
+    return jax.default_backend() == "cpu"
+
+
+def _by_blocks(layer, inputs) -> bool:
+    """Whether depthwise.convolve can stand for a convolution, and is quicker."""
+    if keras.backend.backend() != "tensorflow" or not _is_common(layer, inputs) or len(set(layer.strides)) > 1:
+        return False
+    import tensorflow as tf
+
+    sides = zip(inputs.shape[1:3], layer.compute_output_shape(inputs.shape)[1:3], layer.kernel_size, strict=True)
+    quick = all(depthwise.is_quick(*side, layer.strides[0]) for side in sides)
+    return quick and not tf.config.list_physical_devices("GPU")
+
+
+def _is_common(layer, inputs) -> bool:
+    """Whether a convolution is one of float32 numbers, channels last, without dilation, on maps of a known size."""
+    plain = layer.data_format == "channels_last" and tuple(layer.dilation_rate) == (1, 1)
+    return plain and layer.compute_dtype == "float32" and None not in inputs.shape[1:]
+
+
+def _margins_of(layer, inputs) -> list[tuple[int, int]]:
+    """Zeros before and behind, down and across, that a convolution adds to its inputs."""
+    if layer.padding == "valid":
+        return [(0, 0), (0, 0)]
+    return list(map(_margins, inputs.shape[1:3], layer.strides, layer.kernel_size))
 
 
 def _is_small(layer, inputs) -> bool:
