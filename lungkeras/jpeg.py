@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -92,16 +93,33 @@ def _filled(data: bytes) -> bytes:
 
 def is_usual(data: bytes) -> bool:
     """Whether a JPEG is what all decoders read: cosine-transformed samples of 8 bits."""
-    marker, bits, _ = frame_of(data)
-    return bits == 8 and marker in (BASELINE, EXTENDED, PROGRESSIVE, *ARITHMETIC)
+    frame = frame_of(data)
+    return frame.bits == 8 and frame.marker in (BASELINE, EXTENDED, PROGRESSIVE, *ARITHMETIC)
 
 
-def frame_of(data: bytes) -> tuple[int, int, int]:
-    """(the marker of its frame, bits a sample, samples a pixel) of a JPEG without a flaw."""
+class Frame(NamedTuple):
+    """What the header of a JPEG's frame says; bits are those of a sample, samples those of a pixel."""
+
+    marker: int
+    bits: int
+    shape: tuple[int, int]
+    samples: int
+
+
+def frame_of(data: bytes) -> Frame:
+    """The frame of a JPEG without a flaw."""
     for marker, at in _segments(data):
         if marker in FRAMES:
-            return marker, data[at + 4], data[at + 9]
+            height, width = (int.from_bytes(data[at + place : at + place + 2]) for place in (5, 7))
+            return Frame(marker, data[at + 4], (height, width), data[at + 9])
     raise Unreadable("JPEG without an image")
+
+
+def with_colours(data: bytes, rgb: bool) -> bytes:
+    """A JPEG that says whether its samples are red, green and blue, where it did not say so itself."""
+    if not rgb or is_rgb(data) or any(marker in (0xE0, 0xEE) for marker, _ in _segments(data)):
+        return data
+    return data[:2] + b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0" + data[2:]
 
 
 def decode_samples(data: bytes) -> tuple[np.ndarray, int]:
@@ -109,7 +127,7 @@ def decode_samples(data: bytes) -> tuple[np.ndarray, int]:
 
     Returns uint8 or uint16 of shape (height, width). Raises Unreadable.
     """
-    marker, bits, samples = frame_of(data)
+    marker, bits, _, samples = frame_of(data)
     if samples not in (1, 3):
         raise Unreadable(f"JPEG of {samples} samples a pixel, expected 1 or 3")
     pixels = _by_charls(data) if marker == JPEG_LS else _by_reference_libjpeg(data)
@@ -127,7 +145,8 @@ def may_be_turned(jpeg: bytes) -> bool:
     order = "little" if block[:2] == b"II" else "big"
     first = int.from_bytes(block[4:8], order)
     for place in range(first + 2, first + 2 + 12 * int.from_bytes(block[first : first + 2], order), 12):
-        if int.from_bytes(block[place : place + 2], order) == 0x0112:
+        tag, kind = (int.from_bytes(block[at : at + 2], order) for at in (place, place + 2))
+        if tag == 0x0112 and kind == 3:  # a short number
             return int.from_bytes(block[place + 8 : place + 10], order) != 1
     return False
 
@@ -153,7 +172,7 @@ def _by_reference_libjpeg(data: bytes) -> np.ndarray:
     try:
         import libjpeg
     except ImportError as error:
-        marker, bits, _ = frame_of(data)
+        marker, bits, *_ = frame_of(data)
         what = "a lossless JPEG" if marker == LOSSLESS else f"a JPEG of {bits} bits a sample"
         raise Unreadable(f"{what}, {EXTRA}") from error
     data = _with_usual_scans(data)

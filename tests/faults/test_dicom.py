@@ -128,13 +128,21 @@ def test_padding_is_black_and_does_not_stretch_the_range(written, twelve_bits):
 
 
 @pytest.mark.parametrize(
-    "syntax", [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian], ids=str
+    "syntax",
+    [
+        *(uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian),
+        *(uid.DeflatedExplicitVRLittleEndian, uid.RLELossless),
+    ],
+    ids=str,
 )
 def test_every_uncompressed_syntax_gives_the_same_pixels(syntax, written, twelve_bits):
     expected = decode_grey(written(dicom(twelve_bits)))
     dataset = dicom(twelve_bits, syntax)
     if syntax == uid.ExplicitVRBigEndian:
         dataset.PixelData = twelve_bits.byteswap().tobytes()
+    if syntax == uid.RLELossless:
+        dataset = dicom(twelve_bits)
+        dataset.compress(syntax)
     assert np.array_equal(decode_grey(written(dataset)), expected)
 
 
@@ -169,6 +177,11 @@ def refused(twelve_bits) -> dict[str, tuple[pydicom.Dataset | bytes, str]]:
     whole = io.BytesIO()
     dicom(twelve_bits).save_as(whole, enforce_file_format=True)
     whole = whole.getvalue()
+    deflated = io.BytesIO()
+    dicom(twelve_bits, uid.DeflatedExplicitVRLittleEndian).save_as(deflated, enforce_file_format=True)
+    deflated = deflated.getvalue()
+    slope_of_letters = dicom(twelve_bits)
+    slope_of_letters.add_new("RescaleSlope", "LO", "0,5")
     nested = b"".join(struct.pack("<HHHHLHHL", 8, 0x1140, 0x5153, 0, 2**32 - 1, 0xFFFE, 0xE000, 2**32 - 1) for _ in "x")
     return {
         "frames": (dicom(np.zeros((4, 5), np.uint8), NumberOfFrames=3), "of 3 frames, expected one"),
@@ -177,8 +190,15 @@ def refused(twelve_bits) -> dict[str, tuple[pydicom.Dataset | bytes, str]]:
         "bomb": (dicom(twelve_bits, Rows=65000, Columns=65000), "too many pixels"),
         "palette": (dicom(np.zeros((4, 5), np.uint8), PhotometricInterpretation="PALETTE COLOR"), "neither grey"),
         "32 bits": (dicom(np.zeros((4, 5), np.uint32)), "8 or 16 bits"),
-        "deflated": (whole.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99"), "deflated"),
-        "JPEG 2000": (dicom(encapsulate([b"\0\1"]), uid.JPEG2000, shape=(4, 5)), "of a kind that is not read"),
+        "deflated": (deflated[: -len(deflated) // 4], "deflated data is not whole"),
+        "JPEG 2000": (dicom(encapsulate([b"\0\1"]), uid.JPEG2000, shape=(4, 5)), "in JPEG 2000.*not read"),
+        "video": (dicom(encapsulate([b"\0\1"]), uid.MPEG2MPML, shape=(4, 5)), "in MPEG2.*not read"),
+        "of nobody": (dicom(encapsulate([b"\0\1"]), uid.UID("1.2.3"), shape=(4, 5)), "an unknown transfer syntax"),
+        **{
+            f"without {name}": (dicom(twelve_bits, **{name: None}), f"without {name}")
+            for name in ("PhotometricInterpretation", "BitsStored", "HighBit", "PixelRepresentation", "Rows")
+        },
+        "slope": (slope_of_letters, "RescaleSlope is no number"),
         "JPEG of nothing": (dicom(encapsulate([b"\0\1"]), uid.JPEGBaseline8Bit, shape=(4, 5)), "JPEG"),
         "cut": (whole[:-100], "not whole"),
         "cut in the header": (whole[:200], "DICOM"),
