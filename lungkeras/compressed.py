@@ -13,7 +13,7 @@ from lungkeras.opencv import Unreadable
 JPEG_START, CODESTREAM = b"\xff\xd8", b"\xff\x4f\xff\x51"
 START_OF_TILE, END_OF_CODESTREAM = 0xFF90, 0xFFD9
 CODING_STYLES = (0xFF52, 0xFF53)
-MOST_BLOCKS = 4_000_000  # of a JPEG 2000: each costs a decoder memory, however little it holds
+MOST_BLOCKS = 1_000_000  # of a JPEG 2000: each costs a decoder memory, however little it holds
 SIZE = "DICOM whose pixels do not have the size that it states"
 
 

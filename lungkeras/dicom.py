@@ -36,6 +36,7 @@ ELEMENTS = [
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 ]
 TAGS = [tag_for_keyword(name) for name in ELEMENTS]
+PIXELS = tag_for_keyword("PixelData")
 MOST_INFLATED = 400_000_000  # bytes of a deflated file: the largest image, in colour, and what describes it
 UNDEFINED = 0xFFFFFFFF
 NATIVE = (
@@ -85,7 +86,12 @@ def _header(data: bytes) -> Dataset:
         if syntax == uid.DeflatedExplicitVRLittleEndian:
             content = _inflated(content)
         implicit, little = _encoding(syntax, content)
-        header = read_dataset(io.BytesIO(content), implicit, little, specific_tags=TAGS)
+        found = []  # what is cut short is left out in silence
+        header = read_dataset(
+            io.BytesIO(content), implicit, little, stop_when=lambda tag, *_: found.append(tag), specific_tags=TAGS
+        )
+        if PIXELS in found and PIXELS not in header:
+            raise Unreadable("DICOM whose pixels are not whole")
     except Unreadable:
         raise
     except Exception as error:
@@ -169,11 +175,12 @@ def _flaw(header: Dataset) -> str | None:
         return "no pixels"
     bits, stored = int(header.BitsAllocated), int(header.BitsStored)
     if bits not in (8, 16) or not 0 < stored <= bits:
-        return "DICOM of other than 8 or 16 bits"
+        return f"DICOM of {stored} bits stored in {bits} a sample, expected 8 or 16 bits"
     if int(header.HighBit) >= bits:
         return f"DICOM whose HighBit is not within its {bits} bits"
-    if _text(header, "PhotometricInterpretation") not in {1: GREY, 3: COLOURS}.get(int(header.SamplesPerPixel), ()):
-        return "DICOM that is neither grey nor RGB"
+    colours = _text(header, "PhotometricInterpretation")
+    if colours not in {1: GREY, 3: COLOURS}.get(int(header.SamplesPerPixel), ()):
+        return f"DICOM that is neither grey nor RGB{' (a palette)' if colours == 'PALETTE COLOR' else ''}"
     return None
 
 

@@ -34,6 +34,7 @@ HARMLESS = (
     "Adobe color transform",
     "Invalid SOS parameters",
 )
+AS_STORED = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
 MOST_DOUBTFUL = 256  # pixels, four blocks: some encoders leave out the last bits before a restart
 FILLER = bytes(range(1, 255)) * 2
 EXTRA = "which is read with lungkeras's extra dicom alone (pip install -e '.[dicom]')"
@@ -74,12 +75,12 @@ def _by_libjpeg(data: bytes, colours: str) -> np.ndarray:
     except ValueError as error:
         if not any(words in str(error) for words in HARMLESS):
             raise
-        image = simplejpeg.decode_jpeg(data, colours, strict=False, **sizes)
+        image = decode_by_opencv(data, AS_STORED)  # which goes on whatever the warning
         # Where coded data is short of a pixel, what follows it is taken for pixels; where it is whole, it is not.
-        short = image != simplejpeg.decode_jpeg(_filled(data), colours, strict=False, **sizes)
+        short = image != decode_by_opencv(_filled(data), AS_STORED)
         if np.count_nonzero(short) > MOST_DOUBTFUL:
             raise
-        return image
+        return image[..., None]
 
 
 def _filled(data: bytes) -> bytes:
