@@ -147,7 +147,7 @@ def may_be_turned(jpeg: bytes) -> bool:
     first = int.from_bytes(block[4:8], order)
     for place in range(first + 2, first + 2 + 12 * int.from_bytes(block[first : first + 2], order), 12):
         tag, kind = (int.from_bytes(block[at : at + 2], order) for at in (place, place + 2))
-        if tag == 0x0112 and kind == 3:  # a short number
+        if tag == 0x0112 and kind == 3 and int.from_bytes(block[place + 4 : place + 8], order) == 1:  # one short number
             return int.from_bytes(block[place + 8 : place + 10], order) != 1
     return False
 
