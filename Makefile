@@ -84,5 +84,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.test-installed: $(VENV)/.installed
-	$(INSTALL) ".[tensorflow,jupyter,test,hub,keras-cv,export,slurm,kubernetes]"
+	$(INSTALL) ".[tensorflow,jupyter,test,hub,keras-cv,export,dicom,slurm,kubernetes]"
 	@touch $@

@@ -30,10 +30,12 @@ PACKAGE = Path(__file__).resolve().parent
 PREPARATION = (
     "audit/duplicates",
     "audit/hashing",
+    "compressed",
     "decoding",
     "dicom",
     "jpeg",
     "opencv",
+    "png",
     "preparation",
     "splits",
     "datasets/__init__",

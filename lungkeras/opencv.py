@@ -27,16 +27,19 @@ def enough_memory() -> Iterator[None]:
         raise
 
 
-def decode_by_opencv(data: bytes) -> np.ndarray:
-    """An image in any format that OpenCV reads as uint8 (height, width). Raises Unreadable."""
+def decode_by_opencv(data: bytes, colours: int = cv2.IMREAD_GRAYSCALE) -> np.ndarray:
+    """An image in any format that OpenCV reads, uint8 or uint16, (height, width) or (height, width, BGR).
+
+    `colours` is one of cv2.IMREAD_GRAYSCALE and cv2.IMREAD_COLOR. Raises Unreadable.
+    """
     try:
         with enough_memory():
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), colours | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
         raise Unreadable("can not be decoded") from error
     if image is None or image.size == 0:
         raise Unreadable("can not be decoded")
-    return cv2.convertScaleAbs(image, alpha=1 / 257) if image.dtype == np.uint16 else image
+    return image
 
 
 def size_flaw(height: bytes, width: bytes) -> str | None:

@@ -128,13 +128,21 @@ def test_padding_is_black_and_does_not_stretch_the_range(written, twelve_bits):
 
 
 @pytest.mark.parametrize(
-    "syntax", [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian], ids=str
+    "syntax",
+    [
+        *(uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian),
+        *(uid.DeflatedExplicitVRLittleEndian, uid.RLELossless),
+    ],
+    ids=str,
 )
 def test_every_uncompressed_syntax_gives_the_same_pixels(syntax, written, twelve_bits):
     expected = decode_grey(written(dicom(twelve_bits)))
     dataset = dicom(twelve_bits, syntax)
     if syntax == uid.ExplicitVRBigEndian:
         dataset.PixelData = twelve_bits.byteswap().tobytes()
+    if syntax == uid.RLELossless:
+        dataset = dicom(twelve_bits)
+        dataset.compress(syntax)
     assert np.array_equal(decode_grey(written(dataset)), expected)
 
 
@@ -152,9 +160,117 @@ def test_jpeg_within_gives_the_pixels_that_pillow_gives(written):
             PhotometricInterpretation=colours, SamplesPerPixel=samples,
         )  # fmt: skip
         assert np.array_equal(decode_grey(written(dataset)), np.array(Image.open(file).convert("L")))
+    dataset.BitsAllocated = 16  # of 8 bits nevertheless
+    assert np.array_equal(decode_grey(written(dataset)), np.array(Image.open(file).convert("L")))
     dataset.Rows = 12
     with pytest.raises(ScanError, match="the size that it states"):
         decode_grey(written(dataset))
+
+
+def shown(values: np.ndarray, *, inverse: bool = False) -> np.ndarray:
+    """Values between their least and their greatest, as bytes."""
+    share = (values - values.min()) / (values.max() - values.min())
+    return to_bytes(1 - share if inverse else share)
+
+
+def test_inversion_happens_once(written, twelve_bits):
+    for shape, colours, inverse in (
+        ("INVERSE", "MONOCHROME2", True),
+        ("INVERSE", "MONOCHROME1", True),
+        ("IDENTITY", "MONOCHROME1", True),
+        ("IDENTITY", "MONOCHROME2", False),
+    ):
+        dataset = dicom(twelve_bits, PresentationLUTShape=shape, PhotometricInterpretation=colours)
+        expected = shown(twelve_bits.astype(float), inverse=inverse).astype(int)
+        assert np.abs(decode_grey(written(dataset)) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("ends", [(0, 10), (10, 0), (4000, 4095)])
+@pytest.mark.parametrize("colours", ["MONOCHROME1", "MONOCHROME2"])
+def test_every_value_between_the_limits_is_padding(ends, colours, written, twelve_bits):
+    dataset = dicom(twelve_bits, PhotometricInterpretation=colours, BitsStored=12, HighBit=11)
+    dataset.PixelPaddingValue, dataset.PixelPaddingRangeLimit = ends
+    padding = (min(ends) <= twelve_bits) & (twelve_bits <= max(ends))
+    found = decode_grey(written(dataset))
+    expected = shown(twelve_bits[~padding].astype(float), inverse=colours == "MONOCHROME1")
+    assert (found[padding] == 0).all() and np.abs(found[~padding].astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_values_stand_below_the_high_bit_whatever_is_in_the_others(signed, written, twelve_bits):
+    values = twelve_bits.astype(np.int32) - 2048 * signed
+    noise = np.random.default_rng(1).integers(0, 16, values.shape)
+    expected = shown(values.astype(float))
+    for high, words in ((15, (values & 0xFFF) << 4 | noise), (11, (values & 0xFFF) | noise << 12)):
+        dataset = dicom(words.astype(np.uint16), BitsStored=12, HighBit=high, PixelRepresentation=int(signed))
+        assert np.array_equal(decode_grey(written(dataset)), expected)
+
+
+def with_text(dataset: pydicom.Dataset, **texts: str) -> pydicom.Dataset:
+    """Decimal strings as they may stand in a file, numbers or not."""
+    for name, text in texts.items():
+        dataset.add_new(name, "LO", text)
+    return dataset
+
+
+@pytest.mark.parametrize("window", [("2048,5", "4000,0"), ("", "4000"), ("2000", ""), ("a", "b")])
+def test_a_window_that_is_no_number_is_none(window, written, twelve_bits):
+    dataset = with_text(dicom(twelve_bits), WindowCenter=window[0], WindowWidth=window[1])
+    assert np.array_equal(decode_grey(written(dataset)), decode_grey(written(dicom(twelve_bits))))
+
+
+def test_the_first_window_that_is_whole_counts(written, twelve_bits):
+    dataset = with_text(dicom(twelve_bits), WindowCenter="\\1000", WindowWidth="1\\500")
+    expected = decode_grey(written(dicom(twelve_bits, WindowCenter=1000, WindowWidth=500)))
+    assert np.array_equal(decode_grey(written(dataset)), expected)
+
+
+def test_an_absent_or_empty_slope_is_1_and_intercept_0(written, twelve_bits):
+    window = {"WindowCenter": 1000, "WindowWidth": 3000}
+    for given, whole in (
+        ({"RescaleIntercept": -1024}, {"RescaleSlope": 1, "RescaleIntercept": -1024}),
+        ({"RescaleSlope": 2}, {"RescaleSlope": 2, "RescaleIntercept": 0}),
+        ({"RescaleSlope": "", "RescaleIntercept": ""}, {}),
+    ):
+        expected = decode_grey(written(dicom(twelve_bits, **window, **whole)))
+        assert np.array_equal(decode_grey(written(dicom(twelve_bits, **window, **given))), expected)
+
+
+def table_of(entries: list[int], bits: int, first: int = 0) -> pydicom.Sequence:
+    item = pydicom.Dataset()
+    item.add_new("LUTDescriptor", "US", [len(entries), first, bits])
+    item.add_new("LUTData", "US", entries)
+    return pydicom.Sequence([item])
+
+
+@pytest.mark.parametrize("syntax", [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian], ids=str)
+def test_a_modality_table_of_twelve_bits_is_looked_up(syntax, written, twelve_bits):
+    entries = [4095 - value * value // 4095 for value in range(4096)]
+    dataset = dicom(twelve_bits, syntax, ModalityLUTSequence=table_of(entries, 12), WindowCenter=2048, WindowWidth=4096)
+    expected = to_bytes(np.array(entries)[twelve_bits] / 4095)
+    assert np.abs(decode_grey(written(dataset)).astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("group", ["Shared", "PerFrame"])
+def test_rescale_and_window_of_functional_groups_count(group, written, twelve_bits):
+    expected = decode_grey(
+        written(dicom(twelve_bits, RescaleSlope=2, RescaleIntercept=-50, WindowCenter=900, WindowWidth=1000))
+    )
+    values, window, item = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+    values.RescaleSlope, values.RescaleIntercept, window.WindowCenter, window.WindowWidth = 2, -50, 900, 1000
+    item.PixelValueTransformationSequence, item.FrameVOILUTSequence = [values], [window]
+    dataset = dicom(twelve_bits, NumberOfFrames=1, **{f"{group}FunctionalGroupsSequence": [item]})
+    assert np.array_equal(decode_grey(written(dataset)), expected)
+
+
+def test_the_file_meta_alone_says_how_a_file_is_written(written, twelve_bits):
+    whole = io.BytesIO()
+    dicom(twelve_bits, StudyDescription="1.2.840.10008.1.2.1.99").save_as(whole, enforce_file_format=True)
+    whole = whole.getvalue()
+    unsaid = whole.replace(b"\2\0\x10\0UI\x14\x001.2.840.10008.1.2.1\0", b"", 1)
+    expected = shown(twelve_bits.astype(float))
+    for content in (whole, whole[132:], unsaid):
+        assert np.array_equal(decode_grey(written(content)), expected)
 
 
 def test_colour_becomes_its_luma(written):
@@ -169,6 +285,11 @@ def refused(twelve_bits) -> dict[str, tuple[pydicom.Dataset | bytes, str]]:
     whole = io.BytesIO()
     dicom(twelve_bits).save_as(whole, enforce_file_format=True)
     whole = whole.getvalue()
+    deflated = io.BytesIO()
+    dicom(twelve_bits, uid.DeflatedExplicitVRLittleEndian).save_as(deflated, enforce_file_format=True)
+    deflated = deflated.getvalue()
+    slope_of_letters = dicom(twelve_bits)
+    slope_of_letters.add_new("RescaleSlope", "LO", "0,5")
     nested = b"".join(struct.pack("<HHHHLHHL", 8, 0x1140, 0x5153, 0, 2**32 - 1, 0xFFFE, 0xE000, 2**32 - 1) for _ in "x")
     return {
         "frames": (dicom(np.zeros((4, 5), np.uint8), NumberOfFrames=3), "of 3 frames, expected one"),
@@ -177,8 +298,14 @@ def refused(twelve_bits) -> dict[str, tuple[pydicom.Dataset | bytes, str]]:
         "bomb": (dicom(twelve_bits, Rows=65000, Columns=65000), "too many pixels"),
         "palette": (dicom(np.zeros((4, 5), np.uint8), PhotometricInterpretation="PALETTE COLOR"), "neither grey"),
         "32 bits": (dicom(np.zeros((4, 5), np.uint32)), "8 or 16 bits"),
-        "deflated": (whole.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99"), "deflated"),
-        "JPEG 2000": (dicom(encapsulate([b"\0\1"]), uid.JPEG2000, shape=(4, 5)), "of a kind that is not read"),
+        "deflated": (deflated[: -len(deflated) // 4], "deflated data is not whole"),
+        "JPEG 2000": (dicom(encapsulate([b"\0\1"]), uid.JPEG2000, shape=(4, 5)), "in JPEG 2000.*not read"),
+        "video": (dicom(encapsulate([b"\0\1"]), uid.MPEG2MPML, shape=(4, 5)), "in MPEG2.*not read"),
+        **{
+            f"without {name}": (dicom(twelve_bits, **{name: None}), f"without {name}")
+            for name in ("PhotometricInterpretation", "BitsStored", "HighBit", "PixelRepresentation", "Rows")
+        },
+        "slope": (slope_of_letters, "RescaleSlope is no number"),
         "JPEG of nothing": (dicom(encapsulate([b"\0\1"]), uid.JPEGBaseline8Bit, shape=(4, 5)), "JPEG"),
         "cut": (whole[:-100], "not whole"),
         "cut in the header": (whole[:200], "DICOM"),
