@@ -291,8 +291,9 @@ def tell_status(options) -> None:
     from lungkeras import status
     from lungkeras.params import load_params, study_folder
 
-    params = load_params([study_folder(options.study) / "study.yaml"], backend=options.backend)
-    print(status.sentence(params.study_folder))
+    folder = study_folder(options.study)
+    params = load_params([folder / "study.yaml"], backend=options.backend)
+    print(status.sentence(params.study_folder, folder.name))
 
 
 def require_writable(folder: Path) -> None:

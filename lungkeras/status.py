@@ -105,9 +105,9 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{round(minutes / 60)} h"
 
 
-def sentence(folder: Path) -> str:
+def sentence(folder: Path, name: str) -> str:
     """How far the study of a folder of results is: at work, ended, killed, or never started."""
-    told, name = _read(folder / NAME), folder.name
+    told = _read(folder / NAME)
     if told is None:
         is_there = (folder / "report.html").is_file()
         return f"{name}: {'complete' if is_there else 'nothing was made yet'}; nothing is running"

@@ -48,24 +48,24 @@ def test_nothing_is_expected_before_a_step_has_ended(tmp_path):
 
 
 def test_a_study_is_told_before_while_and_after_it_runs(tmp_path):
-    assert "nothing was made yet" in status.sentence(tmp_path)
+    assert "nothing was made yet" in status.sentence(tmp_path, "small")
     status.begin(tmp_path, cores=1)
     status.plan(tmp_path, steps("train", "report"))
     with (tmp_path / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "running for 1 min, 0 of 2" in status.sentence(tmp_path)
-    assert "was killed after 0 of 2 steps" in status.sentence(tmp_path)
+        assert "running for 1 min, 0 of 2" in status.sentence(tmp_path, "small")
+    assert "was killed after 0 of 2 steps" in status.sentence(tmp_path, "small")
     status.done(tmp_path / status.NAME, "step 0", 5.0)
     status.end(tmp_path)
-    assert "stopped after 1 of 2 steps" in status.sentence(tmp_path)
+    assert "stopped after 1 of 2 steps" in status.sentence(tmp_path, "small")
     status.done(tmp_path / status.NAME, "step 1", 5.0)
-    assert "complete, 2 steps" in status.sentence(tmp_path)
+    assert "complete, 2 steps" in status.sentence(tmp_path, "small")
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"steps": 1}', '{"begun": 1, "ended": 1, "cores": 1, "steps": {"a": 1}}'])
 def test_a_broken_file_is_as_none(tmp_path, text):
     (tmp_path / status.NAME).write_text(text)
-    assert "nothing was made yet" in status.sentence(tmp_path)
+    assert "nothing was made yet" in status.sentence(tmp_path, "small")
 
 
 def test_the_command_answers_with_status_0(capsys):
