@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import yaml
 
-from lungkeras import table_names
+from lungkeras import status, table_names
 from lungkeras.audit import TABLES as AUDIT_TABLES
 from lungkeras.fingerprints import RESULTS
 from lungkeras.params import from_project, load_study, project_folder, study_folder
@@ -51,6 +51,7 @@ AGAIN = set(config.get("again", []))  # datasets, runs and notebooks
 # What a step may take of a cluster: `runtime` in minutes, `mem_mb` in MB of a first attempt. A study of small scans takes
 # minutes; a published one takes days, and a run of it several jobs: one that ran out of time goes on at its checkpoint.
 # GPUs are for a profile to offer: set-resources, train: gpu=1.
+STATUS = f"{REPORT}/{status.NAME}"
 THREADS = int(config.get("threads", 4))
 SMALL = max(run.image_size for run in RUNS.values()) <= 128
 HOUR = 60
@@ -61,7 +62,7 @@ EXECUTE = """
     export TF_NUM_INTRAOP_THREADS={threads} TF_NUM_INTEROP_THREADS=2 OMP_NUM_THREADS={threads} NPROC={threads}
     mkdir -p "$(dirname {params.page:q})"
     if {params.python:q} -m papermill --no-progress-bar {input.notebook:q} {params.draft:q} {params.arguments} > {log:q} 2>&1
-    then mv {params.draft:q} {params.page:q}; rm -f {params.failed:q}; echo "  {params.done} ($SECONDS s)"
+    then mv {params.draft:q} {params.page:q}; rm -f {params.failed:q}; {params.python:q} -m lungkeras.status {STATUS:q} {params.done:q} $SECONDS || echo "  {params.done} ($SECONDS s)"
     else mv {params.draft:q} {params.failed:q}; echo "  failed: {params.done}"; exit 1
     fi
 """
@@ -112,6 +113,19 @@ def best_model_to_start_from(wildcards):
 
 def prepared(dataset):
     return of(dataset, f"{PREPARED}/{dataset}/statistics.json")
+
+
+def planned(job):
+    """Rule, kind and nominal seconds of a step, by which the time that is left is told."""
+    if job.rule.name != "train":
+        return job.rule.name, job.rule.name, status.nominal_seconds(job.rule.name)
+    run = RUNS[job.wildcards.run]
+    learned = {"scans": run.scans or 500, "epochs": run.epochs, "size": run.image_size}
+    return "train", run.backbone, status.nominal_seconds("train", backbone=run.backbone, **learned)
+
+
+onstart:
+    status.plan(Path(REPORT), {job.params.done: planned(job) for job in workflow.dag.needrun_jobs()})
 
 
 wildcard_constraints:

@@ -27,6 +27,8 @@ The map, in the order in which data flows; a module reads what stands above it:
     external        models asked about another collection, on scans that are none of their own
     explanation     Grad-CAM, Grad-CAM++, features, t-SNE
     runtimes        an exported file -> logits
+    onnx_graph      a model file -> an ONNX model, without Keras
+    inference       a model file -> logits and slopes, by ONNX Runtime
     measures        features and heat maps as numbers of a scan
     localisation    heat maps against known boxes
     randomisation   heat maps while the weights are randomised
@@ -45,6 +47,7 @@ The map, in the order in which data flows; a module reads what stands above it:
     files, locks    whole files; one process at a time in a folder
     stopping        what ends a command ends all that it has started
     cleaning        what of a study no result needs
+    status          how far a study is, and how long it still takes
     graph           what of a study is made again, by Snakemake
     cli             the commands
 

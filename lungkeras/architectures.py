@@ -72,6 +72,11 @@ def fault(backbone: str) -> str | None:
     return f"expected resnet34, a model of keras.applications such as densenet121, or {HUB}<preset>{meant}"
 
 
+def last_map(layers):
+    """The last of a model's layers whose output is a map, (N, h, w, C)."""
+    return next(layer for layer in reversed(layers) if len(layer.output.shape) == 4)
+
+
 def title(backbone: str) -> str:
     """ "densenet121" -> "DenseNet-121"; another name as it is."""
     return TITLES.get(backbone, backbone)

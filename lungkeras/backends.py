@@ -66,10 +66,14 @@ def choose_backend(backend: str | None = None) -> str:
 
 
 def use_backend(backend: str | None = None) -> str:
-    """`choose_backend`, and imports Keras and its backend, without what TensorFlow's libraries say of absent GPUs."""
+    """`choose_backend`, and imports Keras and its backend, without what TensorFlow's libraries say of absent GPUs.
+
+    Keras is imported without scikit-learn and matplotlib where these are not imported yet, which takes seconds less; so
+    its keras.wrappers and keras.visualization are not to be used then.
+    """
     backend = choose_backend(backend)
     if running_backend() is None:
-        with _held_back():
+        with _held_back(), _hidden("sklearn", "matplotlib"):
             import keras
 
             # TensorFlow looks for a GPU when first asked for its devices, and says there what it says of none.
@@ -81,6 +85,18 @@ def use_backend(backend: str | None = None) -> str:
 def has_nvidia_gpu() -> bool:
     """Whether the machine shows an NVIDIA GPU: its device file, or the driver's own program."""
     return Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None
+
+
+@contextmanager
+def _hidden(*packages: str) -> Iterator[None]:
+    """Within the block these packages can't be imported, where they are not yet; what may use them goes without."""
+    hidden = [package for package in packages if package not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        for package in hidden:
+            del sys.modules[package]
 
 
 @contextmanager

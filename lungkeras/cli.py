@@ -5,21 +5,17 @@ the same command goes on where it stopped.
 """
 
 import argparse
-import json
 import os
 import sys
-from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 from lungkeras import stopping
 from lungkeras.backends import BACKENDS, require_backend, use_backend
 from lungkeras.datasets import DATASETS
-from lungkeras.errors import LESS_MEMORY, FolderError, LungkerasError, ParamsError, memory_ran_out
+from lungkeras.errors import LESS_MEMORY, FolderError, LungkerasError, ParamsError, memory_ran_out, nearest
 from lungkeras.files import as_json
 from lungkeras.inert import printable
 from lungkeras.locks import alone, making
-from lungkeras.params import from_project, load_params, load_study, nearest, project_folder, study_folder
 from lungkeras.runtimes import SUFFIXES as FORMATS
 
 SECONDS_TO_WIND_UP = 20.0  # of a report that was killed, until what it had started has ended
@@ -36,6 +32,16 @@ class Parser(argparse.ArgumentParser):
             wrong, _, known = message.partition("invalid choice: ")[2].partition(" (choose from ")
             message += nearest(wrong.strip("'"), [word.strip(" ')") for word in known.split(",")])
         self.exit(2, f"{self.prog}: {printable(message)}. See {self.prog} --help\n")
+
+
+class Version(argparse.Action):
+    """Prints the version; it is looked up only then."""
+
+    def __call__(self, parser, *_):
+        from importlib.metadata import version
+
+        print(f"lungkeras {version('lungkeras')}")
+        parser.exit()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
         "  lungkeras predict reports/demo/runs/covid-resnet34-random scan.png\n\n"
         "For research only, not for diagnosis.",
     )
-    top.add_argument("--version", action="version", version=f"lungkeras {version('lungkeras')}")
+    top.add_argument("--version", action=Version, nargs=0, help="show program's version number and exit")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
 
     def add(name: str, command, about: str, example: str) -> argparse.ArgumentParser:
@@ -144,6 +150,9 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--profile", action="append", default=[], metavar="SNAKEMAKE_PROFILE",
                         help="a Snakemake profile, for a cluster; may be repeated, the last wins")  # fmt: skip
     report.add_argument("--dry-run", action="store_true", help="list what would run")
+
+    progress = add("status", tell_status, "say how far a study is, and about how long it still takes", "status demo")
+    progress.add_argument("study", metavar="STUDY", help="a name in params/, or a folder of params")
 
     clean = add("clean", clean_study, "show what no result of a study needs, and remove it", "clean demo --yes")
     clean.add_argument("study", metavar="STUDY", help="a name in params/, or a folder of params")
@@ -231,6 +240,8 @@ def prepare_source(options) -> None:
 
 
 def train_run(options) -> None:
+    from lungkeras.params import load_params
+
     params = load_params(options.params, backend=options.backend)
     use_backend(params.backend)
     from lungkeras.training import train
@@ -240,7 +251,10 @@ def train_run(options) -> None:
 
 def report_study(options) -> None:
     """Makes what of a study is missing or outdated, by one graph of notebooks; nothing where all is as it would be."""
+    from functools import partial
+
     from lungkeras import graph
+    from lungkeras.params import from_project, load_study, project_folder, study_folder
 
     folder = study_folder(options.study)
     shared, runs = load_study(folder, backend=options.backend)
@@ -273,6 +287,15 @@ def report_study(options) -> None:
         make(lock=held.handle)
 
 
+def tell_status(options) -> None:
+    from lungkeras import status
+    from lungkeras.params import load_params, study_folder
+
+    folder = study_folder(options.study)
+    params = load_params([folder / "study.yaml"], backend=options.backend)
+    print(status.sentence(params.study_folder, folder.name))
+
+
 def require_writable(folder: Path) -> None:
     """Raises FolderError where nothing can be written to a folder, which need not be there yet."""
     nearest_there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
@@ -285,6 +308,7 @@ def require_writable(folder: Path) -> None:
 
 def clean_study(options) -> None:
     from lungkeras import cleaning
+    from lungkeras.params import study_folder
 
     folder = study_folder(options.study)
     found = cleaning.leftovers(folder, backend=options.backend)
@@ -304,6 +328,8 @@ def clean_study(options) -> None:
 
 def given_source(text: str) -> tuple[str, str]:
     """pneumonia=DIR -> its dataset and its folder, as seen from the project. Raises ParamsError."""
+    from lungkeras.params import project_folder
+
     dataset, _, folder = text.partition("=")
     if dataset not in DATASETS or not folder:
         raise ParamsError(
@@ -316,15 +342,19 @@ def given_source(text: str) -> tuple[str, str]:
 
 
 def predict_scans(options) -> int:
-    use_backend(options.backend)
+    if options.backend:
+        use_backend(options.backend)
     from lungkeras.prediction import find_images, load_predictor, predict_images, write_heatmaps
 
     files = find_images(options.images)
-    predictor = load_predictor(options.model, calibrated=not options.uncalibrated)
+    predictor = load_predictor(options.model, calibrated=not options.uncalibrated, with_keras=bool(options.backend))
     table, failed = predict_images(predictor, files)
     if options.json:
+        import json
+
         rows = json.loads(table.to_json(orient="records"))
-        about = {"temperature": predictor.temperature, "failed": failed.to_dict("records")}
+        about = {"computed_by": predictor.computed_by, "temperature": predictor.temperature}
+        about |= {"failed": failed.to_dict("records")}
         print(as_json({"predictions": rows} | about))
     elif options.csv:
         from lungkeras.files import write_csv
@@ -336,6 +366,7 @@ def predict_scans(options) -> int:
     if options.heatmaps:
         write_heatmaps(predictor, files, options.heatmaps)
         print(f"heat maps: {options.heatmaps}", file=sys.stderr)
+    print(f"computed by {predictor.computed_by}", file=sys.stderr)
     for row in failed.itertuples():
         print(f"lungkeras: {row.file}: {row.reason}", file=sys.stderr)
     return 1 if len(failed) else 0

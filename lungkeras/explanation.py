@@ -9,8 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lungkeras.evaluation import outputs
-
 STRENGTH = 0.6
 
 
@@ -20,7 +18,7 @@ def grad_cam(
     """Where the evidence for a class lies in each image, at the last convolutional layer.
 
     Args:
-        model: a keras.Model from uint8 (N, H, W, 1) to logits (N, classes).
+        model: a keras.Model from uint8 (N, H, W, 1) to logits (N, classes), or an inference.Network.
         images: uint8 of shape (N, H, W) or (N, H, W, 1).
         classes_index: the place of the class whose logit is explained; one for each image, or one for all. None
             explains every class of every image, as a multilabel scan wants it.
@@ -52,29 +50,45 @@ def heat_maps(
 
     Without `enlarge`, maps stay on the layer's grid, (N, h, w) or (N, classes, h, w), and are not divided.
     """
-    import keras
-
-    from lungkeras.models import last_convolution
-
     images = np.asarray(images)
     images = images[..., 0] if images.ndim == 4 else images
     count = model.output_shape[-1]
     asked = np.arange(count)[None] if classes_index is None else np.reshape(classes_index, (-1, 1))
     asked = np.broadcast_to(asked, (len(images), asked.shape[1]))
-    convolution = last_convolution(model).output
-    forwards, head = keras.Model(model.input, convolution), keras.Model(convolution, model.output)
-    size = images.shape[1:] if enlarge else convolution.shape[1:3]
+    layer, look = _explained(model)
+    size = images.shape[1:] if enlarge else layer.output.shape[1:3]
     maps = {method: np.zeros((*asked.shape, *size), np.float32) for method in methods}
     for start in range(0, len(images), batch_size):
         batch = slice(start, start + batch_size)
-        activations = outputs(forwards, images[batch], batch_size=batch_size).astype(np.float32)
+        scans = images[batch]
         for column, places in enumerate(asked[batch].T):
-            gradient = slopes(head, activations, np.eye(count, dtype=np.float32)[places])
+            activations, gradient = look(scans, np.eye(count, dtype=np.float32)[places])
             for method in methods:
                 weights = METHODS[method](activations, gradient)
                 coarse = np.maximum((activations * weights).sum(axis=-1), 0)
                 maps[method][batch, column] = enlarged(coarse, size) if enlarge else coarse
     return maps if classes_index is None else {method: found[:, 0] for method, found in maps.items()}
+
+
+def _explained(model):
+    """The layer that heat maps explain, and a function from images and chosen logits to its activations and slopes."""
+    if not hasattr(model, "layers"):  # an inference.Network
+        return model.layer, model.slopes
+    import keras
+
+    from lungkeras.evaluation import outputs
+    from lungkeras.models import last_convolution
+
+    layer = last_convolution(model)
+    forwards, head = keras.Model(model.input, layer.output), keras.Model(layer.output, model.output)
+    held = {}
+
+    def look(images: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if held.get("images") is not images:
+            held.update(images=images, activations=outputs(forwards, images).astype(np.float32))
+        return held["activations"], slopes(head, held["activations"], chosen)
+
+    return layer, look
 
 
 def mean_slopes(activations: np.ndarray, gradient: np.ndarray) -> np.ndarray:
@@ -146,6 +160,7 @@ def features(model, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
     """The penultimate features, float32 (N, F), of uint8 images (N, H, W): what the logits are computed from."""
     import keras
 
+    from lungkeras.evaluation import outputs
     from lungkeras.models import penultimate
 
     return outputs(keras.Model(model.input, penultimate(model).output), images, batch_size=batch_size)

@@ -8,13 +8,17 @@ SavedModel, which only TensorFlow itself can take apart.
 
 # ruff: noqa: SIM905 (long lists of operations read best as words)
 
+from __future__ import annotations
+
 import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.parsers import expat
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 MOST_BYTES = 2**30
 MOST_XML_BYTES = 64 * 2**20
@@ -217,6 +221,8 @@ LITERT_BITS = {"FLOAT32": 32, "FLOAT16": 16, "INT64": 64, "INT32": 32, "INT16": 
 
 def _places(given, count: int, *, absent: int = 0) -> np.ndarray:
     """Places of arrays, all among those that there are; -1 for one that is left out where that may be."""
+    import numpy as np
+
     places = np.atleast_1d(np.asarray(given, np.int32)) if not isinstance(given, int) else np.zeros(0, np.int32)
     if len(places) > MOST_THINGS or ((places < absent) | (places >= count)).any():
         raise Refused("an operation of it takes an array that is not there")

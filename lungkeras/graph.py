@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import quote
 
-from lungkeras import freshness, stopping
+from lungkeras import freshness, status, stopping
 from lungkeras.datasets import DATASETS
 from lungkeras.errors import LESS_MEMORY, ParamsError, RunError
 from lungkeras.files import free_bytes, megabytes
@@ -50,6 +50,7 @@ def make_study(
     if not dry_run:
         where = f"by {' and '.join(profiles)}" if profiles else f"on {cores_here} cores"
         print(f"Study {study.name}: {len(runs)} runs {where}, to {report}", flush=True)
+        status.begin(shared.study_folder, cores_here)
     start = partial(
         _snakemake, study, shared, runs, sources, backend=backend, cores=cores, profiles=profiles, lock=lock,
         dry_run=dry_run,
@@ -66,6 +67,7 @@ def make_study(
     notebooks = freshness.outdated_notebooks(shared, runs, trained)
     start(again=[*outdated, *trained, *notebooks])
     if not dry_run:
+        status.end(shared.study_folder)
         freshness.remember(shared, runs)
         print(f"{report} is complete")
 
@@ -135,6 +137,8 @@ def _snakemake(
     # Without Snakemake's own lock, which outlives a killed process.
     held = () if lock is None else (lock,)
     if stopping.run(command, environment=environment, keep=held, patience=SECONDS_TO_CANCEL if profiles else 0):
+        if not dry_run:
+            status.end(shared.study_folder)
         raise RunError(failure(shared.study_folder, root, earlier))
 
 

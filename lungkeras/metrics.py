@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import f1_score, precision_recall_fscore_support, roc_auc_score
 
 THRESHOLD = 0.5
 
@@ -66,6 +65,8 @@ def macro_f1(labels: np.ndarray, probabilities: np.ndarray, task: str) -> float:
     """The mean over all classes of the F1 of the decisions; a class neither present nor predicted counts as 0."""
     if not np.isfinite(probabilities).all():
         return float("nan")
+    from sklearn.metrics import f1_score
+
     decided = decide(probabilities, task)
     return float(f1_score(_integers(labels), decided, average="macro", zero_division=0))
 
@@ -75,6 +76,8 @@ def per_class(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[s
 
     An AUROC is NaN where it is undefined: no positive, no negative, or a probability that is not a number.
     """
+    from sklearn.metrics import precision_recall_fscore_support
+
     labels = _integers(labels)
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, decide(probabilities, task), average=None, zero_division=0
@@ -120,6 +123,8 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
 def _auroc(labels: np.ndarray, probabilities: np.ndarray) -> float:
     if labels.min(initial=1) == labels.max(initial=0) or not np.isfinite(probabilities).all() or len(labels) == 0:
         return float("nan")
+    from sklearn.metrics import roc_auc_score
+
     return float(roc_auc_score(labels, probabilities))
 
 

@@ -277,7 +277,7 @@ def _settings_kept(path: Path) -> Iterator[None]:
 
 def last_convolution(model: keras.Model) -> keras.Layer:
     """The last layer with an output of (N, h, w, C): the activation behind the last convolution, for Grad-CAM."""
-    return next(layer for layer in reversed(model.layers) if len(layer.output.shape) == 4)
+    return architectures.last_map(model.layers)
 
 
 def penultimate(model: keras.Model) -> keras.Layer:

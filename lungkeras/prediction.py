@@ -13,15 +13,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras import calibration, metrics, runtimes
 from lungkeras import files as written
+from lungkeras import inference, metrics, runtimes
 from lungkeras.decoding import STARTS_WITHIN, is_scan
 from lungkeras.errors import RunError, ScanError
-from lungkeras.evaluation import outputs
 from lungkeras.inert import printable
 from lungkeras.opencv import cv2
 from lungkeras.preparation import fill
-from lungkeras.runs import read_run
 
 LONGEST_STEM = 200  # bytes of the name of a heat map's file
 FILES_AT_ONCE = 1024  # what memory holds does not grow with the folder
@@ -31,7 +29,8 @@ FILES_AT_ONCE = 1024  # what memory holds does not grow with the folder
 class Predictor:
     """A model with what is needed to ask it: the names of its classes, its task, and the size of its images.
 
-    `model` is a keras.Model, or, `exported`, a function from scans to logits. `temperature` divides the logits before
+    `model` is a keras.Model, or an inference.Network, or, `exported`, a function from scans to logits. `computed_by`
+    says in words what runs it. `temperature` divides the logits before
     they become probabilities; at 1 they are as the model gives them.
     """
 
@@ -42,12 +41,14 @@ class Predictor:
     size: int
     exported: bool = False
     temperature: float = 1.0
+    computed_by: str = "Keras"
 
 
-def load_predictor(path: Path | str, *, calibrated: bool = True) -> Predictor:
+def load_predictor(path: Path | str, *, calibrated: bool = True, with_keras: bool = True) -> Predictor:
     """Opens a run's folder, a .keras file, or what `lungkeras export` wrote.
 
-    With `calibrated=False`, probabilities are as the model gives them.
+    With `calibrated=False`, probabilities are as the model gives them. With `with_keras=False`, ONNX Runtime computes
+    them, seconds sooner, where it answers as Keras does (lungkeras.inference); else Keras does after all.
 
     The names of the classes and the task are those of metrics.json, in the folder or beside the file. A file on its own
     tells neither: its classes are then class_1, class_2 and so on, and exclude each other (multiclass). The temperature
@@ -67,18 +68,24 @@ def load_predictor(path: Path | str, *, calibrated: bool = True) -> Predictor:
                 f"{path} answers {answer.shape} to a scan, {runtimes.about_file(path).name} beside it names "
                 f"{len(told[0])} classes. Copy both files of one export."
             )
-        return Predictor(path.stem, model, *told, exported=True, temperature=temperature)
-    from lungkeras import models
-
+        return Predictor(path.stem, model, *told, exported=True, temperature=temperature,
+                         computed_by=runtimes.TITLES[runtimes.format_of(path)])  # fmt: skip
     file = path / "best.keras" if path.is_dir() else path
     if not file.is_file():
         raise RunError(
             f"No model at {path}: expected a run's folder with best.keras, a .keras file, or an exported model; "
             f"found {written.glance(path)}."
         )
-    model = models.load_model(file)
-    count, size = _outputs_and_size(model, file)
     about = _beside(file)
+    model = None if with_keras else inference.open_network(file, about.get("task", "multiclass"))
+    computed_by = "ONNX Runtime"
+    if model is None:
+        from lungkeras import models
+        from lungkeras.backends import use_backend
+
+        computed_by = f"Keras on {use_backend()}"
+        model = models.load_model(file)
+    count, size = _outputs_and_size(model, file)
     classes = tuple(about.get("classes") or (f"class_{place + 1}" for place in range(count)))
     if len(classes) != count:
         raise RunError(
@@ -87,7 +94,8 @@ def load_predictor(path: Path | str, *, calibrated: bool = True) -> Predictor:
         )
     name = file.resolve().parent.name if about else file.stem
     temperature = _temperature(file.parent, about) if calibrated else 1.0
-    return Predictor(name, model, classes, about.get("task", "multiclass"), size, temperature=temperature)
+    task = about.get("task", "multiclass")
+    return Predictor(name, model, classes, task, size, temperature=temperature, computed_by=computed_by)
 
 
 def _outputs_and_size(model, file: Path) -> tuple[int, int]:
@@ -124,7 +132,10 @@ def _beside(file: Path) -> dict:
 def _temperature(folder: Path, about: dict) -> float:
     """As stored with the run; a run that stores none, with its predictions beside it, has it fitted now."""
     if "temperature" not in about and (folder / "predictions.parquet").is_file():
-        return calibration.temperature_of(read_run(folder))
+        from lungkeras.calibration import temperature_of
+        from lungkeras.runs import read_run
+
+        return temperature_of(read_run(folder))
     return float(about.get("temperature", 1.0))
 
 
@@ -227,7 +238,19 @@ def _prepared(
 
 
 def _ask(predictor: Predictor, images: np.ndarray) -> np.ndarray:
-    logits = predictor.model(images) if predictor.exported else outputs(predictor.model, images)
+    return _calibrated(predictor, _logits(predictor, images))
+
+
+def _logits(predictor: Predictor, images: np.ndarray) -> np.ndarray:
+    if not hasattr(predictor.model, "layers"):  # an exported file, or an inference.Network
+        return predictor.model(images)
+    from lungkeras.evaluation import outputs
+
+    return outputs(predictor.model, images)
+
+
+def _calibrated(predictor: Predictor, logits: np.ndarray) -> np.ndarray:
+    """Probabilities of logits, as the run's validation split corrects them."""
     return metrics.probabilities(logits / predictor.temperature, predictor.task)
 
 

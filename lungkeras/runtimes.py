@@ -4,17 +4,21 @@ A file of `lungkeras export` has a JSON file beside it, <file>.json, that names 
 for hostile files, so each is looked through first (exported_files).
 """
 
+from __future__ import annotations
+
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from lungkeras import exported_files
 from lungkeras.errors import RunError
 from lungkeras.files import glance
 from lungkeras.inert import printable
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # The name that an export ends in; a SavedModel is a folder.
 SUFFIXES = {"litert": ".tflite", "onnx": ".onnx", "openvino": ".xml", "saved_model": ""}
@@ -68,6 +72,8 @@ def open_exported(path: Path | str, *, threads: int | None = None) -> Callable[[
     `threads`: how many work on a scan, None for what the runtime chooses; a SavedModel has TensorFlow's own.
     Raises RunError where the file is not there or broken, holds what our exports do not, or has no runtime installed.
     """
+    import numpy as np
+
     path = Path(path)
     if (kind := format_of(path)) is None or not path.exists():
         raise RunError(f"{path} is no exported model: expected a .tflite, .onnx or .xml file or a SavedModel folder; "
@@ -118,17 +124,20 @@ def _litert(path: Path, threads: int | None):
 
 
 def _onnx(path: Path, threads: int | None):
+    session = onnx_session(exported_files.read_onnx(path), threads)
+    name = session.get_inputs()[0].name
+    return lambda images: session.run(None, {name: images})[0]
+
+
+def onnx_session(model: bytes, threads: int | None = None):
+    """ONNX Runtime's session of a model that was looked through, or that we have written ourselves."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.load_model_format", "ONNX")  # not one of its own that bytes may pass for
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        exported_files.read_onnx(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
-    )
-    name = session.get_inputs()[0].name
-    return lambda images: session.run(None, {name: images})[0]
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
 
 
 def _openvino(path: Path, threads: int | None):
@@ -144,6 +153,8 @@ def _openvino(path: Path, threads: int | None):
 
 def one_by_one(run: Callable) -> Callable:
     """A function of a batch from one of a batch of one."""
+    import numpy as np
+
     return lambda images: np.concatenate([run(image[None]) for image in images])
 
 
@@ -157,6 +168,7 @@ def import_openvino():
 
 def _saved_model(path: Path, threads: int | None):
     import keras
+    import numpy as np
 
     exported_files.check_saved_model(path)
     layer = keras.layers.TFSMLayer(str(path), call_endpoint="serve")

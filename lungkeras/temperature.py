@@ -5,7 +5,6 @@ decision: neither the likeliest class nor what lies above one half.
 """
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from lungkeras import metrics
 
@@ -34,6 +33,8 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, task: str) ->
     """
     if len(labels) == 0 or not np.isfinite(probabilities).all():
         return 1.0
+    from scipy.optimize import minimize_scalar
+
     logits, ends = logits_of(probabilities, task), np.log(TEMPERATURES)
 
     def loss(logarithm: float) -> float:

@@ -14,6 +14,7 @@ from prepared_data import write_prepared
 from lungkeras import backends
 from lungkeras.errors import ParamsError
 from lungkeras.params import Params, load_params
+from lungkeras.processes import environment
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 BACKEND = keras.backend.backend()
@@ -163,3 +164,15 @@ def test_a_run_repeats_exactly(tmp_path):
         losses.append((training.train(params) / "history.csv").read_text())
     histories = [np.array([line.split(",")[1:6] for line in text.splitlines()[1:]], float) for text in losses]
     np.testing.assert_allclose(*histories, rtol=1e-6)
+
+
+def test_keras_is_imported_without_what_it_seldom_needs():
+    code = (
+        "import sys, lungkeras\n"
+        "lungkeras.use_backend()\n"
+        "found = {'sklearn', 'matplotlib', 'scipy.stats'} & set(sys.modules)\n"
+        "import keras, matplotlib.pyplot, sklearn.base\n"
+        "sys.exit(' '.join(found) or int(keras.ops.sum(keras.ops.ones(3)) != 3))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, env=environment())
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,129 @@
+"""A model file asked by ONNX Runtime, without Keras, whose start and tracing take many seconds.
+
+The model is written down in memory from the .keras file each time (onnx_graph), so no copy of it can be outdated or
+tampered with. Before it is used, its answers are compared once with those of Keras: with the run's own predictions of
+its test scans, or, where these are not at hand, with Keras itself. <name>.checked.json beside the file says so.
+"""
+
+import json
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from lungkeras import architectures, onnx_graph, runtimes
+from lungkeras.errors import FolderError, LungkerasError
+from lungkeras.files import write_json
+from lungkeras.fingerprints import code_digest, file_digest
+from lungkeras.model_files import check_model_file
+
+LARGEST_DIFFERENCE = 1e-4  # of a probability
+PROBES = 32
+BATCH = 32
+
+
+class Network:
+    """A model file's logits and slopes: what of a keras.Model is asked about scans and heat maps."""
+
+    def __init__(self, path: Path):
+        """Raises RunError for a file that is refused, onnx_graph.Unknown for a model that Keras alone computes."""
+        check_model_file(path)
+        self.plan = onnx_graph.read_model(path)
+        self.session = runtimes.onnx_session(onnx_graph.write_model(self.plan))
+        self.input_shape = (None, self.plan.size, self.plan.size, 1)
+        self.output_shape = (None, self(np.zeros((1, self.plan.size, self.plan.size), np.uint8)).shape[1])
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Logits, float32 (N, classes), of uint8 images (N, size, size)."""
+        batches = (images[start : start + BATCH, ..., None] for start in range(0, len(images), BATCH))
+        return np.concatenate([self.session.run(["logits"], {"scan": batch})[0] for batch in batches])
+
+    @cached_property
+    def layer(self):
+        """The layer that heat maps explain, with `name` and `shape` (h, w, C)."""
+        shapes = onnx_graph.map_shapes(self.plan)
+        layers = [
+            SimpleNamespace(name=name, output=SimpleNamespace(shape=(None, *shape))) for name, shape in shapes.items()
+        ]
+        return architectures.last_map(layers)
+
+    @cached_property
+    def _explaining(self):
+        return runtimes.onnx_session(onnx_graph.write_model(self.plan, self.layer.name))
+
+    def slopes(self, images: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(activations, slopes), float32 (N, h, w, C), of `layer`; `chosen` is 1 at the logit of each image."""
+        return tuple(self._explaining.run(["activations", "slopes"], {"scan": images[..., None], "chosen": chosen}))
+
+
+def open_network(path: Path | str, task: str) -> Network | None:
+    """The model of a .keras file; None where it has layers that Keras alone computes, or answers other than Keras.
+
+    Raises RunError where the file is refused.
+    """
+    path = Path(path)
+    try:
+        network = Network(path)
+    except onnx_graph.Unknown:
+        return None
+    stamp = {"model_sha256": file_digest(path), "code_sha256": code_digest(["onnx_graph", "inference"])}
+    note = path.with_suffix(".checked.json")
+    told = _read(note)
+    if {key: told.get(key) for key in stamp} == stamp:
+        return network if told.get("agrees") is True else None
+    difference = _difference_from_predictions(network, path, task)
+    if not difference <= LARGEST_DIFFERENCE:
+        difference = _difference_from_keras(network, path, task)
+    agrees = bool(difference <= LARGEST_DIFFERENCE)
+    with suppress(FolderError, OSError):  # a folder that can't be written to
+        write_json(note, stamp | {"agrees": agrees, "largest_difference": difference})
+    return network if agrees else None
+
+
+def _read(note: Path) -> dict:
+    try:
+        told = json.loads(note.read_text(encoding="utf-8"))
+        return told if isinstance(told, dict) else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+def _difference_from_predictions(network: Network, path: Path, task: str) -> float:
+    """The largest difference to what training wrote of the run's test scans; infinite where they are not at hand."""
+    if not (path.parent / "predictions.parquet").is_file():
+        return float("inf")
+    from lungkeras.params import from_project
+    from lungkeras.runs import read_run, split_of
+
+    try:
+        run = read_run(path.parent)
+        scans = np.load(from_project(run.params["prepared"]) / run.dataset / "test.npy", mmap_mode="r")
+        expected = split_of(run, "test")[1]
+        if scans.shape != (len(expected), *network.input_shape[1:3]) or scans.dtype != np.uint8:
+            return float("inf")
+        return _difference(network, np.asarray(scans[:PROBES]), expected[:PROBES], task)
+    except (LungkerasError, OSError, ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def _difference_from_keras(network: Network, path: Path, task: str) -> float:
+    from lungkeras.backends import use_backend
+
+    use_backend()
+    from lungkeras import metrics, models
+    from lungkeras.evaluation import outputs
+
+    size = network.input_shape[1]
+    scans = np.random.default_rng(0).integers(0, 256, (PROBES, size, size), dtype=np.uint8)
+    # From noise to a blank scan: levels that differ less and less.
+    scans = (scans // np.linspace(1, 128, PROBES, dtype=np.uint8)[:, None, None]).astype(np.uint8)
+    return _difference(network, scans, metrics.probabilities(outputs(models.load_model(path), scans), task), task)
+
+
+def _difference(network: Network, scans: np.ndarray, expected: np.ndarray, task: str) -> float:
+    from lungkeras import metrics
+
+    found = metrics.probabilities(network(scans), task)
+    return float(np.abs(found - expected).max()) if found.shape == expected.shape else float("inf")

@@ -1,0 +1,165 @@
+"""How far a study is: what it has done, what is left, and about how long that takes on this machine.
+
+reports/<study>/status.json is written by the graph of notebooks: the steps that will run, and for each that has ended
+how long it took. A step is expected to take what steps of its kind have taken here; before one has ended, what it takes
+on two cores of the machine that NOMINAL was measured on, times how much slower or quicker this one was so far.
+
+    python -m lungkeras.status FILE NAME SECONDS    notes the end of a step, and prints its line
+"""
+
+import fcntl
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from lungkeras.files import write_json
+
+NAME = "status.json"
+# Seconds of a step; of a training those of a scan of 64 pixels, in and out, on top.
+NOMINAL = {"prepare": 20.0, "train": 20.0, "evaluate": 60.0, "visualize": 90.0, "report": 20.0}
+SECONDS_A_SCAN = {"mobilenet_v3_large": 0.01, "efficientnet_b1": 0.035, "resnet34": 0.02}
+OTHER_BACKBONE = 0.035
+TITLES = {"prepare": "preparations", "train": "trainings", "evaluate": "evaluation", "visualize": "drawing of figures",
+          "report": "report"}  # fmt: skip
+
+
+def begin(folder: Path, cores: int) -> None:
+    """A study starts: what an earlier start has noted is forgotten."""
+    write_json(folder / NAME, {"begun": time.time(), "ended": None, "pid": os.getpid(), "cores": cores, "steps": {}})
+
+
+def plan(folder: Path, steps: Mapping[str, tuple[str, str, float]]) -> None:
+    """Adds steps that will run, {name: (rule, kind, nominal seconds)}, and prints how many of which."""
+    with _held(folder / NAME) as told:
+        for name, (rule, kind, seconds) in steps.items():
+            told["steps"][name] = {"rule": rule, "kind": kind, "nominal": seconds, "seconds": None, "ended": None}
+    counted = {rule: sum(step[0] == rule for step in steps.values()) for rule in TITLES}
+    words = [f"{count} {_title(rule, count)}" for rule, count in counted.items() if count]
+    if words:
+        print(f"  {len(steps)} steps: {', '.join(words)}", flush=True)
+
+
+def _title(rule: str, count: int) -> str:
+    return TITLES[rule].removesuffix("s") if count == 1 and rule in ("prepare", "train") else TITLES[rule]
+
+
+def done(file: Path, name: str, seconds: float) -> str:
+    """Notes the end of a step, and returns what is printed of it: 12 of 24, about 7 min left."""
+    with _held(file) as told:
+        step = told["steps"].setdefault(name, {"rule": "", "kind": "", "nominal": seconds})
+        step |= {"seconds": seconds, "ended": time.time()}
+        return far(told)
+
+
+def end(folder: Path) -> None:
+    """A study has ended: completed or not, as its steps tell."""
+    with _held(folder / NAME) as told:
+        told["ended"] = time.time()
+
+
+def nominal_seconds(rule: str, *, backbone: str = "", scans: int = 0, epochs: int = 0, size: int = 64) -> float:
+    """What a step takes on the machine that was measured, before anything is known of this one."""
+    learning = SECONDS_A_SCAN.get(backbone, OTHER_BACKBONE) * scans * epochs * (size / 64) ** 2
+    return NOMINAL.get(rule, 30.0) + learning
+
+
+def seconds_left(told: Mapping, now: float) -> float | None:
+    """What the steps that have not ended will take; None before the first has."""
+    steps = told["steps"].values()
+    ended = [step for step in steps if step["seconds"] is not None]
+    waiting = [step for step in steps if step["seconds"] is None]
+    if not ended or not waiting:
+        return None if waiting else 0.0
+
+    def pace(steps: list) -> float:
+        return sum(step["seconds"] for step in steps) / sum(step["nominal"] for step in steps)
+
+    def expected(step: Mapping) -> float:
+        alike = [other for key in ("kind", "rule") for other in ended if other[key] == step[key]]
+        same_kind = [other for other in alike if other["kind"] == step["kind"]]
+        return step["nominal"] * pace(same_kind or alike or ended)
+
+    # What comes after the trainings goes one by one; a step begins when the one before it in its place has ended.
+    broad = [step for step in waiting if step["rule"] in ("prepare", "train")]
+    narrow = sum(expected(step) for step in waiting if step not in broad)
+    side_by_side = max(1, min(told["cores"], len(broad)))
+    begun = sorted([told["begun"], *(step["ended"] for step in ended)])[-(side_by_side if broad else 1) :]
+    total = sum(expected(step) for step in broad)
+    spent = min(sum(now - moment for moment in begun), total if broad else narrow)
+    return max(0.0, (total - spent * bool(broad)) / side_by_side + narrow - spent * (not broad))
+
+
+def far(told: Mapping, now: float | None = None) -> str:
+    """How far a study is, in a few words: 12 of 24, about 7 min left."""
+    steps = told["steps"].values()
+    count = sum(step["seconds"] is not None for step in steps)
+    left = seconds_left(told, time.time() if now is None else now)
+    return f"{count} of {len(steps)}" + (f", about {_duration(left)} left" if left and count < len(steps) else "")
+
+
+def _duration(seconds: float) -> str:
+    minutes = max(1, round(seconds / 60))
+    return f"{minutes} min" if minutes < 120 else f"{round(minutes / 60)} h"
+
+
+def sentence(folder: Path, name: str) -> str:
+    """How far the study of a folder of results is: at work, ended, killed, or never started."""
+    told = _read(folder / NAME)
+    if told is None:
+        is_there = (folder / "report.html").is_file()
+        return f"{name}: {'complete' if is_there else 'nothing was made yet'}; nothing is running"
+    missing = sum(step["seconds"] is None for step in told["steps"].values())
+    if _is_held(folder / ".lock"):
+        minutes = _duration(time.time() - told["begun"])
+        return f"{name}: running for {minutes}, {far(told)}" if told["steps"] else f"{name}: starting"
+    if missing or told["ended"] is None:
+        how = "stopped" if told["ended"] else "was killed"
+        return f"{name}: {how} after {far(told).partition(',')[0]} steps; lungkeras report goes on where it stopped"
+    return f"{name}: complete, {len(told['steps'])} steps made at the last start; nothing is running"
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _read(file: Path) -> dict | None:
+    """What a status file holds; None where there is none or it can't be read."""
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        told["begun"], told["ended"], told["cores"]
+        steps = told["steps"].values()
+        return told if all({"rule", "kind", "nominal", "seconds", "ended"} <= set(step) for step in steps) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+class _held:
+    """The status of a file, to be changed within the block by one process at a time, and written whole after it."""
+
+    def __init__(self, file: Path):
+        self.file = file
+
+    def __enter__(self) -> dict:
+        self.lock = (self.file.parent / ".status.lock").open("w")
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
+        self.told = _read(self.file) or {"begun": time.time(), "ended": None, "cores": 1, "steps": {}}
+        return self.told
+
+    def __exit__(self, kind, *_) -> None:
+        if kind is None:
+            write_json(self.file, self.told)
+        self.lock.close()
+
+
+if __name__ == "__main__":
+    print(f"  {sys.argv[2]} ({sys.argv[3]} s): {done(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]))}", flush=True)
