@@ -18,12 +18,102 @@ MOST_BYTES = 256_000_000
 MOST_METADATA = 8_000_000  # bytes of a PNG that are not pixels
 PNG = b"\x89PNG\r\n\x1a\n"
 DICOM, DICOM_AT = b"DICM", 128  # behind a preamble that may hold anything
-STARTS_WITHIN = DICOM_AT + len(DICOM)  # bytes of a file that tell its format
+STARTS_WITHIN = 1024  # bytes of a file that tell its format
+SCANS = frozenset({"png", "jpeg", "dicom"})
+# What a file of another kind begins with (file(1) knows the same), and what to call it.
+SIGNATURES = (
+    (b"GIF8", "gif"),
+    (b"BM", "bmp"),
+    (b"II*\0", "tiff"),
+    (b"MM\0*", "tiff"),
+    (b"II+\0", "tiff"),
+    (b"MM\0+", "tiff"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "jpeg 2000"),
+    (b"\xff\x4f\xff\x51", "jpeg 2000"),
+    (b"\xff\x0a", "jpeg xl"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "jpeg xl"),
+    (b"%PDF", "pdf"),
+    (b"%!PS", "postscript"),
+    (b"PK\x03\x04", "zip"),
+    (b"PK\x05\x06", "zip"),
+    (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (b"Rar!", "rar"),
+    (b"\x93NUMPY", "numpy"),
+    (b"\x89HDF\r\n\x1a\n", "hdf5"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "office document"),
+    (b"\0\x05\x16\x07", "macOS metadata"),
+    (b"\0\0\0\x01Bud1", "macOS metadata"),
+    (b"version https://git-lfs", "git lfs pointer"),
+    (b"<?xml", "xml"),
+    (b"<svg", "svg"),
+)
+BRANDS = {b"avif": "avif", b"avis": "avif", b"heic": "heic", b"heix": "heic", b"mif1": "heic", b"msf1": "heic"}
+HTML = (b"<!doctype html", b"<html", b"<head", b"<body", b"<script")
+
+
+def kind_of(file: Path | str | bytes) -> str:
+    """What a file is, by its first bytes and never by its name: "png", "jpeg" or "dicom" where it is a scan.
+
+    Takes a path, or the first bytes of a file (STARTS_WITHIN are enough). Else returns what to call it in a sentence:
+    "empty", "gif", "html", "text", "zip", ..., "zero bytes" where nothing else is in it, "folder", "no plain file" (a
+    pipe, a device), or "unknown". Raises OSError where a path can't be read.
+    """
+    if not isinstance(file, bytes):
+        about = Path(file).stat()
+        if not stat.S_ISREG(about.st_mode):  # a pipe would wait
+            return "folder" if stat.S_ISDIR(about.st_mode) else "no plain file"
+        with open(file, "rb") as stream:
+            file = stream.read(STARTS_WITHIN)
+    return _kind(file[:STARTS_WITHIN])
 
 
 def is_scan(start: bytes) -> bool:
     """Whether a file with these first bytes is a PNG, a JPEG or a DICOM file, whatever its name."""
-    return start.startswith((PNG, JPEG)) or start[DICOM_AT:].startswith(DICOM)
+    return kind_of(start) in SCANS
+
+
+def _kind(start: bytes) -> str:
+    if not start:
+        return "empty"
+    if start[DICOM_AT:].startswith(DICOM) or _is_bare_dicom(start):
+        return "dicom"
+    if start.startswith(b"\x89PNG"):  # a transfer as text changes the line ends that follow
+        return "png"
+    if start.startswith(JPEG):
+        return "jpeg"
+    for signature, name in SIGNATURES:
+        if start.startswith(signature):
+            return name
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "webp"
+    if start[4:8] == b"ftyp":
+        return BRANDS.get(start[8:12], "video")
+    if not start.strip(b"\0"):
+        return "zero bytes"
+    return _kind_of_text(start)
+
+
+def _is_bare_dicom(start: bytes) -> bool:
+    """Whether DICOM elements begin at once, without the preamble: of the file meta (group 2) or of what follows it."""
+    for order in "little", "big":
+        group, element = (int.from_bytes(start[at : at + 2], order) for at in (0, 2))
+        length = int.from_bytes(start[4:8], order)
+        explicit = start[4:6].isalpha() and start[4:6].isupper()
+        if group in (2, 8) and element <= 0x20 and len(start) > 8 and (explicit or 0 < length <= 64):
+            return True
+    return False
+
+
+def _kind_of_text(start: bytes) -> str:
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):  # the byte order mark of UTF-16
+        return "text"
+    start = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.lower().startswith(HTML):
+        return "html"
+    return "unknown" if any(byte < 32 and byte not in b"\t\n\f\r" for byte in start) else "text"
 
 
 def decode_grey(path: Path | str) -> np.ndarray:
@@ -56,7 +146,7 @@ def _content(path: Path) -> bytes:
 
 def decode(data: bytes) -> np.ndarray:
     """`decode_grey` of a file's content. Raises Unreadable with the reason."""
-    if data[DICOM_AT:STARTS_WITHIN] == DICOM:
+    if kind_of(data[:STARTS_WITHIN]) == "dicom":
         from lungkeras.dicom import decode_dicom
 
         return decode_dicom(data)
