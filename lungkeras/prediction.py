@@ -15,7 +15,7 @@ import pandas as pd
 
 from lungkeras import files as written
 from lungkeras import inference, metrics, runtimes
-from lungkeras.decoding import STARTS_WITHIN, is_scan
+from lungkeras.datasets.folders import files_in, folders_under, no_image
 from lungkeras.errors import RunError, ScanError
 from lungkeras.inert import printable
 from lungkeras.opencv import cv2
@@ -142,8 +142,9 @@ def _temperature(folder: Path, about: dict) -> float:
 def find_images(paths: Iterable[Path | str]) -> list[Path]:
     """The files to ask about: each stated file as it is, each folder's PNG, JPEG and DICOM files at any depth, sorted.
 
-    In a folder, files are known by their first bytes, so notes and .DS_Store are passed over; a stated file is always
-    tried, so that its fault is told. No file comes twice. Raises ScanError where there is none at all.
+    In a folder, a file is asked about where its content or its name says image, so notes are passed over; hidden files
+    and folders are left alone. A stated file is always tried, so that its fault is reported. No file comes twice.
+    Raises ScanError where there is none at all.
     """
     found, paths = {}, [Path(path) for path in paths]
     for path in paths:
@@ -156,16 +157,12 @@ def find_images(paths: Iterable[Path | str]) -> list[Path]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    below = (Path(parent) / name for parent, _, names in os.walk(folder) for name in names)
-    return sorted(file for file in below if file.is_file() and _is_image(file))
-
-
-def _is_image(file: Path) -> bool:
-    try:
-        with file.open("rb") as stream:
-            return is_scan(stream.read(STARTS_WITHIN))
-    except OSError:
-        return True  # told as a fault when it is read
+    once: dict[str, Path] = {}
+    for below in folders_under(folder, deepest=None):
+        for file in files_in(below):
+            if no_image(file) is None:
+                once.setdefault(os.path.realpath(file), file)
+    return sorted(once.values())
 
 
 def predict_images(

@@ -89,16 +89,32 @@ def _members(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
                 # Archives made outside Unix store no kind of file.
                 kind = S_IFMT(member.external_attr >> 16)
                 is_plain = not kind or S_ISREG(kind) or S_ISDIR(kind)
-                name = _safe_name(archive, member.filename, is_plain)
-                if not member.is_dir():
+                # Some programs of Windows part folders by backslashes, which Python leaves as they are elsewhere.
+                stored = member.filename.replace("\\", "/")
+                name = _safe_name(archive, stored, is_plain)
+                if not stored.endswith("/"):
                     with opened.open(member) as content:
                         yield name, content
         return
+    if archive.is_file() and not tarfile.is_tarfile(archive):
+        raise LungkerasError(
+            f"expected {archive} to be a whole zip or tar archive, found {_likely_kind(archive)}: get the archive anew"
+        )
     with tarfile.open(archive, tarinfo=_BoundedMember) as opened:
         for member in opened:
             name = _safe_name(archive, member.name, (member.isfile() and not member.issparse()) or member.isdir())
             if member.isfile():
                 yield name, opened.extractfile(member)
+
+
+def _likely_kind(file: Path) -> str:
+    with file.open("rb") as opened:
+        start = opened.read(512).lstrip().lower()
+    if not start:
+        return "an empty file"
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "a web page (a download that asks to sign in, it may be)"
+    return "a zip that is cut short" if start.startswith(b"pk") else "neither, or one that is cut short"
 
 
 class _BoundedMember(tarfile.TarInfo):

@@ -203,3 +203,18 @@ def test_a_part_of_the_pneumonia_collection_is_counted_over_its_published_folder
 
 def test_the_lists_of_the_real_collection_are_the_published_ones(real_scans):
     assert [line for line in manifest.differences("xray8", real_scans / "nih") if "scans" not in line] == []
+
+
+def test_a_zip_with_backslashes_is_unpacked_into_folders(tmp_path):
+    source = write_covid(tmp_path / "published")
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as opened:
+        for file in source.rglob("*.png"):
+            opened.writestr(str(file.relative_to(source)).replace("/", "\\"), file.read_bytes())
+    to = fetch("covid", tmp_path / "source", archive=tmp_path / "archive.zip")
+    assert read_records("covid", to).equals(read_records("covid", source))
+
+
+def test_a_web_page_in_place_of_an_archive_is_named(tmp_path):
+    (tmp_path / "archive.zip").write_text("<!DOCTYPE html><html>Sign in</html>")
+    with pytest.raises(LungkerasError, match="found a web page"):
+        fetch("covid", tmp_path / "source", archive=tmp_path / "archive.zip")

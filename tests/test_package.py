@@ -62,3 +62,25 @@ def test_the_map_names_modules_that_exist():
 def test_an_unknown_name_is_answered_with_those_that_are_there():
     with pytest.raises(AttributeError, match="read_records"):
         lungkeras.read_record  # noqa: B018
+
+
+def test_declared_dependencies_are_those_imported():
+    import sys
+    import tomllib
+    from importlib.metadata import packages_distributions
+
+    pyproject = FOLDER.parent / "pyproject.toml"
+    if not pyproject.is_file():
+        pytest.skip("no pyproject.toml beside the package: it runs from an installed copy")
+    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
+    texts = [*project["dependencies"], *(text for extra in project["optional-dependencies"].values() for text in extra)]
+    declared = {re.match(r"[\w.-]+", text)[0].lower().replace("_", "-") for text in texts}
+    known = packages_distributions()
+    names = {name.split(".")[0] for path in SOURCES.values() for name in imports(path)}
+    foreign = {name for name in names - set(sys.stdlib_module_names) - {"lungkeras"} if name in known}
+    undeclared = {
+        name
+        for name in foreign
+        if not {distribution.lower().replace("_", "-") for distribution in known[name]} & declared
+    }
+    assert not undeclared

@@ -306,3 +306,97 @@ def test_balanced_findings_leave_a_balanced_list_alone():
     assert balanced_findings({"Mass": 4, "Nodule": 9, "Effusion": 12}) == ["Mass", "Nodule", "Effusion"]
     assert balanced_findings({"Mass": 0, "Nodule": 9}) == ["Nodule"]
     assert balanced_findings({}) == []
+
+
+# Lists that were changed on their way, and folders of mixed files
+
+
+def edited(source, change):
+    file = source / "Data_Entry_2017.csv"
+    file.write_bytes(change(file.read_bytes()))
+    return source
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace(b",", b";"),
+        lambda text: b"\xef\xbb\xbf" + text,
+        lambda text: text.replace(b"Image Index,Finding Labels", b"image index, FINDING LABELS"),
+        lambda text: text.replace(b"Effusion|Mass,", b"Effusion | Mass ,"),
+    ],
+    ids=["semicolons", "byte order mark", "case and blanks", "blanks around labels"],
+)
+def test_xray8_reads_a_list_that_a_spreadsheet_wrote(change, xray8_source):
+    expected = read_records("xray8", xray8_source)
+    assert read_records("xray8", edited(xray8_source, change)).equals(expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: text[:-30], "its last row cut short"),
+        (lambda text: text.replace(b"Nodule", b"\0" * 50), "NUL bytes in row 7"),
+        (lambda text: text.decode().encode("utf-16"), "UTF-16"),
+        (lambda text: text.replace(b"Nodule", b"N\xe9"), "cp1252"),
+    ],
+    ids=["cut", "NUL", "UTF-16", "cp1252"],
+)
+def test_xray8_names_what_broke_its_list(change, words, xray8_source):
+    with pytest.raises(SourceError, match=words):
+        read_records("xray8", edited(xray8_source, change))
+
+
+@pytest.mark.parametrize("lost", [b"1.23E+05", b""])
+def test_xray8_rows_without_a_whole_patient_id_stand_alone_and_are_counted(lost, xray8_source, capsys):
+    edited(
+        xray8_source,
+        lambda text: text.replace(b",2,058", b"," + lost + b",058").replace(b",3,058", b"," + lost + b",058"),
+    )
+    records = read_records("xray8", xray8_source)
+    assert set(records["patient"]) >= {"00000002_000.png", "00000003_002.png"}
+    assert re.search(r"xray8: 4 (rows|patient ids)", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(("age", "years"), [("013M", 1), ("411Y", pd.NA), ("021D", 0), ("58", 58), ("", pd.NA)])
+def test_xray8_ages_are_years(age, years, xray8_source):
+    entries = read_entries(
+        edited(xray8_source, lambda text: text.replace(b",058,", f",{age},".encode())) / "Data_Entry_2017.csv"
+    )
+    assert entries["age"].isna().all() if years is pd.NA else set(entries["age"]) == {years}
+
+
+def test_xray8_finds_scans_by_their_names_without_suffix_and_counts_those_without_a_row(xray8_source, capsys):
+    expected = list(read_records("xray8", xray8_source)["scan"])
+    for file, suffix in zip(sorted(xray8_source.rglob("*.png")), (".jpg", ".PNG", "", ".dicom", ".x"), strict=True):
+        file.rename(file.with_suffix(suffix))
+    write_scans(xray8_source, "images/stranger.png")
+    assert list(read_records("xray8", xray8_source)["scan"]) == expected
+    assert "1 images" in capsys.readouterr().err
+
+
+def test_xray8_list_of_other_names_says_both(xray8_source):
+    for place, file in enumerate(sorted(xray8_source.rglob("*.png"))):
+        file.rename(file.with_name(f"scan{place}.png"))
+    with pytest.raises(SourceError, match=r"lists 7 scans such as 00000001_000.png, and 5 images lie"):
+        read_records("xray8", xray8_source)
+
+
+def test_links_count_each_real_file_once_and_end(tmp_path):
+    release = write_covid(tmp_path) / "COVID-19_Radiography_Dataset"
+    expected = read_records("covid", tmp_path)
+    (tmp_path / "latest").symlink_to(release)
+    (release / "COVID" / "images" / "loop").symlink_to(".")
+    (release / "COVID" / "images" / "COVID-8.png").symlink_to("nowhere.png")
+    records = read_records("covid", tmp_path)
+    assert list(records["path"]) == list(expected["path"])
+    assert records.attrs["absent"] == 1
+
+
+def test_what_a_file_holds_decides_and_what_is_no_image_is_counted_by_kind(tmp_path):
+    folder = write_covid(tmp_path) / "COVID-19_Radiography_Dataset" / "COVID" / "images"
+    (folder / "COVID-1.png").rename(folder / "COVID-1")
+    (folder / "notes.txt").write_text("a note")
+    records = read_records("covid", tmp_path)
+    assert "COVID-1" in set(records["scan"])
+    assert ["left out: no image (text)", 1] in records.attrs["flow"]

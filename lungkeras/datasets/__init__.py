@@ -111,7 +111,7 @@ def read_records(dataset: str, source: Path | str, *, require_files: bool = True
         raise SourceError(_nothing_found(chosen, source))
     records = finish(chosen.read(source, found, require_files=require_files, seed=seed), dataset, chosen.classes)
     if records.empty:
-        raise SourceError(_nothing_found(chosen, source))
+        raise SourceError(_nothing_found(chosen, source, flow=records.attrs["flow"]))
     return records
 
 
@@ -122,11 +122,13 @@ def known_dataset(name: str) -> Dataset:
     return DATASETS[name]
 
 
-def _nothing_found(dataset: Dataset, source: Path) -> str:
+def _nothing_found(dataset: Dataset, source: Path, flow: list | None = None) -> str:
     others = [other.name for other in DATASETS.values() if other is not dataset and other.find(source)]
     is_other = f", which is a source of {' and '.join(others)}" if others else ""
+    left_out = "; ".join(f"{step}: {scans:,}" for step, scans in (flow or [])[:-1] if scans)
+    there = f"{glance(source)} ({left_out})" if left_out else glance(source)
     return (
-        f"{dataset.name}: no scan in {source}. Expected {dataset.layout}; found {glance(source)}{is_other}. "
+        f"{dataset.name}: no scan in {source}. Expected {dataset.layout}; found {there}{is_other}. "
         f"Give the folder that holds {dataset.holds}, or draw one: lungkeras phantom {dataset.name} --to DIR"
     )
 

@@ -50,7 +50,7 @@ def read_boxes(dataset: str, source: Path | str, records: pd.DataFrame) -> pd.Da
 
     place = {path: row for row, path in enumerate(records["path"])}
     if dataset == "xray8":  # its lists name files, wherever they lie
-        place |= {path.rpartition("/")[2]: row for path, row in place.items()}
+        place |= {scan: row for row, scan in enumerate(records["scan"])}
     listed = listed.assign(row=listed["path"].map(place), **{"class": listed["finding"].str.lower()})
     listed = listed[listed["row"].notna() & listed["class"].isin(DATASETS[dataset].classes)].astype({"row": int})
     shown = [records[name].iloc[row] == 1 for name, row in zip(listed["class"], listed["row"], strict=True)]

@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lungkeras.datasets.folders import folders_under, images_in, subfolders
+from lungkeras.datasets.folders import files_in, folders_under, subfolders
 from lungkeras.datasets.records import leave_out, one_hot, tabulate
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def read(source: Path, found: list[Path], *, require_files: bool = True, seed: i
 
 
 def _scans_of_class(folder: Path) -> list[Path]:
-    return images_in(folder) + [
-        file for child in subfolders(folder) if child.name.lower() == "images" for file in images_in(child)
+    return files_in(folder) + [
+        file for child in subfolders(folder) if child.name.lower() == "images" for file in files_in(child)
     ]
 
 

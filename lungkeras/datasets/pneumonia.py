@@ -16,7 +16,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lungkeras.datasets.folders import folders_under, images_in, subfolders
+from lungkeras.datasets.folders import files_in, folders_under, subfolders
 from lungkeras.datasets.records import leave_out, one_hot, tabulate
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ HOLDS = "chest_xray/"
 CITATION = "Kermany, Zhang, Goldbaum 2018, Mendeley Data, doi:10.17632/rscbjbr9sj; CC BY 4.0"
 
 CLASS_OF_CAUSE = {"bacteria": "bacterial_pneumonia", "virus": "viral_pneumonia"}
-SPLIT_FOLDERS = frozenset({"train", "val", "test"})
+SPLIT_FOLDERS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 NAMES_IN_FOLDER = {
     "pneumonia": re.compile(
         r"(?P<patient>person\d+)_(?P<cause>bacteria|virus)_\d+"
@@ -59,7 +59,7 @@ def _class_folders(folder: Path) -> list[Path]:
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
     """Records of the collection in `found`. Every scan is a file here, and nothing is drawn: `seed` changes nothing."""
     class_folders = [folder for collection in found for folder in _class_folders(collection)]
-    scans = [(file, *patient_and_label(file)) for folder in class_folders for file in images_in(folder)]
+    scans = [(file, *patient_and_label(file)) for folder in class_folders for file in files_in(folder)]
     records = tabulate(source, scans)
     records = leave_out(records, records["label"].isna(), "file name gives no patient and class")
     return one_hot(records, CLASSES)

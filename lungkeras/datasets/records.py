@@ -12,9 +12,11 @@ scans] from what was found, through what was left out and why, to what was kept;
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lungkeras.datasets.folders import no_image
 from lungkeras.errors import SourceError
 from lungkeras.inert import printable, utf8
 
@@ -34,13 +36,30 @@ def tabulate(source: Path, scans: list[tuple[Path, str | None, str | None]]) -> 
     """
     import pandas as pd
 
-    rows = sorted((utf8(file.relative_to(source).as_posix()), patient, label) for file, patient, label in scans)
+    once = {os.path.realpath(file): (file, patient, label) for file, patient, label in reversed(scans)}
+    rows = sorted((utf8(file.relative_to(source).as_posix()), patient, label) for file, patient, label in once.values())
     records = pd.DataFrame(rows, columns=["path", "patient", "label"], dtype="str")
     names = records["path"].str.rpartition("/")[2] if rows else records["path"]
     records.insert(0, "scan", names.where(~names.duplicated(keep=False), records["path"]).map(printable))
     records["patient"] = records["patient"].fillna(records["scan"])
     records.attrs["flow"] = [["found", len(records)]]
+    return _leave_out_no_images(source, records)
+
+
+def _leave_out_no_images(source: Path, records: pd.DataFrame) -> pd.DataFrame:
+    """Without links that lead nowhere, and without the files that are no images, counted by kind."""
+    files = [source / path for path in records["path"]]
+    why = {path: ABSENT for path, file in zip(records["path"], files, strict=True) if _leads_nowhere(file)}
+    for path, file in zip(records["path"], files, strict=True):
+        if path not in why and (kind := no_image(file)):
+            why[path] = f"no image ({kind})"
+    for reason in sorted(set(why.values())):
+        records = leave_out(records, records["path"].map(why).eq(reason), reason)
     return records
+
+
+def _leads_nowhere(file: Path) -> bool:
+    return file.is_symlink() and not file.exists()
 
 
 def leave_out(records: pd.DataFrame, unwanted: pd.Series, reason: str) -> pd.DataFrame:
