@@ -54,11 +54,9 @@ TRAINING = (
 PLACES = {"title", "source", "acquire", "scans", "prepared", "runs", "weights", "seeds", "split"}
 STATISTICS = ("task", "classes", "size", "mean", "std")
 EXCEPTIONS = {
-    *(
-        name
-        for name, value in (vars(builtins) | vars(errors)).items()
-        if isinstance(value, type) and issubclass(value, BaseException)
-    )
+    name
+    for name, value in (vars(builtins) | vars(errors)).items()
+    if isinstance(value, type) and issubclass(value, BaseException)
 }
 LOGGING = {"warn", "debug", "info", "warning", "error", "exception", "critical", "log"}
 RESULTS = ("params.yaml", "environment.json", "best.keras", "history.csv", "predictions.parquet", "metrics.json")
