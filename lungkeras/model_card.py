@@ -253,9 +253,10 @@ def _calibration(own: Mapping[str, pd.DataFrame]) -> Part:
         return Part("Calibration", (NOT_THERE,))
     row = rows.iloc[0]
     text = (
-        f"A temperature of {decimal(row['temperature'], 2)}, fitted on the validation split, is applied by lungkeras "
-        f"predict. Expected calibration error on the test split {_span(row, 'ece')} as trained, "
-        f"{_span(row, 'ece_scaled')} with it; a perfectly calibrated model stays below "
+        f"Lungkeras predict corrects probabilities for the weights of the loss, if any, and divides the logits by a "
+        f"temperature from the validation split, {decimal(row['temperature'], 2)}. "
+        f"Expected calibration error on the test split {_span(row, 'ece')} as trained, "
+        f"{_span(row, 'ece_scaled')} corrected; a perfectly calibrated model stays below "
         f"{decimal(row['ece_scaled_null'], 3)} in 95 % of such test sets. Brier score {_span(row, 'brier')} and "
         f"{_span(row, 'brier_scaled')}."
     )

@@ -22,8 +22,10 @@ from lungkeras.inert import printable
 from lungkeras.opencv import cv2
 from lungkeras.preparation import fill
 from lungkeras.runs import read_run
+from lungkeras.temperature import Correction, read_correction
 
 LONGEST_STEM = 200  # bytes of the name of a heat map's file
+CORRECTION = ("temperature", "prior_shift", "temperatures")
 FILES_AT_ONCE = 1024  # what memory holds does not grow with the folder
 
 
@@ -31,8 +33,8 @@ FILES_AT_ONCE = 1024  # what memory holds does not grow with the folder
 class Predictor:
     """A model with what is needed to ask it: the names of its classes, its task, and the size of its images.
 
-    `model` is a keras.Model, or, `exported`, a function from scans to logits. `temperature` divides the logits before
-    they become probabilities; at 1 they are as the model gives them.
+    `model` is a keras.Model, or, `exported`, a function from scans to logits. `correction` makes of the logits those of
+    calibrated probabilities; None leaves them as the model gives them.
     """
 
     name: str
@@ -41,7 +43,7 @@ class Predictor:
     task: str
     size: int
     exported: bool = False
-    temperature: float = 1.0
+    correction: Correction | None = None
 
 
 def load_predictor(path: Path | str, *, calibrated: bool = True) -> Predictor:
@@ -50,8 +52,8 @@ def load_predictor(path: Path | str, *, calibrated: bool = True) -> Predictor:
     With `calibrated=False`, probabilities are as the model gives them.
 
     The names of the classes and the task are those of metrics.json, in the folder or beside the file. A file on its own
-    tells neither: its classes are then class_1, class_2 and so on, and exclude each other (multiclass). The temperature
-    is that which the run's validation split gave (lungkeras.calibration), 1 for a model without its run.
+    tells neither: its classes are then class_1, class_2 and so on, and exclude each other (multiclass). The correction
+    is that of the run (lungkeras.calibration); a model without its run has none.
     Raises RunError where there is no model, where it does not take square grey scans (uint8, one channel), or where
     metrics.json speaks of another number of classes.
     """
@@ -59,7 +61,7 @@ def load_predictor(path: Path | str, *, calibrated: bool = True) -> Predictor:
     if runtimes.format_of(path) and path.exists():
         about = runtimes.read_about(path)
         model = runtimes.open_exported(path)
-        temperature = about["temperature"] if calibrated else 1.0
+        correction = read_correction(about, len(about["classes"])) if calibrated else None
         told = about["classes"], about["task"], about["image_size"]
         answer = model(np.zeros((1, told[2], told[2]), np.uint8))
         if answer.shape != (1, len(told[0])):
@@ -67,7 +69,7 @@ def load_predictor(path: Path | str, *, calibrated: bool = True) -> Predictor:
                 f"{path} answers {answer.shape} to a scan, {runtimes.about_file(path).name} beside it names "
                 f"{len(told[0])} classes. Copy both files of one export."
             )
-        return Predictor(path.stem, model, *told, exported=True, temperature=temperature)
+        return Predictor(path.stem, model, *told, exported=True, correction=correction)
     from lungkeras import models
 
     file = path / "best.keras" if path.is_dir() else path
@@ -86,8 +88,8 @@ def load_predictor(path: Path | str, *, calibrated: bool = True) -> Predictor:
             f"{', '.join(classes)}. Give the folder of the run that the model comes from."
         )
     name = file.resolve().parent.name if about else file.stem
-    temperature = _temperature(file.parent, about) if calibrated else 1.0
-    return Predictor(name, model, classes, about.get("task", "multiclass"), size, temperature=temperature)
+    correction = _correction(file.parent, about, count) if calibrated else None
+    return Predictor(name, model, classes, about.get("task", "multiclass"), size, correction=correction)
 
 
 def _outputs_and_size(model, file: Path) -> tuple[int, int]:
@@ -114,18 +116,17 @@ def _beside(file: Path) -> dict:
             raise ValueError("classes: expected a list of names")
         if task not in ("multiclass", "multilabel"):
             raise ValueError("task: expected multiclass or multilabel")
-        if not 0 < float(about.get("temperature", 1.0)) < float("inf"):
-            raise ValueError("temperature: expected a number above 0")
+        read_correction(about, len(classes))
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(f"{path} can't be read ({error}). Train the run again, or remove it.") from error
-    return {key: about[key] for key in ("classes", "task", "temperature") if key in about}
+    return {key: about[key] for key in ("classes", "task", *CORRECTION) if key in about}
 
 
-def _temperature(folder: Path, about: dict) -> float:
-    """As stored with the run; a run that stores none, with its predictions beside it, has it fitted now."""
-    if "temperature" not in about and (folder / "predictions.parquet").is_file():
-        return calibration.temperature_of(read_run(folder))
-    return float(about.get("temperature", 1.0))
+def _correction(folder: Path, about: dict, classes: int) -> Correction:
+    """As stored with the run; an older run, with its predictions beside it, has it fitted now."""
+    if "temperatures" not in about and (folder / "predictions.parquet").is_file():
+        return calibration.correction_of(read_run(folder))
+    return read_correction(about, classes)
 
 
 def find_images(paths: Iterable[Path | str]) -> list[Path]:
@@ -163,9 +164,10 @@ def predict_images(
     """Asks a model about files, prepared as its training data was.
 
     Returns (answers, failed), in which a control character of a file's name is shown as its escape. answers: file,
-    probability_<class> (float32, in [0, 1]), predicted (the likeliest class; in a multilabel task all classes of at
-    least 0.5, joined by "|", perhaps none). failed: file, reason. Probabilities are those of the logits over the
-    predictor's temperature, which changes no answer in `predicted`.
+    probability_<class> (float32, in [0, 1]), predicted (the likeliest class; in a multilabel task all classes whose
+    logit is at least 0, joined by "|", perhaps none). failed: file, reason. Probabilities are those of the corrected
+    logits; `predicted` goes by the model's own, so that a finding which the loss weighed may be called at a probability
+    below one half.
     """
     asked, failed, answers = [], [], [np.zeros((0, len(predictor.classes)), np.float32)]
     for readable, images, faults in _prepared(predictor, files, workers):
@@ -173,12 +175,15 @@ def predict_images(
         failed += [(printable(file), reason) for file, reason in faults]
         if readable:
             answers.append(_ask(predictor, images))
-    probabilities = np.concatenate(answers)
-    table = pd.DataFrame(probabilities, columns=[f"probability_{name}" for name in predictor.classes])
+    logits = np.concatenate(answers)
+    corrected = predictor.correction.logits(logits) if predictor.correction else logits
+    table = pd.DataFrame(
+        metrics.probabilities(corrected, predictor.task), columns=[f"probability_{name}" for name in predictor.classes]
+    )
     table.insert(0, "file", asked)
     table["predicted"] = [
         "|".join(name for name, is_so in zip(predictor.classes, row, strict=True) if is_so)
-        for row in metrics.decide(probabilities, predictor.task)
+        for row in metrics.decide(metrics.probabilities(logits, predictor.task), predictor.task)
     ]
     return table, pd.DataFrame(failed, columns=["file", "reason"])
 
@@ -227,8 +232,8 @@ def _prepared(
 
 
 def _ask(predictor: Predictor, images: np.ndarray) -> np.ndarray:
-    logits = predictor.model(images) if predictor.exported else outputs(predictor.model, images)
-    return metrics.probabilities(logits / predictor.temperature, predictor.task)
+    """Logits as the model gives them, float32 (scans, classes)."""
+    return predictor.model(images) if predictor.exported else outputs(predictor.model, images)
 
 
 def _unique(stem: str, taken: set[str]) -> str:
