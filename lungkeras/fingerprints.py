@@ -31,6 +31,7 @@ from lungkeras.progress import progress
 
 PACKAGE = Path(__file__).resolve().parent
 PREPARATION = (
+    "audit/alignment",
     "audit/duplicates",
     "audit/hashing",
     "decoding",

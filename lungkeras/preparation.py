@@ -39,7 +39,7 @@ FILES = {*(f"{split}.npy" for split in SPLITS), "records.parquet", "statistics.j
 FILES |= {"duplicates.csv", "boxes.parquet", "fingerprints.npz", "audit.json"}
 BLUR = (5, 5)
 WAITING = 2048  # scans in line for a thread
-BYTES_OF_A_PRINT = 5000  # a row of fingerprints.npz and records.parquet
+BYTES_OF_A_PRINT = 17_000  # a row of fingerprints.npz and records.parquet
 
 
 def prepare_scan(path: Path | str, size: int) -> np.ndarray:
@@ -96,7 +96,7 @@ def prepare_dataset(
     A scan that can't be read is quarantined, and the rest goes on. The folder appears whole: until then an earlier one
     stays as it was. Where another process prepares it, this one waits, and takes what comes out where that is the same.
     The same source, size and seed give the same bytes whatever `workers` is (None: one a processor). On the way the
-    disk holds the arrays twice; memory holds 5 kB a scan, and never an array.
+    disk holds the arrays twice; memory holds 17 kB a scan, and never an array.
 
     With `split="official"` the test split of xray8 is the published one, and train and val are dealt from the rest; the
     other collections publish none, and are split as ever.
