@@ -229,9 +229,8 @@ def _elsewhere(own: Mapping[str, pd.DataFrame]) -> Part:
     for row in scans.to_dict("records"):
         other = f"{heading(row['other'])}, " if isinstance(row["other"], str) else ""
         if isinstance(row["class"], str):
-            counted = (
-                f"{_count(row['left'])} of {_count(row['scans'])} scans can be asked, proven to be none of its own"
-            )
+            asked = f"{_count(row['left'])} of {_count(row['scans'])} scans"
+            counted = f"{asked} can be asked, of which no copy is found among its own"
             note = f" ({row['note']})" if isinstance(row["note"], str) else ""
             text.append(f"{other}{title(row['class'])}: {counted}{note}.")
         else:

@@ -24,7 +24,7 @@ COARSE = 16
 COARSE_SPREAD, DETAIL_SPREAD, SPREAD = 3.0, 2.0, 3.0  # pixels of the neighbourhood
 LEAST_SPREAD = 2.0  # grey levels: what is smoother shows noise
 # Of 150 real scans, the copies of each kind stay above 0.76, 0.8 and 0.79; most other pairs are below.
-LEAST_COARSE, LEAST_DETAIL, LEAST_HALF = 0.70, 0.65, 0.76
+LEAST_COARSE, LEAST_DETAIL, LEAST_HALF = 0.70, 0.55, 0.76
 MOST_STRAIN = 0.12  # of the map between two copies, beyond the view: what is bent further was exposed anew
 ROWS, COLUMNS = 256, 4096  # compared at a time
 CELL = 16  # pixels of the cells in which correlation is looked at
@@ -40,9 +40,10 @@ def _view(scale: float, across: float = 0.0, down: float = 0.0, mirrored: bool =
 VIEWS = [
     *(_view(scale, mirrored=mirrored) for scale in (1.0, 0.95, 0.9, 0.84) for mirrored in (False, True)),
     *(
-        _view(0.92, across, down, mirrored)
-        for across in (-0.04, 0.04)
-        for down in (-0.04, 0.04)
+        _view(1 - 2 * off, across * off, down * off, mirrored)
+        for off in (0.02, 0.04)
+        for across in (-1, 1)
+        for down in (-1, 1)
         for mirrored in (False, True)
     ),
 ]
