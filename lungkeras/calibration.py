@@ -1,4 +1,4 @@
-"""Do probabilities mean what they say? Reliability, temperature scaling, and thresholds, both from validation alone.
+"""Do probabilities mean what they say? Reliability, the correction, and thresholds, both from validation alone.
 
 Predictions hold probabilities; their logits are recovered from them, for a softmax up to a constant a scan, which no
 softmax sees.
@@ -11,7 +11,7 @@ import pandas as pd
 
 from lungkeras import intervals, metrics
 from lungkeras.runs import Run, patients_of, split_of
-from lungkeras.temperature import fit_temperature, logits_of, scaled
+from lungkeras.temperature import Correction, fit_correction, logits_of, read_correction
 
 BINS = 15
 NULL_DRAWS = 500
@@ -20,10 +20,26 @@ ABOUT = ["run", "dataset", "backbone", "weights"]
 RELIABILITY_COLUMNS = [*ABOUT, "scaled", "bin", "confidence", "share", "answers"]
 
 
+def correction_of(run: Run) -> Correction:
+    """What calibrates a run's probabilities, as stored with it, else fitted from its predictions.
+
+    An older run of a weighted loss stores a temperature that was fitted with the weights still in: it is fitted anew.
+    """
+    weighs = run.task == "multilabel" and run.params.get("class_weights", False)
+    if "temperatures" in run.metrics or ("temperature" in run.metrics and not weighs):
+        return read_correction(run.metrics, len(run.classes))
+    weights = metrics.positive_weights(split_of(run, "train")[0]) if weighs else None
+    return fit_correction(*split_of(run, "val"), run.task, weights)
+
+
+def calibrated(run: Run, split: str) -> np.ndarray:
+    """The calibrated probabilities of a split, float32 (scans, classes)."""
+    return correction_of(run).probabilities(split_of(run, split)[1], run.task)
+
+
 def temperature_of(run: Run) -> float:
-    """The temperature that a run's validation split gives, as stored with it, else fitted from its predictions."""
-    stored = run.metrics.get("temperature")
-    return float(stored) if stored is not None else fit_temperature(*split_of(run, "val"), run.task)
+    """The temperature of `correction_of`, over classes the geometric mean."""
+    return correction_of(run).temperature
 
 
 def answers(labels: np.ndarray, probabilities: np.ndarray, task: str) -> tuple[np.ndarray, np.ndarray]:
@@ -60,6 +76,13 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, ta
     return float(error_of_bins(in_bins(*answers(labels, probabilities, task), bins).sum(axis=0)))
 
 
+def class_wise_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> float:
+    """The mean over classes of the calibration error of each class's probability (Nixon et al. 2019, static)."""
+    given = np.asarray(probabilities, dtype=np.float64)
+    columns = [in_bins(given[:, [place]], labels[:, [place]].astype(float), bins) for place in range(given.shape[1])]
+    return float(np.mean([error_of_bins(own.sum(axis=0)) for own in columns]))
+
+
 def brier_of_scans(labels: np.ndarray, probabilities: np.ndarray, task: str) -> np.ndarray:
     """The Brier score of each scan (scans,): squared errors, summed over exclusive classes, else their mean."""
     squares = (np.asarray(probabilities, dtype=np.float64) - labels) ** 2
@@ -80,16 +103,20 @@ def null_error(sure: np.ndarray, bins: int = BINS, seed: int = 0) -> float:
 
 
 def calibration(runs: Mapping[str, Run]) -> pd.DataFrame:
-    """A row a run, of its test split: run, dataset, backbone, weights, temperature, validation_scans, and of ece, brier
-    and loss the value before, and after (`_scaled`) temperature scaling; ece and brier with _low and _high, by
-    bootstrap over patients. ece_null, ece_scaled_null: what a perfectly calibrated model stays below in 95 %.
+    """A row a run, of its test split: run, dataset, backbone, weights, temperature, validation_scans, and of ece,
+    ece_class, brier and loss the value before, and after (`_scaled`) the correction; ece and brier with _low and _high,
+    by bootstrap over patients. ece_class is the mean over classes of each one's own calibration error. ece_null,
+    ece_scaled_null: what a perfectly calibrated model stays below in 95 %.
     """
     rows = []
     for run in runs.values():
-        (labels, raw), patients, temperature = split_of(run, "test"), patients_of(run, "test"), temperature_of(run)
+        (labels, raw), patients, correction = split_of(run, "test"), patients_of(run, "test"), correction_of(run)
         row = _about(run)
-        row |= {"temperature": temperature, "validation_scans": int((run.predictions["split"] == "val").sum())}
-        for end, given in (("", raw), ("_scaled", scaled(raw, run.task, temperature))):
+        row |= {
+            "temperature": correction.temperature,
+            "validation_scans": int((run.predictions["split"] == "val").sum()),
+        }
+        for end, given in (("", raw), ("_scaled", correction.probabilities(raw, run.task))):
             row |= {
                 f"{key[0]}{end}{key[1]}": value for key, value in _errors(labels, given, patients, run.task).items()
             }
@@ -105,7 +132,7 @@ def _errors(labels: np.ndarray, probabilities: np.ndarray, patients: Sequence, t
     """{(score, ending): value}; NaN for all where a probability is no number."""
     if not np.isfinite(probabilities).all():
         names = [(key, end) for key in ("ece", "brier") for end in ("", "_low", "_high")]
-        return dict.fromkeys([*names, ("ece", "_null"), ("loss", "")], float("nan"))
+        return dict.fromkeys([*names, ("ece", "_null"), ("ece_class", ""), ("loss", "")], float("nan"))
     sure, so = answers(labels, probabilities, task)
     sums = intervals.sums_by_patient(in_bins(sure, so), patients)
     brier = brier_of_scans(labels, probabilities, task)
@@ -118,20 +145,21 @@ def _errors(labels: np.ndarray, probabilities: np.ndarray, patients: Sequence, t
         # Drawing patients anew adds chance to each bin, and so to the calibration error: its interval lies high.
         found |= {(name, ""): float(point), (name, "_low"): min(low, float(point)), (name, "_high"): high}
     loss = metrics.cross_entropy(labels, logits_of(probabilities, task), task)
-    return found | {("ece", "_null"): null_error(sure), ("loss", ""): loss}
+    of_classes = class_wise_error(labels, probabilities)
+    return found | {("ece", "_null"): null_error(sure), ("ece_class", ""): of_classes, ("loss", ""): loss}
 
 
 def reliability(runs: Mapping[str, Run]) -> pd.DataFrame:
     """What a reliability diagram is drawn from, with RELIABILITY_COLUMNS: a row a run, scaling and bin with answers.
 
-    `scaled` tells whether the temperature was applied; confidence is the mean sureness of the bin's answers, share how
+    `scaled` tells whether the correction was applied; confidence is the mean sureness of the bin's answers, share how
     many of them are so.
     """
     rows = []
     for run in runs.values():
-        (labels, raw), temperature = split_of(run, "test"), temperature_of(run)
+        (labels, raw), correction = split_of(run, "test"), correction_of(run)
         about = _about(run)
-        for is_scaled, given in ((False, raw), (True, scaled(raw, run.task, temperature))):
+        for is_scaled, given in ((False, raw), (True, correction.probabilities(raw, run.task))):
             if not np.isfinite(given).all():
                 continue
             count, sure, so = in_bins(*answers(labels, given, run.task)).sum(axis=0)

@@ -172,7 +172,9 @@ def parser() -> argparse.ArgumentParser:
     output.add_argument("--json", action="store_true", help="print JSON instead of a table")
     output.add_argument("--csv", type=Path, metavar="FILE", help="write a CSV file instead")
     predict.add_argument(
-        "--uncalibrated", action="store_true", help="probabilities as the model gives them, without its temperature"
+        "--uncalibrated",
+        action="store_true",
+        help="probabilities as the model gives them, with the weights of its loss and no temperature",
     )
     predict.add_argument("--heatmaps", type=Path, metavar="DIR", help="write a Grad-CAM overlay of each scan there")
 
@@ -353,8 +355,8 @@ def predict_scans(options) -> int:
         import json
 
         rows = json.loads(table.to_json(orient="records"))
-        about = {"computed_by": predictor.computed_by, "temperature": predictor.temperature}
-        about |= {"failed": failed.to_dict("records")}
+        about = {"computed_by": predictor.computed_by, "failed": failed.to_dict("records")}
+        about |= predictor.correction.as_dict() if predictor.correction else {}
         print(as_json({"predictions": rows} | about))
     elif options.csv:
         from lungkeras.files import write_csv

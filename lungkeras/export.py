@@ -84,7 +84,7 @@ def export_run(folder: Path | str, format: str, *, int8: bool = False, to: Path 
             "classes": list(run.classes),
             "task": run.task,
             "image_size": prepared.size,
-            "temperature": calibration.temperature_of(run),
+            **calibration.correction_of(run).as_dict(),
             "format": format,
             "int8": int8,
             "file": target.name,

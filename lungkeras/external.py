@@ -1,11 +1,14 @@
-"""Models asked about another collection, on scans that are proven to be none of their own.
+"""Models asked about another collection, on scans of which no copy is found in their own.
 
 The collections overlap: of the pneumonia collection, the COVID-19 database holds all viral scans of the folder `train`
 and its normal ones; its other normals are of the collection that xray8 is drawn from. So
     pneumonia models   are asked covid's normal scans, never its viral ones
     covid models       are asked the viral and normal scans of the pneumonia collection's folder `test`
 less every scan of which the audit finds a copy (lungkeras.audit.duplicates) in what the model, or the model that its
-weights come from, was made with. A drawn collection goes by the same rules: it tests the machinery.
+weights come from, was made with. Of 150 real scans, the search finds 97 in 100 copies or more that were re-encoded,
+resized, blurred, of another tone, cropped or padded by up to 8 % a side, written on, mirrored, inverted or turned by up
+to 2 degrees; of a crop of a single side by 8 % it finds few. A drawn
+collection goes by the same rules: it tests the machinery.
 """
 
 from collections.abc import Mapping
@@ -142,7 +145,7 @@ def external_scans(collections: Mapping[str, Collection], datasets: Mapping[str,
 def _impossible(rule: Rule, collections: Mapping[str, Collection]) -> str:
     for name in (rule.dataset, rule.other):
         if name not in collections:
-            return f"the study holds no fingerprints of {DATASETS[name].title}: that no scan is shared can't be proven"
+            return f"the study holds no fingerprints of {DATASETS[name].title}: copies can't be looked for"
     if collections[rule.dataset].prepared.drawn != collections[rule.other].prepared.drawn:
         return "one collection is drawn, the other real: nothing can be learned of either"
     return ""

@@ -12,13 +12,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lungkeras import metrics, panels
-from lungkeras.calibration import temperature_of
+from lungkeras.calibration import calibrated
 from lungkeras.datasets import title
 from lungkeras.figure_files import save_figure
 from lungkeras.pipeline import Prepared
 from lungkeras.runs import Run, main_runs, split_of
 from lungkeras.style import decimal, heading, run_name_title, styled, wrapped
-from lungkeras.temperature import scaled
 
 MOST = 12  # errors of a class
 MISSED, CALLED = "missed", "called"
@@ -46,7 +45,7 @@ def _errors(run: Run, most: int) -> pd.DataFrame:
     labels, raw = split_of(run, "test")
     if not np.isfinite(raw).all():
         return pd.DataFrame(columns=COLUMNS)
-    given = scaled(raw, run.task, temperature_of(run)).astype(np.float64)
+    given = calibrated(run, "test").astype(np.float64)
     decided = metrics.decide(raw, run.task)
     scans = run.predictions[run.predictions["split"] == "test"].reset_index(drop=True)
     rows = []

@@ -11,23 +11,27 @@ Neither dates nor places count: a copied folder is recognised wherever it lies, 
 not there to be hashed (a source that a colleague kept, the prepared dataset of a run) can't have changed.
 
 The version of the code is a hash of the modules that decide numbers, as Python parses them: a line that computes
-something else counts, a comment, a docstring or a line break does not. A number bumped by hand would be forgotten once,
-and then tables would hold runs of two codes.
+something else counts. What only a reader sees does not (`syntax`): comments, docstrings, line breaks, imports,
+annotations, and the words of errors, warnings and printed lines. A number bumped by hand would be forgotten once, and
+then tables would hold runs of two codes.
 """
 
 import ast
+import builtins
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from lungkeras import errors
 from lungkeras.files import as_json
 from lungkeras.params import Params
 from lungkeras.progress import progress
 
 PACKAGE = Path(__file__).resolve().parent
 PREPARATION = (
+    "audit/alignment",
     "audit/duplicates",
     "audit/hashing",
     "compressed",
@@ -52,6 +56,12 @@ TRAINING = (
 # `split` the data, of `seeds` the run's own seed.
 PLACES = {"title", "source", "acquire", "scans", "prepared", "runs", "weights", "seeds", "split"}
 STATISTICS = ("task", "classes", "size", "mean", "std")
+EXCEPTIONS = {
+    name
+    for name, value in (vars(builtins) | vars(errors)).items()
+    if isinstance(value, type) and issubclass(value, BaseException)
+}
+LOGGING = {"warn", "debug", "info", "warning", "error", "exception", "critical", "log"}
 RESULTS = ("params.yaml", "environment.json", "best.keras", "history.csv", "predictions.parquet", "metrics.json")
 
 
@@ -67,21 +77,120 @@ def file_digest(path: Path) -> str:
 
 
 def code_digest(modules: Iterable[str]) -> str:
-    """SHA-256 of modules of the package as Python parses them, without docstrings; the same for every Python."""
-    return digest(*(syntax(ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))) for name in modules))
+    """SHA-256 of modules of the package as Python parses them, without words for readers; the same for every Python."""
+    trees = (ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8")) for name in modules)
+    return digest(*map(syntax, trees))
 
 
-def syntax(node: object) -> str:
-    """A syntax tree as text, without docstrings, places in the file, and fields that only newer Pythons have empty."""
+def syntax(tree: ast.AST) -> str:
+    """A syntax tree as text, without what decides no number; the tree is changed in place.
+
+    Left out are imports, docstrings, annotations, statements that print, warn or log, what an exception is made of (its
+    class stays, as it decides who catches it), messages of assertions, descriptions of progress bars, texts that only
+    these used, places in the file, and fields that only newer Pythons have empty.
+    """
+    return _as_text(_Words().visit(tree))
+
+
+def _as_text(node: object) -> str:
     if isinstance(node, list):
-        return f"[{','.join(map(syntax, node))}]"
+        return f"[{','.join(map(_as_text, node))}]"
     if not isinstance(node, ast.AST):
         return repr(node)
     fields = {name: value for name, value in ast.iter_fields(node) if value is not None and value != []}
-    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
-        fields["body"] = fields["body"][1:]
-    return f"{type(node).__name__}({','.join(f'{name}={syntax(value)}' for name, value in fields.items())})"
+    return f"{type(node).__name__}({','.join(f'{name}={_as_text(value)}' for name, value in fields.items())})"
+
+
+class _Words(ast.NodeTransformer):
+    """Removes what `syntax` leaves out."""
+
+    def visit_Import(self, node):
+        return None
+
+    def visit_ImportFrom(self, node):
+        return None
+
+    def visit_If(self, node):
+        return None if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" else self.generic_visit(node)
+
+    def visit_Expr(self, node):
+        return None if _is_text(node.value) or _speaks(node.value) else self.generic_visit(node)
+
+    def visit_Raise(self, node):
+        node.cause = None
+        if isinstance(node.exc, ast.Call):
+            node.exc = node.exc.func
+        return self.generic_visit(node)
+
+    def visit_Call(self, node):
+        if _last_name(node.func) in EXCEPTIONS:  # made here, raised elsewhere
+            return self.visit(node.func)
+        node.keywords = [keyword for keyword in node.keywords if keyword.arg != "description"]
+        return self.generic_visit(node)
+
+    def visit_Assert(self, node):
+        node.msg = None
+        return self.generic_visit(node)
+
+    def visit_arg(self, node):
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node):
+        node.annotation = None
+        return self.generic_visit(node)
+
+    def visit_FunctionDef(self, node):
+        node.returns = None
+        self.generic_visit(node)
+        texts = {id(text): text.targets[0].id for text in ast.walk(node) if _names_a_text(text)}
+        while texts:
+            kept = [part for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)]
+            unused = {place for place, name in texts.items() if name not in {part.id for part in kept}}
+            if not unused:
+                break
+            _Without(unused).visit(node)
+            texts = {place: name for place, name in texts.items() if place not in unused}
+        return node
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+
+class _Without(ast.NodeTransformer):
+    """Removes statements, by their identity."""
+
+    def __init__(self, places: set[int]):
+        self.places = places
+
+    def visit_Assign(self, node):
+        return None if id(node) in self.places else node
+
+
+def _last_name(node: ast.AST) -> str:
+    return getattr(node, "attr", getattr(node, "id", ""))
+
+
+def _speaks(node: ast.AST) -> bool:
+    """Whether an expression prints, warns, or logs: print(...), warnings.warn(...), logger.info(...)."""
+    if not isinstance(node, ast.Call):
+        return False
+    if isinstance(node.func, ast.Attribute):
+        return _last_name(node.func.value) in ("warnings", "logging", "logger") and node.func.attr in LOGGING
+    return _last_name(node.func) == "print"
+
+
+def _is_text(node: ast.AST) -> bool:
+    if isinstance(node, ast.IfExp):
+        return _is_text(node.body) and _is_text(node.orelse)
+    if isinstance(node, ast.BinOp):
+        return _is_text(node.left) or _is_text(node.right)
+    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+def _names_a_text(node: ast.AST) -> bool:
+    if not isinstance(node, ast.Assign) or len(node.targets) != 1 or not isinstance(node.targets[0], ast.Name):
+        return False
+    return _is_text(node.value)
 
 
 def of_sources(records, source: Path) -> str:

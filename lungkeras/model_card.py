@@ -229,9 +229,8 @@ def _elsewhere(own: Mapping[str, pd.DataFrame]) -> Part:
     for row in scans.to_dict("records"):
         other = f"{heading(row['other'])}, " if isinstance(row["other"], str) else ""
         if isinstance(row["class"], str):
-            counted = (
-                f"{_count(row['left'])} of {_count(row['scans'])} scans can be asked, proven to be none of its own"
-            )
+            asked = f"{_count(row['left'])} of {_count(row['scans'])} scans"
+            counted = f"{asked} can be asked, of which no copy is found among its own"
             note = f" ({row['note']})" if isinstance(row["note"], str) else ""
             text.append(f"{other}{title(row['class'])}: {counted}{note}.")
         else:
@@ -253,9 +252,10 @@ def _calibration(own: Mapping[str, pd.DataFrame]) -> Part:
         return Part("Calibration", (NOT_THERE,))
     row = rows.iloc[0]
     text = (
-        f"A temperature of {decimal(row['temperature'], 2)}, fitted on the validation split, is applied by lungkeras "
-        f"predict. Expected calibration error on the test split {_span(row, 'ece')} as trained, "
-        f"{_span(row, 'ece_scaled')} with it; a perfectly calibrated model stays below "
+        f"Lungkeras predict corrects probabilities for the weights of the loss, if any, and divides the logits by a "
+        f"temperature from the validation split, {decimal(row['temperature'], 2)}. "
+        f"Expected calibration error on the test split {_span(row, 'ece')} as trained, "
+        f"{_span(row, 'ece_scaled')} corrected; a perfectly calibrated model stays below "
         f"{decimal(row['ece_scaled_null'], 3)} in 95 % of such test sets. Brier score {_span(row, 'brier')} and "
         f"{_span(row, 'brier_scaled')}."
     )

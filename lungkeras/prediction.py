@@ -20,8 +20,10 @@ from lungkeras.errors import RunError, ScanError
 from lungkeras.inert import printable
 from lungkeras.opencv import cv2
 from lungkeras.preparation import fill
+from lungkeras.temperature import Correction, read_correction
 
 LONGEST_STEM = 200  # bytes of the name of a heat map's file
+CORRECTION = ("temperature", "prior_shift", "temperatures")
 FILES_AT_ONCE = 1024  # what memory holds does not grow with the folder
 
 
@@ -30,8 +32,8 @@ class Predictor:
     """A model with what is needed to ask it: the names of its classes, its task, and the size of its images.
 
     `model` is a keras.Model, or an inference.Network, or, `exported`, a function from scans to logits. `computed_by`
-    says in words what runs it. `temperature` divides the logits before
-    they become probabilities; at 1 they are as the model gives them.
+    says in words what runs it. `correction` makes of the logits those of calibrated probabilities; None leaves them as
+    the model gives them.
     """
 
     name: str
@@ -40,7 +42,7 @@ class Predictor:
     task: str
     size: int
     exported: bool = False
-    temperature: float = 1.0
+    correction: Correction | None = None
     computed_by: str = "Keras"
 
 
@@ -51,8 +53,8 @@ def load_predictor(path: Path | str, *, calibrated: bool = True, with_keras: boo
     them, seconds sooner, where it answers as Keras does (lungkeras.inference); else Keras does after all.
 
     The names of the classes and the task are those of metrics.json, in the folder or beside the file. A file on its own
-    tells neither: its classes are then class_1, class_2 and so on, and exclude each other (multiclass). The temperature
-    is that which the run's validation split gave (lungkeras.calibration), 1 for a model without its run.
+    tells neither: its classes are then class_1, class_2 and so on, and exclude each other (multiclass). The correction
+    is that of the run (lungkeras.calibration); a model without its run has none.
     Raises RunError where there is no model, where it does not take square grey scans (uint8, one channel), or where
     metrics.json speaks of another number of classes.
     """
@@ -60,7 +62,7 @@ def load_predictor(path: Path | str, *, calibrated: bool = True, with_keras: boo
     if runtimes.format_of(path) and path.exists():
         about = runtimes.read_about(path)
         model = runtimes.open_exported(path)
-        temperature = about["temperature"] if calibrated else 1.0
+        correction = read_correction(about, len(about["classes"])) if calibrated else None
         told = about["classes"], about["task"], about["image_size"]
         answer = model(np.zeros((1, told[2], told[2]), np.uint8))
         if answer.shape != (1, len(told[0])):
@@ -68,7 +70,7 @@ def load_predictor(path: Path | str, *, calibrated: bool = True, with_keras: boo
                 f"{path} answers {answer.shape} to a scan, {runtimes.about_file(path).name} beside it names "
                 f"{len(told[0])} classes. Copy both files of one export."
             )
-        return Predictor(path.stem, model, *told, exported=True, temperature=temperature,
+        return Predictor(path.stem, model, *told, exported=True, correction=correction,
                          computed_by=runtimes.TITLES[runtimes.format_of(path)])  # fmt: skip
     file = path / "best.keras" if path.is_dir() else path
     if not file.is_file():
@@ -93,9 +95,9 @@ def load_predictor(path: Path | str, *, calibrated: bool = True, with_keras: boo
             f"{', '.join(classes)}. Give the folder of the run that the model comes from."
         )
     name = file.resolve().parent.name if about else file.stem
-    temperature = _temperature(file.parent, about) if calibrated else 1.0
+    correction = _correction(file.parent, about, count) if calibrated else None
     task = about.get("task", "multiclass")
-    return Predictor(name, model, classes, task, size, temperature=temperature, computed_by=computed_by)
+    return Predictor(name, model, classes, task, size, correction=correction, computed_by=computed_by)
 
 
 def _outputs_and_size(model, file: Path) -> tuple[int, int]:
@@ -122,21 +124,20 @@ def _beside(file: Path) -> dict:
             raise ValueError("classes: expected a list of names")
         if task not in ("multiclass", "multilabel"):
             raise ValueError("task: expected multiclass or multilabel")
-        if not 0 < float(about.get("temperature", 1.0)) < float("inf"):
-            raise ValueError("temperature: expected a number above 0")
+        read_correction(about, len(classes))
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(f"{path} can't be read ({error}). Train the run again, or remove it.") from error
-    return {key: about[key] for key in ("classes", "task", "temperature") if key in about}
+    return {key: about[key] for key in ("classes", "task", *CORRECTION) if key in about}
 
 
-def _temperature(folder: Path, about: dict) -> float:
-    """As stored with the run; a run that stores none, with its predictions beside it, has it fitted now."""
-    if "temperature" not in about and (folder / "predictions.parquet").is_file():
-        from lungkeras.calibration import temperature_of
+def _correction(folder: Path, about: dict, classes: int) -> Correction:
+    """As stored with the run; an older run, with its predictions beside it, has it fitted now."""
+    if "temperatures" not in about and (folder / "predictions.parquet").is_file():
+        from lungkeras.calibration import correction_of
         from lungkeras.runs import read_run
 
-        return temperature_of(read_run(folder))
-    return float(about.get("temperature", 1.0))
+        return correction_of(read_run(folder))
+    return read_correction(about, classes)
 
 
 def find_images(paths: Iterable[Path | str]) -> list[Path]:
@@ -171,9 +172,10 @@ def predict_images(
     """Asks a model about files, prepared as its training data was.
 
     Returns (answers, failed), in which a control character of a file's name is shown as its escape. answers: file,
-    probability_<class> (float32, in [0, 1]), predicted (the likeliest class; in a multilabel task all classes of at
-    least 0.5, joined by "|", perhaps none). failed: file, reason. Probabilities are those of the logits over the
-    predictor's temperature, which changes no answer in `predicted`.
+    probability_<class> (float32, in [0, 1]), predicted (the likeliest class; in a multilabel task all classes whose
+    logit is at least 0, joined by "|", perhaps none). failed: file, reason. Probabilities are those of the corrected
+    logits; `predicted` goes by the model's own, so that a finding which the loss weighed may be called at a probability
+    below one half.
     """
     asked, failed, answers = [], [], [np.zeros((0, len(predictor.classes)), np.float32)]
     for readable, images, faults in _prepared(predictor, files, workers):
@@ -181,12 +183,15 @@ def predict_images(
         failed += [(printable(file), reason) for file, reason in faults]
         if readable:
             answers.append(_ask(predictor, images))
-    probabilities = np.concatenate(answers)
-    table = pd.DataFrame(probabilities, columns=[f"probability_{name}" for name in predictor.classes])
+    logits = np.concatenate(answers)
+    corrected = predictor.correction.logits(logits) if predictor.correction else logits
+    table = pd.DataFrame(
+        metrics.probabilities(corrected, predictor.task), columns=[f"probability_{name}" for name in predictor.classes]
+    )
     table.insert(0, "file", asked)
     table["predicted"] = [
         "|".join(name for name, is_so in zip(predictor.classes, row, strict=True) if is_so)
-        for row in metrics.decide(probabilities, predictor.task)
+        for row in metrics.decide(metrics.probabilities(logits, predictor.task), predictor.task)
     ]
     return table, pd.DataFrame(failed, columns=["file", "reason"])
 
@@ -235,20 +240,12 @@ def _prepared(
 
 
 def _ask(predictor: Predictor, images: np.ndarray) -> np.ndarray:
-    return _calibrated(predictor, _logits(predictor, images))
-
-
-def _logits(predictor: Predictor, images: np.ndarray) -> np.ndarray:
+    """Logits as the model gives them, float32 (scans, classes)."""
     if not hasattr(predictor.model, "layers"):  # an exported file, or an inference.Network
         return predictor.model(images)
     from lungkeras.evaluation import outputs
 
     return outputs(predictor.model, images)
-
-
-def _calibrated(predictor: Predictor, logits: np.ndarray) -> np.ndarray:
-    """Probabilities of logits, as the run's validation split corrects them."""
-    return metrics.probabilities(logits / predictor.temperature, predictor.task)
 
 
 def _unique(stem: str, taken: set[str]) -> str:

@@ -39,7 +39,7 @@ FILES = {*(f"{split}.npy" for split in SPLITS), "records.parquet", "statistics.j
 FILES |= {"duplicates.csv", "boxes.parquet", "fingerprints.npz", "audit.json"}
 BLUR = (5, 5)
 WAITING = 2048  # scans in line for a thread
-BYTES_OF_A_PRINT = 5000  # a row of fingerprints.npz and records.parquet
+BYTES_OF_A_PRINT = 17_000  # a row of fingerprints.npz and records.parquet
 
 
 def prepare_scan(path: Path | str, size: int) -> np.ndarray:
@@ -96,19 +96,20 @@ def prepare_dataset(
     A scan that can't be read is quarantined, and the rest goes on. The folder appears whole: until then an earlier one
     stays as it was. Where another process prepares it, this one waits, and takes what comes out where that is the same.
     The same source, size and seed give the same bytes whatever `workers` is (None: one a processor). On the way the
-    disk holds the arrays twice; memory holds 5 kB a scan, and never an array.
+    disk holds the arrays twice; memory holds 17 kB a scan, and never an array.
 
-    With `split="official"` the test split of xray8 is the published one, and train and val are dealt from the rest; the
-    other collections publish none, and are split as ever.
+    With `split="official"` the test split of xray8 is the published one, and train and val are dealt from the rest,
+    less the copies of test scans, which are left out and counted; the other collections publish none, and are split as
+    ever.
 
     Returns what statistics.json holds: dataset, task, classes, size, mean and std (grey levels in [0, 255] of the
-    training split), scans (a split), missing (classes that a split lacks), quarantined, absent, duplicates (pairs,
-    the scans in them, the patients that they join), made_from, files (SHA-256 of each), fingerprint.
+    training split), scans (a split), missing (classes that a split lacks), quarantined, left_out, absent,
+    duplicates (pairs, the scans in them, the patients that they join), made_from, files (SHA-256 of each), fingerprint.
     Raises SourceError where the source is not this dataset's, no scan of a class is readable, there are too few for
     three splits, or scans vanish while they are read; RunError where `to` holds something else; FolderError where it
     can't be written or its disk is too small.
     """
-    from lungkeras.audit.duplicates import find_duplicates, join_patients
+    from lungkeras.audit.duplicates import copies_of, find_duplicates, join_patients
     from lungkeras.audit.hashing import Fingerprints
     from lungkeras.datasets import DATASETS, read_records
     from lungkeras.datasets.boxes import read_boxes
@@ -136,11 +137,18 @@ def prepare_dataset(
             records = records[reasons.isna()]
             records = records.assign(group=join_patients(records, pairs))
             official = split == "official" and dataset == "xray8"
-            records = in_split_order(
-                official_split(records, official_test_scans(source), seed=seed)
-                if official
-                else split_what_is_there(records, seed)
-            )
+            left_out = 0
+            if official:
+                listed = set(official_test_scans(source))
+                copied = copies_of(listed & set(records["scan"]), pairs) - listed
+                records, left_out = records[~records["scan"].isin(copied)], len(copied)
+                if left_out:
+                    print(f"{dataset}: {left_out} scans that copy a test scan are left out", file=sys.stderr)
+                pairs = pairs[pairs["scan"].isin(records["scan"]) & pairs["other"].isin(records["scan"])]
+                records = official_split(records, listed, seed=seed)
+            else:
+                records = split_what_is_there(records, seed)
+            records = in_split_order(records)
             for name in SPLITS:
                 write_rows(folder / f"{name}.npy", images, records.index[records["split"] == name])
             del images
@@ -151,7 +159,9 @@ def prepare_dataset(
             write_csv(folder / "quarantine.csv", quarantine)
             write_csv(folder / "duplicates.csv", pairs)
             prints.save(folder / "fingerprints.npz", records.index.to_numpy())
-            flow = [*flow, ["quarantined", len(quarantine)], ["prepared", len(records)]]
+            flow = [*flow, ["quarantined", len(quarantine)]]
+            flow += [["left out as copies of test scans", left_out]] if left_out else []
+            flow += [["prepared", len(records)]]
             write_csv(folder / "flow.csv", pd.DataFrame(flow, columns=["step", "scans"]))
             mean, std = grey_statistics(np.load(folder / "train.npy", mmap_mode="r"))
             summary = {
@@ -167,6 +177,7 @@ def prepare_dataset(
                 "split": "official" if official else "patients",
                 "missing": missing_classes(records, DATASETS[dataset].classes),
                 "quarantined": len(quarantine),
+                "left_out": left_out,
                 "absent": absent,
                 "made_from": made_from,
                 "duplicates": {

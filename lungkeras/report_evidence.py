@@ -95,10 +95,10 @@ def seeds(frame: pd.DataFrame) -> dict:
 
 
 def calibration(frame: pd.DataFrame) -> dict:
-    """A group a dataset, a row a run, before and after the temperature."""
+    """A group a dataset, a row a run, before and after the correction."""
     frame = frame.assign(name=[run_title(row.backbone, row.weights) for row in frame.itertuples()])
     frame = spanned(frame, "ece", "ece_scaled")
-    before, after = "calibration error, as trained", "calibration error, scaled"
+    before, after = "calibration error, as trained", "calibration error, corrected"
     columns = [
         Column("name", "model"),
         Column("temperature", "temperature", 2),
@@ -108,8 +108,10 @@ def calibration(frame: pd.DataFrame) -> dict:
         Column("ece_scaled", "error", 3, after, UNDEFINED),
         Column("ece_scaled_span", "95 % interval", NUMBER, after),
         Column("ece_scaled_null", "chance", 3, after),
+        Column("ece_class", "trained", 3, "a class"),
+        Column("ece_class_scaled", "corrected", 3, "a class"),
         Column("brier", "trained", 3, "Brier score"),
-        Column("brier_scaled", "scaled", 3, "Brier score"),
+        Column("brier_scaled", "corrected", 3, "Brier score"),
     ]
     return grid(frame, columns, group=lambda row: heading(row["dataset"]), link=lambda row: "#" + anchor(row["run"]))
 

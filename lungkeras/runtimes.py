@@ -16,6 +16,7 @@ from lungkeras import exported_files
 from lungkeras.errors import RunError
 from lungkeras.files import glance
 from lungkeras.inert import printable
+from lungkeras.temperature import read_correction
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,16 +50,14 @@ def read_about(path: Path | str) -> dict:
             raise ValueError("larger than what an export writes")
         about = json.loads(file.read_text(encoding="utf-8"))
         classes, size = tuple(map(str, about["classes"])), int(about["image_size"])
-        temperature = float(about.get("temperature", 1.0))
         if about["task"] not in ("multiclass", "multilabel") or not 0 < size <= 4096:
             raise ValueError("another task or size")
         if not 0 < len(set(classes)) == len(classes) <= MOST_CLASSES or any(
             printable(name) != name for name in classes
         ):
             raise ValueError("no names of classes")
-        if not 0 < temperature < float("inf"):
-            raise ValueError("no temperature")
-        return about | {"classes": classes, "image_size": size, "temperature": temperature}
+        read_correction(about, len(classes))
+        return about | {"classes": classes, "image_size": size}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(
             f"{path}: the names of its classes are read from {file.name} beside it, which is missing or broken; "

@@ -25,7 +25,9 @@ ATTEMPTS = 20
 def official_split(records: pd.DataFrame, test_scans: Iterable[str], *, seed: int = 0) -> pd.DataFrame:
     """Records with a column `split` whose test split is a published list of scans; the others are dealt by patient.
 
-    Train and val share what is not on the list as 70 to 15. Raises SourceError where no scan is on the list, all are,
+    Where records have a column `group` (patients joined by duplicates of their scans), groups are dealt. Copies of
+    listed scans are to be left out of the records before (`lungkeras.audit.duplicates.copies_of`). Train and val share
+    what is not on the list as 70 to 15. Raises SourceError where no scan is on the list, all are,
     or a patient has scans on and off it, as the split would then leak.
     """
     listed = records["scan"].isin(set(test_scans))
@@ -41,12 +43,13 @@ def official_split(records: pd.DataFrame, test_scans: Iterable[str], *, seed: in
         )
     rest = records[~listed]
     classes = class_columns(records)
-    scans = rest[classes].assign(scans=1).groupby(rest["patient"], sort=True).sum()
+    together = rest["group" if "group" in records else "patient"]
+    scans = rest[classes].assign(scans=1).groupby(together, sort=True).sum()
     counts = scans.to_numpy(dtype=float)
     due = {split: share for split, share in SHARES.items() if split != "test"}
     places = _deal(counts / np.maximum(counts.sum(axis=0), 1), np.random.default_rng(seed), list(due.values()))
-    split_of_patient = dict(zip(scans.index, np.array(list(due))[places], strict=True))
-    return records.assign(split=records["patient"].map(split_of_patient).fillna("test"))
+    split_of_group = dict(zip(scans.index, np.array(list(due))[places], strict=True))
+    return records.assign(split=together.map(split_of_group).reindex(records.index).fillna("test"))
 
 
 def split_records(records: pd.DataFrame, *, seed: int = 0, every_class: bool = True) -> pd.DataFrame:

@@ -1,8 +1,16 @@
-"""One number that makes a model's probabilities mean what they say: temperature scaling, fitted on validation.
+"""What makes a model's probabilities mean what they say: the loss's weights taken out, then a temperature.
 
-All logits are divided by it (Guo et al. 2017, arXiv:1706.04599). It makes a model surer or less sure and changes no
-decision: neither the likeliest class nor what lies above one half.
+A binary loss that weighs positive labels by w is least at the logit log(w p / (1 - p)), so log(w) is subtracted from
+each logit (Elkan 2001, "The foundations of cost-sensitive learning"): nothing is fitted. What is left is divided by a
+temperature (Guo et al. 2017, arXiv:1706.04599), fitted on the validation split: one for exclusive classes, one of each
+class for findings.
+
+Decisions stay the model's own: the likeliest class, and each finding whose logit, with the weights, is above 0. The
+weights are there to call rare findings more often than their probability alone would.
 """
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -42,3 +50,72 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, task: str) ->
 
     found = minimize_scalar(loss, bounds=ends, method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x)) if found.fun < min(map(loss, ends)) - LEAST_GAIN else 1.0
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What turns a model's logits into those of calibrated probabilities; each a number of every class."""
+
+    prior_shift: tuple[float, ...]
+    temperatures: tuple[float, ...]
+
+    def logits(self, logits: np.ndarray) -> np.ndarray:
+        """The corrected logits, float64 (scans, classes)."""
+        return (np.asarray(logits, dtype=np.float64) - self.prior_shift) / self.temperatures
+
+    def probabilities(self, probabilities: np.ndarray, task: str) -> np.ndarray:
+        """The corrected probabilities, float32 (scans, classes), of those that the model gives."""
+        return metrics.probabilities(self.logits(logits_of(probabilities, task)), task)
+
+    @property
+    def temperature(self) -> float:
+        """One number for all classes: the geometric mean of their temperatures."""
+        return float(np.exp(np.mean(np.log(self.temperatures))))
+
+    def as_dict(self) -> dict:
+        """As metrics.json and exports hold it."""
+        own = {"prior_shift": list(self.prior_shift), "temperatures": list(self.temperatures)}
+        return {"temperature": self.temperature} | own
+
+
+def no_correction(classes: int) -> Correction:
+    return Correction((0.0,) * classes, (1.0,) * classes)
+
+
+def fit_correction(
+    labels: np.ndarray, probabilities: np.ndarray, task: str, class_weights: np.ndarray | None = None
+) -> Correction:
+    """The correction of a model that was trained with `class_weights` (None: without), fitted on a validation split.
+
+    `labels` and `probabilities`, the model's own, have the shape (scans, classes).
+    """
+    classes = labels.shape[1]
+    if task == "multiclass":
+        return Correction((0.0,) * classes, (fit_temperature(labels, probabilities, task),) * classes)
+    shift = prior_shift(class_weights, classes)
+    shifted = Correction(shift, (1.0,) * classes).probabilities(probabilities, task)
+    columns = (slice(place, place + 1) for place in range(classes))
+    return Correction(shift, tuple(fit_temperature(labels[:, own], shifted[:, own], task) for own in columns))
+
+
+def prior_shift(class_weights: np.ndarray | None, classes: int) -> tuple[float, ...]:
+    """By how much the weights of positive labels raise the logits: their logarithms; 0 for a weight of 0."""
+    if class_weights is None:
+        return (0.0,) * classes
+    weights = np.asarray(class_weights, dtype=np.float64)
+    return tuple(np.log(np.where(weights > 0, weights, 1.0)).tolist())
+
+
+def read_correction(about: Mapping, classes: int) -> Correction:
+    """The correction that `about` (metrics.json, or what stands beside an export) holds; none where it holds none.
+
+    A file that has a single temperature and no shift gives that temperature to all classes. Raises ValueError where the
+    numbers are not one of each class, finite, and above 0 for temperatures.
+    """
+    shift = tuple(map(float, about.get("prior_shift", (0.0,) * classes)))
+    temperatures = tuple(map(float, about.get("temperatures", (float(about.get("temperature", 1.0)),) * classes)))
+    if len(shift) != classes or not np.isfinite(shift).all():
+        raise ValueError(f"prior_shift: expected {classes} numbers")
+    if len(temperatures) != classes or not all(0 < value < float("inf") for value in temperatures):
+        raise ValueError(f"temperature: expected {classes} numbers above 0")
+    return Correction(shift, temperatures)

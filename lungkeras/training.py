@@ -40,7 +40,7 @@ from lungkeras.pipeline import (
     steps,
     training_batches,
 )
-from lungkeras.temperature import fit_temperature
+from lungkeras.temperature import fit_correction, no_correction
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 CHECKPOINTS = ("checkpoint.npz", "checkpoint-before.npz")  # the last one, and the one before it
@@ -410,16 +410,17 @@ def predict_logits(model: keras.Model, images: np.ndarray, batch_size: int) -> n
 def write_results(model: keras.Model, params: Params, prepared: Prepared, history: pd.DataFrame) -> None:
     """Predicts every split with the best model and writes predictions.parquet, then metrics.json.
 
-    Predictions hold the model's own probabilities; `temperature` in metrics.json, fitted on the validation split, is
-    what lungkeras.prediction calibrates them with.
+    Predictions hold the model's own probabilities, by which it decides; `prior_shift` and `temperatures` in
+    metrics.json are what calibrates them (lungkeras.temperature).
     """
-    frames, scores, temperature = [], {}, 1.0
+    frames, scores, correction = [], {}, no_correction(len(prepared.classes))
     for split in SPLITS:
         labels = prepared.labels(split)
         logits = predict_logits(model, prepared.images[split], params.batch_size)
         probabilities = metrics.probabilities(logits, prepared.task)
         if split == "val":
-            temperature = fit_temperature(labels, probabilities, prepared.task)
+            weights = class_weights(prepared, params)
+            correction = fit_correction(labels, probabilities, prepared.task, weights)
         records = prepared.split(split)
         frame = pd.DataFrame({"split": split, "scan": records["scan"], "patient": records["patient"]})
         for column, name in enumerate(prepared.classes):
@@ -448,7 +449,7 @@ def write_results(model: keras.Model, params: Params, prepared: Prepared, histor
             "diverged": diverged_at(history, chance),
             "epochs": len(history),
             "seconds_per_epoch": float(timed.median()),
-            "temperature": temperature,
+            **correction.as_dict(),
             **scores,
         },
     )

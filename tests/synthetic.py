@@ -180,7 +180,9 @@ def evidence(runs: pd.DataFrame, seed: int = 0) -> dict[str, pd.DataFrame]:
         "subgroups": pd.concat([groups, pd.DataFrame(untold)], ignore_index=True),
         "external": elsewhere.assign(scans=21, patients=21, **scores),
         "external_scans": pd.DataFrame(asked),
-        "calibration": calibration.assign(temperature=1.4, ece_null=0.1, ece_scaled_null=0.1),
+        "calibration": calibration.assign(
+            temperature=1.4, ece_null=0.1, ece_scaled_null=0.1, ece_class=0.1, ece_class_scaled=0.1
+        ),
         "thresholds": thresholds.assign(contradictory=0.1, contradictory_tuned=0.05),
         "claims": claims.assign(
             holds_in_paper=["true", "false", "not checkable"],

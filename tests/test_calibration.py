@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import brier_score_loss, f1_score, precision_recall_curve
 
-from lungkeras import calibration, metrics
+from lungkeras import calibration, metrics, temperature
 from lungkeras.runs import Run
 
 CLASSES = {"multiclass": ("covid", "viral_pneumonia", "normal"), "multilabel": ("effusion", "mass", "no_finding")}
@@ -44,8 +44,8 @@ def run_of(task: str, scale: float = 3.0, scans: int = 600) -> Run:
 def test_logits_come_back_from_probabilities(task):
     _, logits = calibrated(task, 200)
     given = metrics.probabilities(logits, task)
-    np.testing.assert_allclose(calibration.scaled(given, task, 1.0), given, atol=1e-6)
-    np.testing.assert_allclose(calibration.scaled(given, task, 3.0), metrics.probabilities(logits / 3, task), atol=1e-5)
+    np.testing.assert_allclose(temperature.scaled(given, task, 1.0), given, atol=1e-6)
+    np.testing.assert_allclose(temperature.scaled(given, task, 3.0), metrics.probabilities(logits / 3, task), atol=1e-5)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -53,14 +53,14 @@ def test_logits_come_back_from_probabilities(task):
 def test_logits_scaled_by_three_give_a_temperature_of_three(task, scale):
     labels, logits = calibrated(task, 20_000)
     given = metrics.probabilities(scale * logits, task)
-    assert calibration.fit_temperature(labels, given, task) == pytest.approx(scale, abs=0.1)
+    assert temperature.fit_temperature(labels, given, task) == pytest.approx(scale, abs=0.1)
 
 
 def test_what_validation_can_not_tell_is_left_as_it_is():
     labels = np.eye(3, dtype=int)
-    assert calibration.fit_temperature(labels, 0.1 + 0.7 * labels, "multiclass") == 1.0
-    assert calibration.fit_temperature(labels[:0], labels[:0], "multiclass") == 1.0
-    assert calibration.fit_temperature(labels, np.full((3, 3), np.nan), "multiclass") == 1.0
+    assert temperature.fit_temperature(labels, 0.1 + 0.7 * labels, "multiclass") == 1.0
+    assert temperature.fit_temperature(labels[:0], labels[:0], "multiclass") == 1.0
+    assert temperature.fit_temperature(labels, np.full((3, 3), np.nan), "multiclass") == 1.0
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -68,7 +68,7 @@ def test_scaling_changes_no_decision(task):
     _, logits = calibrated(task, 500)
     given = metrics.probabilities(3 * logits, task)
     np.testing.assert_array_equal(
-        metrics.decide(given, task), metrics.decide(calibration.scaled(given, task, 2.3), task)
+        metrics.decide(given, task), metrics.decide(temperature.scaled(given, task, 2.3), task)
     )
 
 
@@ -140,3 +140,67 @@ def test_scans_called_clear_and_sick_are_counted():
     decided = np.array([[1, 0, 1], [0, 0, 1], [1, 1, 0], [0, 0, 0]])
     assert calibration.contradictory(decided, CLASSES["multilabel"]) == 0.25
     assert np.isnan(calibration.contradictory(decided, ("a", "b", "c")))
+
+
+def weighted_run(scans: int = 20_000) -> Run:
+    """A perfect model of rare findings, behind the weights that a loss of negatives over positives gives it."""
+    frames, weights = [], None
+    for seed, split in enumerate(("train", "val", "test")):
+        random = np.random.default_rng(seed)
+        logits = random.normal(size=(scans, 3)) - (1.0, 3.0, 4.0)
+        labels = (random.random(logits.shape) < metrics.probabilities(logits, "multilabel")).astype(int)
+        weights = metrics.positive_weights(labels) if weights is None else weights
+        given = metrics.probabilities(logits + np.log(weights), "multilabel")
+        frame = pd.DataFrame({"split": split, "scan": range(scans), "patient": range(scans)})
+        for place, name in enumerate(CLASSES["multilabel"]):
+            frame[f"label_{name}"], frame[f"probability_{name}"] = labels[:, place], given[:, place]
+        frames.append(frame)
+    params = {"dataset": "xray8", "backbone": "resnet34", "weights": "random", "class_weights": True}
+    return Run(
+        "xray8-resnet34-random", params, pd.DataFrame(), pd.concat(frames), {}, CLASSES["multilabel"], "multilabel"
+    )
+
+
+def test_the_weights_of_the_loss_are_taken_out_and_the_prevalence_comes_back():
+    run = weighted_run()
+    labels, raw = calibration.split_of(run, "test")
+    given = calibration.calibrated(run, "test")
+    np.testing.assert_allclose(given.mean(axis=0), labels.mean(axis=0), atol=0.01)
+    assert (raw.mean(axis=0) > labels.mean(axis=0) + 0.1).all()
+    found = calibration.correction_of(run)
+    expected = np.log(metrics.positive_weights(calibration.split_of(run, "train")[0]))
+    np.testing.assert_allclose(found.prior_shift, expected, rtol=1e-6)
+    np.testing.assert_allclose(found.temperatures, 1, atol=0.1)
+    row = calibration.calibration({run.name: run}).iloc[0]
+    assert row["ece_scaled"] < 0.01 < 0.1 < row["ece"]
+    assert row["ece_class_scaled"] < 0.01 < 0.1 < row["ece_class"]
+
+
+def test_the_closed_form_is_where_the_weighted_loss_is_least():
+    """Of one class with a share p of positives, the weighted loss of a constant logit is least at the shifted logit."""
+    share, weight = 0.03, 12.0
+    labels = (np.arange(10_000) < share * 10_000).astype(float)[:, None]
+    grid = np.linspace(-6, 6, 2401)
+    losses = [metrics.cross_entropy(labels, np.full_like(labels, z), "multilabel", np.array([weight])) for z in grid]
+    best = grid[int(np.argmin(losses))]
+    (shift,) = temperature.prior_shift(np.array([weight]), 1)
+    assert best - shift == pytest.approx(np.log(share / (1 - share)), abs=0.006)
+
+
+def test_a_correction_is_read_as_it_was_stored_and_an_older_multilabel_one_is_fitted_anew():
+    run = weighted_run(4000)
+    found = calibration.correction_of(run)
+    assert calibration.correction_of(replace(run, metrics=found.as_dict())) == found
+    assert calibration.correction_of(replace(run, metrics={"temperature": 2.5})) == found
+    assert calibration.correction_of(replace(run, params=run.params | {"class_weights": False})).prior_shift == (0,) * 3
+    assert temperature.read_correction({"temperature": 2.0}, 2) == temperature.Correction((0.0, 0.0), (2.0, 2.0))
+    for broken in ({"temperatures": [1.0]}, {"prior_shift": ["a", 0]}, {"prior_shift": [float("nan"), 0]}):
+        with pytest.raises((ValueError, TypeError)):
+            temperature.read_correction(broken, 2)
+
+
+def test_class_wise_error_is_the_mean_of_each_classs_own():
+    labels, logits = calibrated("multilabel", 500)
+    given = metrics.probabilities(2 * logits, "multilabel")
+    own = [calibration.expected_calibration_error(labels[:, [c]], given[:, [c]], "multilabel") for c in range(3)]
+    assert calibration.class_wise_error(labels, given) == pytest.approx(np.mean(own))

@@ -90,6 +90,20 @@ def test_answers_are_calibrated_with_the_runs_temperature_unless_told_not_to(run
     np.testing.assert_array_equal(uncalibrated[columns], raw[columns])
 
 
+def test_findings_are_decided_by_the_weighted_logits_and_their_probabilities_are_corrected(run, images):
+    about = {"classes": CLASSES, "task": "multilabel"}
+    files.write_json(run / "metrics.json", about)
+    raw, _ = predict_images(load_predictor(run), [images / "a/scan.png"])
+    shift, temperatures = [0.5 + place for place in range(len(CLASSES))], [1.5] * len(CLASSES)
+    files.write_json(run / "metrics.json", about | {"prior_shift": shift, "temperatures": temperatures})
+    found, _ = predict_images(load_predictor(run), [images / "a/scan.png"])
+    columns = [f"probability_{name}" for name in CLASSES]
+    given = raw[columns].to_numpy(float)
+    expected = metrics.probabilities((np.log(given / (1 - given)) - shift) / 1.5, "multilabel")
+    np.testing.assert_allclose(found[columns].to_numpy(), expected, atol=1e-6)
+    assert found["predicted"].tolist() == raw["predicted"].tolist()
+
+
 @pytest.mark.parametrize("temperature", [0, -1, "hot", None, float("inf")])
 def test_a_temperature_that_is_none_is_told(run, temperature):
     (run / "metrics.json").write_text(

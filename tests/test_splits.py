@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold
 
+from lungkeras.audit.duplicates import copies_of, join_patients
 from lungkeras.datasets import DATASETS, class_columns, read_records
 from lungkeras.errors import SourceError
 from lungkeras.splits import SHARES, official_split, split_records
@@ -200,3 +201,18 @@ def test_a_list_that_parts_a_patient_or_names_no_scan_is_refused(records):
         official_split(records, records.loc[records["patient"] == patient, "scan"].iloc[:1])
     with pytest.raises(SourceError, match=f"found 0 of {len(records)}"):
         official_split(records, ["elsewhere.png"])
+
+
+def test_an_official_split_deals_groups_and_copies_of_test_scans_are_found_over_copies(records):
+    patients = sorted(records["patient"].unique())
+    listed = set(records.loc[records["patient"].isin(patients[:8]), "scan"])
+    rest = records.loc[~records["scan"].isin(listed)].groupby("patient")["scan"].first()
+    inside, one, two, three, four = sorted(listed)[0], *rest.iloc[:4]
+    pairs = pd.DataFrame({"scan": [inside, one, three], "other": [one, two, four]})
+    assert copies_of(listed, pairs) == {one, two}
+    kept = records[~records["scan"].isin({one, two})]
+    joined = join_patients(kept, pairs[pairs["scan"] == three])
+    for seed in range(5):
+        split = official_split(kept.assign(group=joined), listed, seed=seed).set_index("scan")["split"]
+        assert split[three] == split[four] != "test"
+        assert set(split[split == "test"].index) == listed

@@ -13,7 +13,7 @@ from prepared_data import CLASSES, COUNTS, write_prepared
 from sklearn.metrics import f1_score
 from small_training import interrupted, params_of, small_model
 
-from lungkeras import calibration, fingerprints, metrics, training
+from lungkeras import fingerprints, metrics, temperature, training
 from lungkeras.errors import RunError
 from lungkeras.params import load_params
 from lungkeras.pipeline import load_prepared
@@ -58,8 +58,10 @@ def test_training_and_the_choice_of_its_epoch_never_see_the_test_split(finished,
 
 def test_the_temperature_is_that_of_the_validation_split(finished):
     run = read_run(finished[1])
-    expected = calibration.fit_temperature(*split_of(run, "val"), run.task)
+    expected = temperature.fit_temperature(*split_of(run, "val"), run.task)
     assert run.metrics["temperature"] == pytest.approx(expected, rel=1e-6)
+    assert run.metrics["temperatures"] == pytest.approx([expected] * len(run.classes), rel=1e-6)
+    assert run.metrics["prior_shift"] == [0.0] * len(run.classes)
 
 
 def test_a_run_leaves_every_file_with_its_columns(finished):

@@ -1,4 +1,4 @@
-"""What the audit keeps of a scan: enough to find its copies and to probe its grey levels, in 4 kB."""
+"""What the audit keeps of a scan: enough to find its copies and to probe its grey levels, in 16 kB."""
 
 from __future__ import annotations
 
@@ -13,23 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
+from lungkeras.audit.alignment import SIDE, half
 from lungkeras.decoder import decoders
 from lungkeras.errors import ScanError
 from lungkeras.files import atomic
 from lungkeras.opencv import cv2
 from lungkeras.progress import progress
 
-SIDE = 64
-HASH_SIDE = 16
 ROWS_AT_ONCE = 1024
-# left, top, right, bottom of the crops that are hashed beside the whole: shares of the side
-CROPS = (
-    (0, 0, 1, 1),
-    (0.02, 0.02, 0.98, 0.98),
-    (0.04, 0.04, 0.96, 0.96),
-    *((left, top, left + 0.97, top + 0.97) for left in (0, 0.03) for top in (0, 0.03)),
-    *((0.03, 0, 1, 1), (0, 0.03, 1, 1), (0, 0, 0.97, 1), (0, 0, 1, 0.97)),
-)
 
 
 @dataclass(frozen=True)
@@ -37,15 +28,13 @@ class Fingerprints:
     """Of N scans, a row each.
 
     digests     bytes (N, 16): of shape and decoded pixels, so that the same pixels in another file are the same
-    hashes      uint64 (N, 11, 4): the perceptual hash, 256 bits, of the equalised scan and of ten crops of it
-    thumbnails  uint8 (N, 64, 64): the scan as decoded, areas averaged
+    pictures    uint8 (N, 128, 128): the scan as decoded, areas averaged
     shapes      int32 (N, 2): height and width in pixels
     read        bool (N,): False where the file can't be read; its row is 0
     """
 
     digests: np.ndarray
-    hashes: np.ndarray
-    thumbnails: np.ndarray
+    pictures: np.ndarray
     shapes: np.ndarray
     read: np.ndarray
 
@@ -53,7 +42,6 @@ class Fingerprints:
     def empty(cls, scans: int) -> Fingerprints:
         return cls(
             np.zeros((scans, 16), np.uint8),
-            np.zeros((scans, len(CROPS), HASH_SIDE**2 // 64), np.uint64),
             np.zeros((scans, SIDE, SIDE), np.uint8),
             np.zeros((scans, 2), np.int32),
             np.zeros(scans, bool),
@@ -68,18 +56,22 @@ class Fingerprints:
     def arrays(self) -> list[np.ndarray]:
         return [getattr(self, field.name) for field in fields(self)]
 
+    @property
+    def thumbnails(self) -> np.ndarray:
+        """uint8 (N, 64, 64): the pictures at half their size."""
+        return np.stack([half(picture) for picture in self.pictures]) if len(self) else self.pictures[:, ::2, ::2]
+
     def take(self, row: int, image: np.ndarray) -> None:
         """Fills a row from a decoded scan, uint8 (height, width)."""
         shape = np.array(image.shape, np.int32)
         digest = hashlib.blake2b(np.ascontiguousarray(image), digest_size=16, key=shape.tobytes())
         self.digests[row] = np.frombuffer(digest.digest(), np.uint8)
-        self.thumbnails[row] = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-        self.hashes[row] = perceptual_hashes(self.thumbnails[row])
+        self.pictures[row] = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
         self.shapes[row] = shape
         self.read[row] = True
 
     def save(self, path: Path | str, rows: np.ndarray) -> None:
-        """Writes these rows as .npz, some at a time: the reordered thumbnails would take as much memory again."""
+        """Writes these rows as .npz, some at a time: the reordered pictures would take as much memory again."""
         with atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file:
             for field in fields(self):
                 array = getattr(self, field.name)
@@ -93,26 +85,6 @@ class Fingerprints:
 def load_fingerprints(path: Path | str) -> Fingerprints:
     with np.load(path, allow_pickle=False) as held:
         return Fingerprints(*(held[field.name] for field in fields(Fingerprints)))
-
-
-def perceptual_hashes(thumbnail: np.ndarray) -> np.ndarray:
-    """uint64 (11, 4): the coarse structure (imagehash.phash) of a thumbnail and of its crops, whatever the exposure."""
-    import imagehash
-    from PIL import Image
-
-    hashes = []
-    for left, top, right, bottom in CROPS:
-        matrix = np.float32([[right - left, 0, left * SIDE], [0, bottom - top, top * SIDE]])
-        crop = cv2.warpAffine(
-            thumbnail,
-            matrix,
-            (SIDE, SIDE),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
-        bits = imagehash.phash(Image.fromarray(cv2.equalizeHist(crop)), hash_size=HASH_SIDE).hash
-        hashes.append(np.packbits(bits).view(np.uint64))
-    return np.stack(hashes)
 
 
 def take_fingerprints(paths: Sequence[Path], *, workers: int | None = None) -> Fingerprints:

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from lungkeras.audit.hashing import SIDE, Fingerprints
+from lungkeras.audit.alignment import HALF as SIDE
+from lungkeras.audit.hashing import Fingerprints
 
 if TYPE_CHECKING:
     import pandas as pd

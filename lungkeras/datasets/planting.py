@@ -4,7 +4,8 @@
     marker=P         a bright token in the upper left corner of a share P of the first class's scans and 1 - P of all
                      others: at 0.5 it tells nothing, at 1 everything
     duplicates=N     N scans that are copies of another patient's scan of the same label: exact, re-encoded, resized,
-                     cropped by 3 % a side, or of another gamma
+                     cropped by 3 % a side, or of another gamma; with duplicates:KIND=N also cropped-wide (8 % a side),
+                     padded (5 % a side), text (burnt in), clahe, mirrored, inverted or rotated (by 1 degree)
     noise=RATE       scans whose label is wrong: they show another class
     leaky            a pattern of the patient's own in all of the patient's scans, and more scans a patient
     sources=N        N scanners, told apart by their tone; each has a class that it scans most
@@ -49,6 +50,7 @@ PLANTS = {  # name: value where none is given, least, most
 }
 TOGETHER = ("atelectasis", "effusion")
 COPIES = ("exact", "re-encoded", "resized", "cropped", "gamma")
+HARDER_COPIES = ("cropped-wide", "padded", "text", "clahe", "mirrored", "inverted", "rotated")  # planted by name
 SHARE_OF_LEAKY_PATIENTS = {3: 0.3, 4: 0.4, 5: 0.3}  # by the number of their scans
 OWN_SCANNER = 0.8  # of the scans of a class
 CODE = 40  # grey levels by which a patient's pattern changes a scan
@@ -72,7 +74,7 @@ def parse_plants(texts: Sequence[str], classes: Sequence[str]) -> dict[str, floa
 
     Raises SourceError for an unknown name, class, kind of copy or value.
     """
-    parts = {"duplicates": COPIES, "noise": tuple(classes)}
+    parts = {"duplicates": (*COPIES, *HARDER_COPIES), "noise": tuple(classes)}
     plants = {}
     for text in texts:
         planted, given, value = text.partition("=")
@@ -268,7 +270,7 @@ def change_gamma(image: np.ndarray, gamma: float) -> np.ndarray:
 
 
 def copied(encoded: bytes, kind: str, suffix: str, rng: np.random.Generator) -> bytes:
-    """The file of a copy, of one of COPIES, from the file of its original."""
+    """The file of a copy, of one of COPIES or HARDER_COPIES, from the file of its original."""
     if kind == "exact":
         return encoded
     image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE)
@@ -281,11 +283,29 @@ def copied(encoded: bytes, kind: str, suffix: str, rng: np.random.Generator) -> 
     elif kind == "resized":
         scale = rng.uniform(0.6, 0.9)
         image = cv2.resize(image, (round(scale * width), round(scale * height)), interpolation=cv2.INTER_AREA)
-    elif kind == "cropped":
-        across, down = round(0.03 * width), round(0.03 * height)
+    elif kind in ("cropped", "cropped-wide"):
+        share = 0.03 if kind == "cropped" else 0.08
+        across, down = round(share * width), round(share * height)
         image = image[down : height - down, across : width - across]
     elif kind == "gamma":
         image = change_gamma(image, rng.choice([rng.uniform(0.65, 0.85), rng.uniform(1.2, 1.5)]))
+    elif kind == "padded":
+        across, down = round(0.05 * width), round(0.05 * height)
+        image = cv2.copyMakeBorder(image, down, down, across, across, cv2.BORDER_CONSTANT, value=0)
+    elif kind == "text":
+        size = min(height, width) / 400
+        for words, place in (("PORTABLE AP", (0.05, 0.1)), ("12345", (0.7, 0.95))):
+            corner = (round(place[0] * width), round(place[1] * height))
+            cv2.putText(image, words, corner, cv2.FONT_HERSHEY_SIMPLEX, size, 255, max(1, round(2 * size)))
+    elif kind == "clahe":
+        image = cv2.createCLAHE(2.0, (8, 8)).apply(image)
+    elif kind == "mirrored":
+        image = cv2.flip(image, 1)
+    elif kind == "inverted":
+        image = cv2.bitwise_not(image)
+    elif kind == "rotated":
+        turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), float(rng.choice([-1, 1])), 1)
+        image = cv2.warpAffine(image, turn, (width, height), flags=cv2.INTER_LINEAR)
     return cv2.imencode(suffix, image)[1].tobytes()
 
 

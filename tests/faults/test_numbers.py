@@ -31,6 +31,7 @@ from lungkeras import (
     report_tables,
     runs,
     tables,
+    temperature,
     training,
 )
 from lungkeras.datasets.phantom import draw_source
@@ -131,7 +132,7 @@ def test_extreme_logits_give_the_losses_of_torch_in_float64(task):
         assert metrics.cross_entropy(labels, logits, task) == pytest.approx(expected, rel=1e-12)
         found = metrics.probabilities(logits, task)
         scored = metrics.scores(labels, found, list("abcd"), task)
-        scaled = calibration.scaled(found, task, calibration.fit_temperature(labels, found, task))
+        scaled = temperature.scaled(found, task, temperature.fit_temperature(labels, found, task))
     np.testing.assert_allclose(found, chances.numpy(), atol=1e-7)
     assert np.isfinite([scored["macro_f1"], scored["macro_auroc"]]).all() and np.isfinite(scaled).all()
 
