@@ -51,6 +51,7 @@ def build_model(
     std: float = 64.0,
     seed: int | None = None,
     batch_norm_momentum: float | None = None,
+    dropout: bool = True,
     precision: str = "float32",
 ) -> keras.Model:
     """A model from scans, uint8 of shape (N, image_size, image_size, 1), to logits, float32 of shape (N, classes).
@@ -68,6 +69,7 @@ def build_model(
         seed: fixes the initial weights and every dropout; nothing outside the model is seeded.
         batch_norm_momentum: replaces the backbone's. The higher it is, the more steps until the moving statistics, and
             with them validation, mean something: at 0.99 some 200, at 0.9 some 20.
+        dropout: False sets the rates of dropout and drop-connect to 0.
         precision: what layers compute in: float32, mixed_float16 or mixed_bfloat16. Weights, the standardised scan and
             the logits are float32 in any case.
 
@@ -88,7 +90,7 @@ def build_model(
     source = source or features
     model = _flat(keras.Model(scans, _head(chosen, features.output, count), name=chosen.name))
     epsilon = {"random": chosen.epsilon, "imagenet": None}.get(origin, _epsilon(source))
-    model = _rebuild(model, batch_norm_momentum or chosen.momentum, epsilon, seed, precision)
+    model = _rebuild(model, batch_norm_momentum or chosen.momentum, epsilon, seed, precision, dropout)
     if backbone.startswith(architectures.HUB):
         _check_loads(model)
     if origin != "random":
@@ -158,7 +160,12 @@ def _flat(model: keras.Model) -> keras.Model:
 
 
 def _rebuild(
-    model: keras.Model, momentum: float | None, epsilon: float | None, seed: int | None, precision: str
+    model: keras.Model,
+    momentum: float | None,
+    epsilon: float | None,
+    seed: int | None,
+    precision: str,
+    dropout: bool,
 ) -> keras.Model:
     """The same graph with fresh weights, our layers, seeds, and without the backbone's own preprocessing.
 
@@ -175,6 +182,8 @@ def _rebuild(
             config = _seeded(config, iter(lambda: numbers.randrange(2**31), None))
         if isinstance(layer, keras.layers.BatchNormalization):
             config |= ours
+        if isinstance(layer, keras.layers.Dropout) and not dropout:
+            config["rate"] = 0.0
         return type(layer).from_config(config)
 
     def connect(layer, *inputs, **options):

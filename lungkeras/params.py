@@ -29,6 +29,8 @@ class Params(BaseModel):
     acquire   draw (phantoms, `scans` of them, where absent) | fetch (by kagglehub, where absent) | given (by the user)
     suffix    tells a run from another of the same dataset, backbone and weights, as in -lr0.05
     class_weights   whether a multilabel loss weighs positives by negatives over positives, as the study's does
+    beta_2    of Adam, 0.999 in the study; 0.99 follows the gradients of a short training sooner
+    dropout   whether the backbone's dropout and drop-connect act; a training of a few hundred steps fits sooner without
     seeds     of a study: every run is trained once with each; the first keeps its name, others end in -seed<N>
     split     patients: 70:15:15 | official: the published test list, where a dataset has one (xray8)
     backend   tensorflow | torch | jax; where null, as `backends.default_backend` says
@@ -60,6 +62,8 @@ class Params(BaseModel):
     final_learning_rate: float = Field(0.001, gt=0)
     class_weights: bool = True
     batch_norm_momentum: float | None = Field(None, ge=0, lt=1)
+    beta_2: float = Field(0.999, ge=0, lt=1)
+    dropout: bool = True
     backend: str = Field(None, validate_default=True)
     devices: int | str = 1
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"

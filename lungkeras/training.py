@@ -1,6 +1,6 @@
 """One run: a model trained as the study trains, its history, its best weights, its predictions.
 
-Adam (0.9, 0.999, 1e-8) with a cosine from the first to the final learning rate over all steps; cross-entropy, for a
+Adam (0.9, `beta_2`, 1e-8) with a cosine from the first to the final learning rate over all steps; cross-entropy, for a
 multilabel dataset binary with a weight a class; the best model is the one of the lowest validation loss. Where a weight
 is no number any more, training ends, and the best model so far stands; without any, that is the untrained one.
 """
@@ -133,6 +133,7 @@ def initial_model(params: Params, prepared: Prepared) -> keras.Model:
             std=prepared.std,
             seed=params.seed,
             batch_norm_momentum=params.batch_norm_momentum,
+            dropout=params.dropout,
             precision=params.precision,
         )
 
@@ -208,7 +209,7 @@ def compiled(model: keras.Model, params: Params, prepared: Prepared) -> keras.Mo
             params.learning_rate, total, alpha=params.final_learning_rate / params.learning_rate
         ),
         beta_1=0.9,
-        beta_2=0.999,
+        beta_2=params.beta_2,
         epsilon=1e-8,
     )
     if params.precision == "mixed_float16":

@@ -30,6 +30,8 @@ batch_size = 16
 learning_rate = 0.001
 final_learning_rate = 0.0001
 batch_norm_momentum = 0.9
+beta_2 = 0.999
+dropout = True
 backend = None
 
 # %%

@@ -119,6 +119,14 @@ def test_batch_norm_is_fused_with_the_numbers_of_torchvision(backbone, built):
     assert {(norm.momentum, norm.epsilon) for norm in norms} == {BATCH_NORM[backbone]}
 
 
+@pytest.mark.parametrize("dropout", [True, False])
+def test_dropout_and_drop_connect_act_unless_they_are_switched_off(dropout):
+    model = _build("efficientnet_b1", dropout=dropout)
+    rates = [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    assert len(rates) > 1
+    assert all((rate > 0) == dropout for rate in rates)
+
+
 def test_a_short_run_may_ask_for_another_momentum_and_seed(built):
     model = _build("mobilenet_v3_large", batch_norm_momentum=0.9, seed=1)
     assert {(norm.momentum, norm.epsilon) for norm in _norms(model)} == {(0.9, 1e-3)}
