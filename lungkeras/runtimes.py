@@ -16,7 +16,6 @@ from lungkeras import exported_files
 from lungkeras.errors import RunError
 from lungkeras.files import glance
 from lungkeras.inert import printable
-from lungkeras.temperature import read_correction
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,6 +55,8 @@ def read_about(path: Path | str) -> dict:
             printable(name) != name for name in classes
         ):
             raise ValueError("no names of classes")
+        from lungkeras.temperature import read_correction  # --help needs no NumPy
+
         read_correction(about, len(classes))
         return about | {"classes": classes, "image_size": size}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -12,12 +12,15 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from lungkeras.files import write_json
+from lungkeras.locks import alone
 
 NAME = "status.json"
+SECONDS_TO_WRITE = 60.0
 # Seconds of a step; of a training those of a scan of 64 pixels, in and out, on top.
 NOMINAL = {"prepare": 20.0, "train": 20.0, "evaluate": 60.0, "visualize": 90.0, "report": 20.0}
 SECONDS_A_SCAN = {"mobilenet_v3_large": 0.01, "efficientnet_b1": 0.035, "resnet34": 0.02}
@@ -143,22 +146,13 @@ def _read(file: Path) -> dict | None:
         return None
 
 
-class _held:
+@contextmanager
+def _held(file: Path) -> Iterator[dict]:
     """The status of a file, to be changed within the block by one process at a time, and written whole after it."""
-
-    def __init__(self, file: Path):
-        self.file = file
-
-    def __enter__(self) -> dict:
-        self.lock = (self.file.parent / ".status.lock").open("w")
-        fcntl.flock(self.lock, fcntl.LOCK_EX)
-        self.told = _read(self.file) or {"begun": time.time(), "ended": None, "cores": 1, "steps": {}}
-        return self.told
-
-    def __exit__(self, kind, *_) -> None:
-        if kind is None:
-            write_json(self.file, self.told)
-        self.lock.close()
+    with alone(file.parent / ".status.lock", f"{file} is being written", patience=SECONDS_TO_WRITE):
+        told = _read(file) or {"begun": time.time(), "ended": None, "cores": 1, "steps": {}}
+        yield told
+        write_json(file, told)
 
 
 if __name__ == "__main__":
