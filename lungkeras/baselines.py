@@ -1,6 +1,6 @@
 """What needs no network: answers that any model has to beat, scored on the same test scans with the same intervals."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -23,12 +23,23 @@ def trivial_baselines(datasets: Iterable[Prepared], seed: int = 0) -> pd.DataFra
     metadata     logistic regression on what the collection tells of age, sex, view and follow-up number
     linear       logistic regression on the pixels (lungkeras.evaluation.linear_probabilities)
     """
-    rows = []
-    for prepared in datasets:
+    datasets = list(datasets)
+    return scores_of(datasets, answers(datasets, seed))
+
+
+def answers(datasets: Iterable[Prepared], seed: int = 0) -> dict[tuple[str, str], np.ndarray]:
+    """{(dataset, baseline): probabilities of its test scans, float (scans, classes)}, baselines as above."""
+    return {(prepared.name, name): given for prepared in datasets for name, given in _answers(prepared, seed)}
+
+
+def scores_of(datasets: Iterable[Prepared], given: Mapping[tuple[str, str], np.ndarray]) -> pd.DataFrame:
+    """What `trivial_baselines` returns, from what `answers` gives."""
+    rows, known = [], {prepared.name: prepared for prepared in datasets}
+    for (dataset, name), probabilities in given.items():
+        prepared = known[dataset]
         labels, patients = prepared.labels("test").astype(int), prepared.split("test")["patient"]
-        for name, probabilities in _answers(prepared, seed):
-            scores = macro_scores(labels, probabilities, patients, prepared.task)
-            rows.append({"dataset": prepared.name, "baseline": name} | scores | {"test_scans": len(labels)})
+        scores = macro_scores(labels, probabilities, patients, prepared.task)
+        rows.append({"dataset": dataset, "baseline": name} | scores | {"test_scans": len(labels)})
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -142,8 +142,10 @@ def _errors(labels: np.ndarray, probabilities: np.ndarray, patients: Sequence, t
         ("brier", brier.mean(), intervals.drawn_mean(brier, patients)),
     ):
         low, high = intervals.interval(drawn, len(sums))
-        # Drawing patients anew adds chance to each bin, and so to the calibration error: its interval lies high.
-        found |= {(name, ""): float(point), (name, "_low"): min(low, float(point)), (name, "_high"): high}
+        if name == "ece":
+            # Drawing patients anew adds chance to each bin: the draws lie as far above the point as it above the truth.
+            low, high = max(0.0, 2 * point - high), max(0.0, 2 * point - low)
+        found |= {(name, ""): float(point), (name, "_low"): min(low, float(point)), (name, "_high"): max(high, point)}
     loss = metrics.cross_entropy(labels, logits_of(probabilities, task), task)
     of_classes = class_wise_error(labels, probabilities)
     return found | {("ece", "_null"): null_error(sure), ("ece_class", ""): of_classes, ("loss", ""): loss}
@@ -204,9 +206,8 @@ def thresholds(runs: Mapping[str, Run]) -> pd.DataFrame:
         row = _about(run)
         decided = {"": metrics.decide(given, run.task), "_tuned": (given >= chosen).astype(int)}
         for end, calls in decided.items():
-            f1 = intervals.f1_of_counts(intervals.decision_counts(labels, calls, patients).sum(axis=0)).mean()
-            drawn = intervals.drawn_f1(labels, calls, patients).mean(axis=1)
-            low, high = intervals.interval(drawn, len(set(patients)))
+            counts = intervals.decision_counts(labels, calls, patients)
+            f1, (low, high) = intervals.macro_f1_of_counts(counts), intervals.f1_interval(counts)
             row |= {f"macro_f1{end}": f1, f"macro_f1{end}_low": low, f"macro_f1{end}_high": high}
             row[f"contradictory{end}"] = contradictory(calls, run.classes)
         row |= intervals.compare_f1(labels, decided["_tuned"], decided[""], patients)

@@ -16,17 +16,23 @@ from lungkeras.published import published_auroc
 from lungkeras.runs import Run, patients_of, repeated_as, split_of
 
 SIGNIFICANT = 0.05
+AUROC = ("macro_auroc", "macro_auroc_low", "macro_auroc_high")
 PER_CLASS_COLUMNS = [
     "run", "dataset", "class", "prevalence", "support", "f1", "f1_low", "f1_high", "precision", "recall",
     "auroc", "auroc_low", "auroc_high", "average_precision", "average_precision_low", "average_precision_high",
 ]  # fmt: skip
 PREVALENCE_COLUMNS = [
-    "run", "dataset", "normal_share", "natural_share", "macro_f1", "macro_f1_natural", "macro_f1_natural_low",
-    "macro_f1_natural_high",
+    "run", "dataset", "normal_share", "natural_share", "list_share", "macro_f1", "macro_f1_natural",
+    "macro_f1_natural_low", "macro_f1_natural_high",
 ]  # fmt: skip
 PAIR_COLUMNS = [
     "dataset", "first", "second", "difference", "low", "high", "p", "p_holm",
     "auroc_difference", "auroc_low", "auroc_high", "auroc_p", "auroc_p_holm",
+]  # fmt: skip
+
+BASELINE_COLUMNS = [
+    "dataset", "run", "baseline", "macro_f1", "baseline_macro_f1", "difference", "low", "high", "p", "p_holm",
+    "auroc_difference", "auroc_low", "auroc_high", "auroc_p", "auroc_p_holm", "better",
 ]  # fmt: skip
 
 
@@ -41,17 +47,38 @@ def macro_scores(labels: np.ndarray, probabilities: np.ndarray, patients, task: 
         names = ("macro_f1", "macro_auroc", "macro_average_precision")
         return {f"{name}{end}": float("nan") for name in names for end in ("", "_low", "_high")}
     decided = metrics.decide(probabilities, task) if decided is None else decided
-    f1 = intervals.f1_of_counts(intervals.decision_counts(labels, decided, patients).sum(axis=0)).mean()
-    found = _with_interval("macro_f1", f1, intervals.drawn_f1(labels, decided, patients).mean(axis=1), patients)
+    f1 = intervals.macro_f1_of_counts(intervals.decision_counts(labels, decided, patients))
+    low, high = intervals.f1_interval(intervals.decision_counts(labels, decided, patients))
+    found = {"macro_f1": float(f1), "macro_f1_low": low, "macro_f1_high": high}
     whole = np.ones((1, len(labels)))
     points = [
         intervals.ranking(labels[:, column], probabilities[:, column], whole) for column in range(labels.shape[1])
     ]
-    drawn = intervals.drawn_ranking(labels, probabilities, patients)
-    for place, name in enumerate(("macro_auroc", "macro_average_precision")):
-        point = intervals.mean_of_defined(np.array([each[place][0] for each in points]))
-        found |= _with_interval(name, point, intervals.mean_of_defined(drawn[place]), patients)
-    return found
+    _, drawn = intervals.drawn_ranking(labels, probabilities, patients)
+    auroc, precision = (intervals.mean_of_defined(np.array([each[place][0] for each in points])) for place in (0, 1))
+    found |= dict(zip(AUROC, (float(auroc), *macro_auroc_interval(labels, probabilities, patients)), strict=True))
+    found |= _with_interval("macro_average_precision", precision, intervals.mean_of_defined(drawn), patients)
+    low, high = (found[f"macro_average_precision{end}"] for end in ("_low", "_high"))
+    trials = min((rarer_side(labels[:, column], patients) for column in range(labels.shape[1])), default=0)
+    low, high = intervals.widened(low, high, float(precision), max(trials, 1))
+    return found | {"macro_average_precision_low": low, "macro_average_precision_high": high}
+
+
+def macro_auroc_interval(labels: np.ndarray, probabilities: np.ndarray, patients) -> tuple[float, float]:
+    """DeLong's interval of the mean AUROC of the classes that have positives and negatives; (NaN, NaN) without any."""
+    labels = np.asarray(labels)
+    defined = [column for column in range(labels.shape[1]) if 0 < labels[:, column].sum() < len(labels)]
+    if not defined:
+        return float("nan"), float("nan")
+    aurocs, covariance = intervals.delong(labels[:, defined], probabilities[:, defined], patients)
+    trials = min(rarer_side(labels[:, column], patients) for column in defined)
+    return intervals.auroc_interval(float(aurocs.mean()), float(covariance.mean()), trials=trials)
+
+
+def rarer_side(labels: np.ndarray, patients) -> int:
+    """The patients who have a class (scans,), or those who lack it, whichever are fewer."""
+    labels, patients = np.asarray(labels) == 1, np.asarray(patients, dtype=str)
+    return min(len(set(patients[labels])), len(set(patients[~labels])))
 
 
 def _with_interval(name: str, point: float, drawn: np.ndarray, patients) -> dict[str, float]:
@@ -69,34 +96,51 @@ def per_class(runs: Mapping[str, Run]) -> pd.DataFrame:
     for run in runs.values():
         (labels, probabilities), patients = split_of(run, "test"), patients_of(run, "test")
         decided = metrics.decide(probabilities, run.task)
-        f1 = intervals.drawn_f1(labels, decided, patients)
-        f1[:] = f1 if np.isfinite(probabilities).all() else np.nan
+        counts = intervals.decision_counts(labels, decided, patients)
         _, precision = intervals.drawn_ranking(labels, probabilities, patients)
         _, covariance = intervals.delong(labels, probabilities, patients)
         whole = np.ones((1, len(labels)))
         scored = metrics.per_class(labels, probabilities, run.classes, run.task)
         for column, (name, scores) in enumerate(scored.items()):
             average_precision = intervals.ranking(labels[:, column], probabilities[:, column], whole)[1][0]
-            low, high = intervals.auroc_interval(scores["auroc"], covariance[column, column])
+            trials = rarer_side(labels[:, column], patients)
+            low, high = intervals.auroc_interval(scores["auroc"], covariance[column, column], trials=trials)
+            f1_low, f1_high = intervals.f1_interval(counts, column=column)
+            if np.isnan(scores["f1"]):
+                f1_low = f1_high = np.nan
+            precise = _with_interval("average_precision", average_precision, precision[:, column], patients)
+            ends = intervals.widened(
+                *(precise[f"average_precision{end}"] for end in ("_low", "_high")),
+                precise["average_precision"],
+                max(trials, 1),
+            )
+            precise |= {"average_precision_low": ends[0], "average_precision_high": ends[1]}
             rows.append(
                 {"run": run.name, "dataset": run.dataset, "class": name, "prevalence": labels[:, column].mean()}
                 | scores
                 | {"auroc_low": low, "auroc_high": high}
-                | _with_interval("f1", scores["f1"], f1[:, column], patients)
-                | _with_interval("average_precision", average_precision, precision[:, column], patients)
+                | {"f1_low": f1_low, "f1_high": f1_high}
+                | precise
             )
     return pd.DataFrame(rows, columns=PER_CLASS_COLUMNS)
 
 
-def natural_prevalence(runs: Mapping[str, Run], left_out: Mapping[str, int], kept: Mapping[str, int]) -> pd.DataFrame:
+def natural_prevalence(
+    runs: Mapping[str, Run],
+    left_out: Mapping[str, int],
+    kept: Mapping[str, int],
+    listed: Mapping[str, int] | None = None,
+) -> pd.DataFrame:
     """The macro F1 that test scans give where normal scans count as often as the collection has them.
 
     Args:
         runs: {name: run}; a run of a dataset of which no normal scan was left out has no row.
         left_out, kept: of each dataset the normal scans that its undersampling left out, and those that it kept.
+        listed: of each dataset the scans of the whole list, those of other findings among them.
 
-    A row a run, with PREVALENCE_COLUMNS: the share of normal scans in the test split and as the collection would have
-    it, the macro F1 as ever, and with each normal scan counted (left out + kept) / kept times, with its interval.
+    A row a run, with PREVALENCE_COLUMNS: the share of normal scans in the test split, among the classes that are
+    studied (natural_share) and in the whole list (list_share), the macro F1 as ever, and with each normal scan counted
+    (left out + kept) / kept times, with its interval.
     """
     rows = []
     for run in runs.values():
@@ -107,19 +151,20 @@ def natural_prevalence(runs: Mapping[str, Run], left_out: Mapping[str, int], kep
         weights = np.where(normal, 1 + left_out[run.dataset] / kept[run.dataset], 1.0)
         decided = metrics.decide(probabilities, run.task)
         plain, natural = (intervals.decision_counts(labels, decided, patients, each) for each in (None, weights))
-        scores = [intervals.f1_of_counts(counts.sum(axis=0)).mean() for counts in (plain, natural)]
-        drawn = intervals.f1_of_counts(intervals.drawn_sums(natural)).mean(axis=1)
+        scores = [intervals.macro_f1_of_counts(counts) for counts in (plain, natural)]
+        low, high = intervals.f1_interval(natural)
         if not np.isfinite(probabilities).all():
-            scores, drawn = [np.nan, np.nan], np.full_like(drawn, np.nan)
+            scores, low, high = [np.nan, np.nan], np.nan, np.nan
         rows.append(
             {
                 "run": run.name,
                 "dataset": run.dataset,
                 "normal_share": normal.mean(),
                 "natural_share": weights[normal].sum() / weights.sum(),
+                "list_share": (left_out[run.dataset] + kept[run.dataset]) / listed[run.dataset] if listed else np.nan,
                 "macro_f1": scores[0],
             }
-            | _with_interval("macro_f1_natural", scores[1], drawn, patients)
+            | {"macro_f1_natural": scores[1], "macro_f1_natural_low": low, "macro_f1_natural_high": high}
         )
     return pd.DataFrame(rows, columns=PREVALENCE_COLUMNS)
 
@@ -152,6 +197,44 @@ def pairs(runs: Mapping[str, Run]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=PAIR_COLUMNS)
     for name in ("p", "auroc_p"):
         table[f"{name}_holm"] = intervals.holm(table[name])
+    return table
+
+
+def against(runs: Mapping[str, Run], baselines: Mapping[tuple[str, str], np.ndarray]) -> pd.DataFrame:
+    """Each run beside each baseline on the same test scans, with BASELINE_COLUMNS.
+
+    `baselines` is {(dataset, baseline): probabilities of the test scans, in the order of the prepared dataset}, which
+    is that of the predictions. Differences are those of the run less the baseline, paired as in `pairs`; each p is
+    adjusted over all runs that stand beside the same baseline. `better` is yes where the macro F1 is higher with an
+    adjusted p below 0.05, worse where it is lower, else "cannot tell".
+    """
+    rows = []
+    for run in runs.values():
+        (labels, one), patients = split_of(run, "test"), patients_of(run, "test")
+        for (dataset, name), other in baselines.items():
+            if dataset != run.dataset:
+                continue
+            if other.shape != one.shape:
+                raise ValueError(
+                    f"{run.name}: the baseline {name} answers {other.shape} scans and classes, the run {one.shape}: "
+                    "expected the same test split."
+                )
+            f1 = intervals.compare_f1(labels, *(metrics.decide(given, run.task) for given in (one, other)), patients)
+            if not np.isfinite([one, other]).all():
+                f1 = dict.fromkeys(f1, float("nan"))
+            auroc = intervals.compare_auroc(labels, one, other, patients)
+            rows.append(
+                {"dataset": dataset, "run": run.name, "baseline": name}
+                | {"macro_f1": metrics.macro_f1(labels, one, run.task)}
+                | {"baseline_macro_f1": metrics.macro_f1(labels, other, run.task)}
+                | f1
+                | {f"auroc_{key}": value for key, value in auroc.items()}
+            )
+    table = pd.DataFrame(rows, columns=BASELINE_COLUMNS)
+    for name in ("p", "auroc_p"):
+        table[f"{name}_holm"] = table.groupby("baseline")[name].transform(lambda p: intervals.holm(p.to_numpy()))
+    told = table["p_holm"] < SIGNIFICANT
+    table["better"] = np.select([told & (table["difference"] > 0), told], ["yes", "worse"], "cannot tell")
     return table
 
 

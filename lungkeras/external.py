@@ -155,6 +155,8 @@ def _note(rule: Rule, name: str, left: int, own: Collection) -> str:
     said = [rule.why] if rule.folder or name not in rule.classes else []
     if name in rule.classes and left < FEWEST_SCANS:
         said.append(f"fewer than {FEWEST_SCANS} are left: not scored" if left else "none is left")
+    elif name in rule.classes and len(rule.classes) == 1:
+        said.append("the recall of one class alone rewards a model that always answers with it: not scored")
     if own.prepared.drawn:
         said.append("drawn: a test of the machinery")
     return "; ".join(said)
@@ -181,8 +183,9 @@ def external_validation(
 ) -> pd.DataFrame:
     """What each run scores on another collection, beside the same measure on its own test split, with COLUMNS.
 
-    measure is `recall` (of `class`, the share of its scans that are called so), and where two classes can be asked also
-    macro_f1 and macro_auroc. A run chooses among the classes that both collections know, on its own test split too. All
+    measure is `recall` (of `class`, the share of its scans that are called so), macro_f1 and macro_auroc. Where only
+    one class can be asked nothing is scored, as a constant answer would have a recall of 1. A run chooses among the
+    classes that both collections know, on its own test split too. All
     splits of the other collection are asked; of one that the run's weights come from, the test split alone. A class of
     fewer than 20 scans is not scored. Intervals are of 95 %, by bootstrap over patients.
 
@@ -213,6 +216,8 @@ def external_validation(
 def _scores(run: Run, rule: Rule, other: Collection, kept: np.ndarray, load) -> list[dict]:
     classes = shared_classes(run, other.prepared)
     scored = [name for name in rule.classes if (other.records.loc[kept, name] == 1).sum() >= FEWEST_SCANS]
+    # A model that always answers with the one class would have a recall of 1.
+    scored = scored if len(scored) > 1 else []
     rows = np.flatnonzero(kept & other.records[scored].any(axis=1).to_numpy()) if scored else []
     if len(rows) == 0:
         return []
@@ -256,7 +261,7 @@ def _measures(labels, given, patients, classes: tuple[str, ...], scored: list[st
         value, low, high = np.nan, np.nan, np.nan
         if has.any():
             value = float(hits.mean())
-            low, high = intervals.interval(intervals.drawn_mean(hits, of_class), len(set(of_class)))
+            low, high = intervals.share_interval(hits, of_class)
         counted = {"scans": int(has.sum()), "patients": len(set(of_class))}
         rows.append({"measure": "recall", "class": name} | counted | {"value": value, "low": low, "high": high})
     if len(scored) > 1:

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.special import expit, logit
-from scipy.stats import norm, rankdata
+from scipy.stats import beta, norm, rankdata
 from scipy.stats import t as student
 
 DRAWS = 2000
 LEVEL = 0.95
 SEED = 0
+PRIOR_ERRORS = 0.75  # of each kind, over all classes
 AT_ONCE = 4_000_000  # weights held at a time while curves are drawn
 
 
@@ -93,6 +94,83 @@ def f1_of_counts(counts: np.ndarray) -> np.ndarray:
     return np.divide(2 * hits, either, out=np.zeros_like(hits), where=either > 0)
 
 
+def macro_f1_of_counts(counts: np.ndarray) -> float:
+    """The macro F1 of counts (patients, 3, classes), over the classes that a scan has; NaN where none has one."""
+    counts = of_present(counts)
+    return float(f1_of_counts(counts.sum(axis=0)).mean()) if counts.shape[-1] else float("nan")
+
+
+def of_present(counts: np.ndarray) -> np.ndarray:
+    """The counts (patients, 3, classes) of the classes that a scan has."""
+    return counts[..., counts[:, 2].sum(axis=0) > 0]
+
+
+def doubt(counts: np.ndarray, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
+    """Counts to add to each draw of decision counts, so that "no error seen" is not taken for "no error possible".
+
+    counts (patients, 3, classes) -> float64 (draws, 3, classes): of each class half a hit (a gamma of mean 1/2), and a
+    missed and a wrongly called scan of mean PRIOR_ERRORS / classes each, as a Dirichlet prior on the cells adds them.
+    They weigh as much as the scans of a mean patient.
+    """
+    classes = counts.shape[-1]
+    random = np.random.default_rng([seed, len(counts), 2])
+    scans = max(float(counts[:, 2].sum() / max(len(counts), 1)), 1.0)
+    hits, missed, called = (
+        scans * random.gamma(mean, size=(draws, classes))
+        for mean in (0.5, PRIOR_ERRORS / classes, PRIOR_ERRORS / classes)
+    )
+    return np.stack([hits, hits + called, hits + missed], axis=1)
+
+
+def f1_interval(
+    counts: np.ndarray, draws: int = DRAWS, seed: int = SEED, column: int | None = None
+) -> tuple[float, float]:
+    """The interval of the macro F1, or of the F1 of one class, from decision counts (patients, 3, classes).
+
+    Bootstrap over patients with the doubt of a prior: never of zero width, and it covers where errors are few.
+    """
+    counts = of_present(counts) if column is None else counts[..., [column]]
+    if not counts.shape[-1]:
+        return float("nan"), float("nan")
+    point = float(f1_of_counts(counts.sum(axis=0)).mean())
+    drawn = f1_of_counts(drawn_sums(counts, draws, seed) + doubt(counts, draws, seed))
+    low, high = interval(drawn.mean(axis=1), len(counts))
+    return min(low, point), max(high, point)
+
+
+def share_interval(values: np.ndarray, patients: Sequence, level: float = LEVEL) -> tuple[float, float]:
+    """Wilson's interval of a share, of values (scans,) in [0, 1], for scans that are clustered in patients.
+
+    The scans count as many as independent ones of the same variance would be (Korn and Graubard 1998), at most as many
+    as there are. Never of zero width; (NaN, NaN) for fewer than two patients, or where a value is no number.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    sums = sums_by_patient(np.stack([values, np.ones(len(values))], axis=1), patients)
+    count, scans = len(sums), float(len(values))
+    if count < 2 or not np.isfinite(values).all():
+        return float("nan"), float("nan")
+    share = values.mean()
+    rest = sums[:, 0] - share * sums[:, 1]
+    variance = count / (count - 1) * (rest**2).sum() / scans**2
+    worth = min(share * (1 - share) / variance, scans) if variance > 0 else float(count)
+    z2 = norm.ppf((1 + level) / 2) ** 2
+    middle = (share + z2 / (2 * worth)) / (1 + z2 / worth)
+    reach = np.sqrt(z2 * (share * (1 - share) / worth + z2 / (4 * worth**2))) / (1 + z2 / worth)
+    return max(float(middle - reach), 0.0), min(float(middle + reach), 1.0)
+
+
+def widened(low: float, high: float, point: float, trials: int, level: float = LEVEL) -> tuple[float, float]:
+    """An interval of a score in [0, 1] that is not of zero width: at 1 or 0 the exact binomial limit of `trials`."""
+    if np.isnan([low, high, point]).any() or low < high:
+        return low, high
+    share = round(point * trials)
+    tail = (1 - level) / 2
+    return (
+        float(min(low, beta.ppf(tail, share, trials - share + 1))) if share else 0.0,
+        float(max(high, beta.ppf(1 - tail, share + 1, trials - share))) if share < trials else 1.0,
+    )
+
+
 def drawn_f1(
     labels: np.ndarray, decided: np.ndarray, patients: Sequence, draws: int = DRAWS, seed: int = SEED
 ) -> np.ndarray:
@@ -159,11 +237,21 @@ def compare_f1(
 
     The interval is that of the paired bootstrap over patients, `p` that of the swaps.
     """
-    first, second = (decision_counts(labels, given, patients) for given in (decided, others))
+    first, second = (of_present(decision_counts(labels, given, patients)) for given in (decided, others))
+    if not first.shape[-1]:
+        return dict.fromkeys(("difference", "low", "high", "p"), float("nan"))
     point = float(f1_of_counts(first.sum(axis=0)).mean() - f1_of_counts(second.sum(axis=0)).mean())
-    drawn = [f1_of_counts(drawn_sums(counts, draws, seed)).mean(axis=1) for counts in (first, second)]
+    drawn = [
+        f1_of_counts(drawn_sums(counts, draws, seed) + doubt(counts, draws, seed + own)).mean(axis=1)
+        for own, counts in enumerate((first, second))
+    ]
     low, high = interval(drawn[0] - drawn[1], len(first))
-    return {"difference": point, "low": low, "high": high, "p": p_of_f1(first, second, draws, seed)}
+    return {
+        "difference": point,
+        "low": min(low, point),
+        "high": max(high, point),
+        "p": p_of_f1(first, second, draws, seed),
+    }
 
 
 def swaps(patients: int, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
@@ -244,9 +332,17 @@ def delong(labels: np.ndarray, scores: np.ndarray, patients: Sequence) -> tuple[
     return aurocs, sum(part.T @ part for part in scaled) + crossed + crossed.T
 
 
-def auroc_interval(auroc: float, variance: float, level: float = LEVEL) -> tuple[float, float]:
-    """DeLong's interval, on the logit scale so that it stays within 0 and 1; (NaN, NaN) at 0 and 1 themselves."""
-    if not (0 < auroc < 1 and variance >= 0):
+def auroc_interval(
+    auroc: float, variance: float, level: float = LEVEL, *, trials: int | None = None
+) -> tuple[float, float]:
+    """DeLong's interval, on the logit scale so that it stays within 0 and 1.
+
+    At 0 and 1 themselves, where DeLong's variance is 0: the exact binomial limit of `trials`, the patients of the rarer
+    side, each of which may have been ranked wrongly; (NaN, NaN) without them.
+    """
+    if trials and not np.isnan(variance) and auroc in (0, 1):
+        return widened(auroc, auroc, auroc, trials, level)
+    if not (0 < auroc < 1 and variance > 0):
         return float("nan"), float("nan")
     reach = norm.ppf((1 + level) / 2) * np.sqrt(variance) / (auroc * (1 - auroc))
     return float(expit(logit(auroc) - reach)), float(expit(logit(auroc) + reach))

@@ -62,19 +62,24 @@ def decide(probabilities: np.ndarray, task: str, threshold: float = THRESHOLD) -
 
 
 def macro_f1(labels: np.ndarray, probabilities: np.ndarray, task: str) -> float:
-    """The mean over all classes of the F1 of the decisions; a class neither present nor predicted counts as 0."""
-    if not np.isfinite(probabilities).all():
+    """The mean F1 of the decisions, over the classes that the labels hold; NaN where they hold none.
+
+    A class that no scan has can't be found, so that its F1 says nothing of the model: it is left out.
+    """
+    present = np.asarray(labels).any(axis=0)
+    if not np.isfinite(probabilities).all() or not present.any():
         return float("nan")
     from sklearn.metrics import f1_score
 
-    decided = decide(probabilities, task)
-    return float(f1_score(_integers(labels), decided, average="macro", zero_division=0))
+    f1 = f1_score(_integers(labels), decide(probabilities, task), average=None, zero_division=0)
+    return float(np.atleast_1d(f1)[present].mean())
 
 
 def per_class(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], task: str) -> dict[str, dict]:
     """{class: {f1, precision, recall, auroc, support}}; support counts the scans that have the class.
 
-    An AUROC is NaN where it is undefined: no positive, no negative, or a probability that is not a number.
+    Recall and F1 of a class that no scan has are NaN. An AUROC is NaN where it is undefined: no positive, no negative,
+    or a probability that is not a number.
     """
     from sklearn.metrics import precision_recall_fscore_support
 
@@ -84,6 +89,8 @@ def per_class(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[s
     )
     if not np.isfinite(probabilities).all():
         precision = recall = f1 = np.full(len(support), np.nan)
+    absent = support == 0
+    recall, f1 = np.where(absent, np.nan, recall), np.where(absent, np.nan, f1)
     return {
         name: {
             "f1": float(f1[index]),

@@ -6,7 +6,7 @@
       statistics.json              mean and std of the training split in grey levels, what was counted, and hashes, by
                                    which a copy, a change or damage is recognised (fingerprints.py)
       quarantine.csv               scan, reason, classes: the files that could not be read, and their labels
-      flow.csv                     step, scans: how the source became these records
+      flow.csv                     step, scans, kind: how the source became these records
       duplicates.csv               scan, other, kind, correlation: copies, which no split parts
       boxes.parquet                scan, class, left, top, right, bottom: where findings lie, if the source tells it
       fingerprints.npz             what the audit keeps of each scan (lungkeras.audit.hashing), in the same order
@@ -38,6 +38,7 @@ SPLITS = ("train", "val", "test")
 FILES = {*(f"{split}.npy" for split in SPLITS), "records.parquet", "statistics.json", "quarantine.csv", "flow.csv"}
 FILES |= {"duplicates.csv", "boxes.parquet", "fingerprints.npz", "audit.json"}
 BLUR = (5, 5)
+COPIES = "left out as copies of test scans"
 WAITING = 2048  # scans in line for a thread
 BYTES_OF_A_PRINT = 17_000  # a row of fingerprints.npz and records.parquet
 
@@ -119,7 +120,7 @@ def prepare_dataset(
 
     source, to = Path(source), Path(to)
     records = read_records(dataset, source, require_files=True, seed=seed)
-    flow, absent = records.attrs["flow"], records.attrs["absent"]
+    flow, kinds, absent = records.attrs["flow"], records.attrs["kinds"], records.attrs["absent"]
     paths = [source / path for path in records["path"]]
     there = [os.path.lexists(path) for path in paths]
     made_from = preparation_made_from(dataset, source, size=size, seed=seed, split=split, records=records)
@@ -160,9 +161,10 @@ def prepare_dataset(
             write_csv(folder / "duplicates.csv", pairs)
             prints.save(folder / "fingerprints.npz", records.index.to_numpy())
             flow = [*flow, ["quarantined", len(quarantine)]]
-            flow += [["left out as copies of test scans", left_out]] if left_out else []
-            flow += [["prepared", len(records)]]
-            write_csv(folder / "flow.csv", pd.DataFrame(flow, columns=["step", "scans"]))
+            flow += [[COPIES, left_out]] if left_out else []
+            steps = pd.DataFrame([*flow, ["prepared", len(records)]], columns=["step", "scans"])
+            kinds = kinds | {COPIES: "left out"}
+            write_csv(folder / "flow.csv", steps.assign(kind=steps["step"].map(kinds).fillna("")))
             mean, std = grey_statistics(np.load(folder / "train.npy", mmap_mode="r"))
             summary = {
                 "dataset": dataset,

@@ -65,7 +65,7 @@ def dataset_facts(prepared: Path | str, *, drawn: bool) -> dict:
     for entry in quarantine:  # a reason names the file in full; the scan is named already
         entry["reason"] = entry["reason"].rpartition(f"{entry['scan']}: ")[2]
     quarantined = Counter(name for entry in quarantine for name in entry.get("classes", "").split())
-    flow = pd.read_csv(folder / "flow.csv").to_numpy().tolist()
+    flow = pd.read_csv(folder / "flow.csv")[["step", "scans"]].to_numpy().tolist()
     changed = sorted(changed_files(folder, statistics.get("files", {})))
     return known | {
         "drawn": drawn,

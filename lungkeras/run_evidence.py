@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from lungkeras import intervals, metrics
+from lungkeras.comparison import macro_auroc_interval
 from lungkeras.evidence import BACKBONES, C, Evidence, P
 from lungkeras.published import published
 from lungkeras.runs import REPEAT, Run, patients_of, read_runs, split_of
-from lungkeras.style import heading
 
-FEWEST_TIMED_EPOCHS = 5
+FEWEST_SEEDS = 3
 IMAGENET_IMAGES = 50_000
 
 
@@ -61,6 +61,14 @@ class RunEvidence(Evidence):
         pretrained = any(run.weights == "imagenet" for run in self.runs.values())
         return ("imagenet" if pretrained else "transfer") if model == "T" else "random"
 
+    def lacks(self, need):
+        if need == "imagenet weights" and self.weights("T") != "imagenet":
+            return "a run from ImageNet weights (features of other chest films are not what the paper transferred)"
+        fewest = min((len(run.history) for run in self.runs.values()), default=0)
+        if need == "100 epochs" and fewest < published()["training"]["epochs"]:
+            return f"runs of 100 epochs (some had {fewest})"
+        return ""
+
     def run_name(self, model: str, dataset: str) -> str:
         return f"{dataset}-{BACKBONES[model]}-{self.weights(model)}"
 
@@ -76,18 +84,23 @@ class RunEvidence(Evidence):
     def of_model(self, kind, model, dataset):
         if kind == "external_f1":
             return self._external(self.run_name(model, dataset))
+        name = self.run_name(model, dataset)
+        trainings = {
+            "best_epoch": lambda run: run.best_epoch if np.isnan(run.diverged) else np.nan,
+            "instability": _instability,
+            "first_validation_f1": lambda run: run.history["val_macro_f1"].iloc[0],
+            "best_validation_f1": lambda run: run.history["val_macro_f1"].max(),
+        }
+        if kind in trainings:
+            return self.of_training(name, trainings[kind])
         measures = {
             "f1": self._f1,
             "seconds": self._seconds,
-            "best_epoch": lambda run: _same(run.best_epoch if np.isnan(run.diverged) else np.nan),
             "epochs": lambda run: _same(len(run.history) if np.isnan(run.diverged) else np.nan),
-            "instability": _instability,
-            "first_validation_f1": lambda run: _same(run.history["val_macro_f1"].iloc[0]),
-            "best_validation_f1": lambda run: _same(run.history["val_macro_f1"].max()),
             "normal_f1": self._normal_f1,
             "share_between_pneumonias": self._share_between_pneumonias,
         }
-        return self.repeated(self.run_name(model, dataset), measures[kind])
+        return self.repeated(name, measures[kind])
 
     def of_backbone(self, kind, backbone):
         if kind == "top5":
@@ -111,13 +124,14 @@ class RunEvidence(Evidence):
             return _same(np.mean(shares)) if shares else None
         if rate not in ablation:
             return None
-        measures = {
-            "f1": self._f1,
+        if kind == "f1":
+            return self.repeated(ablation[rate], self._f1)
+        trainings = {
             "instability": _instability,
-            "lowest_loss": lambda run: _same(run.history["val_loss"].min()),
-            "earliest": lambda run: _same(_first_epoch_near(run, self._best_of_ablation(ablation, run))),
+            "lowest_loss": lambda run: run.history["val_loss"].min(),
+            "earliest": lambda run: _first_epoch_near(run, self._best_of_ablation(ablation, run)),
         }
-        return self.repeated(ablation[rate], measures[kind])
+        return self.of_training(ablation[rate], trainings[kind])
 
     def _best_of_ablation(self, ablation: Mapping[float, str], run: Run) -> float:
         """The best validation F1 of any rate, among runs of the same seed as `run`."""
@@ -131,6 +145,11 @@ class RunEvidence(Evidence):
 
     def of_test_scans(self, kind, model, dataset, *, label=None, other=None):
         run = self.run_name(model, dataset)
+        asked = [run] + ([self.run_name(other, dataset)] if other else [])
+        chance = [name for name in asked if name in self.runs and self.at_chance(name)]
+        if chance:
+            self.thin += [f"{name} does no better than chance" for name in chance]
+            return np.full((1, 1), np.nan), np.nan
         if kind in ("purity", "silhouette"):
             return self._mean_of(self.features, {"run": run}, kind)
         if kind == "agreement":
@@ -139,6 +158,7 @@ class RunEvidence(Evidence):
         return self._mean_of(self.heatmaps, {"run": run}, kind, label=label, correct=label is not None)
 
     def _mean_of(self, table: pd.DataFrame | None, where: Mapping, column: str, label=None, correct=False):
+        dataset = next(iter(where.values())).split("-")[0]
         if table is None:
             return None
         rows = table[np.logical_and.reduce([table[key] == value for key, value in where.items()])]
@@ -155,7 +175,8 @@ class RunEvidence(Evidence):
             return np.full((1, 1), np.nan), np.nan
         values = np.where(asked, rows[column].fillna(0.0), 0.0)
         sums = intervals.sums_by_patient(np.stack([values, asked], axis=1), rows["patient"])
-        total, scans = intervals.drawn_sums(sums, self.draws, self.seed).T
+        seed = self._draws_of(dataset)
+        total, scans = intervals.drawn_sums(sums, self.draws, seed).T
         means = np.divide(total, scans, out=np.full(self.draws, np.nan), where=scans > 0)
         return means[None], float(values.sum() / asked.sum())
 
@@ -165,13 +186,36 @@ class RunEvidence(Evidence):
         return _same(self.external.set_index("run").loc[run, "macro_f1"])
 
     def _seconds(self, run: Run):
+        """Epochs of one run share the state of the machine, so that they can't say how another run would compare."""
+        self.thin.append("runs were timed one after another: that takes steps timed in turns on an idle machine")
         timed = run.history["seconds"].to_numpy(float)[1:]
-        if len(timed) < FEWEST_TIMED_EPOCHS:
-            self.thin.append(f"{heading(run.dataset)} has {len(timed)} timed epochs, {FEWEST_TIMED_EPOCHS} are needed")
-            return np.array([np.nan]), float(np.median(timed)) if len(timed) else np.nan
-        random = np.random.default_rng([self.seed, zlib.crc32(run.name.encode())])
-        drawn = timed[random.integers(len(timed), size=(self.draws, len(timed)))]
-        return np.median(drawn, axis=1), float(np.median(timed))
+        return np.array([np.nan]), float(np.median(timed)) if len(timed) else np.nan
+
+    def _draws_of(self, dataset: str) -> int:
+        """The seed of the draws of a dataset's patients: two collections of as many patients share none."""
+        return self.seed + zlib.crc32(dataset.encode())
+
+    def of_training(self, name: str, measure: Callable[[Run], float]):
+        """A quantity of whole trainings: the mean over seeds, drawn by Student's law; unknown below three seeds."""
+        found = self.repeated(name, lambda run: _same(measure(run)))
+        if found is None:
+            return None
+        values, point = found[0].ravel(), found[1]
+        if len(values) < FEWEST_SEEDS:
+            self.thin.append(f"trained with {len(values)} seed{'s' * (len(values) > 1)}, {FEWEST_SEEDS} are needed")
+            return np.full((1, 1), np.nan), point
+        if self.at_chance(name):
+            self.thin.append(f"{name} does no better than chance")
+            return np.full((1, 1), np.nan), point
+        random = np.random.default_rng([self.seed, zlib.crc32(f"{name} {measure.__name__}".encode())])
+        error = np.nan_to_num(values.std(ddof=1)) / np.sqrt(len(values))
+        return (values.mean() + error * random.standard_t(len(values) - 1, self.draws))[None], point
+
+    def at_chance(self, name: str) -> bool:
+        """Whether the interval of a run's macro AUROC on the test split holds 0.5."""
+        run = self.runs[name]
+        low, _ = macro_auroc_interval(*split_of(run, "test"), patients_of(run, "test"))
+        return not low > 0.5
 
     def _f1(self, run: Run):
         return self._confusions(run)["f1"], self._confusions(run)["f1_point"]
@@ -191,7 +235,7 @@ class RunEvidence(Evidence):
                 return nothing | {f"{name}_point": np.nan for name in nothing}
             decided = metrics.decide(probabilities, run.task)
             patients = patients_of(run, "test")
-            f1 = intervals.drawn_f1(labels, decided, patients, self.draws, self.seed)
+            f1 = intervals.drawn_f1(labels, decided, patients, self.draws, self._draws_of(run.dataset))
             whole = intervals.f1_of_counts(intervals.decision_counts(labels, decided, patients).sum(axis=0))
             known = {"f1": f1.mean(axis=1), "f1_point": float(whole.mean())}
             if run.dataset == P:
@@ -205,7 +249,7 @@ class RunEvidence(Evidence):
         wrong = (labels * decided).sum(axis=1) == 0
         among = wrong & (labels[:, normal] == 0) & (decided[:, normal] == 0)
         sums = intervals.sums_by_patient(np.stack([among, wrong], axis=1), patients)
-        among, wrong = intervals.drawn_sums(sums, self.draws, self.seed).T
+        among, wrong = intervals.drawn_sums(sums, self.draws, self._draws_of(P)).T
         total = sums.sum(axis=0)
         # Without an error, none lies elsewhere.
         shares = np.divide(among, wrong, out=np.ones(self.draws), where=wrong > 0)
@@ -217,9 +261,9 @@ def _same(value: float) -> tuple[np.ndarray, float]:
     return np.array([float(value)]), float(value)
 
 
-def _instability(run: Run) -> tuple[np.ndarray, float]:
+def _instability(run: Run) -> float:
     losses = run.history["val_loss"].to_numpy(float)
-    return _same(np.abs(np.diff(losses)).mean() / np.median(losses) if len(losses) > 1 else np.nan)
+    return np.abs(np.diff(losses)).mean() / np.median(losses) if len(losses) > 1 else np.nan
 
 
 def _first_epoch_near(run: Run, best: float, within: float = 0.005) -> float:

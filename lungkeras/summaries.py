@@ -22,13 +22,20 @@ def class_counts(records: pd.DataFrame) -> pd.DataFrame:
 
 def flow(records: pd.DataFrame) -> pd.DataFrame:
     """The steps of the selection and the scans that each leaves or takes away."""
-    return pd.DataFrame(records.attrs["flow"], columns=["step", "scans"])
+    steps = pd.DataFrame(records.attrs["flow"], columns=["step", "scans"])
+    return steps.assign(kind=steps["step"].map(records.attrs["kinds"]).fillna(""))
 
 
 def normals_left_out(prepared: Path | str) -> int:
     """How many normal scans the selection left out, to make classes of similar size: as a prepared flow.csv says."""
     flow = pd.read_csv(Path(prepared) / "flow.csv")
-    return int(flow.loc[flow["step"].str.contains("normal scans"), "scans"].sum())
+    return int(flow.loc[flow["kind"] == "normal", "scans"].sum())
+
+
+def scans_left_out(prepared: Path | str) -> int:
+    """How many scans of the list the selection left out in all, for whatever reason: as a prepared flow.csv says."""
+    flow = pd.read_csv(Path(prepared) / "flow.csv")
+    return int(flow.loc[flow["kind"].isin(["normal", "left out"]), "scans"].sum())
 
 
 def per_class(scores: dict) -> pd.DataFrame:

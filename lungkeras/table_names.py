@@ -9,6 +9,7 @@ EVALUATION = (
     "table_3",
     "baselines",
     "trivial_baselines",
+    "against_baselines",
     "model_pairs",
     "seeds",
     "class_scores",

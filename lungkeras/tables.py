@@ -126,9 +126,10 @@ def table_3(results: pd.DataFrame) -> pd.DataFrame:
     return table.assign(difference=table["macro_f1"] - published, **whole)
 
 
-def baselines(results: pd.DataFrame, linear: Mapping[str, float]) -> pd.DataFrame:
-    """The best run of each dataset beside a linear classifier on the same pixels, and the best published run.
+def baselines(results: pd.DataFrame, linear: Mapping[str, float], chosen: Mapping[str, str]) -> pd.DataFrame:
+    """The run of each dataset that validation chose, a linear classifier on the same pixels, and the paper's best.
 
+    `chosen` is {dataset: run} (lungkeras.failures.best_on_validation): chosen on test, a score would be optimistic.
     `linear` is {dataset: test macro F1 of the linear classifier}; a dataset that it lacks gets NaN. The ablation does
     not compete, as the paper's runs do not include it, nor do repeats with other seeds. Columns: dataset, run,
     backbone, weights, macro_f1, macro_auroc, linear_macro_f1, difference, published_run, published_macro_f1.
@@ -137,7 +138,9 @@ def baselines(results: pd.DataFrame, linear: Mapping[str, float]) -> pd.DataFram
     competing = results[~apart & results["macro_f1"].notna()]
     rows = []
     for dataset, group in competing.groupby("dataset", sort=False):
-        best = group.loc[group["macro_f1"].idxmax()]
+        if dataset not in chosen or not (group["run"] == chosen[dataset]).any():
+            continue
+        best = group[group["run"] == chosen[dataset]].iloc[0]
         run, published = published_best(dataset)
         straight = linear.get(dataset, np.nan)
         rows.append(

@@ -33,7 +33,7 @@ import lungkeras
 
 lungkeras.use_backend(backend)
 
-from lungkeras import baselines, calibration, comparison, complexity, evaluation, figures, summaries, tables
+from lungkeras import baselines, calibration, comparison, complexity, evaluation, failures, figures, summaries, tables
 from lungkeras.figure_files import save_figure
 from lungkeras.files import write_csv
 from lungkeras.params import from_project
@@ -123,7 +123,8 @@ class_scores.round(3)
 # %%
 left_out = {dataset: summaries.normals_left_out(folder) for dataset, folder in folders.items()}
 kept = {dataset: int(table.records[lungkeras.DATASETS[dataset].clear].sum()) for dataset, table in data.items()}
-prevalence = comparison.natural_prevalence(main, left_out, kept)
+listed = {dataset: summaries.scans_left_out(folder) + len(data[dataset].records) for dataset, folder in folders.items()}
+prevalence = comparison.natural_prevalence(main, left_out, kept, listed)
 write_csv(study / "tables" / "prevalence.csv", prevalence)
 prevalence.round(3)
 
@@ -142,15 +143,24 @@ published_auroc.round(3)
 # classifier on the same pixels. Where one does as well as the networks, the task is too easy to compare them.
 
 # %%
-trivial = baselines.trivial_baselines(data.values(), seed=seed)
+given = baselines.answers(data.values(), seed=seed)
+trivial = baselines.scores_of(data.values(), given)
 write_csv(study / "tables" / "trivial_baselines.csv", trivial)
 trivial.round(3)
 
 # %%
 linear = trivial[trivial["baseline"] == baselines.LINEAR].set_index("dataset")["macro_f1"]
-beside_linear = tables.baselines(results, linear)
+beside_linear = tables.baselines(results, linear, failures.best_on_validation(main))
 write_csv(study / "tables" / "baselines.csv", beside_linear)
 beside_linear
+
+# %% [markdown]
+# Is each network significantly better than the linear model, on the same scans, by the paired test?
+
+# %%
+against = comparison.against(main, given)
+write_csv(study / "tables" / "against_baselines.csv", against)
+against[["run", "baseline", "difference", "low", "high", "p_holm", "better"]].round(3)
 
 # %% [markdown]
 # ## Do probabilities mean what they say?
@@ -185,7 +195,7 @@ thresholds.T
 # with which calibrated probability.
 
 # %%
-from lungkeras import external, failures, subgroups
+from lungkeras import external, subgroups
 
 write_csv(study / "tables" / "failures.csv", failures.confident_errors(finished))
 failure_counts = failures.error_counts(finished)

@@ -94,7 +94,7 @@ def study(case: dict, repeat: str = "") -> dict[str, Run]:
 
 
 def evidence(case: dict, runs: dict[str, Run] | None = None) -> RunEvidence:
-    runs = study(case) if runs is None else runs
+    runs = study(case) | study(case, "-seed1") | study(case, "-seed2") if runs is None else runs
     sizes = {"M": (5, 1), "E": (8, 3), "R": (22, 15)} | case.get("sizes", {})
     complexity = pd.DataFrame(
         [
@@ -251,6 +251,13 @@ CASES = {  # true, false, tied
 }  # fmt: skip
 
 
+# Runs of a study are timed one after another, which tells no difference.
+TIMED = {
+    "mobilenet-fastest-epoch", "efficientnet-slowest-epoch", "mobilenet-not-fastest-to-best",
+    "mobilenet-least-training-time", "mobilenet-speed-below-expectation",
+}  # fmt: skip
+
+
 def verdict_of(name: str, found: Evidence) -> str:
     return judge(np.asarray(claims.PREDICATES[name](found), float), missing=bool(found.missing))
 
@@ -263,7 +270,7 @@ def test_there_is_a_predicate_and_a_case_for_each_of_the_forty_claims():
 @pytest.mark.parametrize("name", CASES)
 def test_a_claim_holds_fails_or_can_not_be_told_as_its_runs_are_built(name):
     found = [verdict_of(name, evidence(case)) for case in CASES[name]]
-    assert found == [HOLDS, FAILS, CANNOT_TELL]
+    assert found == ([CANNOT_TELL] * 3 if name in TIMED else [HOLDS, FAILS, CANNOT_TELL])
 
 
 def test_the_papers_own_tables_give_what_holds_in_the_paper():
@@ -279,7 +286,7 @@ def test_the_ledger_tells_figures_and_reasons():
     row = table.loc["covid-transfer-best"]
     assert row["verdict"] == HOLDS and row["share_true"] == 1 and row["reason"] == ""
     assert row["figures"].startswith("macro F1: COVID-19 pretrained 0.9, ResNet 0.8, MobileNet 0.8")
-    assert table.loc["resnet-fewest-epochs", "reason"] == "true in 50% of the draws"
+    assert "true in 50% of the draws" in table.loc["resnet-fewest-epochs", "reason"]
     assert "Pneumonia" in table.loc["cam-bacterial-one-sided", "reason"]
     assert table.loc["cam-bacterial-one-sided", "verdict"] == NOT_RUN
 
@@ -303,12 +310,67 @@ def test_transferred_features_stand_for_imagenet_weights():
     assert found.run_name("T", "covid") == "covid-efficientnet_b1-transfer"
 
 
-def test_timing_needs_five_timed_epochs():
-    runs = {name: replace(run, history=run.history.iloc[:5]) for name, run in study({"seconds": of("M", 5)}).items()}
-    found = evidence({}, runs)
-    table = verdicts(found).set_index("id").loc["mobilenet-fastest-epoch"]
-    assert table["verdict"] == CANNOT_TELL
-    assert "4 timed epochs, 5 are needed" in table["reason"]
+def test_one_training_tells_nothing_of_epochs_and_curves():
+    runs = study({"epoch": of("R", 10), "best": of("PT", 0.9), "loss": {0.01: 0.5}})
+    table = verdicts(evidence({}, runs)).set_index("id")
+    for name in ("resnet-fewest-epochs", "lr-001-lower-loss"):
+        assert table.loc[name, "verdict"] == CANNOT_TELL
+        assert "trained with 1 seed, 3 are needed" in table.loc[name, "reason"]
+
+
+def test_a_model_at_chance_tells_nothing_by_its_curves():
+    three = {}
+    for repeat in ("", "-seed1", "-seed2"):
+        three |= study({"best": of("PT", 0.9), "f1": of("PT PE", 33)}, repeat)
+    found = evidence({}, three)
+    assert verdict_of("scratch-never-catches-up-pneumonia", found) == CANNOT_TELL
+    assert "no better than chance" in " ".join(found.thin)
+
+
+def test_what_a_claim_needs_is_said_where_the_runs_lack_it():
+    table = verdicts(evidence({"best": of("PT", 0.9)})).set_index("id")
+    row = table.loc["scratch-never-catches-up-pneumonia"]
+    assert row["verdict"] == NOT_RUN and "100 epochs (some had 12)" in row["reason"]
+
+
+STUDIES = 200
+
+
+def equal_models(random, patients: int = 150, repeat: str = "") -> dict[str, Run]:
+    """Twelve models of the same skill on the same scans of each collection; only chance parts them."""
+    runs = {}
+    for d in DATASETS:
+        classes = len(CLASSES[d])
+        truth = random.integers(classes, size=patients)
+        for m in "RMET":
+            wrong = random.random(patients) < 0.2
+            decided = np.where(wrong, (truth + random.integers(1, classes, patients)) % classes, truth)
+            run = build(d, m, suffix=repeat)
+            frame = pd.DataFrame({"split": "test", "scan": np.arange(patients), "patient": np.arange(patients)})
+            for place, name in enumerate(CLASSES[d]):
+                frame[f"label_{name}"] = (truth == place).astype(int)
+                frame[f"probability_{name}"] = np.where(decided == place, 0.9, 0.01).astype(np.float32)
+            runs[run.name] = replace(run, predictions=frame)
+    return runs
+
+
+OF_EQUALS = (
+    "efficientnet-family-best-but-pneumonia", "efficientnet-best-covid-xray8", "xray8-lowest", "pneumonia-below-covid",
+    "covid-transfer-best", "pneumonia-mobilenet-and-transfer-best", "pneumonia-architectures-similar",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_of_equal_models_no_claim_fails_in_more_than_one_study_of_twenty():
+    random = np.random.default_rng(11)
+    found = {name: [] for name in OF_EQUALS}
+    for _ in range(STUDIES):
+        runs = RunEvidence(equal_models(random), draws=300)
+        for name in found:
+            found[name].append(verdict_of(name, runs))
+    fails = {name: np.mean(np.array(verdicts) == FAILS) for name, verdicts in found.items()}
+    # Two standard errors of 200 studies stand above 5 %.
+    assert all(share <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / STUDIES) for share in fails.values()), fails
 
 
 def test_an_order_that_changes_with_the_seed_is_not_told():
@@ -316,7 +378,7 @@ def test_an_order_that_changes_with_the_seed_is_not_told():
         study({"epoch": of("R", 10)}) | study({"epoch": of("R", 30)}, "-seed1") | study({"epoch": of("R", 9)}, "-seed2")
     )
     found = verdicts(evidence({}, runs)).set_index("id").loc["resnet-fewest-epochs"]
-    assert found["verdict"] == CANNOT_TELL and found["share_true"] == pytest.approx(2 / 3)
+    assert found["verdict"] == CANNOT_TELL and 0.2 < found["share_true"] < 0.95
 
 
 def test_an_order_that_changes_with_the_patients_is_not_told():

@@ -151,7 +151,8 @@ def test_a_model_that_is_better_is_told_apart():
     )
     assert found["low"] > 0 and found["p"] < 0.001
     same = intervals.compare_f1(labels, decided, decided, patients)
-    assert same == {"difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
+    assert same["difference"] == 0 and same["p"] == 1
+    assert -0.02 < same["low"] < 0 < same["high"] < 0.02
 
 
 def brute_force_delong(labels, scores):
@@ -206,3 +207,45 @@ def test_what_is_undefined_is_not_a_number():
 def test_holm_multiplies_each_step_by_the_tests_left():
     np.testing.assert_allclose(intervals.holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
     np.testing.assert_allclose(intervals.holm([0.9, np.nan, 0.01]), [0.9, np.nan, 0.02])
+
+
+def few_errors(random, scans: int, rate: float):
+    """Labels, decisions of three classes of unequal size, and the true macro F1."""
+    share = np.array([0.42, 0.43, 0.15])
+    truth = random.choice(3, scans, p=share)
+    wrong = random.random(scans) < rate
+    decided = np.where(wrong, (truth + random.integers(1, 3, scans)) % 3, truth)
+    cells = np.diag(share * (1 - rate)) + (1 - np.eye(3)) * share[:, None] * rate / 2
+    f1 = 2 * np.diag(cells) / (cells.sum(axis=0) + cells.sum(axis=1))
+    return np.eye(3, dtype=int)[truth], np.eye(3, dtype=int)[decided], f1.mean()
+
+
+@pytest.mark.parametrize("scans", [45, 100, 300])
+@pytest.mark.parametrize("rate", [0.02, 0.05, 0.2])
+def test_intervals_of_f1_and_shares_cover_where_errors_are_few(scans, rate):
+    random, covered = np.random.default_rng([scans, int(100 * rate)]), {"f1": [], "share": []}
+    for _ in range(400):
+        labels, decided, truth = few_errors(random, scans, rate)
+        low, high = intervals.f1_interval(intervals.decision_counts(labels, decided, np.arange(scans)), draws=400)
+        covered["f1"].append(low <= truth <= high)
+        low, high = intervals.share_interval((labels * decided).sum(axis=1), np.arange(scans))
+        covered["share"].append(low <= 1 - rate <= high)
+    error = 2 * np.sqrt(0.05 * 0.95 / 400)
+    assert 0.92 - error <= np.mean(covered["f1"]) <= 0.98 + error
+    assert np.mean(covered["share"]) >= 0.92 - error  # a count of few errors has few possible intervals
+
+
+def test_no_interval_is_of_zero_width_where_no_error_was_seen():
+    labels = np.eye(2, dtype=int)[np.arange(14) % 2]
+    low, high = intervals.f1_interval(intervals.decision_counts(labels, labels, np.arange(14)))
+    assert 0.6 < low < 0.98 and high == 1
+    low, high = intervals.share_interval(np.ones(14), np.arange(14))
+    assert low == pytest.approx(14 / (14 + 1.959964**2), abs=1e-6) and high == 1
+    low, high = intervals.auroc_interval(1.0, 0.0, trials=7)
+    assert low == pytest.approx(0.025 ** (1 / 7)) and high == 1
+
+
+def test_an_absent_class_is_left_out_of_the_macro_f1():
+    labels = np.eye(3, dtype=int)[[0, 1, 0, 1]]
+    counts = intervals.decision_counts(labels, labels, np.arange(4))
+    assert intervals.macro_f1_of_counts(counts) == 1

@@ -73,7 +73,7 @@ def audit_prepared(prepared: Path | str, *, seed: int = 0) -> dict:
     try:
         records = pd.read_parquet(folder / "records.parquet")
         pairs = pd.read_csv(folder / "duplicates.csv", dtype={"scan": str, "other": str})
-        flow = pd.read_csv(folder / "flow.csv").to_numpy().tolist()
+        flow = pd.read_csv(folder / "flow.csv")[["step", "scans"]].to_numpy().tolist()
         statistics = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
         prints = load_fingerprints(folder / "fingerprints.npz")
     except FileNotFoundError as error:

@@ -80,4 +80,4 @@ def _undersample_normals(records: pd.DataFrame, seed: int) -> pd.DataFrame:
     normals = list(records.index[records["label"] == "normal"])
     surplus = max(0, len(normals) - int((records["label"] == "covid").sum()))
     unwanted = records.index.isin(random.Random(seed).sample(normals, surplus))
-    return leave_out(records, unwanted, "normal scans beyond the number of covid scans")
+    return leave_out(records, unwanted, "normal scans beyond the number of covid scans", kind="normal")

@@ -54,7 +54,7 @@ def _leave_out_no_images(source: Path, records: pd.DataFrame) -> pd.DataFrame:
         if path not in why and (kind := no_image(file)):
             why[path] = f"no image ({kind})"
     for reason in sorted(set(why.values())):
-        records = leave_out(records, records["path"].map(why).eq(reason), reason)
+        records = leave_out(records, records["path"].map(why).eq(reason), reason, kind="no image")
     return records
 
 
@@ -62,10 +62,15 @@ def _leads_nowhere(file: Path) -> bool:
     return file.is_symlink() and not file.exists()
 
 
-def leave_out(records: pd.DataFrame, unwanted: pd.Series, reason: str) -> pd.DataFrame:
-    """The other rows; how many were left out, and why, goes into the flow."""
+def leave_out(records: pd.DataFrame, unwanted: pd.Series, reason: str, kind: str = "left out") -> pd.DataFrame:
+    """The other rows; how many were left out, and why, goes into the flow.
+
+    `kind` says it for programs: "normal" for normal scans that undersampling leaves out, "absent" for listed scans that
+    no file holds, "no image" for files that are none, else "left out".
+    """
     kept = records[~unwanted]
     kept.attrs["flow"] = [*records.attrs["flow"], [f"left out: {reason}", int(unwanted.sum())]]
+    kept.attrs["kinds"] = records.attrs.get("kinds", {}) | {f"left out: {reason}": kind}
     return kept
 
 
@@ -87,8 +92,8 @@ def finish(records: pd.DataFrame, dataset: str, classes: tuple[str, ...]) -> pd.
             f"remove the repeated rows from the list of labels, or fetch the collection anew"
         )
     extras = [name for name in EXTRAS if name in records]
-    flow = [*records.attrs["flow"], ["kept", len(records)]]
+    flow, kinds = [*records.attrs["flow"], ["kept", len(records)]], records.attrs.get("kinds", {})
     records = records[["scan", "path", "patient", *classes, *extras]].reset_index(drop=True)
     absent = sum(scans for step, scans in flow if step.endswith(ABSENT))
-    records.attrs = {"dataset": dataset, "classes": list(classes), "absent": absent, "flow": flow}
+    records.attrs = {"dataset": dataset, "classes": list(classes), "absent": absent, "flow": flow, "kinds": kinds}
     return records

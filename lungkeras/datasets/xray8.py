@@ -107,7 +107,7 @@ def read(source: Path, found: list[Path], *, require_files: bool = True, seed: i
         entries["path"] = entries["path"].fillna(_by_stem(source, entries["scan"], paths))
     if require_files:
         _say_what_is_not_listed(source, entries, paths)
-        entries = leave_out(entries, entries["path"].isna(), ABSENT)
+        entries = leave_out(entries, entries["path"].isna(), ABSENT, kind="absent")
     entries["path"] = entries["path"].fillna(images + "/" + entries["scan"])
     entries = _keep_findings(entries)
     return _draw_normals(entries, seed)
@@ -274,7 +274,7 @@ def _draw_normals(entries: pd.DataFrame, seed: int) -> pd.DataFrame:
     normals = entries[entries["no_finding"] == 1].sample(frac=1, random_state=seed)
     one_each = normals.drop_duplicates("patient").sort_index()
     further = (entries["no_finding"] == 1) & ~entries.index.isin(one_each.index)
-    entries = leave_out(entries, further, "further normal scans of a patient")
+    entries = leave_out(entries, further, "further normal scans of a patient", kind="normal")
     drawn = one_each.sample(min(NORMAL_SCANS, len(one_each)), random_state=seed)
     beyond = (entries["no_finding"] == 1) & ~entries.index.isin(drawn.index)
-    return leave_out(entries, beyond, f"normal scans beyond {NORMAL_SCANS:,}")
+    return leave_out(entries, beyond, f"normal scans beyond {NORMAL_SCANS:,}", kind="normal")
