@@ -181,7 +181,7 @@ CASES = {  # true, false, tied
     "transfer-quicker-than-scratch": ({"epoch": of("CT XT", 10) | of("PT", 30)}, {"epoch": of("CT", 30)}, EQUAL),
     "transfer-quicker-than-all": ({"epoch": of("CT XT", 10)}, {"epoch": of("XT", 30)}, EQUAL),
     "transfer-much-quicker": ({"epoch": of("T", 10)}, EQUAL, {"epoch": of("T", 15)}),
-    "transfer-better-start": ({"first": of("T", 0.6)}, {"first": of("PT", 0.1)}, EQUAL),
+    "transfer-better-start": ({"first": of("T", 0.6)}, {"first": of("PT", 0.1)}, {"first": of("T", 0.4)}),
     "scratch-never-catches-up-pneumonia": ({"best": of("PT", 0.9)}, {"best": of("PT", 0.5)}, EQUAL),
     "mobilenet-speed-below-expectation": (EQUAL, {"seconds": of("PR", 100)}, {"seconds": of("PR", 44)}),
     "architecture-ranking": ({"cards": {"R": 80, "M": 90, "E": 95}}, {"sizes": {"R": (4, 15)}}, EQUAL),
@@ -241,7 +241,7 @@ CASES = {  # true, false, tied
         {"jump": {0.1: 0.01}, "loss": {0.05: 2.0}},
         {"jump": {0.1: 0.5}, "loss": {0.05: 1.5}},
     ),
-    "lr-0001-earliest": ({"earliest": {0.001: 3}}, {"earliest": {0.001: 9}}, EQUAL),
+    "lr-0001-earliest": ({"earliest": {0.001: 3}, "jump": {0.001: 0.05}}, {"earliest": {0.001: 9}}, EQUAL),
     "lr-001-lower-loss": ({"loss": {0.01: 0.5}}, {"loss": {0.01: 2.0}}, EQUAL),
     "lr-conclusion-names-transfer": (
         {"ablation": ["imagenet"] * 5},
