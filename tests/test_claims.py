@@ -259,7 +259,7 @@ TIMED = {
 
 
 def verdict_of(name: str, found: Evidence) -> str:
-    return judge(np.asarray(claims.PREDICATES[name](found), float), missing=bool(found.missing))
+    return judge(claims.PREDICATES[name](found), missing=bool(found.missing))
 
 
 def test_there_is_a_predicate_and_a_case_for_each_of_the_forty_claims():
