@@ -15,6 +15,7 @@ from lungkeras.temperature import Correction, fit_correction, logits_of, read_co
 
 BINS = 15
 NULL_DRAWS = 500
+LARGEST_SCALE, SCALES = 2.0, 81  # of the gaps that an interval is looked for among
 
 ABOUT = ["run", "dataset", "backbone", "weights"]
 RELIABILITY_COLUMNS = [*ABOUT, "scaled", "bin", "confidence", "share", "answers"]
@@ -83,6 +84,28 @@ def class_wise_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = 
     return float(np.mean([error_of_bins(own.sum(axis=0)) for own in columns]))
 
 
+def error_interval(sums: np.ndarray) -> tuple[float, float]:
+    """The interval of the calibration error, from sums by patient (patients, 3, bins); (NaN, NaN) for one patient.
+
+    Chance adds to each bin's gap, so that the error that is seen lies above the true one, and its bootstrap higher
+    still. The test is inverted instead: of gaps as they are seen, all scaled alike, those belong to the interval
+    whose errors, with the chance that the bootstrap shows, make the error that is seen no rarer than one in twenty.
+    """
+    if len(sums) < 2:
+        return float("nan"), float("nan")
+    total, drawn = sums.sum(axis=0), intervals.drawn_sums(sums)
+    gaps = (total[1] - total[2]) / total[0].sum()
+    chance = (drawn[:, 1] - drawn[:, 2]) / np.maximum(drawn[:, 0].sum(axis=1), 1)[:, None] - gaps
+    seen = np.abs(gaps).sum()
+    tail = (1 - intervals.LEVEL) / 2
+    scales = np.linspace(0, LARGEST_SCALE, SCALES)
+    ends = np.array([np.quantile(np.abs(scale * gaps + chance).sum(axis=1), [tail, 1 - tail]) for scale in scales])
+    kept = scales[(ends[:, 0] <= seen) & (seen <= ends[:, 1])] * seen
+    step = LARGEST_SCALE / (SCALES - 1) * seen
+    low, high = (kept.min(), kept.max()) if len(kept) else (0.0, seen)
+    return float(max(low - step, 0.0)), float(min(max(high, low + step), 1.0))
+
+
 def brier_of_scans(labels: np.ndarray, probabilities: np.ndarray, task: str) -> np.ndarray:
     """The Brier score of each scan (scans,): squared errors, summed over exclusive classes, else their mean."""
     squares = (np.asarray(probabilities, dtype=np.float64) - labels) ** 2
@@ -143,8 +166,7 @@ def _errors(labels: np.ndarray, probabilities: np.ndarray, patients: Sequence, t
     ):
         low, high = intervals.interval(drawn, len(sums))
         if name == "ece":
-            # Drawing patients anew adds chance to each bin: the draws lie as far above the point as it above the truth.
-            low, high = max(0.0, 2 * point - high), max(0.0, 2 * point - low)
+            low, high = error_interval(sums)
         found |= {(name, ""): float(point), (name, "_low"): min(low, float(point)), (name, "_high"): max(high, point)}
     loss = metrics.cross_entropy(labels, logits_of(probabilities, task), task)
     of_classes = class_wise_error(labels, probabilities)

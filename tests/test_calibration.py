@@ -204,3 +204,22 @@ def test_class_wise_error_is_the_mean_of_each_classs_own():
     given = metrics.probabilities(2 * logits, "multilabel")
     own = [calibration.expected_calibration_error(labels[:, [c]], given[:, [c]], "multilabel") for c in range(3)]
     assert calibration.class_wise_error(labels, given) == pytest.approx(np.mean(own))
+
+
+@pytest.mark.parametrize("scans", [45, 100, 300])
+def test_the_interval_of_the_calibration_error_covers_the_true_one(scans):
+    """An oversure model, whose logits are half as large again as they should be; truth from a million scans."""
+
+    def drawn(random, number):
+        logits = 1.5 * random.normal(size=number)
+        labels = random.random(number) < 1 / (1 + np.exp(-logits))
+        return labels[:, None].astype(int), 1 / (1 + np.exp(-1.5 * logits))[:, None]
+
+    truth = calibration.expected_calibration_error(*drawn(np.random.default_rng(0), 1_000_000), "multilabel")
+    random, covered, studies = np.random.default_rng(scans), [], 150
+    for _ in range(studies):
+        sums = calibration.in_bins(*calibration.answers(*drawn(random, scans), "multilabel"))
+        low, high = calibration.error_interval(sums)
+        covered.append(low <= truth <= high)
+        assert low < high
+    assert np.mean(covered) >= 0.92 - 2 * np.sqrt(0.05 * 0.95 / studies)

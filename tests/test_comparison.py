@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from lungkeras import comparison, metrics
@@ -121,3 +122,51 @@ def test_aurocs_stand_beside_others_where_the_class_is_the_same():
     assert table.loc["effusion", "wang_2017_chestxray14"] == 0.7585
     assert table["xray8-resnet34-random"].between(0.5, 1).all()
     assert comparison.auroc_beside_published(comparison.per_class({})).empty
+
+
+@pytest.mark.parametrize("scans", [45, 100, 300])
+@pytest.mark.parametrize("errors", [0.02, 0.05, 0.2])
+def test_the_interval_of_macro_auroc_covers(scans, errors):
+    random, covered, studies = np.random.default_rng([scans, int(100 * errors)]), [], 300
+    apart = -np.sqrt(2) * norm.ppf(errors)  # an AUROC of 1 - errors
+    for _ in range(studies):
+        labels = np.eye(3, dtype=int)[random.choice(3, scans, p=[0.4, 0.4, 0.2])]
+        given = apart * labels + random.normal(size=labels.shape)
+        low, high = comparison.macro_auroc_interval(labels, given, np.arange(scans))
+        covered.append(low <= 1 - errors <= high)
+    noise = 2 * np.sqrt(0.05 * 0.95 / studies)
+    assert 0.92 - noise <= np.mean(covered) <= 0.98 + noise
+
+
+def test_a_run_is_better_than_a_baseline_where_the_paired_test_says_so():
+    runs = runs_of(resnet=1.0)
+    names = {run.dataset: run for run in runs.values()}
+    labels = {name: run.predictions.filter(regex="^label").to_numpy() for name, run in names.items()}
+    baselines = {(name, "linear"): np.full(values.shape, 1 / 3) for name, values in labels.items()}
+    same = names["covid"].predictions.filter(regex="^probability").to_numpy()
+    table = comparison.against(runs, baselines | {("covid", "itself"): same})
+    assert list(table) == comparison.BASELINE_COLUMNS
+    table = table.set_index(["dataset", "baseline"])
+    assert table.loc[("covid", "linear"), "better"] == table.loc[("xray8", "linear"), "better"] == "yes"
+    itself = table.loc[("covid", "itself")]
+    assert itself["better"] == "cannot tell" and itself["p"] == 1 and itself["low"] < 0 < itself["high"]
+    for row in table.reset_index().itertuples():
+        assert row.difference == pytest.approx(row.macro_f1 - row.baseline_macro_f1, abs=1e-12)
+    with pytest.raises(ValueError, match="expected the same test split"):
+        comparison.against(runs, {("covid", "linear"): same[:5]})
+
+
+def test_the_share_of_normal_scans_in_the_whole_list_counts_other_findings():
+    runs = runs_of(resnet=1.0)
+    table = comparison.natural_prevalence(runs, {"covid": 90}, {"covid": 30}, {"covid": 240})
+    assert table.loc[0, "list_share"] == 0.5
+
+
+def test_no_interval_of_a_perfect_model_is_of_zero_width():
+    run = run_of("covid-resnet34-random", skill=100.0)
+    frames = [comparison.per_class({run.name: run}), pd.DataFrame([comparison.macro_scores(
+        run.predictions.filter(regex="^label").to_numpy(), run.predictions.filter(regex="^prob").to_numpy(),
+        run.predictions["patient"], "multiclass")])]  # fmt: skip
+    for frame in frames:
+        for low in [name for name in frame if name.endswith("_low")]:
+            assert (frame[low] < frame[low.replace("_low", "_high")]).all(), low

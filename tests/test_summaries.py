@@ -43,3 +43,12 @@ def test_normals_that_were_left_out_and_those_kept_are_all_that_the_source_holds
     for dataset, normal in (("covid", "normal"), ("xray8", "no_finding")):
         assert left_out(dataset) > 0 and left_out(dataset) + phantom_records(dataset)[normal].sum() == held[dataset]
     assert left_out("pneumonia") == 0
+
+
+def test_left_out_and_kept_scans_are_the_whole_list_whatever_steps_are_called(tmp_path):
+    flow = pd.DataFrame(
+        [["found", 100, ""], ["out", 20, "left out"], ["undersampled", 30, "normal"], ["kept", 50, ""]],
+        columns=["step", "scans", "kind"],
+    )
+    flow.to_csv(tmp_path / "flow.csv", index=False)
+    assert summaries.scans_left_out(tmp_path) == 50 and summaries.normals_left_out(tmp_path) == 30

@@ -152,14 +152,14 @@ def test_one_scan_and_a_class_without_positives_are_numbers_or_undefined(task):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         one = comparison.macro_scores(np.array([[0, 1, 0]]), np.array([[0.2, 0.7, 0.1]]), ["p"], task)
-        assert one["macro_f1"] == pytest.approx(1 / 3)
+        assert one["macro_f1"] == 1
         assert np.isnan([one["macro_auroc"], one["macro_f1_low"], one["macro_f1_high"]]).all()
         labels = np.zeros((6, 3), int)
         labels[:, 0] = 1
         scored = metrics.scores(labels, np.tile([0.6, 0.3, 0.1], (6, 1)), CLASSES, task)
-        assert scored["macro_f1"] == pytest.approx(1 / 3) and np.isnan(scored["macro_auroc"])
+        assert scored["macro_f1"] == 1 and np.isnan(scored["macro_auroc"])
         nothing = metrics.scores(np.zeros((6, 3), int), np.full((6, 3), 0.1), CLASSES, "multilabel")
-        assert nothing["macro_f1"] == 0 and np.isnan(nothing["macro_auroc"])
+        assert np.isnan([nothing["macro_f1"], nothing["macro_auroc"]]).all()
 
 
 def write_run(folder, name: str, *, lacks: str = "", alone: str = "", broken: bool = False, diverged=None, seed=0):
@@ -254,7 +254,7 @@ def test_every_table_and_figure_of_a_stressed_study_is_made_and_says_what_is_und
     assert broken[["macro_f1", "macro_f1_low", "macro_auroc", "best_epoch"]].isna().all()
     scores = made["class_scores"].set_index(["run", "class"])
     absent = scores.loc[("covid-mobilenet_v3_large-random", "viral_pneumonia")]
-    assert absent["support"] == 0 and np.isnan(absent["auroc"]) and absent["f1"] == 0
+    assert absent["support"] == 0 and np.isnan(absent["auroc"]) and np.isnan(absent["f1"])
     pairs = made["model_pairs"]
     with_broken = (pairs["first"] == "covid-resnet34-random") | (pairs["second"] == "covid-resnet34-random")
     assert pairs.loc[with_broken, ["p", "difference", "auroc_p"]].isna().all(axis=None)
@@ -264,7 +264,7 @@ def test_every_table_and_figure_of_a_stressed_study_is_made_and_says_what_is_und
     assert set(verdicts["verdict"]) <= {"holds", "fails", "cannot tell", "not run"}
     asked = RunEvidence(found, draws=20)
     assert np.isnan(asked.best_epoch("R", "covid")).all() and np.isnan(asked.f1("R", "covid")).all()
-    assert set(asked.thin) == {"covid-resnet34-random diverged in epoch 1"}
+    assert "covid-resnet34-random diverged in epoch 1" in asked.thin
     assert "learning rate 0.1 without a validation loss that is a number, diverged in epoch 1" in description(drawn[9])
 
     facts = {"dataset": "covid", "drawn": True, "scans": {"train": 18, "val": 18, "test": 18}, "size": 32}
