@@ -85,7 +85,9 @@ def _alike(run: str, pairs: pd.DataFrame | None, others: pd.Series) -> str:
     if pairs is None or len(others) < 2:
         return ""
     alike = [run_name_title(name) for name in not_told_apart(run, pairs)]
-    return f"Not told apart from {', '.join(alike)}." if alike else "Told apart from each other model."
+    if not alike:
+        return "These trained models differ significantly from it."
+    return f"Not significantly different from {', '.join(alike)}."
 
 
 def _dot(row: Mapping) -> dict:

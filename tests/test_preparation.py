@@ -277,7 +277,10 @@ def test_unreadable_scans_are_quarantined_and_the_rest_goes_on(phantom_source, t
             "pneumonia"
         ].classes
     flow = pd.read_csv(tmp_path / "prepared" / "flow.csv")
-    assert flow.iloc[-2:].to_numpy().tolist() == [["quarantined", 2], ["prepared", len(scans) - 2]]
+    assert flow.loc[len(flow) - 2 :, ["step", "scans"]].to_numpy().tolist() == [
+        ["quarantined", 2],
+        ["prepared", len(scans) - 2],
+    ]
 
 
 def test_a_class_of_two_patients_is_told_and_stops_nothing(phantom_source, tmp_path, capsys):

@@ -225,10 +225,13 @@ def test_the_highest_score_is_named_with_what_is_not_told_from_it():
     top, *others = results.sort_values("macro_f1", ascending=False)["run"]
     pairs = pd.DataFrame({"first": top, "second": others, "p_holm": [0.5, 0.01, 0.01]})
     row = headlines(beside, results, pairs)[0]
-    assert row["alike"] == f"Not told apart from {run_name_title(others[0])}."
+    assert row["alike"] == f"Not significantly different from {run_name_title(others[0])}."
     low, high = results.set_index("run").loc[top, ["macro_f1_low", "macro_f1_high"]]
     assert row["interval"] == f"{low:.3f} to {high:.3f}"
-    assert headlines(beside, results, pairs.assign(p_holm=0.01))[0]["alike"] == "Told apart from each other model."
+    assert (
+        headlines(beside, results, pairs.assign(p_holm=0.01))[0]["alike"]
+        == "These trained models differ significantly from it."
+    )
     assert headlines(beside, results)[0]["alike"] == ""
 
 
