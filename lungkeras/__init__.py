@@ -25,7 +25,7 @@ The map, in the order in which data flows; a module reads what stands above it:
     failures        the most confident errors
     subgroups       scores by view, sex and age
     external        models asked about another collection, on scans that are none of their own
-    explanation     Grad-CAM, Grad-CAM++, features, t-SNE
+    explanation     Grad-CAM, Grad-CAM++, LayerCAM, features, t-SNE
     runtimes        an exported file -> logits
     onnx_graph      a model file -> an ONNX model, without Keras
     inference       a model file -> logits and slopes, by ONNX Runtime
@@ -82,7 +82,7 @@ _HOMES = {
     "params": ("Params", "load_params"),
     "training": ("train",),
     "evaluation": ("read_run", "read_runs"),
-    "explanation": ("grad_cam", "grad_cam_plus_plus"),
+    "explanation": ("grad_cam", "grad_cam_plus_plus", "layer_cam"),
     "prediction": ("load_predictor", "predict_images"),
     "export": ("export_run",),
     "summaries": ("class_counts", "flow", "per_class"),

@@ -4,9 +4,13 @@ A backbone is one of these names, or `keras_hub.<preset>` for a preset of KerasH
 """
 
 import difflib
+from collections.abc import Sequence
+from itertools import groupby
+from typing import NamedTuple
 
 STUDY = ("resnet34", "mobilenet_v3_large", "efficientnet_b1")
 HUB = "keras_hub."
+LEAST_CELLS = 7  # a side of a heat map: what the last layer has at 224 pixels, the smallest of the study's own sizes
 # KerasHub's transformers for images, by the first word of their presets.
 TRANSFORMERS = {
     *("vit", "deit", "mit", "swin", "segformer", "dinov2", "dinov3", "sam", "sam3", "clip", "metaclip", "siglip"),
@@ -75,6 +79,42 @@ def fault(backbone: str) -> str | None:
 def last_map(layers):
     """The last of a model's layers whose output is a map, (N, h, w, C)."""
     return next(layer for layer in reversed(layers) if len(layer.output.shape) == 4)
+
+
+class Step(NamedTuple):
+    """A layer of a model: its name and kind, the shape of what it gives without N, and the layers it takes."""
+
+    name: str
+    kind: str
+    shape: Sequence[int]
+    inputs: Sequence[str]
+
+
+def cuts(steps: Sequence[Step]) -> list[Step]:
+    """The layers with an output of (h, w, C) through which all goes that leads to the logits: no branch of a block.
+
+    `steps` stand in the order of computation. Padding is left out, as its grid is more than the network has seen.
+    """
+    last_use = {name: place for place, step in enumerate(steps) for name in step.inputs}
+    found, reach = [], 0
+    for place, step in enumerate(steps):
+        if reach <= place and len(step.shape) == 3 and step.kind not in ("InputLayer", "ZeroPadding2D"):
+            found.append(step)
+        reach = max(reach, last_use.get(step.name, place))
+    return found
+
+
+def explained_map(steps: Sequence[Step]) -> str | None:
+    """The name of the layer that heat maps explain: the last of `cuts` with a grid of LEAST_CELLS or more a side.
+
+    Where there is none, it is the end of the finer of the last two stages (runs of layers of one grid); None where no
+    layer gives a grid.
+    """
+    found = cuts(steps)
+    fine = [step for step in found if min(step.shape[:2]) >= LEAST_CELLS]
+    stages = [list(stage)[-1] for _, stage in groupby(fine or found, key=lambda step: tuple(step.shape[:2]))]
+    ends = stages[-1:] if fine else stages[-2:]
+    return max(reversed(ends), key=lambda step: min(step.shape[:2])).name if ends else None
 
 
 def title(backbone: str) -> str:

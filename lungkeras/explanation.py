@@ -1,62 +1,130 @@
-"""What a model looks at, and how it arranges scans: Grad-CAM, Grad-CAM++ and t-SNE.
+"""What a model looks at, and how it arranges scans: Grad-CAM, Grad-CAM++, LayerCAM and t-SNE.
 
-Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391) and Grad-CAM++ (Chattopadhay et al. 2018, arXiv:1710.11063) on every
-backend. Everything up to the last convolution is only run forwards; the gradient is taken of what follows it. So no
-gradient has to pass the uint8 input, where there is none, and a batch costs little more than a prediction.
+Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391), Grad-CAM++ (Chattopadhay et al. 2018, arXiv:1710.11063) and LayerCAM
+(Jiang et al. 2021, doi:10.1109/TIP.2021.3089943) on every backend. Everything up to the explained layer is only run
+forwards; the gradient is taken of what follows it. So no gradient has to pass the uint8 input, where there is none.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from lungkeras import architectures
+from lungkeras.errors import ParamsError
+
 STRENGTH = 0.6
 
 
+def explained_layer(model):
+    """The layer whose activations are explained, by `architectures.explained_map`. Raises ParamsError for none."""
+    if not hasattr(model, "layers"):  # an inference.Network
+        return model.layer
+    name = architectures.explained_map(_steps(model))
+    if name is None:
+        raise ParamsError(f"model: {model.name} has no layer with an output of (N, h, w, C) to explain; give another.")
+    return model.get_layer(name)
+
+
+def cuts(model) -> list:
+    """The layers of a keras.Model that can be explained, from the input on, as `architectures.cuts` finds them."""
+    return [model.get_layer(step.name) for step in architectures.cuts(_steps(model))]
+
+
+def _steps(model) -> list[architectures.Step]:
+    return [
+        architectures.Step(
+            layer.name,
+            type(layer).__name__,
+            tuple(getattr(layer.output, "shape", ())[1:]),
+            [tensor._keras_history.operation.name for node in layer._inbound_nodes for tensor in node.input_tensors],
+        )
+        for layer in model.layers
+    ]
+
+
+def _named(model, name: str | None):
+    if name is None:
+        return explained_layer(model)
+    names = [layer.name for layer in cuts(model)]
+    if name not in names:
+        raise ParamsError(
+            f"layer: expected one of {model.name} that gives a grid and that all later layers depend on, received "
+            f"{name!r}; the last of these are {', '.join(names[-5:])}."
+        )
+    return model.get_layer(name)
+
+
 def grad_cam(
-    model, images: np.ndarray, classes_index: Sequence[int] | int | None = None, *, batch_size: int = 32
+    model,
+    images: np.ndarray,
+    classes_index: Sequence[int] | int | None = None,
+    *,
+    batch_size: int = 32,
+    layer: str | None = None,
 ) -> np.ndarray:
-    """Where the evidence for a class lies in each image, at the last convolutional layer.
+    """Where the evidence for a class lies in each image, at the last layer with a grid of 7 x 7 or more.
 
     Args:
         model: a keras.Model from uint8 (N, H, W, 1) to logits (N, classes), or an inference.Network.
         images: uint8 of shape (N, H, W) or (N, H, W, 1).
         classes_index: the place of the class whose logit is explained; one for each image, or one for all. None
             explains every class of every image, as a multilabel scan wants it.
+        layer: the name of another layer to explain, one of `cuts`.
 
     Returns float32 of shape (N, H, W), for every class (N, classes, H, W), in [0, 1]: each map is divided by its
     maximum, so 0 means no evidence and not the least of it; a map without any stays 0. From the layer's coarse grid it
-    is enlarged linearly.
+    is enlarged linearly. Raises ParamsError for a layer that can't be explained.
     """
-    return heat_maps(model, images, classes_index, ("grad_cam",), batch_size=batch_size)["grad_cam"]
+    return heat_maps(model, images, classes_index, ("grad_cam",), batch_size=batch_size, layer=layer)["grad_cam"]
 
 
 def grad_cam_plus_plus(
-    model, images: np.ndarray, classes_index: Sequence[int] | int | None = None, *, batch_size: int = 32
+    model,
+    images: np.ndarray,
+    classes_index: Sequence[int] | int | None = None,
+    *,
+    batch_size: int = 32,
+    layer: str | None = None,
 ) -> np.ndarray:
     """As `grad_cam`, with weights that let several places of one finding count alike, however small each is."""
-    return heat_maps(model, images, classes_index, ("grad_cam_plus_plus",), batch_size=batch_size)["grad_cam_plus_plus"]
+    method = "grad_cam_plus_plus"
+    return heat_maps(model, images, classes_index, (method,), batch_size=batch_size, layer=layer)[method]
+
+
+def layer_cam(
+    model,
+    images: np.ndarray,
+    classes_index: Sequence[int] | int | None = None,
+    *,
+    batch_size: int = 32,
+    layer: str | None = None,
+) -> np.ndarray:
+    """As `grad_cam`, with a weight for each place of a channel instead of one for the channel: made for finer grids."""
+    return heat_maps(model, images, classes_index, ("layer_cam",), batch_size=batch_size, layer=layer)["layer_cam"]
 
 
 def heat_maps(
     model,
     images: np.ndarray,
     classes_index: Sequence[int] | int | None = None,
-    methods: Sequence[str] = ("grad_cam", "grad_cam_plus_plus"),
+    methods: Sequence[str] | None = None,
     *,
     batch_size: int = 32,
     enlarge: bool = True,
+    layer: str | None = None,
 ) -> dict[str, np.ndarray]:
-    """{method: maps}, as `grad_cam` takes and returns them, of several methods (METHODS) from one pass of the model.
+    """{method: maps}, as `grad_cam` takes and returns them, of several methods, by default all METHODS, from one pass.
 
     Without `enlarge`, maps stay on the layer's grid, (N, h, w) or (N, classes, h, w), and are not divided.
     """
+    methods = tuple(METHODS) if methods is None else methods
     images = np.asarray(images)
     images = images[..., 0] if images.ndim == 4 else images
     count = model.output_shape[-1]
     asked = np.arange(count)[None] if classes_index is None else np.reshape(classes_index, (-1, 1))
     asked = np.broadcast_to(asked, (len(images), asked.shape[1]))
-    layer, look = _explained(model)
-    size = images.shape[1:] if enlarge else layer.output.shape[1:3]
+    explained, look = _explained(model, layer)
+    size = images.shape[1:] if enlarge else explained.output.shape[1:3]
     maps = {method: np.zeros((*asked.shape, *size), np.float32) for method in methods}
     for start in range(0, len(images), batch_size):
         batch = slice(start, start + batch_size)
@@ -70,16 +138,17 @@ def heat_maps(
     return maps if classes_index is None else {method: found[:, 0] for method, found in maps.items()}
 
 
-def _explained(model):
+def _explained(model, name: str | None):
     """The layer that heat maps explain, and a function from images and chosen logits to its activations and slopes."""
     if not hasattr(model, "layers"):  # an inference.Network
+        if name not in (None, model.layer.name):
+            raise ParamsError(f"layer: without Keras only {model.layer.name} is explained, received {name!r}.")
         return model.layer, model.slopes
     import keras
 
     from lungkeras.evaluation import outputs
-    from lungkeras.models import last_convolution
 
-    layer = last_convolution(model)
+    layer = _named(model, name)
     forwards, head = keras.Model(model.input, layer.output), keras.Model(layer.output, model.output)
     held = {}
 
@@ -109,7 +178,12 @@ def weighted_slopes(activations: np.ndarray, gradient: np.ndarray) -> np.ndarray
     return (shares * np.maximum(gradient, 0)).sum(axis=(1, 2), keepdims=True)
 
 
-METHODS = {"grad_cam": mean_slopes, "grad_cam_plus_plus": weighted_slopes}
+def positive_slopes(activations: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """What LayerCAM weighs each place of each channel with, (N, h, w, C): its slope where that is positive, else 0."""
+    return np.maximum(gradient, 0)
+
+
+METHODS = {"grad_cam": mean_slopes, "grad_cam_plus_plus": weighted_slopes, "layer_cam": positive_slopes}
 
 
 def slopes(head, activations: np.ndarray, chosen: np.ndarray) -> np.ndarray:

@@ -10,14 +10,23 @@ from matplotlib.patches import Rectangle
 
 from lungkeras import panels
 from lungkeras.explanation import overlay
-from lungkeras.localisation import ALL, PRIOR, RANDOM, RANDOMISED
+from lungkeras.localisation import ALL, BASELINES, CEILING, PRIOR, RANDOM, RANDOMISED
 from lungkeras.style import GREY, INK, decimal, heading, run_colour, run_name_title, styled, wrapped
 
 METHOD_TITLES = {
     "grad_cam": "Grad-CAM",
     "grad_cam_plus_plus": "Grad-CAM++",
+    "layer_cam": "LayerCAM",
     PRIOR: "best fixed point",
     RANDOM: "point at random",
+    CEILING: "best of all maps",
+}
+BASELINE_MARKERS = {PRIOR: "|", RANDOM: "x", CEILING: "d"}
+# Of each method: its marker, whether that is filled, its line, and the line of what it falls to.
+LOOKS = {
+    "grad_cam": ("o", True, "-", ":"),
+    "grad_cam_plus_plus": ("o", False, "--", "-."),
+    "layer_cam": ("s", True, "-.", (0, (1, 4))),
 }
 EXAMPLES = 4  # scans under their maps, of each dataset
 
@@ -88,17 +97,16 @@ def _boxed_scan(ax, example: Mapping) -> None:
 
 
 def _mark(method: str, run: str) -> Line2D:
-    """How a row is drawn: in the colour of its backbone, hollow for Grad-CAM++; in grey where no scan is looked at."""
+    """How a row is drawn: in the colour of its backbone, a marker a method; in grey where no scan is looked at."""
     look = {"linestyle": "", "ms": 6.5, "mew": 1.4}
-    if method in (PRIOR, RANDOM):
-        return Line2D(
-            [], [], color=GREY, marker={PRIOR: "|", RANDOM: "x"}[method], **look | {"ms": 9}, label=method_title(method)
-        )
+    if method in BASELINES:
+        look |= {"marker": BASELINE_MARKERS[method], "ms": 9, "mfc": "none"}
+        return Line2D([], [], color=GREY, **look, label=method_title(method))
     backbone, weights = (run.split("-") + ["", ""])[1:3]
     colour = INK if run == RANDOMISED else run_colour(backbone, weights)
-    filled = method == "grad_cam"
+    marker, filled, *_ = LOOKS[method]
     label = f"{model_title(run)}, {method_title(method)}"
-    return Line2D([], [], color=colour, marker="o", mfc=colour if filled else "none", **look, label=label)
+    return Line2D([], [], color=colour, marker=marker, mfc=colour if filled else "none", **look, label=label)
 
 
 def _hit_rates(ax, own: pd.DataFrame) -> None:
@@ -109,7 +117,7 @@ def _hit_rates(ax, own: pd.DataFrame) -> None:
     for offset, (run, method) in zip(spread, models[["run", "method"]].itertuples(index=False), strict=True):
         drawn = own[(own["run"] == run) & (own["method"] == method)]
         mark = _mark(method, run)
-        baseline = method in (PRIOR, RANDOM)
+        baseline = method in BASELINES
         at = drawn["class"].map(rows) + (0 if baseline else offset)
         ax.plot(
             drawn["hit"], at, linestyle="", marker=mark.get_marker(), color=mark.get_color(),
@@ -156,8 +164,8 @@ def cascade(found: pd.DataFrame, examples: Mapping[str, Mapping]) -> Figure:
     parts = figure.subfigures(len(datasets), 1, squeeze=False)
     handles, told = [], []
     for method in dict.fromkeys(found["method"]):
-        look, floor = _lines(method)
-        dots = {"color": INK, "marker": "o", "ms": 5, "mfc": look["mfc"] or INK, "ls": look["ls"]}
+        marker, filled, line, floor = LOOKS[method]
+        dots = {"color": INK, "marker": marker, "ms": 5, "mfc": INK if filled else "white", "ls": line}
         handles.append(Line2D([], [], **dots, label=method_title(method)))
         handles.append(Line2D([], [], color=GREY, ls=floor, label=f"{method_title(method)} of other scans"))
     figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8.5)
@@ -191,14 +199,10 @@ def _similarity(ax, own: pd.DataFrame, names: Sequence[str], steps: int) -> None
     backbone, weights = (own["run"].iloc[0].split("-") + ["", ""])[1:3]
     colour = run_colour(backbone, weights)
     for method, drawn in own.groupby("method", sort=False):
-        look, floor = _lines(method)
-        ax.plot(drawn["step"], drawn["ssim"], color=colour, marker="o", ms=5, mfc=look["mfc"] or colour, ls=look["ls"])
+        marker, filled, line, floor = LOOKS[method]
+        mark = {"marker": marker, "ms": 5, "mfc": colour if filled else "white"}
+        ax.plot(drawn["step"], drawn["ssim"], color=colour, ls=line, **mark)
         ax.fill_between(drawn["step"], drawn["ssim_low"], drawn["ssim_high"], color=colour, alpha=0.13, linewidth=0)
         ax.axhline(drawn["other_ssim"].iloc[0], color=GREY, linewidth=1.2, linestyle=floor)
     ax.set_xticks(range(len(names)), names)
     ax.set(xlim=(-0.5, steps - 0.5), ylim=(min(-0.05, own["ssim"].min() - 0.05), 1.05), ylabel="SSIM")
-
-
-def _lines(method: str) -> tuple[dict, str]:
-    """How a method's similarity is drawn (line style; colour within a dot, None for the line's own), and its floor."""
-    return ({"ls": "-", "mfc": None}, ":") if method == "grad_cam" else ({"ls": "--", "mfc": "white"}, "-.")

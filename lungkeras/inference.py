@@ -31,6 +31,9 @@ class Network:
         """Raises RunError for a file that is refused, onnx_graph.Unknown for a model that Keras alone computes."""
         check_model_file(path)
         self.plan = onnx_graph.read_model(path)
+        if sum(onnx_graph.is_overlapping_pool(layer) for layer in self.plan.layers) > 1:
+            # One is the stem's, before any layer that is explained.
+            raise onnx_graph.Unknown("slopes of overlapping pools")
         self.session = runtimes.onnx_session(onnx_graph.write_model(self.plan))
         self.input_shape = (None, self.plan.size, self.plan.size, 1)
         self.output_shape = (None, self(np.zeros((1, self.plan.size, self.plan.size), np.uint8)).shape[1])
@@ -42,12 +45,14 @@ class Network:
 
     @cached_property
     def layer(self):
-        """The layer that heat maps explain, with `name` and `shape` (h, w, C)."""
+        """The layer that heat maps explain, with `name` and `output.shape` (None, h, w, C)."""
         shapes = onnx_graph.map_shapes(self.plan)
-        layers = [
-            SimpleNamespace(name=name, output=SimpleNamespace(shape=(None, *shape))) for name, shape in shapes.items()
+        steps = [
+            architectures.Step(layer.name, layer.kind, shapes.get(layer.name, ()), layer.inputs)
+            for layer in self.plan.layers
         ]
-        return architectures.last_map(layers)
+        name = architectures.explained_map(steps)
+        return SimpleNamespace(name=name, output=SimpleNamespace(shape=(None, *shapes[name])))
 
     @cached_property
     def _explaining(self):

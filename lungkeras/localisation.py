@@ -5,9 +5,10 @@ A finding is a class that a test scan has, with one box or more. Of its map are 
     hit      the pointing game: does the centre of the map's highest cell lie inside a box?
     iou      intersection over union of what lies above half of the maximum with the boxes taken together
 
-Beside each model stand `random` (a point anywhere: the boxes' share of the scan; for IoU, grids of noise as coarse as
-the models' maps) and `prior`: of each class the share of other patients' boxes that hold a pixel. Its maximum is the
-best point to name without a look at the scan.
+A map can only name the centre of one of its cells. So what stands beside it plays on the same grid: `random`, any cell
+alike (for IoU, grids of noise); `prior`, of each class the share of other patients' boxes that hold the centre of a
+cell, whose maximum is the best point to name without a look at the scan; and `ceiling`, whether any cell at all lies in
+a box, which is what the best of all maps on that grid would hit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,15 +19,16 @@ import pandas as pd
 
 from lungkeras import intervals
 from lungkeras.errors import RunError
-from lungkeras.explanation import enlarged, heat_maps
+from lungkeras.explanation import METHODS as EXPLANATIONS
+from lungkeras.explanation import enlarged, explained_layer, heat_maps
 from lungkeras.pipeline import Prepared
 from lungkeras.published import published_boxes
 from lungkeras.runs import Run
 from lungkeras.style import heading
 
-METHODS = ("grad_cam", "grad_cam_plus_plus")
+METHODS = tuple(EXPLANATIONS)
 EDGES = ("left", "top", "right", "bottom")
-PRIOR, RANDOM = "prior", "random"
+BASELINES = PRIOR, RANDOM, CEILING = "prior", "random", "ceiling"
 RANDOMISED = "randomised"  # in place of a run's name: the weights of the best model, randomised
 MOST_SCANS = 100  # of a dataset's test split, so that maps cost seconds
 THRESHOLD = 0.5  # of a map's maximum
@@ -34,7 +36,7 @@ OVERLAPS = (0.1, 0.3, 0.5)
 NOISE_MAPS = 20  # for each finding
 ALL = "all"
 IOUS = tuple(f"iou_{str(least).replace('.', '')}" for least in OVERLAPS)
-KEYS = ["dataset", "run", "method", "class"]
+KEYS = ["dataset", "run", "method", "cells", "class"]
 SCORED = [*KEYS, "scan", "patient", "hit", "iou", *IOUS, "empty", "prior_hit"]
 SUMMARY = ["dataset", "run", "method", "chosen", "class", "findings", "patients", "boxed", "cells"]
 SUMMARY += ["hit", "hit_low", "hit_high", "above_prior", "above_prior_low", "above_prior_high", "iou", *IOUS]
@@ -71,18 +73,31 @@ def mask(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return inside
 
 
+def centres(grid: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The centres of a grid's cells as shares: those of its columns (w,) across, and of its rows (h,) down."""
+    height, width = grid
+    return (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
+
+
+def hitting_cells(boxes: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Which cells of a grid (h, w) have their centre in one of `boxes` (N, 4): bool (h, w), maybe none."""
+    across, down = centres(grid)
+    left, top, right, bottom = np.reshape(boxes, (-1, 4)).T[:, :, None]
+    rows, columns = (top <= down) & (down < bottom), (left <= across) & (across < right)
+    return (rows[:, :, None] & columns[:, None, :]).any(axis=0)
+
+
 def points(maps: np.ndarray) -> np.ndarray:
     """Where maps (N, h, w) are highest: float (N, 2), the centre of that cell as shares of width and height (x, y).
 
     Asked of a map on its own grid: enlarged, the outermost cells reach up to the edge and the others lose some height.
     Of several cells that share the maximum it is the one nearest to the middle.
     """
-    height, width = maps.shape[1:]
-    across, down = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
+    across, down = centres(grid := maps.shape[1:])
     away = (down[:, None] - 0.5) ** 2 + (across - 0.5) ** 2
     top = maps >= maps.max(axis=(1, 2), keepdims=True)
     chosen = np.where(top, away, np.inf).reshape(len(maps), -1).argmin(axis=1)
-    rows, columns = np.unravel_index(chosen, (height, width))
+    rows, columns = np.unravel_index(chosen, grid)
     return np.stack([across[columns], down[rows]], axis=1)
 
 
@@ -131,33 +146,33 @@ def boxed_findings(prepared: Prepared, boxes: pd.DataFrame, split: str = "test")
 
 
 def prior_maps(
-    prepared: Prepared, boxes: pd.DataFrame, findings: pd.DataFrame, shape: tuple[int, int]
+    prepared: Prepared, boxes: pd.DataFrame, findings: pd.DataFrame, grid: tuple[int, int]
 ) -> np.ndarray:  # fmt: skip
-    """The map to name for each finding without a look at its scan: float32 (N, H, W); NaN where none is known.
+    """The map to name for each finding without a look at its scan: float32 (N, h, w); NaN where none is known.
 
-    It is the share of boxed findings of its class in the other splits that hold a pixel. Where those have none (the
-    published test list of xray8 holds all boxes), the test patients are dealt into halves, each half's findings get
-    the map of the other's.
+    It is the share of boxed findings of its class in the other splits that hold the centre of a cell. Where those have
+    none (the published test list of xray8 holds all boxes), the test patients are dealt into halves, each half's
+    findings get the map of the other's.
     """
     others = pd.concat([boxed_findings(prepared, boxes, split) for split in ("train", "val")])
     patients = sorted(set(findings["patient"]))
     second = set(np.random.default_rng(0).permutation(patients)[len(patients) // 2 :])
     half = findings["patient"].isin(second).to_numpy()
-    maps = np.full((len(findings), *shape), np.nan, np.float32)
+    maps = np.full((len(findings), *grid), np.nan, np.float32)
     for name in findings["class"].unique():
         own = (findings["class"] == name).to_numpy()
         known = others.loc[others["class"] == name, "edges"]
         if len(known):
-            maps[own] = _share(known, shape)
+            maps[own] = _share(known, grid)
             continue
         for asked in (half, ~half):
             if (own & asked).any() and (own & ~asked).any():
-                maps[own & asked] = _share(findings.loc[own & ~asked, "edges"], shape)
+                maps[own & asked] = _share(findings.loc[own & ~asked, "edges"], grid)
     return maps
 
 
-def _share(edges: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
-    return np.mean([mask(own, shape) for own in edges], axis=0)
+def _share(edges: Sequence[np.ndarray], grid: tuple[int, int]) -> np.ndarray:
+    return np.mean([hitting_cells(own, grid) for own in edges], axis=0)
 
 
 def localise(
@@ -168,14 +183,15 @@ def localise(
     most: int = MOST_SCANS,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Each model's maps against the boxes of the test split, and the two baselines: a row a finding, with SCORED.
+    """Maps against the boxes of the test split, and the baselines on their grid: a row a finding, with SCORED.
 
     Args:
         models: {run: keras.Model}; RANDOMISED may stand for a run.
         most: scans, drawn by `seed` where more have boxes.
 
-    `run` is empty for the baselines, whose method is prior or random; hit and iou_* of random are its expected values.
-    prior_hit repeats the hit of the prior on the same finding. No row where no scan of the test split has a box.
+    `run` is empty for the BASELINES, of which each grid of a map has its own; hit and iou_* of random are its expected
+    values, and the ceiling has no iou. prior_hit repeats the hit of the prior of the same grid on the same finding. No
+    row where no scan of the test split has a box.
     """
     findings = boxed_findings(prepared, boxes)
     scans = findings["scan"].unique()
@@ -185,30 +201,45 @@ def localise(
         return pd.DataFrame(columns=SCORED)
     edges, shape = findings["edges"].tolist(), (prepared.size, prepared.size)
     about = findings[["class", "scan", "patient"]].assign(dataset=prepared.name, run="")
-    prior = prior_maps(prepared, boxes, findings, shape)
-    scored = _scored(prior, edges, shape)
-    scored.loc[np.isnan(prior).any(axis=(1, 2)), ["hit", "iou", *IOUS]] = np.nan
-    prior_hit = scored["hit"].to_numpy()
-    parts = [about.assign(method=PRIOR, **scored)]
-
-    cells = _cells(next(iter(models.values())))
-    noise = np.random.default_rng(seed).random((NOISE_MAPS, *cells), np.float32)
-    drawn = pd.DataFrame([_scored(noise, [own] * NOISE_MAPS, shape).mean() for own in edges])
-    parts.append(about.assign(method=RANDOM, **drawn.assign(hit=[mask(own, shape).mean() for own in edges])))
-
+    grids = {run: cells(model) for run, model in models.items()}
+    beside = {grid: _baselines(prepared, boxes, findings, grid, seed) for grid in dict.fromkeys(grids.values())}
+    parts = [
+        about.assign(method=method, cells=grid_title(grid), prior_hit=found[PRIOR]["hit"], **scored)
+        for grid, found in beside.items()
+        for method, scored in found.items()
+    ]
     images = np.asarray(prepared.images["test"][findings["place"].to_numpy()])
     classes = [prepared.classes.index(name) for name in findings["class"]]
     for run, model in models.items():
+        own = about.assign(run=run, cells=grid_title(grids[run]), prior_hit=beside[grids[run]][PRIOR]["hit"])
         for method, maps in heat_maps(model, images, classes, METHODS, enlarge=False).items():
-            parts.append(about.assign(method=method, **_scored(maps, edges, shape)).assign(run=run))
-    return pd.concat([part.assign(prior_hit=prior_hit) for part in parts], ignore_index=True)[SCORED]
+            parts.append(own.assign(method=method, **_scored(maps, edges, shape)))
+    return pd.concat(parts, ignore_index=True)[SCORED]
 
 
-def _cells(model) -> tuple[int, int]:
-    """The grid of a model's maps."""
-    from lungkeras.models import last_convolution
+def _baselines(
+    prepared: Prepared, boxes: pd.DataFrame, findings: pd.DataFrame, grid: tuple[int, int], seed: int
+) -> dict[str, pd.DataFrame]:
+    """{baseline: a row a finding} of what can be named on a grid without a model."""
+    edges, shape = findings["edges"].tolist(), (prepared.size, prepared.size)
+    inside = np.stack([hitting_cells(own, grid) for own in edges])
+    maps = prior_maps(prepared, boxes, findings, grid)
+    prior = _scored(maps, edges, shape)
+    prior.loc[np.isnan(maps).any(axis=(1, 2)), ["hit", "iou", *IOUS]] = np.nan
+    noise = np.random.default_rng(seed).random((NOISE_MAPS, *grid), np.float32)
+    drawn = pd.DataFrame([_scored(noise, [own] * NOISE_MAPS, shape).mean() for own in edges])
+    ceiling = drawn.assign(hit=inside.any(axis=(1, 2)).astype(float), **dict.fromkeys(("iou", *IOUS), np.nan))
+    return {PRIOR: prior, RANDOM: drawn.assign(hit=inside.mean(axis=(1, 2))), CEILING: ceiling}
 
-    return tuple(last_convolution(model).output.shape[1:3])
+
+def cells(model) -> tuple[int, int]:
+    """The grid of a model's maps: rows, columns."""
+    return tuple(explained_layer(model).output.shape[1:3])
+
+
+def grid_title(grid: tuple[int, int]) -> str:
+    """A grid as tables name it: "8 × 8"."""
+    return "{} × {}".format(*grid)
 
 
 def _scored(maps: np.ndarray, edges: Sequence[np.ndarray], shape: tuple[int, int]) -> pd.DataFrame:
@@ -219,20 +250,17 @@ def _scored(maps: np.ndarray, edges: Sequence[np.ndarray], shape: tuple[int, int
     return pd.DataFrame({"hit": hit, "iou": iou, **passed, "empty": empty.astype(float)})
 
 
-def summary(
-    scored: pd.DataFrame, prepared: Prepared, boxes: pd.DataFrame, models: Mapping[str, object], chosen: str = ""
-) -> pd.DataFrame:
-    """What `localise` found, a row a run, method and class, and one for all classes, with SUMMARY.
+def summary(scored: pd.DataFrame, prepared: Prepared, boxes: pd.DataFrame, chosen: str = "") -> pd.DataFrame:
+    """What `localise` found, a row a run, method, grid and class, and one for all classes, with SUMMARY.
 
     Shares are means over findings, with 95 % intervals by bootstrap over patients. above_prior is the hit rate less the
-    prior's on the same findings; boxed counts the findings with boxes in the whole test split, `findings` those asked;
-    cells is the grid of the maps; published_* stand beside the classes of xray8 that others report. A dataset whose
-    test split has no box has one row, of 0 findings.
+    prior's on the same findings and grid; boxed counts the findings with boxes in the whole test split, `findings`
+    those asked; cells is the grid of the maps; published_* stand beside the classes of xray8 that others report. A
+    dataset whose test split has no box has one row, of 0 findings.
     """
     counts = boxed_findings(prepared, boxes)["class"].value_counts()
-    cells = {run: "{} × {}".format(*_cells(model)) for run, model in models.items()}
     rows = []
-    for (run, method), own in scored.groupby(["run", "method"], sort=False):
+    for (run, method, grid), own in scored.groupby(["run", "method", "cells"], sort=False):
         for name in (ALL, *(known for known in prepared.classes if known in counts)):
             part = own if name == ALL else own[own["class"] == name]
             rows.append(
@@ -245,7 +273,7 @@ def summary(
                     "findings": len(part),
                     "patients": part["patient"].nunique(),
                     "boxed": int(counts.sum() if name == ALL else counts[name]),
-                    "cells": cells.get(run, ""),
+                    "cells": grid,
                     **_shares(part),
                     **_published(prepared.name, name),
                 }
@@ -323,7 +351,7 @@ def localise_study(
         if len(boxed_findings(prepared, boxes[dataset])):
             shown[dataset] = examples(models[chosen], prepared, boxes[dataset], seed=seed)
         scored.append(localise(asked, prepared, boxes[dataset], seed=seed))
-        told.append(summary(scored[-1], prepared, boxes[dataset], asked, chosen))
+        told.append(summary(scored[-1], prepared, boxes[dataset], chosen))
     found = [part for part in scored if len(part)] or scored
     return pd.concat(found, ignore_index=True), pd.concat(told, ignore_index=True), shown
 

@@ -387,6 +387,11 @@ def _zero_padding(graph: Graph, layer: Layer, given: str) -> str:
     return graph.step(graph.add("Pad", given, pads), shape, [given], backward)
 
 
+def is_overlapping_pool(layer: Layer) -> bool:
+    """Whether a place may be the largest of several windows, so that their slopes would have to be added."""
+    return layer.kind == "MaxPooling2D" and list(layer.settings["pool_size"]) != list(layer.settings["strides"])
+
+
 def _max_pooling(graph: Graph, layer: Layer, given: str) -> str:
     _expect_channels_last(layer.settings)
     taps, strides = layer.settings["pool_size"], layer.settings["strides"]
@@ -396,7 +401,19 @@ def _max_pooling(graph: Graph, layer: Layer, given: str) -> str:
     output = graph.add("MaxPool", given, kernel_shape=taps, strides=strides, pads=pads)
     padded = [side + sum(margin) for side, margin in zip(sides, margins, strict=True)]
     sizes = [(side - tap) // stride + 1 for side, tap, stride in zip(padded, taps, strides, strict=True)]
-    return graph.step(output, (channels, *sizes), [given], _no_way_back)
+
+    def backward(slope: str, _: int) -> str:
+        places = f"{output}_places"
+        graph.nodes.append(
+            helper.make_node(
+                "MaxPool", [given], [f"{output}_again", places], kernel_shape=taps, strides=strides, pads=pads
+            )
+        )
+        return graph.add("MaxUnpool", slope, places, graph.add("Shape", given), kernel_shape=taps, strides=strides)
+
+    return graph.step(
+        output, (channels, *sizes), [given], _no_way_back if is_overlapping_pool(layer) or any(pads) else backward
+    )
 
 
 def _average_pooling(graph: Graph, layer: Layer, given: str) -> str:

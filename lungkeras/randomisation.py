@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 
 from lungkeras import intervals
+from lungkeras.explanation import METHODS as EXPLANATIONS
 from lungkeras.explanation import heat_maps
 from lungkeras.pipeline import Prepared
 from lungkeras.runs import Run
 
-METHODS = ("grad_cam", "grad_cam_plus_plus")
+METHODS = tuple(EXPLANATIONS)
 MOST_SCANS = 12
 TRAINED, HEAD = "trained", "head"
 WINDOW, SIGMA = 5, 1.5  # SSIM's Gaussian: pixels to either side, standard deviation

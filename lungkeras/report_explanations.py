@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from lungkeras.explanation_figures import METHOD_TITLES, method_title, model_title
-from lungkeras.localisation import ALL, PRIOR, RANDOM, RANDOMISED
+from lungkeras.localisation import ALL, BASELINES, CEILING, PRIOR, RANDOM, RANDOMISED
 from lungkeras.report_grid import NUMBER, Column, anchor, grid
 from lungkeras.style import decimal, heading, run_name_title
 
@@ -13,8 +13,8 @@ UNANSWERED = "no box is known of its test scans: can’t be answered"
 
 
 def localisation(frame: pd.DataFrame) -> dict:
-    """A group a dataset, a row a model and method, over all findings; a dataset without boxes says so."""
-    frame = frame[frame["class"] == ALL].fillna({"run": "", "method": ""})
+    """A group a dataset, a row a model and method or a baseline, over all findings; a dataset without boxes says so."""
+    frame = frame[frame["class"] == ALL].fillna({"run": "", "method": "", "cells": ""})
     frame = frame.assign(
         name=[_row_title(row) for row in frame.itertuples()],
         hit_span=[_span(row.hit_low, row.hit_high) for row in frame.itertuples()],
@@ -42,28 +42,30 @@ def localisation(frame: pd.DataFrame) -> dict:
         columns,
         group=lambda row: heading(row["dataset"]),
         link=lambda row: "#" + anchor(row["linked"]) if row["linked"] else "",
-        strong=lambda row: row["above_prior_low"] > 0 and row["method"] not in (PRIOR, RANDOM),
+        strong=lambda row: row["above_prior_low"] > 0 and row["method"] not in BASELINES,
     )
 
 
 def localisation_classes(frame: pd.DataFrame) -> dict:
     """A group a dataset, a row a class: Grad-CAM of the model that validation chose, the baselines, and Wang 2017."""
-    frame = frame.fillna({"run": "", "method": ""})
-    keys = ["dataset", "class"]
+    frame = frame.fillna({"run": "", "method": "", "cells": ""})
+    keys = ["dataset", "cells", "class"]
     own = frame[(frame["chosen"].astype(bool) & (frame["method"] == "grad_cam")) | (frame["findings"] == 0)]
     rows = own.assign(
         name=[heading(row["class"]) if row["findings"] else UNANSWERED for _, row in own.iterrows()],
         text=[_with_span(row) for row in own.itertuples()],
     )
-    for method in (PRIOR, RANDOM):
+    for method in BASELINES:
         beside = frame.loc[frame["method"] == method, [*keys, "hit"]].rename(columns={"hit": method})
         rows = rows.merge(beside, on=keys, how="left", sort=False)
     columns = [
         Column("name", "class"),
+        Column("cells", "cells of a map", NUMBER),
         Column("findings", "findings", 0),
         Column("text", "Grad-CAM", NUMBER, "points into a box"),
         Column(PRIOR, METHOD_TITLES[PRIOR], 2, "points into a box"),
         Column(RANDOM, "at random", 2, "points into a box"),
+        Column(CEILING, METHOD_TITLES[CEILING], 2, "points into a box"),
     ]
     for tenth in (1, 3, 5):
         columns += [

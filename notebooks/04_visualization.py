@@ -92,8 +92,8 @@ for number, dataset in ((5, "pneumonia"), (6, "covid")):
 # %% [markdown]
 # ## Figures 7 and 8: where do the models look?
 #
-# Grad-CAM at the last convolutional layer, for the true class of one test scan a class: the scan that the models,
-# taken together, are most sure of. Its grid is coarse, so a map says about where, not exactly where.
+# Grad-CAM at the last layer with a grid of 7 x 7 cells or more, for the true class of one test scan a class: the scan
+# that the models, taken together, are most sure of. That grid is coarse, so a map says about where, not exactly where.
 
 # %%
 for number, dataset in ((7, "pneumonia"), (8, "covid")):
@@ -131,8 +131,9 @@ if shown:
 # ## Explanations put to the test
 #
 # Does a map's maximum lie inside a box of the finding that it explains, more often than the best fixed point does,
-# which never looks at a scan? Of each dataset, the boxes of at most 100 scans of the test split are asked. Where no box
-# is known, this can't be answered. A model of randomised weights stands beside the trained ones.
+# which never looks at a scan? That point, a random one and the best of all maps play on the map's own grid. Of each
+# dataset, the boxes of at most 100 scans of the test split are asked. Where no box is known, this can't be answered. A
+# model of randomised weights stands beside the trained ones.
 
 # %%
 from lungkeras import explanation_figures, failures, localisation, randomisation
@@ -144,7 +145,7 @@ scored, located, examples = localisation.localise_study(models, main, data, boxe
 write_csv(study / "tables" / "localisation_scans.csv", scored)
 write_csv(study / "tables" / "localisation.csv", located)
 write_csv(study / "tables" / "localisation_classes.csv", localisation.by_class(located))
-localisation.over_all(located)[["dataset", "run", "method", "findings", "hit", "above_prior"]].round(3)
+localisation.over_all(located)[["dataset", "run", "method", "cells", "findings", "hit", "above_prior"]].round(3)
 
 # %%
 figure = explanation_figures.pointing(located, examples)

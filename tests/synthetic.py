@@ -201,7 +201,7 @@ def explanations(runs: pd.DataFrame, seed: int = 0) -> dict[str, pd.DataFrame]:
     from lungkeras import localisation, randomisation
 
     random = np.random.default_rng(seed)
-    asked = [("", "prior"), ("", "random"), ("randomised", "grad_cam")]
+    asked = [*(("", method) for method in localisation.BASELINES), ("randomised", "grad_cam")]
     asked += [(run, method) for run in runs["run"] for method in localisation.METHODS]
     rows = [
         {"dataset": dataset, "run": run, "method": method, "class": name, "findings": 12, "boxed": 40, "patients": 9}

@@ -54,6 +54,7 @@ def test_slopes_pass_every_layer_that_is_known(tmp_path, name):
         keras.layers.Rescaling(1 / 64, -2.0)(scans)
     )
     x = keras.layers.Activation(name)(keras.layers.BatchNormalization()(x))
+    x = keras.layers.MaxPooling2D(2)(x)
     y = keras.layers.DepthwiseConv2D(5, strides=2, padding="valid")(keras.layers.ZeroPadding2D(((1, 2), (0, 3)))(x))
     y = keras.layers.Conv2D(8, 3, groups=2, padding="same", activation=name)(y)
     gate = keras.layers.Reshape((1, 1, 8))(keras.layers.GlobalAveragePooling2D()(y)) * 0.5 + 0.25
