@@ -14,7 +14,6 @@ backend (as lungkeras.parity finds it). A round lets each backend train one run,
 swing by a factor of two. A run has the one thread that the demo, of more runs than cores, gives it too.
 """
 
-import argparse
 import os
 import resource
 import shlex
@@ -26,7 +25,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from measuring import arguments, write  # isort: skip
 
 import pandas as pd
 import yaml
@@ -34,12 +33,11 @@ import yaml
 from lungkeras.architectures import STUDY as BACKBONES
 from lungkeras.backends import BACKENDS
 from lungkeras.datasets.phantom import draw_source
-from lungkeras.files import write_csv, write_text
+from lungkeras.files import write_text
 from lungkeras.params import project_folder
 from lungkeras.parity import backend_pythons
 from lungkeras.preparation import prepare_dataset
 
-RESULTS = Path(__file__).parent / "results" / "backends.csv"
 DEMO = project_folder() / "params" / "demo" / "study.yaml"
 DATASET = "pneumonia"
 VERSION = "import sys, importlib.metadata; print(importlib.metadata.version(sys.argv[1]), end='')"
@@ -111,41 +109,28 @@ def summarise(seconds: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = arguments(__doc__, "backends.csv")
     parser.add_argument("--epochs", type=int, default=3, help="epochs that are trained (default 3)")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--backbones", nargs="+", default=BACKBONES, choices=BACKBONES)
     parser.add_argument("--backends", nargs="+", default=BACKENDS, choices=BACKENDS)
     parser.add_argument("--python", action="append", default=[], metavar="BACKEND=PYTHON")
-    parser.add_argument("--note", default="", help="what else ran on the machine, for the CSV")
-    parser.add_argument("--to", type=Path, default=RESULTS, help="the CSV to write")
     options = parser.parse_args()
+    if options.quick:
+        options.epochs, options.rounds, options.backbones = 2, 1, ["mobilenet_v3_large"]
     if options.epochs < 2:
         parser.error("--epochs: the first compiles, so that 2 or more are needed")
     found = backend_pythons(dict(text.partition("=")[::2] for text in options.python))
     pythons = {backend: python for backend, python in found.items() if backend in options.backends}
-    load = round(os.getloadavg()[0], 1)
     with tempfile.TemporaryDirectory() as folder:
         seconds = measure(pythons, options.backbones, options.epochs, options.rounds, Path(folder))
-    from lungkeras.training import processor
-
     table = summarise(seconds)
     asked = {
         backend: subprocess.check_output([python, "-c", VERSION, backend], text=True)
         for backend, python in pythons.items()
     }
     table["version"] = table["backend"].map(asked)
-    table = table.assign(
-        epochs=options.epochs,
-        rounds=options.rounds,
-        processor=processor(),
-        cores=os.cpu_count(),
-        load_before=load,
-        note=options.note,
-        command=shlex.join(["python", "benchmarks/backends.py", *sys.argv[1:]]),
-    )
-    write_csv(options.to, table)
-    print(table.to_string(index=False))
+    write(table.assign(epochs=options.epochs, rounds=options.rounds), options)
 
 
 if __name__ == "__main__":

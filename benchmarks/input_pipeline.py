@@ -1,21 +1,19 @@
-"""How fast scans are prepared, and how fast batches reach the model, beside torchvision's own transforms.
+"""How fast scans are prepared, and how fast batches reach the model, beside torchvision's own loader and transforms.
 
-    python benchmarks/input_pipeline.py [--rounds 5] [--scans 256] [--size 224]
+    python benchmarks/input_pipeline.py [--rounds 7] [--scans 256] [--size 224]
 
-Writes benchmarks/results/input_pipeline.csv: a row a measurement (what, unit, median, least, most, ratio to the peer of
-its kind in the same round, and the machine's cores and load before it began: beyond one process a core, neither more
-workers nor threads can show). Rounds are interleaved, as timings on a shared machine swing by a factor of two.
+Writes benchmarks/results/input_pipeline.csv: a row a measurement: scans a second (median, least, most), scans a second
+of processor time, and of both the median over rounds of the ratio to the peer of its kind in the same round. Rounds are
+interleaved, as timings on a shared machine swing by a factor of two.
 
 Preparation reads drawn pneumonia scans from disk, each as a JPEG of about the size of the published ones; its peer is
-the same chain on one worker. Batches are uint8 (32, size, size, 1), gathered in shuffled order from a memory-mapped
-array; the peer is what a PyTorch user would write: a Dataset with the study's three transforms a scan, in a DataLoader.
-Both run in this process, on the CPU: ours on all cores, the peer on one thread, which is what each worker process of a
-DataLoader has (n of them are at most n times as fast).
+the same chain on one worker. Batches are uint8 (32, size, size, 1) and labels float32 (32, 3), gathered in shuffled
+order from one memory-mapped array; the peer is what a PyTorch user would write: a Dataset with the study's three
+transforms a scan, in a DataLoader. Both run in this process, on the CPU, and read on one thread: ours behind the one
+that takes the batches, the DataLoader in it.
 """
 
-import argparse
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,39 +22,51 @@ from pathlib import Path
 import torch  # before TensorFlow: loaded after it, torch's compiler ends the process
 from torchvision.transforms import v2
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from measuring import arguments, write  # isort: skip
 
-import keras
 import numpy as np
 import pandas as pd
 
-from lungkeras.augmentation import Augmentation
-from lungkeras.datasets.phantom import draw_source
-from lungkeras.files import write_csv
-from lungkeras.opencv import cv2
-from lungkeras.pipeline import training_batches
-from lungkeras.preparation import fill
-
-RESULTS = Path(__file__).parent / "results" / "input_pipeline.csv"
-BATCH = 32
+BATCH, CLASSES = 32, 3
 PUBLISHED_PIXELS = (1300, 1000)  # the median of the pneumonia collection, width and height
 
 
 class Scans(torch.utils.data.Dataset):
-    """Scans of a memory-mapped array, each through torchvision's transforms."""
+    """Scans of a memory-mapped array and their labels, each scan through torchvision's transforms."""
 
-    def __init__(self, images: np.ndarray, transforms):
-        self.images, self.transforms = images, transforms
+    def __init__(self, images: np.ndarray, labels: np.ndarray, transforms):
+        self.images, self.labels, self.transforms = images, torch.from_numpy(labels), transforms
 
     def __len__(self):
         return len(self.images)
 
     def __getitem__(self, row):
-        return self.transforms(torch.from_numpy(self.images[row].copy())[None])
+        return self.transforms(torch.from_numpy(self.images[row].copy())[None]), self.labels[row]
+
+
+def augmenting() -> v2.Compose:
+    """The study's three transforms, by torchvision."""
+    chosen = [v2.RandomAdjustSharpness(2, p=0.5), v2.RandomAutocontrast(p=0.5), v2.RandomHorizontalFlip(p=0.5)]
+    return v2.Compose(chosen)
+
+
+def loader(images: np.ndarray, labels: np.ndarray, transforms, batch: int, workers: int = 0, **options):
+    """A DataLoader of uint8 (batch, 1, H, W) and float32 (batch, classes), shuffled."""
+    return torch.utils.data.DataLoader(
+        Scans(images, labels, transforms),
+        batch_size=batch,
+        shuffle=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        **options,
+    )
 
 
 def source_scans(folder: Path, scans: int) -> list[Path]:
     """Drawn scans, enlarged to the published size."""
+    from lungkeras.datasets.phantom import draw_source
+    from lungkeras.opencv import cv2
+
     paths = sorted(draw_source("pneumonia", folder, scans=scans).rglob("*.jpeg"))
     for path in paths:
         enlarged = cv2.resize(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), PUBLISHED_PIXELS)
@@ -64,41 +74,25 @@ def source_scans(folder: Path, scans: int) -> list[Path]:
     return paths
 
 
-def ours(images: np.ndarray, augment: bool) -> Callable[[], object]:
-    """One epoch of our batches; with `augment`, through the compiled augmentation."""
-    labels = np.zeros((len(images), 3), np.float32)
-    augmentation = Augmentation(seed=0)
-    compiled = compile_step(augmentation)
-    compiled(np.zeros((BATCH, *images.shape[1:], 1), np.uint8))
+def ours(images: np.ndarray, labels: np.ndarray, augmented: bool) -> Callable[[], object]:
+    """One epoch of our batches."""
+    from lungkeras.pipeline import training_batches
 
-    def epoch():
-        for batch, _ in training_batches(images, labels, batch_size=BATCH, seed=0, epochs=1):
-            if augment:
-                last = compiled(batch)
-        return keras.ops.convert_to_numpy(last) if augment else None
-
-    return epoch
+    batches = training_batches(images, labels, batch_size=BATCH, seed=0, epochs=1, augmented=augmented)
+    return lambda: [None for _ in batches]
 
 
-def compile_step(augmentation: Augmentation) -> Callable:
-    """The augmentation as a compiled training step runs it."""
-    import tensorflow as tf
-
-    return tf.function(lambda images: augmentation(images, training=True), reduce_retracing=True)
-
-
-def theirs(images: np.ndarray, augment: bool) -> Callable[[], object]:
+def theirs(images: np.ndarray, labels: np.ndarray, augmented: bool) -> Callable[[], object]:
     """One epoch of torchvision's, scan by scan, in a DataLoader without worker processes."""
-    chosen = [v2.RandomAdjustSharpness(2, p=0.5), v2.RandomAutocontrast(p=0.5), v2.RandomHorizontalFlip(p=0.5)]
-    transforms = v2.Compose(chosen) if augment else v2.Identity()
-    loader = torch.utils.data.DataLoader(Scans(images, transforms), batch_size=BATCH, shuffle=True)
-    return lambda: [None for _ in loader]
+    batches = loader(images, labels, augmenting() if augmented else v2.Identity(), BATCH)
+    return lambda: [None for _ in batches]
 
 
-def scans_a_second(work: Callable[[], object], scans: int) -> float:
-    start = time.perf_counter()
+def speeds(work: Callable[[], object], scans: int) -> tuple[float, float]:
+    """Scans a second, and scans a second of all threads' processor time."""
+    started, worked = time.perf_counter(), time.process_time()
     work()
-    return scans / (time.perf_counter() - start)
+    return scans / (time.perf_counter() - started), scans / (time.process_time() - worked)
 
 
 def measure(kinds: dict[str, dict[str, tuple[Callable[[], object], int]]], rounds: int) -> pd.DataFrame:
@@ -106,58 +100,57 @@ def measure(kinds: dict[str, dict[str, tuple[Callable[[], object], int]]], round
     found = []
     for turn in range(rounds + 1):
         for kind, works in kinds.items():
-            speeds = {what: scans_a_second(*work) for what, work in works.items()}
-            peer = list(speeds.values())[-1]
+            measured = {what: speeds(*work) for what, work in works.items()}
+            peer = list(measured.values())[-1]
             if turn:
-                found += [(kind, what, speed, speed / peer) for what, speed in speeds.items()]
-    table = pd.DataFrame(found, columns=["kind", "what", "speed", "ratio"])
-    groups = table.groupby(["kind", "what"], sort=False)
-    return groups.agg(
-        scans_a_second=("speed", "median"),
-        least=("speed", "min"),
-        most=("speed", "max"),
-        ratio_to_peer=("ratio", "median"),
-        rounds=("speed", "size"),
-    ).reset_index()
+                found += [(kind, what, *both, both[0] / peer[0], both[1] / peer[1]) for what, both in measured.items()]
+    columns = ["kind", "what", "scans_a_second", "scans_a_processor_second", "ratio", "processor_ratio"]
+    groups = pd.DataFrame(found, columns=columns).groupby(["kind", "what"], sort=False)
+    table = groups.median().assign(
+        least=groups["scans_a_second"].min(), most=groups["scans_a_second"].max(), rounds=rounds
+    )
+    return table.round({name: 2 if "ratio" in name else 1 for name in table}).reset_index()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = arguments(__doc__, "input_pipeline.csv")
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--scans", type=int, default=256)
     parser.add_argument("--size", type=int, default=224)
     options = parser.parse_args()
+    if options.quick:
+        options.rounds, options.scans, options.size = 1, 24, 64
     torch.set_num_threads(1)
-    load = round(os.getloadavg()[0], 1)
+
+    import lungkeras
+
+    lungkeras.use_backend("tensorflow")
+
+    from lungkeras.preparation import fill
+
     with tempfile.TemporaryDirectory() as folder:
         paths = source_scans(Path(folder) / "source", options.scans)
         prepared = np.zeros((len(paths), options.size, options.size), np.uint8)
         fill(prepared, paths)
         np.save(Path(folder) / "train.npy", np.concatenate([prepared] * 4))
         images = np.load(Path(folder) / "train.npy", mmap_mode="r")
+        labels = np.eye(CLASSES, dtype=np.float32)[np.arange(len(images)) % CLASSES]
         kinds = {
             "prepare": {
                 f"lungkeras, {workers} worker{'s' * (workers > 1)}": (
                     lambda workers=workers: fill(prepared, paths, workers),
                     len(paths),
                 )
-                for workers in (2, 1)
-            },
-            "batches": {
-                "lungkeras, tf.data": (ours(images, False), len(images)),
-                "torchvision, DataLoader": (theirs(images, False), len(images)),
-            },
-            "batches, augmented": {
-                "lungkeras, tf.data": (ours(images, True), len(images)),
-                "torchvision, DataLoader": (theirs(images, True), len(images)),
-            },
+                for workers in sorted({os.cpu_count() or 1, 1}, reverse=True)
+            }
         }
+        for kind, augmented in (("batches", False), ("batches, augmented", True)):
+            kinds[kind] = {
+                "lungkeras, tf.data": (ours(images, labels, augmented), len(images)),
+                "torchvision, DataLoader": (theirs(images, labels, augmented), len(images)),
+            }
         table = measure(kinds, options.rounds)
-    table = table.assign(size=options.size, cores=os.cpu_count(), load_average=load).round(
-        {"scans_a_second": 1, "least": 1, "most": 1, "ratio_to_peer": 2}
-    )
-    write_csv(RESULTS, table)
-    print(table.to_string(index=False))
+    write(table.assign(size=options.size), options)
 
 
 if __name__ == "__main__":

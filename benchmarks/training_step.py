@@ -1,37 +1,26 @@
 """How long a training step takes: ours, beside keras' own layers and Adam and beside torchvision.
 
     python benchmarks/training_step.py [--size 128] [--batch 32] [--rounds 5] [--backbones resnet34 ...]
+    KERAS_BACKEND=torch python benchmarks/training_step.py --device gpu --size 224 --batch 64
 
-Keras runs on the backend that KERAS_BACKEND names, or the first that is installed.
+Keras runs on the backend that KERAS_BACKEND names, or the first that is installed. On a GPU, both compute in 16 bits
+where that pays: ours in mixed_bfloat16, torchvision under autocast to bfloat16, channels_last, cudnn.benchmark.
 
 Writes benchmarks/results/training_step.csv, a row a backbone and contender: milliseconds a step (median, least, most),
 images a second, speed (the median over rounds of the peer's time over the contender's), seconds of the first step,
-which traces, and the machine's cores and load before it began. The peer is torchvision, eager, channels_last, where
-PyTorch is installed, else keras' own layers. A step is forward, cross-entropy, backward and Adam, on one batch.
-
-Each contender is a process of its own, that no other's threads or libraries disturb. Every round lets each of them
-take one step, in turn, as timings on a shared machine swing by a factor of two; on a busy one nothing can be read
-from them.
+which traces. The peer is torchvision, eager, channels_last, where PyTorch is installed, else keras' own layers. A step
+is forward, cross-entropy, backward and Adam, on one batch.
 """
 
-import argparse
 import importlib.util
-import multiprocessing
-import os
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import pandas as pd
+from measuring import DEVICES, arguments, beside_peer, in_turn, write
 
-from lungkeras.files import write_csv
+from lungkeras.architectures import STUDY as BACKBONES
 
-RESULTS = Path(__file__).parent / "results" / "training_step.csv"
-BACKBONES = ("resnet34", "mobilenet_v3_large", "efficientnet_b1")
 CLASSES = 3
 LEARNING_RATE = 0.001
 
@@ -43,39 +32,45 @@ def batch_of(size: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
     return images, np.eye(CLASSES, dtype="float32")[generator.integers(0, CLASSES, batch)]
 
 
-def lungkeras_step(backbone: str, images: np.ndarray, labels: np.ndarray) -> Callable[[], object]:
+def lungkeras_step(backbone: str, size: int, batch: int, device: str) -> Callable[[], object]:
     import keras
 
     from lungkeras.models import build_model
     from lungkeras.optimizers import adam
 
-    model = build_model(backbone, CLASSES, "multiclass", image_size=images.shape[1], seed=0)
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-    model.compile(adam(LEARNING_RATE), loss)
-    return lambda: model.train_on_batch(images, labels)
+    precision = "mixed_bfloat16" if device == "gpu" else "float32"
+    model = build_model(backbone, CLASSES, "multiclass", image_size=size, seed=0, precision=precision)
+    model.compile(adam(LEARNING_RATE), keras.losses.CategoricalCrossentropy(from_logits=True))
+    images, labels = batch_of(size, batch)
+    return lambda: float(model.train_on_batch(images, labels))
 
 
-def keras_step(backbone: str, images: np.ndarray, labels: np.ndarray) -> Callable[[], object]:
+def keras_step(backbone: str, size: int, batch: int, device: str) -> Callable[[], object]:
     import keras
 
     from lungkeras import layers, optimizers
 
     layers.FAST.clear()  # so that every layer stays keras' own
     optimizers.FusedAdam = keras.optimizers.Adam
-    return lungkeras_step(backbone, images, labels)
+    return lungkeras_step(backbone, size, batch, device)
 
 
-def torchvision_step(backbone: str, images: np.ndarray, labels: np.ndarray) -> Callable[[], object]:
+def torchvision_trainer(backbone: str, device: str) -> Callable:
+    """A function from scans, uint8 (batch, 1, H, W), and labels to the loss of a step, as a float."""
     import torch
     import torchvision
 
-    model = torchvision.models.get_model(backbone, num_classes=CLASSES).train().to(memory_format=torch.channels_last)
+    place = "cuda" if device == "gpu" else "cpu"
+    torch.backends.cudnn.benchmark = device == "gpu"
+    model = torchvision.models.get_model(backbone, num_classes=CLASSES).train().to(place)
+    model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), LEARNING_RATE)
-    scans, truth = torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels)
 
-    def step():
+    def step(scans: torch.Tensor, truth: torch.Tensor) -> float:
+        scans, truth = scans.to(place, non_blocking=True), truth.to(place, non_blocking=True)
         inputs = ((scans.float() - 127.5) / 64.0).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-        loss = torch.nn.functional.cross_entropy(model(inputs), truth)
+        with torch.autocast(place, torch.bfloat16, enabled=device == "gpu"):
+            loss = torch.nn.functional.cross_entropy(model(inputs), truth)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -84,70 +79,42 @@ def torchvision_step(backbone: str, images: np.ndarray, labels: np.ndarray) -> C
     return step
 
 
+def torchvision_step(backbone: str, size: int, batch: int, device: str) -> Callable[[], object]:
+    import torch
+
+    images, labels = batch_of(size, batch)
+    step, scans, truth = (
+        torchvision_trainer(backbone, device),
+        torch.from_numpy(images).permute(0, 3, 1, 2),
+        torch.from_numpy(labels),
+    )
+    return lambda: step(scans, truth)
+
+
 CONTENDERS = {"lungkeras": lungkeras_step, "keras": keras_step, "torchvision": torchvision_step}
 
 
-def contend(pipe, contender: str, backbone: str, size: int, batch: int) -> None:
-    """A process: takes a step, and sends its seconds, whenever it is asked for one."""
-    step = CONTENDERS[contender](backbone, *batch_of(size, batch))
-    while pipe.recv():
-        started = time.perf_counter()
-        step()
-        pipe.send(time.perf_counter() - started)
-
-
-def measure(contenders: list[str], backbone: str, size: int, batch: int, rounds: int) -> pd.DataFrame:
-    """Seconds of a step: a column a contender; the first row traces, the second warms up, `rounds` rows follow."""
-    context, pipes = multiprocessing.get_context("spawn"), {}
-    for contender in contenders:
-        pipes[contender], theirs = context.Pipe()
-        context.Process(target=contend, args=(theirs, contender, backbone, size, batch), daemon=True).start()
-
-    def ask(pipe) -> float:
-        pipe.send(True)
-        return pipe.recv()
-
-    seconds = pd.DataFrame([{name: ask(pipe) for name, pipe in pipes.items()} for _ in range(rounds + 2)])
-    for pipe in pipes.values():
-        pipe.send(False)
-    return seconds
-
-
-def summarise(seconds: pd.DataFrame, batch: int) -> list[dict]:
-    """A row a contender; the last is the peer."""
-    peer, steady = seconds.columns[-1], seconds[2:]
-    return [
-        {
-            "contender": name,
-            "median_ms": round(1000 * steady[name].median(), 1),
-            "least_ms": round(1000 * steady[name].min(), 1),
-            "most_ms": round(1000 * steady[name].max(), 1),
-            "images_a_second": round(batch / steady[name].median(), 1),
-            "peer": peer,
-            "speed": round((steady[peer] / steady[name]).median(), 2),
-            "first_step_s": round(seconds[name][0], 1),
-        }
-        for name in seconds
-    ]
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = arguments(__doc__, "training_step.csv")
     parser.add_argument("--size", type=int, default=128, help="pixels a side (default 128)")
     parser.add_argument("--batch", type=int, default=32, help="scans a step (default 32)")
     parser.add_argument("--rounds", type=int, default=5, help="timings of each contender (default 5)")
     parser.add_argument("--backbones", nargs="+", default=BACKBONES, choices=BACKBONES)
-    parser.add_argument("--to", type=Path, default=RESULTS, help="the CSV to write")
+    parser.add_argument("--device", default="cpu", choices=DEVICES)
     options = parser.parse_args()
-    contenders = ["lungkeras", "keras"] + ["torchvision"] * (importlib.util.find_spec("torchvision") is not None)
+    if options.quick:
+        options.size, options.batch, options.rounds = 32, 4, 1
+    contenders = dict(CONTENDERS)
+    if importlib.util.find_spec("torchvision") is None:
+        del contenders["torchvision"]
     rows = []
     for backbone in options.backbones:
+        given = (backbone, options.size, options.batch, options.device)
+        seconds = in_turn({name: (start, given) for name, start in contenders.items()}, options.rounds,
+                          device=options.device)  # fmt: skip
         setting = {"backbone": backbone, "size": options.size, "batch": options.batch, "rounds": options.rounds}
-        setting |= {"cores": os.cpu_count(), "load_before": round(os.getloadavg()[0], 1)}
-        seconds = measure(contenders, backbone, options.size, options.batch, options.rounds)
-        rows += [setting | row for row in summarise(seconds, options.batch)]
-        print(pd.DataFrame(rows[-len(contenders) :]).to_string(index=False), flush=True)
-        write_csv(options.to, pd.DataFrame(rows))
+        rows += [setting | row for row in beside_peer(seconds, options.batch)]
+        write(pd.DataFrame(rows), options)
 
 
 if __name__ == "__main__":

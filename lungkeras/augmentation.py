@@ -1,15 +1,49 @@
-"""The study's three random transforms, on the batch, inside the compiled training step.
+"""The study's three random transforms, each for half of the scans.
+
+Training draws them while it gathers a batch: `augment`, by OpenCV, of bytes, on one core a tenth of the time that
+tensors take, and the same bytes whatever the backend. The layer `Augmentation` is for models that carry them inside.
 
 Each function equals its namesake in torchvision.transforms.v2.functional within one grey level, image by image, on
 every Keras backend. Batches are uint8 in [0, 255] of shape (batch, height, width) or (batch, height, width, channels).
 """
 
 import keras
+import numpy as np
 from keras import ops
+
+from lungkeras.opencv import cv2
 
 SHARPNESS_FACTOR = 2.0
 PROBABILITY = 0.5
 TRANSFORMS = 3
+SMOOTHING = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
+
+
+def augment(images: np.ndarray, chances: np.ndarray) -> np.ndarray:
+    """Sharpens (factor 2), stretches and mirrors the images for which each chance is below one half, in place.
+
+    images uint8 (batch, height, width), chances float32 (batch, 3) in [0, 1). Returns the images: the bytes that the
+    layer `Augmentation` makes of the same two on TensorFlow.
+    """
+    for image, (sharpens, stretches, mirrors) in zip(images, chances < PROBABILITY, strict=True):
+        if sharpens and min(image.shape) > 2:
+            # Whole numbers over 13 are never halfway between two, so that any way to sum them rounds alike.
+            smoothed = cv2.filter2D(image, -1, SMOOTHING)
+            image[1:-1, 1:-1] = cv2.addWeighted(image, SHARPNESS_FACTOR, smoothed, -1, 0)[1:-1, 1:-1]
+        if stretches:
+            image[:] = cv2.LUT(image, stretched_levels(image.min(), image.max()))
+        if mirrors:
+            image[:] = cv2.flip(image, 1)
+    return images
+
+
+def stretched_levels(darkest: int, brightest: int) -> np.ndarray:
+    """uint8 (256,): what `autocontrast` makes of each grey level of an image between these two."""
+    levels = np.arange(256, dtype=np.float32)
+    if brightest > darkest:
+        scale = np.float32(brightest - darkest) * np.float32(1 / 255)
+        levels = (levels - np.float32(darkest)) / scale
+    return levels.clip(0, 255).astype(np.uint8)
 
 
 def adjust_sharpness(images, factor: float):

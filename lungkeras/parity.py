@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ SCANS = 32
 # At the demo's 0.001 Adam makes much of the rounding of small gradients: between two backends, ResNet-34's losses were
 # 2e-6 apart at the first step and 1.3 at the fourth. At a smaller rate rounding stays rounding.
 LEARNING_RATE = 1e-7
-# Of logits; of grey levels after augmentation; of the losses of the first training steps.
+# Of logits; of grey levels behind the layer Augmentation; of the losses of the first training steps.
 BOUNDS = {"logits": 1e-4, "grey_levels": 1, "losses": 1e-3}
 
 
@@ -57,9 +58,9 @@ def parity(
     """Compares backends on a prepared dataset, {backend: Python}; the first is the reference of the others.
 
     Columns: backbone, backend, reference, scans, steps, and the largest absolute differences: logits (of the test
-    split, or its first SCANS), grey_levels (of the training batches after augmentation), losses (of the first
-    `steps` training steps from equal weights, on equal batches, at LEARNING_RATE, without dropout, whose draws are each
-    backend's own).
+    split, or its first SCANS), grey_levels (of training batches behind the layer Augmentation), losses (of the
+    first `steps` training steps from equal weights, on equal batches, at LEARNING_RATE, without dropout, whose draws
+    are each backend's own).
     Raises RunError where a backend fails.
     """
     reference, *others = pythons
@@ -125,28 +126,22 @@ def measure(prepared: str, folder: str, backbones: Sequence[str], steps: int) ->
         for layer in model.layers:
             if isinstance(layer, keras.layers.Dropout):
                 layer.rate = 0.0
-        batches = pipeline.Batches(
-            data.images["train"], data.labels("train"), BATCH_SIZE, seed=0, epochs=steps,
-            transforms=augmentation.TRANSFORMS,
-        )  # fmt: skip
-        # A grey level that rounding moved in augmentation moves a loss too: all train on the images of the first
-        # backend, which chances of 1 leave as they are.
-        trainer, shared = training.compiled(model, params, data), Path(folder) / "augmented.npy"
+        batches = pipeline.Batches(data.images["train"], data.labels("train"), BATCH_SIZE, 0, epochs=steps)
         augment = augmentation.Augmentation()
-        augmented = [keras.ops.convert_to_numpy(augment(*batches[step][0], training=True)) for step in range(steps)]
-        if not shared.exists():
-            np.save(shared, np.concatenate(augmented))
-        lengths = np.cumsum([len(images) for images in augmented])[:-1]
-        losses = [
-            trainer.train_on_batch((images, np.ones_like(batches[step][0][1])), batches[step][1])[0]
-            for step, images in enumerate(np.split(np.load(shared), lengths))
-        ]
+        levels = [augment(batches[step][0], chances(len(batches[step][0])), training=True) for step in range(steps)]
+        arrays[f"grey_levels-{backbone}"] = np.concatenate([keras.ops.convert_to_numpy(each) for each in levels])
+        trainer, batches = training.compiled(model, params, data), replace(batches, augmented=True)
+        losses = [trainer.train_on_batch(*batches[step])[0] for step in range(steps)]
         arrays[f"losses-{backbone}"] = np.array(losses, float)
-        arrays[f"grey_levels-{backbone}"] = np.concatenate(augmented)
         if first:
             models.save_model(model, after)
         arrays[f"logits-{backbone}"] = evaluation.outputs(models.load_model(after), data.images["test"][:SCANS])
     np.savez(Path(folder) / f"{keras.backend.backend()}.npz", **arrays)
+
+
+def chances(scans: int) -> np.ndarray:
+    """float32 (scans, 3): each way to choose among the three transforms, in turn."""
+    return ((np.arange(scans)[:, None] >> np.arange(3)) & 1).astype(np.float32)
 
 
 def beyond_bounds(table: pd.DataFrame) -> pd.DataFrame:

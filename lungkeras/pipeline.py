@@ -24,6 +24,7 @@ from lungkeras.fingerprints import changed_files
 SPLITS = ("train", "val", "test")
 WORKERS = 2  # threads that gather batches where tf.data does not
 BATCHES_AHEAD = 4
+ALIGNED_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -136,9 +137,9 @@ class Batches:
     """A sequence of batches: all steps of all epochs from `first_epoch` on, or one pass in order where seed is None.
 
     An item is (images uint8 (batch, height, width, 1), labels float32 (batch, classes)), or the images alone where
-    labels is None. With `transforms`, how many random ones there are, ((images, chances), labels): chances, float32
-    (batch, transforms) in [0, 1), decide which a scan undergoes. Order and chances of an epoch are drawn from
-    (seed, epoch) alone, so a resumed run, any backend and any number of devices see the same.
+    labels is None. With `augmented`, each scan has undergone those transforms of `augmentation` that its chances say.
+    Order and chances of an epoch are drawn from (seed, epoch) alone, so a resumed run, any backend and any number of
+    devices see the same.
 
     Every batch divides evenly among `devices`. One that would not is repeated until it does, which leaves its mean and
     its batch statistics as they are; without labels, a last one is filled up with its last scan. With `share`, an item
@@ -151,7 +152,7 @@ class Batches:
     seed: int | None = None
     epochs: int = 1
     first_epoch: int = 0
-    transforms: int = 0
+    augmented: bool = False
     devices: int = 1
     share: int | None = None
 
@@ -167,17 +168,29 @@ class Batches:
         chosen = self._divisible(order[step * self.batch_size : (step + 1) * self.batch_size])
         if self.share is not None:
             chosen = np.split(chosen, self.devices)[self.share]
-        images = np.asarray(self.images[chosen])[..., None]
-        if self.labels is None:
-            return images
-        if self.transforms:
-            images = (images, scan_chances(len(self.images), self.transforms, self.seed, epoch)[chosen])
-        return images, self.labels[chosen]
+        images = gathered(self.images, chosen)
+        if self.augmented:
+            from lungkeras.augmentation import TRANSFORMS, augment
+
+            augment(images, scan_chances(len(self.images), TRANSFORMS, self.seed, epoch)[chosen])
+        images = images[..., None]
+        return images if self.labels is None else (images, self.labels[chosen])
 
     def _divisible(self, chosen: np.ndarray) -> np.ndarray:
         if self.labels is None:
             return np.pad(chosen, (0, -len(chosen) % self.devices), mode="edge")
         return np.tile(chosen, self.devices // math.gcd(len(chosen), self.devices))
+
+
+def gathered(images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """A copy of the chosen images, at an address from which TensorFlow takes an array without copying it again."""
+    shape = (len(chosen), *images.shape[1:])
+    size = math.prod(shape) * images.itemsize
+    room = np.empty(size + ALIGNED_BYTES, np.uint8)
+    start = -room.ctypes.data % ALIGNED_BYTES
+    batch = room[start : start + size].view(images.dtype).reshape(shape)
+    # Without "clip" numpy would fill a copy first, in case that a place is none.
+    return np.take(images, chosen, axis=0, out=batch, mode="clip")
 
 
 @functools.lru_cache(maxsize=4)
@@ -201,17 +214,17 @@ def training_batches(
     seed: int,
     epochs: int,
     first_epoch: int = 0,
-    transforms: int = 0,
+    augmented: bool = False,
 ):
     """Batches (images, labels) for `model.fit`, shuffled anew each epoch, as one stream over all epochs.
 
         model.fit(training_batches(images, labels, batch_size=32, seed=0, epochs=10), epochs=10,
                   steps_per_epoch=steps(images, 32), shuffle=False)
 
-    To resume, give `first_epoch` here and the same as `initial_epoch` to fit. With `transforms` the batches are
-    ((images, chances), labels), for an Augmentation that takes both.
+    To resume, give `first_epoch` here and the same as `initial_epoch` to fit. With `augmented` scans are sharpened,
+    stretched and mirrored at random (`augmentation.augment`).
     """
-    return stream(Batches(images, labels, batch_size, seed, epochs, first_epoch, transforms))
+    return stream(Batches(images, labels, batch_size, seed, epochs, first_epoch, augmented))
 
 
 def evaluation_batches(images: np.ndarray, *, batch_size: int):
@@ -254,9 +267,7 @@ def tensorflow_dataset(batches: Batches):
     image = tf.TensorSpec((None, *batches.images.shape[1:], 1), tf.uint8)
     specs = image
     if batches.labels is not None:
-        label = tf.TensorSpec((None, batches.labels.shape[1]), tf.float32)
-        chance = tf.TensorSpec((None, batches.transforms), tf.float32)
-        specs = ((image, chance) if batches.transforms else image, label)
+        specs = (image, tf.TensorSpec((None, batches.labels.shape[1]), tf.float32))
     parts = tf.nest.flatten(specs)
     types = [part.dtype for part in parts]
 

@@ -19,7 +19,6 @@ import pandas as pd
 from keras import ops
 
 from lungkeras import devices, metrics, replicas
-from lungkeras.augmentation import TRANSFORMS, Augmentation
 from lungkeras.backends import use_backend
 from lungkeras.divergence import best_epoch, diverged_at
 from lungkeras.errors import RunError, memory_ran_out
@@ -178,7 +177,7 @@ def fit_epochs(
                 seed=params.seed,
                 epochs=params.epochs,
                 first_epoch=first,
-                transforms=TRANSFORMS,
+                augmented=True,
             ),
             steps_per_epoch=steps(images, params.batch_size),
             epochs=params.epochs,
@@ -199,11 +198,10 @@ def follow() -> None:
 
 
 def compiled(model: keras.Model, params: Params, prepared: Prepared) -> keras.Model:
-    """The model behind its augmentation, compiled. Both train in one step; saved and evaluated is the model alone."""
+    """A model of the model alone, compiled: what is saved and evaluated stays without losses and optimizer."""
     total = steps(prepared.images["train"], params.batch_size) * params.epochs
     images = keras.Input(model.input_shape[1:], dtype="uint8")
-    chances = keras.Input((TRANSFORMS,))
-    trainer = keras.Model((images, chances), model(Augmentation(seed=params.seed)(images, chances)))
+    trainer = keras.Model(images, model(images))
     optimizer = adam(
         keras.optimizers.schedules.CosineDecay(
             params.learning_rate, total, alpha=params.final_learning_rate / params.learning_rate

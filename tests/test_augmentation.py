@@ -11,7 +11,7 @@ import pytest
 from oracles import import_torchvision
 from other_backends import each_backend
 
-from lungkeras.augmentation import Augmentation, adjust_sharpness, autocontrast, flip_horizontal
+from lungkeras.augmentation import Augmentation, adjust_sharpness, augment, autocontrast, flip_horizontal
 from lungkeras.preparation import prepare_scan
 
 
@@ -240,3 +240,31 @@ def test_every_backend_gives_the_same_bytes_and_draws_in_the_step_as_the_layer_d
     expected = [adjust_sharpness(images, 2.0), autocontrast(images), flip_horizontal(images)]
     received = np.load(tmp_path / "found.npy").astype(int)
     assert np.abs(received - np.stack([to_numpy(each) for each in expected])).max() <= 1
+
+
+# What training does: the same by OpenCV, while batches are gathered
+
+
+@pytest.mark.parametrize("images", [images for images in drawn_images().values() if images.shape[-1] == 1])
+def test_augmented_batches_hold_the_bytes_that_the_layer_makes(images):
+    images = np.concatenate([images] * 8)
+    chances = np.random.default_rng(0).random((len(images), 3), np.float32)
+    expected = to_numpy(Augmentation()(images, chances, training=True))[..., 0]
+    received = augment(images[..., 0].copy(), chances)
+    most = 0 if keras.backend.backend() == "tensorflow" else 1  # others may divide by way of a reciprocal
+    assert np.abs(received.astype(int) - expected).max() <= most
+
+
+def test_augmented_real_scans_hold_the_bytes_that_the_layer_makes(real_images):
+    chances = np.random.default_rng(1).random((len(real_images), 3), np.float32)
+    expected = to_numpy(Augmentation()(real_images, chances, training=True))[..., 0]
+    received = augment(real_images[..., 0].copy(), chances)
+    assert np.abs(received.astype(int) - expected).max() <= (keras.backend.backend() != "tensorflow")
+
+
+def test_every_range_of_grey_levels_is_stretched_as_by_the_layer():
+    ends = [(low, high) for low in range(0, 256, 3) for high in range(low, 256)]
+    images = np.stack([np.linspace(low, high, 64).round().astype(np.uint8).reshape(8, 8) for low, high in ends])
+    expected = to_numpy(autocontrast(images))
+    received = augment(images.copy(), np.tile(np.float32([1, 0, 1]), (len(images), 1)))
+    assert np.abs(received.astype(int) - expected).max() <= (keras.backend.backend() != "tensorflow")

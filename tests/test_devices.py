@@ -140,6 +140,6 @@ def test_float16_scales_the_loss(prepared_folder, tmp_path):
     model = keras.Sequential([keras.Input((32, 32, 1), dtype="uint8"), keras.layers.Flatten(), keras.layers.Dense(3)])
     trainer = training.compiled(model, params, prepared)
     assert isinstance(trainer.optimizer, keras.optimizers.LossScaleOptimizer)
-    (images, chances), labels = Batches(prepared.images["train"], prepared.labels("train"), 8, seed=0, transforms=3)[0]
-    losses = [float(trainer.train_on_batch((images, chances), labels)[0]) for _ in range(3)]
+    images, labels = Batches(prepared.images["train"], prepared.labels("train"), 8, seed=0, augmented=True)[0]
+    losses = [float(trainer.train_on_batch(images, labels)[0]) for _ in range(3)]
     assert np.isfinite(losses).all()

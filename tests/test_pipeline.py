@@ -6,15 +6,26 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from other_backends import each_backend
 
+from lungkeras.augmentation import TRANSFORMS, Augmentation
 from lungkeras.errors import RunError
 from lungkeras.fingerprints import file_digest
-from lungkeras.pipeline import Batches, evaluation_batches, load_prepared, steps, training_batches
+from lungkeras.pipeline import (
+    Batches,
+    evaluation_batches,
+    gathered,
+    load_prepared,
+    scan_chances,
+    scan_order,
+    steps,
+    training_batches,
+)
 
 CLASSES = ["normal", "pneumonia"]
 
@@ -156,6 +167,34 @@ def test_the_order_depends_on_the_seed_and_the_epoch_alone(prepared):
     assert seen(batches_of(prepared)) == whole
     assert seen(batches_of(prepared, first_epoch=1)) == whole[5:]
     assert seen(batches_of(prepared, seed=2)) != whole
+
+
+def test_augmentation_depends_on_the_seed_the_epoch_and_the_scan_alone(tmp_path):
+    drawn = np.random.default_rng(0).integers(60, 160, (22, 9, 9), dtype=np.uint8)
+    np.save(tmp_path / "train.npy", drawn)
+    images, labels = np.load(tmp_path / "train.npy", mmap_mode="r"), np.zeros((22, 2), np.float32)
+    whole = Batches(images, labels, 4, seed=1, epochs=3, augmented=True)
+    again = training_batches(images, labels, batch_size=4, seed=1, epochs=3, first_epoch=1, augmented=True)
+    assert all(np.array_equal(whole[6 + step][0], batch) for step, (batch, _) in enumerate(again))
+    shares = [replace(whole, devices=2, share=share)[7][0] for share in (0, 1)]
+    assert np.array_equal(np.concatenate(shares), whole[7][0])
+    for epoch in range(3):
+        order, chances = scan_order(22, 1, epoch), scan_chances(22, TRANSFORMS, 1, epoch)
+        layer = np.asarray(Augmentation()(drawn[order][..., None], chances[order], training=True))
+        found = np.concatenate([whole[6 * epoch + step][0] for step in range(6)])
+        assert np.abs(found.astype(int) - layer).max() <= 1
+        assert not np.array_equal(found[..., 0], drawn[order])
+    assert np.array_equal(np.load(tmp_path / "train.npy"), drawn)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_gathered_images_lie_where_no_backend_copies_them_again(dtype):
+    images = np.random.default_rng(0).integers(0, 256, (9, 5, 7)).astype(dtype)
+    for chosen in (np.array([4, 4, 0]), np.arange(9)):
+        batch = gathered(images, chosen)
+        assert batch.ctypes.data % 64 == 0
+        assert batch.dtype == dtype
+        assert np.array_equal(batch, images[chosen])
 
 
 def test_evaluation_keeps_the_order_and_the_last_short_batch(prepared):
