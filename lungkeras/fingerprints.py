@@ -50,7 +50,7 @@ PREPARATION = (
 )
 TRAINING = (
     *("architectures", "augmentation", "backbones", "depthwise", "devices", "divergence", "layers", "metrics"),
-    *("models", "optimizers", "pipeline", "replicas", "resnet", "temperature", "training"),
+    *("models", "opencv", "optimizers", "pipeline", "replicas", "resnet", "temperature", "training"),
 )
 # Params that say where something lies or what it is called, not what is computed. Of `weights` the file counts, of
 # `split` the data, of `seeds` the run's own seed.

@@ -4,6 +4,7 @@ Run as a program, this module is the keeper of a command: it starts the command,
 which it does when the process that holds the other end is gone, it ends the command with all that this has started.
 """
 
+import os
 import select
 import signal
 import subprocess
@@ -25,21 +26,37 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def by_signals() -> Iterator[None]:
-    """Within the block SIGTERM and SIGHUP raise Terminated in the main thread, so that what is half made is removed."""
+    """Within the block SIGTERM and SIGHUP raise Terminated in the main thread, so that what is half made is removed.
+
+    Python drops what is raised while it frees an object; a signal that met such a moment, that of ctrl-C among them, is
+    sent once more.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
+    report = sys.unraisablehook
+
     def stop(number, frame):
         raise Terminated(number)
+
+    def send_again(dropped):
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            report(dropped)
+            return
+        status = getattr(dropped.exc_value, "status", 128 + signal.SIGINT)
+        # This hook is still within what drops exceptions.
+        threading.Timer(0.01, os.kill, (os.getpid(), status - 128)).start()
 
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:  # as nohup asks for
             signal.signal(number, stop)
+    sys.unraisablehook = send_again
     try:
         yield
     finally:
+        sys.unraisablehook = report
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -144,6 +144,23 @@ def test_a_signal_that_the_caller_ignores_stays_ignored():
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_meets_a_finaliser_is_not_lost(number):
+    class Freed:
+        def __del__(self):
+            os.kill(os.getpid(), number)
+            time.sleep(0.001)  # where the handler raises, and Python drops what it raised
+
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt) as stopped, stopping.by_signals():
+            Freed()
+            time.sleep(5)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert getattr(stopped.value, "status", 130) == STATUS[number]
+
+
 def start(study: Path) -> subprocess.Popen:
     command = [sys.executable, "-m", "lungkeras", "report", str(study), "--cores", "2"]
     restore = "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
