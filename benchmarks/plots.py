@@ -12,7 +12,7 @@ from measuring import RESULTS  # isort: skip
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import NullFormatter, ScalarFormatter, StrMethodFormatter
 
 from lungkeras.style import INK, backbone_title, styled
 
@@ -33,9 +33,12 @@ def scale(table: pd.DataFrame) -> Figure:
         ax.set_xticks(sorted(set(table["scans"])))
         ax.xaxis.set_major_formatter(ScalarFormatter())
         ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
         if column == "seconds":
             ends = table["scans"].min(), table["scans"].max()
-            ax.plot(ends, [end / ends[0] for end in ends], color=INK, linestyle=":", label="linear")
+            ax.plot(ends, [end / ends[0] for end in ends], color=INK, linestyle=":")
+            ax.annotate("linear", (ends[0], 1), xytext=(4, -2), textcoords="offset points", va="top")
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
@@ -60,6 +63,7 @@ def pipeline(table: pd.DataFrame) -> Figure:
     ax.barh(table["kind"] + ": " + table["what"], table["scans_a_second"])
     ax.invert_yaxis()
     ax.set(xscale="log", xlabel="scans a second")
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     return figure
 
 
@@ -75,7 +79,7 @@ def _bars(table: pd.DataFrame, group: str, column: str, label: str) -> Figure:
     wide = table.pivot_table(index="backbone", columns=group, values=column, sort=False)
     wide.rename(index=backbone_title).plot.bar(ax=ax, rot=0, width=0.75)
     ax.set(xlabel="", ylabel=label)
-    ax.legend(title="")
+    ax.legend(title="", loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
