@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CONSTRAINED := -m pip install --quiet --constraint constraints.txt --editable
 INSTALL := $(BIN)/python $(CONSTRAINED)
 
-.PHONY: help report test test-study test-slow test-sharing test-cluster test-backends ci-backends parity faults soak probes notebooks jupyter lint clean
+.PHONY: help report test test-study test-slow test-sharing test-cluster test-backends ci-backends parity faults soak probes benchmark notebooks jupyter lint clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,12 @@ soak: $(VENV)/.test-installed  ## a small study ten times in one folder: memory,
 
 probes: $(VENV)/.test-installed  ## the audit on planted sources, over seeds, in minutes
 	$(BIN)/python -m pytest -m probes
+
+# One script after another, as timings disturb each other. `backends` takes those that `make test-backends` has set up.
+benchmark: $(VENV)/.test-installed  ## every benchmark and its plots, in hours (QUICK=--quick: do they work, in minutes)
+	for script in training_step input_pipeline epoch backends scale paper; do \
+		$(BIN)/python benchmarks/$$script.py $(QUICK) || exit 1; done
+	$(BIN)/python benchmarks/plots.py $(QUICK)
 
 notebooks: $(VENV)/.installed  ## write each notebook anew from the script that it is paired with
 	$(BIN)/jupytext --to ipynb --update notebooks/*.py

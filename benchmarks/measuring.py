@@ -32,7 +32,9 @@ def arguments(description: str, to: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="the smallest sizes, to see that all works: no figures")
     parser.add_argument("--note", default="", help="what else ran on the machine, for the CSV")
-    parser.add_argument("--to", type=Path, default=RESULTS / to, help=f"the CSV to write (default results/{to})")
+    # What --quick writes is no result, and stands where it is not taken for one.
+    folder = RESULTS / "quick" if "--quick" in sys.argv else RESULTS
+    parser.add_argument("--to", type=Path, default=folder / to, help=f"the CSV to write (default results/{to})")
     return parser
 
 

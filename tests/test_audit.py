@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
 from lungkeras import audit, cli
-from lungkeras.audit import duplicates, labels, leakage, shortcuts
+from lungkeras.audit import alignment, duplicates, labels, leakage, shortcuts
 from lungkeras.audit.hashing import Fingerprints, load_fingerprints, take_fingerprints
 from lungkeras.audit.summary import as_text, tables
 from lungkeras.datasets import DATASETS, read_records
@@ -386,7 +386,7 @@ def test_planted_noise_is_estimated_within_three_points(dataset, rate, tmp_path)
         assert np.mean([wrong[path[scan]] for scan in found["suspected_labels"][:50]]) >= 0.8
 
 
-@pytest.mark.parametrize("kind", HARDER_COPIES)
+@pytest.mark.parametrize("kind", [*COPIES[1:], *HARDER_COPIES, "turned"])
 def test_a_copy_is_found_in_real_scans_whatever_was_done_to_it(kind, real_scans):
     """Of 30 real scans at least 29 copies, and nothing else."""
     files = sorted((real_scans / "nih" / "images").glob("*.png"))[::9][:15]
@@ -395,10 +395,44 @@ def test_a_copy_is_found_in_real_scans_whatever_was_done_to_it(kind, real_scans)
     rng, prints = np.random.default_rng(0), Fingerprints.empty(2 * len(scans))
     for row, scan in enumerate(scans):
         prints.take(row, scan)
-        changed = copied(cv2.imencode(".png", scan)[1].tobytes(), kind, ".png", rng)
-        prints.take(row + len(scans), cv2.imdecode(np.frombuffer(changed, np.uint8), cv2.IMREAD_GRAYSCALE))
+        prints.take(row + len(scans), turned(scan, 3) if kind == "turned" else changed(scan, kind, rng))
     names = [f"{row:02}" for row in range(len(prints))]
     pairs = duplicates.find_duplicates(prints, names, names)
     planted = {(f"{row:02}", f"{row + len(scans):02}") for row in range(len(scans))}
     found = set(zip(pairs["scan"], pairs["other"], strict=True))
     assert len(found & planted) >= 29 and not found - planted
+
+
+def changed(scan: np.ndarray, kind: str, rng) -> np.ndarray:
+    encoded = copied(cv2.imencode(".png", scan)[1].tobytes(), kind, ".png", rng)
+    return cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE)
+
+
+def turned(scan: np.ndarray, degrees: float) -> np.ndarray:
+    height, width = scan.shape
+    return cv2.warpAffine(scan, cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1), (width, height))
+
+
+def test_few_pairs_of_drawn_scans_are_laid_over_each_other_and_the_copies_are_among_them(tmp_path):
+    """Drawn chests share their anatomy: of 240, 28,680 pairs, and 12 of them are copies."""
+    source = draw_source("pneumonia", tmp_path / "source", scans=240, plants=["duplicates=12"])
+    records = read_records("pneumonia", source)
+    pictures = take_fingerprints([source / path for path in records["path"]]).pictures
+    close = alignment.candidates(pictures)
+    scan = records["scan"].tolist()
+    found = {frozenset((scan[row], scan[other])) for row, other, _ in close}
+    assert len(found) == len(close) <= len(pictures) // 2 + 12 + 5
+    assert found >= planted_pairs(source, records)
+
+
+@pytest.mark.parametrize("number", range(0, len(alignment.VIEWS), 4))
+def test_a_view_and_its_scan_are_laid_over_each_other_exactly(number):
+    """A scan drawn in a view is that view of it, whatever the crop, the turn and the mirror."""
+    scan = cv2.GaussianBlur(np.random.default_rng(number).integers(0, 256, (128, 128), np.uint8), (0, 0), 3)
+    scan = cv2.normalize(scan, None, 0, 255, cv2.NORM_MINMAX)
+    view = alignment.VIEWS[number].copy()
+    view[:, 2] = 2 * view[:, 2] + 0.5 - 0.5 * view[:, :2].sum(axis=1)  # at twice the size
+    seen = cv2.warpAffine(scan, view, (128, 128), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    ((row, other, chosen),) = alignment.candidates(np.stack([scan, seen]))
+    assert {row, other} == {0, 1}
+    assert alignment.likeness(*np.stack([scan, seen])[[row, other]], chosen)[0] > 0.93
