@@ -89,10 +89,16 @@ def open_collections(datasets: Mapping[str, Prepared], folders: Mapping[str, Pat
     return {name: Collection(datasets[name], load_fingerprints(file)) for name, file in files.items() if file.is_file()}
 
 
-def copies(collection: Collection, other: Collection, asked: np.ndarray) -> np.ndarray:
-    """Which of the scans `asked`, bool (scans of other,), have a copy in `collection`: bool (scans of other,)."""
+def copies(collection: Collection, other: Collection, asked: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
+    """Which of the scans `asked`, bool (scans of other,), have a copy in `collection`: bool (scans of other,).
+
+    `among`, bool (scans of collection,), are the scans that copies are looked for among, by default all.
+    """
     records = other.records[asked].reset_index(drop=True)
-    pairs = across({"collection": (collection.prints, collection.records), "other": (other.prints[asked], records)})
+    prints, own = collection.prints, collection.records
+    if among is not None:
+        prints, own = prints[among], own[among].reset_index(drop=True)
+    pairs = across({"collection": (prints, own), "other": (other.prints[asked], records)})
     found = {
         scan
         for end, name in (("dataset", "scan"), ("other_dataset", "other"))

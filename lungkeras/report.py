@@ -33,7 +33,9 @@ from lungkeras.style import decimal, heading, run_name_title
 
 TEMPLATES = Path(__file__).with_name("templates")
 CSS_DPI = 96
-BESIDE = {"table_3": {"trivial": "trivial_baselines", "pairs": "model_pairs"}}  # {table: {argument: further table}}
+BESIDE = {
+    "table_3": {"trivial": "trivial_baselines", "pairs": "model_pairs", "transfer": "transfer"}
+}  # {table: {argument: further table}}
 SETTINGS = (report_tables, report_evidence, report_explanations)  # each sets tables under the names of their CSVs
 LARGE_PNG = 400_000  # bytes; beyond, photographs are embedded as WebP
 # Tables and figures that a report does without.

@@ -84,6 +84,31 @@ def published_auroc(frame: pd.DataFrame) -> dict:
     return grid(frame, columns)
 
 
+def transfer(frame: pd.DataFrame) -> dict:
+    """A group a dataset, a row a run of pretrained weights."""
+    frame = frame.assign(
+        name=frame["run"].map(run_name_title),
+        source=[" and ".join(map(heading, str(names).split())) for names in frame["sources"].fillna("")],
+    )
+    columns = [
+        Column("name", "model"),
+        Column("source", "also learned from"),
+        Column("test_scans", "all", 0, "test scans"),
+        Column("copies", "copies of what was learned", 0, "test scans", "unknown"),
+        Column("macro_f1", "all", 3, "macro F1", UNDEFINED),
+        Column("macro_f1_span", "95 % interval", NUMBER, "macro F1"),
+        Column("macro_f1_without", "without copies", 3, "macro F1"),
+        Column("macro_f1_without_span", "95 % interval", NUMBER, "macro F1"),
+        Column("note", "note"),
+    ]
+    return grid(
+        spanned(frame, "macro_f1", "macro_f1_without"),
+        columns,
+        group=lambda row: heading(row["dataset"]),
+        link=lambda row: "#" + anchor(row["run"]),
+    )
+
+
 def seeds(frame: pd.DataFrame) -> dict:
     """A group a dataset, a row a repeated run."""
     frame = frame.assign(name=frame["run"].map(run_name_title))

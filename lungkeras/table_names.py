@@ -22,6 +22,7 @@ EVALUATION = (
     "subgroups",
     "external_scans",
     "external",
+    "transfer",
 )
 FEATURES = ("features", "heatmaps", "heatmap_agreement")
 EXPLANATIONS = ("localisation", "localisation_classes", "localisation_scans", "randomisation", "randomisation_scans")
