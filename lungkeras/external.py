@@ -256,7 +256,7 @@ def _own(run: Run, classes: tuple[str, ...], scored: list[str]) -> list[dict]:
 def _measures(labels, given, patients, classes: tuple[str, ...], scored: list[str]) -> list[dict]:
     """Of (scans, classes) the recall of each class of `scored`, and macro scores where these are two or more.
 
-    NaN where a probability is no number.
+    A recall of fewer than ten patients has no interval. NaN where a probability is no number.
     """
     decided, rows = metrics.decide(given, "multiclass"), []
     told = 1.0 if np.isfinite(given).all() else np.nan
@@ -267,7 +267,8 @@ def _measures(labels, given, patients, classes: tuple[str, ...], scored: list[st
         value, low, high = np.nan, np.nan, np.nan
         if has.any():
             value = float(hits.mean())
-            low, high = intervals.share_interval(hits, of_class)
+            if len(set(of_class)) >= intervals.FEWEST_PATIENTS:
+                low, high = intervals.share_interval(hits, of_class)
         counted = {"scans": int(has.sum()), "patients": len(set(of_class))}
         rows.append({"measure": "recall", "class": name} | counted | {"value": value, "low": low, "high": high})
     if len(scored) > 1:

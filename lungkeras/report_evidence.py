@@ -39,7 +39,7 @@ def model_pairs(frame: pd.DataFrame) -> dict:
 def class_scores(frame: pd.DataFrame) -> dict:
     """A group a dataset, a row a class, a column a model: AUROC with its interval."""
     frame = frame[~frame["run"].str.contains(ABLATION) & ~frame["run"].str.contains(REPEAT)]
-    frame = spanned(frame, "auroc", places=2)
+    frame = spanned(frame, "auroc", places=2, few=True)
     frame = frame.assign(
         text=[with_span(row.auroc, row.auroc_span) for row in frame.itertuples()],
         model=frame["run"].map(run_name_title),
@@ -75,7 +75,7 @@ def prevalence(frame: pd.DataFrame) -> dict:
 def published_auroc(frame: pd.DataFrame) -> dict:
     """A row a class of ChestX-ray8, ours with their intervals, then those of others."""
     runs = [name.removesuffix("_low") for name in frame if name.endswith("_low")]
-    frame = spanned(frame.assign(name=frame["class"].map(heading)), *runs, places=2)
+    frame = spanned(frame.assign(name=frame["class"].map(heading)), *runs, places=2, few=True)
     for run in runs:
         frame[run] = [with_span(score, span) for score, span in zip(frame[run], frame[f"{run}_span"], strict=True)]
     others = published()["auroc"]["publications"]
@@ -274,7 +274,7 @@ def external(frame: pd.DataFrame) -> dict:
         Column("own_value_span", "95 % interval", NUMBER, "own test split"),
     ]
     return grid(
-        spanned(frame, "value", "own_value"),
+        spanned(frame, "value", "own_value", few=True),
         columns,
         group=_asked,
         link=lambda row: "#" + anchor(row["run"]),
