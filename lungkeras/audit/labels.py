@@ -16,6 +16,7 @@ label, as the model is not equally sure of all classes. Worst first, and no more
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,6 +33,7 @@ DECILES = np.linspace(0.1, 0.9, 9)
 RATES, DISTANCES = np.linspace(0, 0.5, 101), np.linspace(0.3, 5, 95)  # among which the likeliest are looked for
 SHOWN = 1  # standard deviations above the scans without the label
 BOOTSTRAPS = 200
+FACTORS, FACTOR_SPREAD = (0.5, 0.7, 1.0, 1.4, 2.0), 0.7  # of hidden scans to wrong labels; of their logarithm
 LIKELY = 1.92  # half the 95 % quantile of chi-squared with one degree of freedom
 
 
@@ -146,9 +148,10 @@ def among_deciles(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -
 def contamination(counts: np.ndarray, odds: float) -> np.ndarray:
     """The share of the scans labelled so that score as other classes do: (draws,), from counts of `among_deciles`.
 
-    As many scans of the class are thought to carry another label; `odds` are scans labelled so to others.
+    About as many scans of the class are thought to carry another label, between half and twice as many; `odds` are
+    scans labelled so to others.
     """
-    return RATES[_likelihood(counts, odds).argmax(axis=1) // len(DISTANCES)]
+    return RATES[_profile(counts, odds).argmax(axis=1)]
 
 
 def likely(counts: np.ndarray, odds: float) -> np.ndarray:
@@ -156,25 +159,39 @@ def likely(counts: np.ndarray, odds: float) -> np.ndarray:
 
     Also where every draw of a bootstrap has a rate of 0: that no wrong label is seen does not mean that there is none.
     """
-    profile = _likelihood(counts[None], odds).reshape(len(RATES), len(DISTANCES)).max(axis=1)
+    profile = _profile(counts[None], odds)[0]
     kept = RATES[profile >= profile.max() - LIKELY]
     return np.array([kept.min(), kept.max() + (RATES[1] if len(kept) == 1 else 0)])
 
 
+def _profile(counts: np.ndarray, odds: float) -> np.ndarray:
+    """The logarithm of the likelihood of each rate at its best distance and share of hidden scans: (draws, rates)."""
+    found = [
+        _likelihood(counts, odds * factor).max(axis=2) - (np.log(factor) / FACTOR_SPREAD) ** 2 / 2 for factor in FACTORS
+    ]
+    return np.max(found, axis=0)
+
+
 def _likelihood(counts: np.ndarray, odds: float) -> np.ndarray:
-    """The logarithm of the likelihood of each rate and distance: (draws, rates x distances)."""
+    """The logarithm of the likelihood of each rate and distance: (draws, rates, distances)."""
+    return (counts @ _log_shares(odds)).reshape(-1, len(RATES), len(DISTANCES))
+
+
+@functools.lru_cache(maxsize=2 * len(FACTORS))
+def _log_shares(odds: float) -> np.ndarray:
+    """The logarithm of the share of scans expected between deciles: (10, rates x distances); read-only."""
     from scipy.special import ndtr
 
     rates, apart = RATES[:, None, None], DISTANCES[:, None]
     hidden = _unlabelled(rates, odds)
     low, high = (np.full((len(RATES), len(DISTANCES), len(DECILES)), end) for end in (-9.0, 9.0))
-    for _ in range(30):  # halving, until it is where that share of the others, those hidden too, lies below
+    for _ in range(24):  # halving, until it is where that share of the others, those hidden too, lies below
         middle = (low + high) / 2
         above = (1 - hidden) * ndtr(middle) + hidden * ndtr(middle - apart) > DECILES
         low, high = np.where(above, low, middle), np.where(above, middle, high)
     expected = rates * ndtr(low) + (1 - rates) * ndtr(low - apart)
     shares = np.diff(expected, axis=2, prepend=0, append=1).clip(1e-9)
-    return counts @ np.log(shares).reshape(-1, counts.shape[1]).T
+    return np.log(shares).reshape(-1, len(DECILES) + 1).T
 
 
 def auroc_of_right_labels(auroc: np.ndarray, rate: np.ndarray, odds: float) -> np.ndarray:
