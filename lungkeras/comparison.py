@@ -54,7 +54,7 @@ def macro_scores(labels: np.ndarray, probabilities: np.ndarray, patients, task: 
     points = [
         intervals.ranking(labels[:, column], probabilities[:, column], whole) for column in range(labels.shape[1])
     ]
-    _, drawn = intervals.drawn_ranking(labels, probabilities, patients)
+    _, drawn = intervals.drawn_ranking(labels, probabilities, patients, errors=intervals.PRIOR_ERRORS)
     auroc, precision = (intervals.mean_of_defined(np.array([each[place][0] for each in points])) for place in (0, 1))
     found |= dict(zip(AUROC, (float(auroc), *macro_auroc_interval(labels, probabilities, patients)), strict=True))
     found |= _with_interval("macro_average_precision", precision, intervals.mean_of_defined(drawn), patients)
@@ -77,14 +77,14 @@ def macro_auroc_interval(labels: np.ndarray, probabilities: np.ndarray, patients
 
 def _with_interval(name: str, point: float, drawn: np.ndarray, patients) -> dict[str, float]:
     low, high = intervals.interval(drawn, len(set(patients)))
-    return {name: float(point), f"{name}_low": low, f"{name}_high": high}
+    return {name: float(point), f"{name}_low": min(low, float(point)), f"{name}_high": max(high, float(point))}
 
 
 def per_class(runs: Mapping[str, Run]) -> pd.DataFrame:
     """A row a run and class of the test split, with PER_CLASS_COLUMNS.
 
     prevalence is the class's share of the scans, support its number of scans. The interval of F1 and average precision
-    is that of the bootstrap over patients; that of AUROC DeLong's for clustered scans. Where fewer than ten patients
+    is that of the bootstrap over patients, with the doubt of unseen errors; that of AUROC DeLong's for clustered scans. Where fewer than ten patients
     have a class, or lack it, there is none, and `note` says "too few".
     """
     rows = []
@@ -92,7 +92,7 @@ def per_class(runs: Mapping[str, Run]) -> pd.DataFrame:
         (labels, probabilities), patients = split_of(run, "test"), patients_of(run, "test")
         decided = metrics.decide(probabilities, run.task)
         counts = intervals.decision_counts(labels, decided, patients)
-        _, precision = intervals.drawn_ranking(labels, probabilities, patients)
+        _, precision = intervals.drawn_ranking(labels, probabilities, patients, errors=intervals.PRIOR_ERRORS)
         _, covariance = intervals.delong(labels, probabilities, patients)
         whole = np.ones((1, len(labels)))
         scored = metrics.per_class(labels, probabilities, run.classes, run.task)

@@ -21,6 +21,7 @@ PRIOR_ERRORS = 0.75  # of each kind, over all classes
 FEWEST_PATIENTS = 10  # with a class, and without it, for an interval of its own
 TOO_FEW = "too few"  # what tables say where patients are fewer
 NO_VARIANCE = 1e-12
+MOST_TURNED = 60  # scans of each side whose labels are turned in some draw
 AT_ONCE = 4_000_000  # weights held at a time while curves are drawn
 
 
@@ -259,18 +260,45 @@ def ranking(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tupl
 
 
 def drawn_ranking(
-    labels: np.ndarray, scores: np.ndarray, patients: Sequence, draws: int = DRAWS, seed: int = SEED
+    labels: np.ndarray,
+    scores: np.ndarray,
+    patients: Sequence,
+    draws: int = DRAWS,
+    seed: int = SEED,
+    errors: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """AUROC and average precision of each draw and class: two arrays (draws, classes)."""
+    """AUROC and average precision of each draw and class: two arrays (draws, classes).
+
+    `errors` adds the doubt of a prior, as `doubt` does to counts: in each draw a scan of the class is taken for one of
+    the others, and one of the others for the class, each with a weight of so many patients in the mean (a gamma).
+    """
     places, count = patient_places(patients)
     weights = patient_draws(count, draws, seed)
     steps = max(1, AT_ONCE // max(len(places), 1))
+    turned = [_turned(labels[:, column], errors, draws, [seed, count, 4, column]) for column in range(labels.shape[1])]
+    heavy = max(len(labels) / max(count, 1), 1.0)
     parts = []
     for start in range(0, draws, steps):
-        drawn = weights[start : start + steps][:, places]
-        parts.append([ranking(labels[:, column], scores[:, column], drawn) for column in range(labels.shape[1])])
+        drawn, part = weights[start : start + steps][:, places], []
+        for column, (scans, doubts) in enumerate(turned):
+            known, given = labels[:, column], scores[:, column]
+            of_all = np.concatenate([drawn, heavy * doubts[start : start + steps]], axis=1)
+            part.append(ranking(np.r_[known, 1 - known[scans]], np.r_[given, given[scans]], of_all))
+        parts.append(part)
     auroc, precision = np.concatenate([np.transpose(part, (1, 2, 0)) for part in parts], axis=1)
     return auroc, precision
+
+
+def _turned(labels: np.ndarray, errors: float, draws: int, seed: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """(scans whose label may be turned, the weight of each so turned: float (draws, scans)); none without errors."""
+    sides = [np.flatnonzero(labels == side) for side in (0, 1)]
+    if not errors or not all(map(len, sides)):
+        return np.zeros(0, dtype=int), np.zeros((draws, 0))
+    random, weights = np.random.default_rng(seed), np.zeros((draws, 2, MOST_TURNED))
+    scans = np.concatenate([random.choice(side, MOST_TURNED) for side in sides])
+    for side in range(2):
+        weights[np.arange(draws), side, random.integers(MOST_TURNED, size=draws)] = random.gamma(errors, size=draws)
+    return scans, weights.reshape(draws, -1)
 
 
 def mean_of_defined(values: np.ndarray) -> np.ndarray:
