@@ -17,6 +17,7 @@ from lungkeras import status, table_names
 from lungkeras.audit import TABLES as AUDIT_TABLES
 from lungkeras.fingerprints import RESULTS
 from lungkeras.params import from_project, load_study, project_folder, study_folder
+from lungkeras.runs import main_runs
 
 # The default of the machine that starts the study holds on all that work on it.
 envvars:
@@ -239,7 +240,7 @@ rule evaluate:
 
 rule visualize:
     input:
-        [of(name, f"{RUN}/{name}/best.keras") for name, run in RUNS.items() if not run.suffix],
+        [of(name, f"{RUN}/{name}/best.keras") for name in main_runs(RUNS)],
         [prepared(dataset) for dataset in DATASETS],
         notebook=ancient("notebooks/04_visualization.ipynb"),
     output:

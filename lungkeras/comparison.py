@@ -84,8 +84,8 @@ def per_class(runs: Mapping[str, Run]) -> pd.DataFrame:
     """A row a run and class of the test split, with PER_CLASS_COLUMNS.
 
     prevalence is the class's share of the scans, support its number of scans. The interval of F1 and average precision
-    is that of the bootstrap over patients, with the doubt of unseen errors; that of AUROC DeLong's for clustered scans. Where fewer than ten patients
-    have a class, or lack it, there is none, and `note` says "too few".
+    is that of the bootstrap over patients, with the doubt of unseen errors; that of AUROC DeLong's for clustered scans.
+    Where fewer than ten patients have a class, or lack it, there is none, and `note` says "too few".
     """
     rows = []
     for run in runs.values():

@@ -251,7 +251,7 @@ known
 # Dashed: train. Solid: validation. A mark stands at the epoch of the lowest validation loss.
 
 # %%
-scratch = {name: run for name, run in main.items() if run.weights == "random"}
+scratch = {name: run for name, run in main.items() if run.weights == "random"}  # variants of one setting too
 curves = evaluation.histories(scratch)
 figure = figures.learning_curves(curves)
 save_figure(figure, study / "figures", 3, data=curves)
@@ -263,7 +263,8 @@ figure
 # EfficientNet-B1 from random weights beside the same network from pretrained ones.
 
 # %%
-pairs = {name: run for name, run in main.items() if run.backbone == "efficientnet_b1"}
+plain = {name: run for name, run in main.items() if name.endswith(f"-{run.weights}")}
+pairs = {name: run for name, run in plain.items() if run.backbone == "efficientnet_b1"}
 if pairs:
     curves = evaluation.histories(pairs)
     figure = figures.transfer_curves(curves)
