@@ -23,6 +23,7 @@ The map, in the order in which data flows; a module reads what stands above it:
     baselines       answers that need no network
     temperature     what makes a model's probabilities mean what they say
     calibration     reliability, calibration error, thresholds from validation
+    operating_points   sensitivity at a specificity that is asked for
     failures        the most confident errors
     subgroups       scores by view, sex and age
     external        models asked about another collection, on scans that are none of their own

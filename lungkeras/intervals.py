@@ -154,17 +154,34 @@ def share_interval(values: np.ndarray, patients: Sequence, level: float = LEVEL)
 
 def share_interval_of_sums(sums: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
     """`share_interval` of each patient's sum of values and number of scans, float (patients, 2)."""
+    share, worth = share_and_worth(sums)
+    if np.isnan(worth):
+        return worth, worth
+    z2 = norm.ppf((1 + level) / 2) ** 2
+    middle = (share + z2 / (2 * worth)) / (1 + z2 / worth)
+    reach = np.sqrt(z2 * (share * (1 - share) / worth + z2 / (4 * worth**2))) / (1 + z2 / worth)
+    return max(float(middle - reach), 0.0), min(float(middle + reach), 1.0)
+
+
+def exact_share_interval(values: np.ndarray, patients: Sequence, level: float = LEVEL) -> tuple[float, float]:
+    """Clopper and Pearson's interval of a share, with scans counted as in `share_interval`: never too short."""
+    share, worth = share_and_worth(sums_by_patient(np.stack([values, np.ones(len(values))], axis=1), patients))
+    if np.isnan(worth):
+        return worth, worth
+    hits, tail = share * worth, (1 - level) / 2
+    low = float(beta.ppf(tail, hits, worth - hits + 1)) if hits > 0 else 0.0
+    return low, float(beta.ppf(1 - tail, hits + 1, worth - hits)) if hits < worth else 1.0
+
+
+def share_and_worth(sums: np.ndarray) -> tuple[float, float]:
+    """(the share, how many independent scans those of all patients are worth), from sums as above; NaN if unknown."""
     count, scans = len(sums), float(sums[:, 1].sum())
     if count < 2 or not np.isfinite(sums).all():
         return float("nan"), float("nan")
     share = sums[:, 0].sum() / scans
     rest = sums[:, 0] - share * sums[:, 1]
     variance = count / (count - 1) * (rest**2).sum() / scans**2
-    worth = min(share * (1 - share) / variance, scans) if variance > 0 else float(count)
-    z2 = norm.ppf((1 + level) / 2) ** 2
-    middle = (share + z2 / (2 * worth)) / (1 + z2 / worth)
-    reach = np.sqrt(z2 * (share * (1 - share) / worth + z2 / (4 * worth**2))) / (1 + z2 / worth)
-    return max(float(middle - reach), 0.0), min(float(middle + reach), 1.0)
+    return share, min(share * (1 - share) / variance, scans) if variance > NO_VARIANCE else float(count)
 
 
 def paired_share_interval(

@@ -165,6 +165,30 @@ def thresholds(frame: pd.DataFrame) -> dict:
     return grid(frame, columns, link=lambda row: "#" + anchor(row["run"]))
 
 
+def operating_points(frame: pd.DataFrame) -> dict:
+    """A group a dataset, of the model that validation chose; a row a class and specificity that was asked for."""
+    frame = frame[frame["chosen"].astype(bool)]
+    frame = frame.assign(
+        name=[f"{heading(row['class'])}, at {row['asked']:.0%}" for _, row in frame.iterrows()],
+        model=frame["run"].map(run_name_title),
+    )
+    shares = ("sensitivity", "specificity", "balanced_accuracy")
+    columns = [Column("name", "class, specificity asked"), Column("scans", "test scans", 0)]
+    for key in shares:
+        columns += [Column(key, "value", 2, key.replace("_", " "), UNDEFINED)]
+        columns += [Column(f"{key}_span", "95 % interval", NUMBER, key.replace("_", " "))]
+    columns += [
+        Column(f"{value}_{name}", f"{value.upper()} at {name} %", 2, "predictive values")
+        for name in ("1", "10")
+        for value in ("ppv", "npv")
+    ]
+    return grid(
+        spanned(frame, *shares, places=2, few=True),
+        columns,
+        group=lambda row: f"{heading(row['dataset'])}: {row['model']}",
+    )
+
+
 def claims(frame: pd.DataFrame) -> dict:
     """A row a claim."""
     paper = {"true": "holds", "false": "fails"}

@@ -17,6 +17,7 @@ EVALUATION = (
     "published_auroc",
     "calibration",
     "thresholds",
+    "operating_points",
     "failures",
     "failure_counts",
     "subgroups",

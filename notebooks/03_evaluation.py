@@ -33,7 +33,18 @@ import lungkeras
 
 lungkeras.use_backend(backend)
 
-from lungkeras import baselines, calibration, comparison, complexity, evaluation, failures, figures, summaries, tables
+from lungkeras import (
+    baselines,
+    calibration,
+    comparison,
+    complexity,
+    evaluation,
+    failures,
+    figures,
+    operating_points,
+    summaries,
+    tables,
+)
 from lungkeras.figure_files import save_figure
 from lungkeras.files import write_csv
 from lungkeras.params import from_project
@@ -188,6 +199,15 @@ figure
 thresholds = calibration.thresholds(main)
 write_csv(study / "tables" / "thresholds.csv", thresholds)
 thresholds.T
+
+# %% [markdown]
+# Who screens wants few false alarms: how many scans of a class are found where 90 or 95 of 100 others must not be called?
+# The threshold is of the validation split, the answer of the test split.
+
+# %%
+points = operating_points.operating_points(main, failures.best_on_validation(main).values())
+write_csv(study / "tables" / "operating_points.csv", points)
+points[points["chosen"]].drop(columns=["run", "chosen"]).round(3)
 
 # %% [markdown]
 # ## Where are they wrong, and sure of it?
