@@ -23,26 +23,27 @@ COLUMNS = [
 
 
 def threshold_at(labels: np.ndarray, scores: np.ndarray, specificity: float) -> float:
-    """The least threshold that leaves at least this share of the scans without the class below it; NaN without any.
+    """A threshold that leaves at least this share of the scans without the class below it, and no more than it must.
 
-    labels 0 or 1, scores (scans,); a class is called from the threshold on.
+    labels 0 or 1, scores (scans,); a class is called from the threshold on, which lies half way to the next higher
+    score. NaN without a scan that lacks the class.
     """
-    negatives = np.sort(np.asarray(scores, dtype=np.float64)[np.asarray(labels) == 0])
+    scores = np.asarray(scores, dtype=np.float64)
+    negatives = np.sort(scores[np.asarray(labels) == 0])
     if not len(negatives) or not np.isfinite(scores).all():
         return float("nan")
-    below = int(np.ceil(specificity * len(negatives) - 1e-9))
-    return float(np.nextafter(negatives[below - 1], np.inf))
+    highest = negatives[int(np.ceil(specificity * len(negatives) - 1e-9)) - 1]
+    higher = scores[scores > highest]
+    return float((highest + higher.min()) / 2 if len(higher) else np.nextafter(np.float32(highest), np.float32(np.inf)))
 
 
 def predictive_values(sensitivity: float, specificity: float, prevalence: float) -> tuple[float, float]:
     """(positive, negative) predictive value by Bayes' rule; NaN where there is no such answer."""
     hits, alarms = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
     clear, missed = specificity * (1 - prevalence), (1 - sensitivity) * prevalence
-    nothing = float("nan")
-    return (
-        hits / (hits + alarms) if hits + alarms else nothing,
-        clear / (clear + missed) if clear + missed else nothing,
-    )
+    shares = ((hits, hits + alarms), (clear, clear + missed))
+    positive, negative = (part / whole if whole else float("nan") for part, whole in shares)
+    return positive, negative
 
 
 def operating_points(runs: Mapping[str, Run], chosen: Sequence[str] = ()) -> pd.DataFrame:

@@ -201,8 +201,8 @@ write_csv(study / "tables" / "thresholds.csv", thresholds)
 thresholds.T
 
 # %% [markdown]
-# Who screens wants few false alarms: how many scans of a class are found where 90 or 95 of 100 others must not be called?
-# The threshold is of the validation split, the answer of the test split.
+# Who screens wants few false alarms: how many scans of a class are found where 90 or 95 of 100 others must not be
+# called? The threshold is of the validation split, the answer of the test split.
 
 # %%
 points = operating_points.operating_points(main, failures.best_on_validation(main).values())

@@ -31,7 +31,7 @@ def run_of(scans: int = 300, each: int = 1, rare: int | None = None) -> Run:
     return Run("xray8-resnet34-random", params, pd.DataFrame(), pd.concat(frames), {}, CLASSES, "multilabel")
 
 
-def test_the_threshold_is_the_least_that_keeps_the_specificity():
+def test_the_threshold_keeps_the_specificity_and_no_more():
     scores, labels = np.r_[np.arange(1, 21) / 100, 0.5], np.r_[np.zeros(20), 1]
     for asked, kept in ((0.9, 18), (0.95, 19), (0.5, 10), (0.91, 19)):
         threshold = operating_points.threshold_at(labels, scores, asked)
