@@ -168,9 +168,9 @@ def shared_within_patients(sure: np.ndarray, so: np.ndarray, patients: Sequence)
 
 def calibration(runs: Mapping[str, Run]) -> pd.DataFrame:
     """A row a run, of its test split: run, dataset, backbone, weights, temperature, validation_scans, and of ece,
-    ece_class, brier and loss the value before, and after (`_scaled`) the correction; ece and brier with _low and _high,
-    by bootstrap over patients. ece_class is the mean over classes of each one's own calibration error. ece_null,
-    ece_scaled_null: what a perfectly calibrated model stays below in 95 %.
+    ece_class, brier and loss the value before, and after (`_scaled`) the correction; ece and brier with _low and _high
+    over patients (`error_interval`, `intervals.mean_interval`). ece_class is the mean over classes of each one's own
+    calibration error. ece_null, ece_scaled_null: what a perfectly calibrated model stays below in 95 %.
     """
     rows = []
     for run in runs.values():

@@ -193,7 +193,7 @@ def external_validation(
     one class can be asked nothing is scored, as a constant answer would have a recall of 1. A run chooses among the
     classes that both collections know, on its own test split too. All
     splits of the other collection are asked; of one that the run's weights come from, the test split alone. A class of
-    fewer than 20 scans is not scored. Intervals are of 95 %, by bootstrap over patients.
+    fewer than 20 scans is not scored. Intervals are of 95 %, over patients.
 
     `load` gives the keras.Model of a run by its name; `every_run`, by default `runs`, holds the runs that weights come
     from. Runs whose weights do not tell where they come from are left out.

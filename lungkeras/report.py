@@ -112,7 +112,9 @@ def write_report(
     frames = {name: pd.read_csv(file) for name in names if (file := folder / "tables" / f"{name}.csv").is_file()}
     audit_png = folder / "figures" / "audit_scans.png"
     audit_files = [("PNG", audit_png), *((name, folder / "tables" / f"audit_{name}.csv") for name in AUDIT_TABLES)]
-    key_results = headlines(frames.get("baselines"), frames.get("table_3"), frames.get("model_pairs"))
+    key_results = headlines(
+        frames.get("baselines"), frames.get("table_3"), frames.get("model_pairs"), frames.get("transfer")
+    )
     cards = model_card.cards(folder, datasets)
     runs = list(read_runs(folder, frames.get("table_3"), notebooks, cards))
     html = _environment().get_template("report.html.j2").render(

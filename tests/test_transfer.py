@@ -12,6 +12,7 @@ from lungkeras import report_evidence, report_tables, transfer
 from lungkeras.audit.hashing import Fingerprints
 from lungkeras.decoding import decode_grey
 from lungkeras.external import Collection
+from lungkeras.report_summary import headlines
 from lungkeras.runs import Run
 
 CLASSES = {
@@ -96,5 +97,8 @@ def test_the_report_says_it_at_the_score():
     scores = known[["run", "dataset"]].assign(macro_f1=0.8, macro_f1_low=0.7, macro_f1_high=0.9, learning_rate=0.01)
     rows = report_tables.table_3(scores, transfer=known)["bodies"][0]["rows"]
     assert rows[0][0]["text"].endswith(", learned from copies of 3 test scans") and "copies" not in rows[1][0]["text"]
+    chosen = scores.iloc[:1].assign(backbone="efficientnet_b1", weights="transfer", linear_macro_f1=0.5)
+    (card,) = headlines(chosen, chosen.assign(published_macro_f1=0.9), None, known)
+    assert card["alike"] == " Its weights were learned from copies of 3 of its test scans."
     copies = [row[3]["text"] for row in report_evidence.transfer(known)["bodies"][0]["rows"]]
     assert copies == ["3", "0"]
