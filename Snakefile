@@ -6,6 +6,7 @@
 # `again`; Snakemake adds what is missing. What is not made again is ancient to those that read it.
 
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -34,6 +35,7 @@ RUN = os.path.relpath(from_project(SHARED.runs), project_folder())
 TABLES = expand(REPORT + "/tables/{table}.csv", table=table_names.EVALUATION)
 FIGURE = REPORT + "/figures/figure_{number}.png"
 PAIRS = [name for name, run in RUNS.items() if run.backbone == "efficientnet_b1" and not run.suffix]
+MAIN = [name for name, run in RUNS.items() if not re.search(r"^-lr|-seed\d+$", run.suffix)]
 ABLATION = [name for name, run in RUNS.items() if run.suffix.startswith("-lr")]
 AUDIT = expand(REPORT + "/tables/audit_{table}.csv", table=AUDIT_TABLES)
 CURVES = expand(FIGURE, number=["03", *(["04"] if PAIRS else []), *(["09", "10"] if ABLATION else [])])
@@ -239,7 +241,7 @@ rule evaluate:
 
 rule visualize:
     input:
-        [of(name, f"{RUN}/{name}/best.keras") for name, run in RUNS.items() if not run.suffix],
+        [of(name, f"{RUN}/{name}/best.keras") for name in MAIN],
         [prepared(dataset) for dataset in DATASETS],
         notebook=ancient("notebooks/04_visualization.ipynb"),
     output:

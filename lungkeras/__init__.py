@@ -21,10 +21,13 @@ The map, in the order in which data flows; a module reads what stands above it:
     comparison      runs beside each other and beside what others published
     evaluation      run folders -> tables
     baselines       answers that need no network
-    calibration     temperature, reliability, thresholds, from validation
+    temperature     what makes a model's probabilities mean what they say
+    calibration     reliability, calibration error, thresholds from validation
+    operating_points   sensitivity at a specificity that is asked for
     failures        the most confident errors
     subgroups       scores by view, sex and age
     external        models asked about another collection, on scans that are none of their own
+    transfer        test scans of which transferred weights have seen copies
     explanation     Grad-CAM, Grad-CAM++, LayerCAM, features, t-SNE
     runtimes        an exported file -> logits
     onnx_graph      a model file -> an ONNX model, without Keras

@@ -23,6 +23,8 @@ HOLDS, FAILS, CANNOT_TELL, NOT_RUN = "holds", "fails", "cannot tell", "not run"
 SURE = 0.95
 ROUNDING = 1e-9
 FAR_BETTER = 0.1  # of macro F1
+SIMILAR = 0.04  # of macro F1; the paper calls 0.036 about equal
+MARGINAL = 0.1  # of a loss
 ALL = (P, C, X)
 RATES = (0.001, 0.005, 0.01, 0.05, 0.1)
 COLUMNS = [
@@ -169,7 +171,7 @@ def pneumonia_architectures_similar(runs):
     def spread(d):
         return most(runs.f1(m, d) for m in "RME") + most(-runs.f1(m, d) for m in "RME")
 
-    return least(spread(P), [spread(C), spread(X)])
+    return every([less(spread(P), SIMILAR), least(spread(P), [spread(C), spread(X)])])
 
 
 @predicate
@@ -292,9 +294,9 @@ def transfer_better_separation(runs):
 
 @predicate
 def separation_implies_generalisation(runs):
-    elsewhere = [runs.external_f1(m, P) for m in "RMET"]
-    by_purity = rank_correlation([runs.purity(m, P) for m in "RMET"], elsewhere)
-    return less(rank_correlation([runs.f1(m, P) for m in "RMET"], elsewhere), by_purity)
+    elsewhere = [runs.external_f1(m, C) for m in "RMET"]
+    by_purity = rank_correlation([runs.purity(m, C) for m in "RMET"], elsewhere)
+    return less(rank_correlation([runs.f1(m, C) for m in "RMET"], elsewhere), by_purity)
 
 
 def rank_correlation(first: list[np.ndarray], second: list[np.ndarray]) -> np.ndarray:
@@ -361,7 +363,8 @@ def lr_0001_earliest(runs):
 
 @predicate
 def lr_001_lower_loss(runs):
-    return less(runs.rate_lowest_loss(0.01), runs.rate_lowest_loss(0.001))
+    lower, other = runs.rate_lowest_loss(0.01), runs.rate_lowest_loss(0.001)
+    return every([less(lower, other), less((1 - MARGINAL) * other, lower)])
 
 
 @predicate
@@ -384,8 +387,9 @@ def judge(truth: Truth, *, missing: bool = True) -> str:
 def _sure(truth: np.ndarray, parts: int) -> str:
     """The verdict on one of `parts` comparisons.
 
-    One that alone makes the claim fail has to be as sure as all of them together: Bonferroni's 2.5 % / parts, as the
-    draws of few patients spread a little less than test sets do.
+    One that alone makes the claim fail has to be as sure as all of them together, by Bonferroni's rule. Of half of 5 %,
+    as the draws of few patients spread less than test sets do: at 5 % / parts, claims about equal models fail in up to
+    8 % of simulated studies of 60 patients and 7 % of 150, at 2.5 % / parts in about 5 % of either.
     """
     unknown = np.isnan(truth)
     at_least, at_most = np.where(unknown, 0.0, truth).mean(), np.where(unknown, 1.0, truth).mean()

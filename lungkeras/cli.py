@@ -139,7 +139,9 @@ def parser() -> argparse.ArgumentParser:
     report = add("report", report_study, "run a whole study and write its report",
                  "report sample --source pneumonia=DIR --source covid=DIR --source xray8=DIR")  # fmt: skip
     report.add_argument(
-        "study", metavar="STUDY", help="a name in params/ (demo, extended, sample, paper) or a folder of params"
+        "study",
+        metavar="STUDY",
+        help="a name in params/ (ablations, demo, extended, sample, paper) or a folder of params",
     )
     report.add_argument(
         "--source", action="append", default=[], metavar="DATASET=DIR", help="read a dataset from a folder"

@@ -19,7 +19,7 @@ SIGNIFICANT = 0.05
 AUROC = ("macro_auroc", "macro_auroc_low", "macro_auroc_high")
 PER_CLASS_COLUMNS = [
     "run", "dataset", "class", "prevalence", "support", "f1", "f1_low", "f1_high", "precision", "recall",
-    "auroc", "auroc_low", "auroc_high", "average_precision", "average_precision_low", "average_precision_high",
+    "auroc", "auroc_low", "auroc_high", "average_precision", "average_precision_low", "average_precision_high", "note",
 ]  # fmt: skip
 PREVALENCE_COLUMNS = [
     "run", "dataset", "normal_share", "natural_share", "list_share", "macro_f1", "macro_f1_natural",
@@ -54,12 +54,12 @@ def macro_scores(labels: np.ndarray, probabilities: np.ndarray, patients, task: 
     points = [
         intervals.ranking(labels[:, column], probabilities[:, column], whole) for column in range(labels.shape[1])
     ]
-    _, drawn = intervals.drawn_ranking(labels, probabilities, patients)
+    _, drawn = intervals.drawn_ranking(labels, probabilities, patients, errors=intervals.PRIOR_ERRORS)
     auroc, precision = (intervals.mean_of_defined(np.array([each[place][0] for each in points])) for place in (0, 1))
     found |= dict(zip(AUROC, (float(auroc), *macro_auroc_interval(labels, probabilities, patients)), strict=True))
     found |= _with_interval("macro_average_precision", precision, intervals.mean_of_defined(drawn), patients)
     low, high = (found[f"macro_average_precision{end}"] for end in ("_low", "_high"))
-    trials = min((rarer_side(labels[:, column], patients) for column in range(labels.shape[1])), default=0)
+    trials = min((intervals.rarer_side(labels[:, column], patients) for column in range(labels.shape[1])), default=0)
     low, high = intervals.widened(low, high, float(precision), max(trials, 1))
     return found | {"macro_average_precision_low": low, "macro_average_precision_high": high}
 
@@ -71,43 +71,39 @@ def macro_auroc_interval(labels: np.ndarray, probabilities: np.ndarray, patients
     if not defined:
         return float("nan"), float("nan")
     aurocs, covariance = intervals.delong(labels[:, defined], probabilities[:, defined], patients)
-    trials = min(rarer_side(labels[:, column], patients) for column in defined)
+    trials = min(intervals.rarer_side(labels[:, column], patients) for column in defined)
     return intervals.auroc_interval(float(aurocs.mean()), float(covariance.mean()), trials=trials)
-
-
-def rarer_side(labels: np.ndarray, patients) -> int:
-    """The patients who have a class (scans,), or those who lack it, whichever are fewer."""
-    labels, patients = np.asarray(labels) == 1, np.asarray(patients, dtype=str)
-    return min(len(set(patients[labels])), len(set(patients[~labels])))
 
 
 def _with_interval(name: str, point: float, drawn: np.ndarray, patients) -> dict[str, float]:
     low, high = intervals.interval(drawn, len(set(patients)))
-    return {name: float(point), f"{name}_low": low, f"{name}_high": high}
+    return {name: float(point), f"{name}_low": min(low, float(point)), f"{name}_high": max(high, float(point))}
 
 
 def per_class(runs: Mapping[str, Run]) -> pd.DataFrame:
     """A row a run and class of the test split, with PER_CLASS_COLUMNS.
 
     prevalence is the class's share of the scans, support its number of scans. The interval of F1 and average precision
-    is that of the bootstrap over patients; that of AUROC DeLong's for clustered scans.
+    is that of the bootstrap over patients, with the doubt of unseen errors; that of AUROC DeLong's for clustered scans.
+    Where fewer than ten patients have a class, or lack it, there is none, and `note` says "too few".
     """
     rows = []
     for run in runs.values():
         (labels, probabilities), patients = split_of(run, "test"), patients_of(run, "test")
         decided = metrics.decide(probabilities, run.task)
         counts = intervals.decision_counts(labels, decided, patients)
-        _, precision = intervals.drawn_ranking(labels, probabilities, patients)
+        _, precision = intervals.drawn_ranking(labels, probabilities, patients, errors=intervals.PRIOR_ERRORS)
         _, covariance = intervals.delong(labels, probabilities, patients)
         whole = np.ones((1, len(labels)))
         scored = metrics.per_class(labels, probabilities, run.classes, run.task)
         for column, (name, scores) in enumerate(scored.items()):
             average_precision = intervals.ranking(labels[:, column], probabilities[:, column], whole)[1][0]
-            trials = rarer_side(labels[:, column], patients)
+            trials = intervals.rarer_side(labels[:, column], patients)
             low, high = intervals.auroc_interval(scores["auroc"], covariance[column, column], trials=trials)
             f1_low, f1_high = intervals.f1_interval(counts, column=column)
             if np.isnan(scores["f1"]):
                 f1_low = f1_high = np.nan
+            few = trials < intervals.FEWEST_PATIENTS
             precise = _with_interval("average_precision", average_precision, precision[:, column], patients)
             ends = intervals.widened(
                 *(precise[f"average_precision{end}"] for end in ("_low", "_high")),
@@ -115,13 +111,11 @@ def per_class(runs: Mapping[str, Run]) -> pd.DataFrame:
                 max(trials, 1),
             )
             precise |= {"average_precision_low": ends[0], "average_precision_high": ends[1]}
-            rows.append(
-                {"run": run.name, "dataset": run.dataset, "class": name, "prevalence": labels[:, column].mean()}
-                | scores
-                | {"auroc_low": low, "auroc_high": high}
-                | {"f1_low": f1_low, "f1_high": f1_high}
-                | precise
-            )
+            row = {"run": run.name, "dataset": run.dataset, "class": name, "prevalence": labels[:, column].mean()}
+            row |= scores | {"auroc_low": low, "auroc_high": high, "f1_low": f1_low, "f1_high": f1_high} | precise
+            if few:
+                row |= dict.fromkeys((key for key in row if key.endswith(("_low", "_high"))), np.nan)
+            rows.append(row | {"note": intervals.TOO_FEW if few else ""})
     return pd.DataFrame(rows, columns=PER_CLASS_COLUMNS)
 
 

@@ -202,7 +202,8 @@ def _similarity(ax, own: pd.DataFrame, names: Sequence[str], steps: int) -> None
         marker, filled, line, floor = LOOKS[method]
         mark = {"marker": marker, "ms": 5, "mfc": colour if filled else "white"}
         ax.plot(drawn["step"], drawn["ssim"], color=colour, ls=line, **mark)
-        ax.fill_between(drawn["step"], drawn["ssim_low"], drawn["ssim_high"], color=colour, alpha=0.13, linewidth=0)
+        low, high = (drawn[f"ssim_{end}"].fillna(drawn["ssim"]) for end in ("low", "high"))
+        ax.fill_between(drawn["step"], low, high, color=colour, alpha=0.13, linewidth=0)
         ax.axhline(drawn["other_ssim"].iloc[0], color=GREY, linewidth=1.2, linestyle=floor)
     ax.set_xticks(range(len(names)), names)
     ax.set(xlim=(-0.5, steps - 0.5), ylim=(min(-0.05, own["ssim"].min() - 0.05), 1.05), ylabel="SSIM")

@@ -89,10 +89,16 @@ def open_collections(datasets: Mapping[str, Prepared], folders: Mapping[str, Pat
     return {name: Collection(datasets[name], load_fingerprints(file)) for name, file in files.items() if file.is_file()}
 
 
-def copies(collection: Collection, other: Collection, asked: np.ndarray) -> np.ndarray:
-    """Which of the scans `asked`, bool (scans of other,), have a copy in `collection`: bool (scans of other,)."""
+def copies(collection: Collection, other: Collection, asked: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
+    """Which of the scans `asked`, bool (scans of other,), have a copy in `collection`: bool (scans of other,).
+
+    `among`, bool (scans of collection,), are the scans that copies are looked for among, by default all.
+    """
     records = other.records[asked].reset_index(drop=True)
-    pairs = across({"collection": (collection.prints, collection.records), "other": (other.prints[asked], records)})
+    prints, own = collection.prints, collection.records
+    if among is not None:
+        prints, own = prints[among], own[among].reset_index(drop=True)
+    pairs = across({"collection": (prints, own), "other": (other.prints[asked], records)})
     found = {
         scan
         for end, name in (("dataset", "scan"), ("other_dataset", "other"))
@@ -187,7 +193,7 @@ def external_validation(
     one class can be asked nothing is scored, as a constant answer would have a recall of 1. A run chooses among the
     classes that both collections know, on its own test split too. All
     splits of the other collection are asked; of one that the run's weights come from, the test split alone. A class of
-    fewer than 20 scans is not scored. Intervals are of 95 %, by bootstrap over patients.
+    fewer than 20 scans is not scored. Intervals are of 95 %, over patients.
 
     `load` gives the keras.Model of a run by its name; `every_run`, by default `runs`, holds the runs that weights come
     from. Runs whose weights do not tell where they come from are left out.
@@ -250,7 +256,7 @@ def _own(run: Run, classes: tuple[str, ...], scored: list[str]) -> list[dict]:
 def _measures(labels, given, patients, classes: tuple[str, ...], scored: list[str]) -> list[dict]:
     """Of (scans, classes) the recall of each class of `scored`, and macro scores where these are two or more.
 
-    NaN where a probability is no number.
+    A recall of fewer than ten patients has no interval. NaN where a probability is no number.
     """
     decided, rows = metrics.decide(given, "multiclass"), []
     told = 1.0 if np.isfinite(given).all() else np.nan
@@ -261,7 +267,8 @@ def _measures(labels, given, patients, classes: tuple[str, ...], scored: list[st
         value, low, high = np.nan, np.nan, np.nan
         if has.any():
             value = float(hits.mean())
-            low, high = intervals.share_interval(hits, of_class)
+            if len(set(of_class)) >= intervals.FEWEST_PATIENTS:
+                low, high = intervals.share_interval(hits, of_class)
         counted = {"scans": int(has.sum()), "patients": len(set(of_class))}
         rows.append({"measure": "recall", "class": name} | counted | {"value": value, "low": low, "high": high})
     if len(scored) > 1:

@@ -1,7 +1,7 @@
 """Where models are wrong and sure of it: the errors of the test split, the most confident first.
 
-How sure an answer is, is its calibrated probability: that of the logits over the temperature which the validation split
-gives (lungkeras.calibration).
+How sure an answer is, is its calibrated probability (lungkeras.temperature): that of the logits without the weights of
+the loss, over the temperatures which the validation split gives.
 """
 
 from collections.abc import Mapping

@@ -235,7 +235,7 @@ def _overlap(rates: list[float], scores: np.ndarray, low: np.ndarray, high: np.n
 
 @styled
 def reliability_diagrams(points: pd.DataFrame, scores: pd.DataFrame) -> Figure:
-    """A row a dataset, a panel a run: how sure its answers are, and which share is so; grey before the temperature.
+    """A row a dataset, a panel a run: how sure its answers are, and which share is so; grey as trained.
 
     `points`: columns run, dataset, backbone, weights, scaled (bool), confidence, share, answers. `scores`: columns run,
     temperature, ece, ece_scaled (lungkeras.calibration gives both).
@@ -261,7 +261,7 @@ def reliability_diagrams(points: pd.DataFrame, scores: pd.DataFrame) -> Figure:
         f"{heading(row.dataset)} {run_name_title(row.run)} {decimal(row.ece, 3)}, {decimal(row.ece_scaled, 3)}"
         for row in scores.itertuples()
     ]
-    figure.set_label(f"Expected calibration error as trained and with the temperature: {'; '.join(told)}.")
+    figure.set_label(f"Expected calibration error as trained and corrected: {'; '.join(told)}.")
     return figure
 
 

@@ -18,6 +18,10 @@ DRAWS = 2000
 LEVEL = 0.95
 SEED = 0
 PRIOR_ERRORS = 0.75  # of each kind, over all classes
+FEWEST_PATIENTS = 10  # with a class, and without it, for an interval of its own
+TOO_FEW = "too few"  # what tables say where patients are fewer
+NO_VARIANCE = 1e-12
+MOST_TURNED = 60  # scans of each side whose labels are turned in some draw
 AT_ONCE = 4_000_000  # weights held at a time while curves are drawn
 
 
@@ -145,18 +149,87 @@ def share_interval(values: np.ndarray, patients: Sequence, level: float = LEVEL)
     as there are. Never of zero width; (NaN, NaN) for fewer than two patients, or where a value is no number.
     """
     values = np.asarray(values, dtype=np.float64)
-    sums = sums_by_patient(np.stack([values, np.ones(len(values))], axis=1), patients)
-    count, scans = len(sums), float(len(values))
-    if count < 2 or not np.isfinite(values).all():
-        return float("nan"), float("nan")
-    share = values.mean()
-    rest = sums[:, 0] - share * sums[:, 1]
-    variance = count / (count - 1) * (rest**2).sum() / scans**2
-    worth = min(share * (1 - share) / variance, scans) if variance > 0 else float(count)
+    return share_interval_of_sums(sums_by_patient(np.stack([values, np.ones(len(values))], axis=1), patients), level)
+
+
+def share_interval_of_sums(sums: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+    """`share_interval` of each patient's sum of values and number of scans, float (patients, 2)."""
+    share, worth = share_and_worth(sums)
+    if np.isnan(worth):
+        return worth, worth
     z2 = norm.ppf((1 + level) / 2) ** 2
     middle = (share + z2 / (2 * worth)) / (1 + z2 / worth)
     reach = np.sqrt(z2 * (share * (1 - share) / worth + z2 / (4 * worth**2))) / (1 + z2 / worth)
     return max(float(middle - reach), 0.0), min(float(middle + reach), 1.0)
+
+
+def exact_share_interval(values: np.ndarray, patients: Sequence, level: float = LEVEL) -> tuple[float, float]:
+    """Clopper and Pearson's interval of a share, with scans counted as in `share_interval`: never too short."""
+    share, worth = share_and_worth(sums_by_patient(np.stack([values, np.ones(len(values))], axis=1), patients))
+    if np.isnan(worth):
+        return worth, worth
+    hits, tail = share * worth, (1 - level) / 2
+    low = float(beta.ppf(tail, hits, worth - hits + 1)) if hits > 0 else 0.0
+    return low, float(beta.ppf(1 - tail, hits + 1, worth - hits)) if hits < worth else 1.0
+
+
+def share_and_worth(sums: np.ndarray) -> tuple[float, float]:
+    """(the share, how many independent scans those of all patients are worth), from sums as above; NaN if unknown."""
+    count, scans = len(sums), float(sums[:, 1].sum())
+    if count < 2 or not np.isfinite(sums).all():
+        return float("nan"), float("nan")
+    share = sums[:, 0].sum() / scans
+    rest = sums[:, 0] - share * sums[:, 1]
+    variance = count / (count - 1) * (rest**2).sum() / scans**2
+    return share, min(share * (1 - share) / variance, scans) if variance > NO_VARIANCE else float(count)
+
+
+def paired_share_interval(
+    values: np.ndarray, others: np.ndarray, patients: Sequence, level: float = LEVEL
+) -> tuple[float, float]:
+    """The interval of the mean difference of two values in [0, 1] of the same scans, both (scans,).
+
+    That of Agresti and Min 2005 (doi:10.1002/sim.1781), which adds half a scan to each cell of the paired table, with
+    Student's t and scans counted as in `share_interval`. Never of zero width; (NaN, NaN) for fewer than two patients,
+    or where a value is no number.
+    """
+    apart = np.asarray(values, dtype=np.float64) - np.asarray(others, dtype=np.float64)
+    sums = sums_by_patient(np.stack([apart, np.ones(len(apart))], axis=1), patients)
+    count, scans = len(sums), float(len(apart))
+    if count < 2 or not np.isfinite(apart).all():
+        return float("nan"), float("nan")
+    mean, square = apart.mean(), (apart**2).mean()
+    rest = sums[:, 0] - mean * sums[:, 1]
+    variance = count / (count - 1) * (rest**2).sum() / scans**2
+    worth = min((square - mean**2) / variance, scans) if variance > NO_VARIANCE else float(count)
+    middle = worth * mean / (worth + 2)
+    spread = (worth * square + 1) / (worth + 2) - middle**2
+    reach = student.ppf((1 + level) / 2, count - 1) * np.sqrt(spread / (worth + 2))
+    return max(float(min(middle - reach, mean)), -1.0), min(float(max(middle + reach, mean)), 1.0)
+
+
+def mean_interval(
+    values: np.ndarray, unseen: np.ndarray, patients: Sequence, draws: int = DRAWS, seed: int = SEED
+) -> tuple[float, float]:
+    """The interval of a mean of values (scans,) that a rare scan can move far, as an error moves a Brier score.
+
+    `unseen` (scans,) holds what each scan would have, were its label another. The bootstrap over patients with, in each
+    draw, PRIOR_ERRORS of them in the mean (a gamma): it covers where errors are few. (NaN, NaN) for a single patient.
+    """
+    sums = sums_by_patient(np.stack([values, np.ones(len(values))], axis=1), patients)
+    random, scans = np.random.default_rng([seed, len(sums), 3]), max(len(values) / max(len(sums), 1), 1.0)
+    added = scans * random.gamma(PRIOR_ERRORS, size=draws)
+    total, count = drawn_sums(sums, draws, seed).T
+    drawn = (total + added * random.choice(np.asarray(unseen, dtype=np.float64), draws)) / (count + added)
+    low, high = interval(drawn, len(sums))
+    point = float(np.mean(values))
+    return min(low, point), max(high, point)
+
+
+def rarer_side(labels: np.ndarray, patients: Sequence) -> int:
+    """The patients who have a class (scans,), or those who lack it, whichever are fewer."""
+    labels, patients = np.asarray(labels) == 1, np.asarray(patients, dtype=str)
+    return min(len(set(patients[labels])), len(set(patients[~labels])))
 
 
 def widened(low: float, high: float, point: float, trials: int, level: float = LEVEL) -> tuple[float, float]:
@@ -204,18 +277,45 @@ def ranking(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tupl
 
 
 def drawn_ranking(
-    labels: np.ndarray, scores: np.ndarray, patients: Sequence, draws: int = DRAWS, seed: int = SEED
+    labels: np.ndarray,
+    scores: np.ndarray,
+    patients: Sequence,
+    draws: int = DRAWS,
+    seed: int = SEED,
+    errors: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """AUROC and average precision of each draw and class: two arrays (draws, classes)."""
+    """AUROC and average precision of each draw and class: two arrays (draws, classes).
+
+    `errors` adds the doubt of a prior, as `doubt` does to counts: in each draw a scan of the class is taken for one of
+    the others, and one of the others for the class, each with a weight of so many patients in the mean (a gamma).
+    """
     places, count = patient_places(patients)
     weights = patient_draws(count, draws, seed)
     steps = max(1, AT_ONCE // max(len(places), 1))
+    turned = [_turned(labels[:, column], errors, draws, [seed, count, 4, column]) for column in range(labels.shape[1])]
+    heavy = max(len(labels) / max(count, 1), 1.0)
     parts = []
     for start in range(0, draws, steps):
-        drawn = weights[start : start + steps][:, places]
-        parts.append([ranking(labels[:, column], scores[:, column], drawn) for column in range(labels.shape[1])])
+        drawn, part = weights[start : start + steps][:, places], []
+        for column, (scans, doubts) in enumerate(turned):
+            known, given = labels[:, column], scores[:, column]
+            of_all = np.concatenate([drawn, heavy * doubts[start : start + steps]], axis=1)
+            part.append(ranking(np.r_[known, 1 - known[scans]], np.r_[given, given[scans]], of_all))
+        parts.append(part)
     auroc, precision = np.concatenate([np.transpose(part, (1, 2, 0)) for part in parts], axis=1)
     return auroc, precision
+
+
+def _turned(labels: np.ndarray, errors: float, draws: int, seed: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """(scans whose label may be turned, the weight of each so turned: float (draws, scans)); none without errors."""
+    sides = [np.flatnonzero(labels == side) for side in (0, 1)]
+    if not errors or not all(map(len, sides)):
+        return np.zeros(0, dtype=int), np.zeros((draws, 0))
+    random, weights = np.random.default_rng(seed), np.zeros((draws, 2, MOST_TURNED))
+    scans = np.concatenate([random.choice(side, MOST_TURNED) for side in sides])
+    for side in range(2):
+        weights[np.arange(draws), side, random.integers(MOST_TURNED, size=draws)] = random.gamma(errors, size=draws)
+    return scans, weights.reshape(draws, -1)
 
 
 def mean_of_defined(values: np.ndarray) -> np.ndarray:
@@ -353,10 +453,11 @@ def compare_auroc(
 ) -> dict[str, float]:
     """The macro AUROC of one model less that of another on the same scans: {difference, low, high, p}.
 
-    The interval is DeLong's, with Student's t, of a freedom less than there are patients, for the normal law; `p` is
-    that of the swaps, as DeLong's own rejects too often where patients are few. Classes that lack positives or
-    negatives are left out; all are NaN where no class is left. Where a class has a single positive or negative, the
-    variance is unknown: all but the difference are NaN.
+    The interval is DeLong's, with Student's t, of a freedom less than there are patients, for the normal law. Where
+    that has no width, as of two models that make no error, it is the exact binomial limit of the patients of the rarest
+    side, whom the models may have ranked apart. `p` is that of the swaps, as DeLong's own rejects too often where
+    patients are few. Classes that lack positives or negatives are left out; all are NaN where no class is left. Where a
+    class has a single positive or negative, the variance is unknown: all but the difference are NaN.
     """
     labels = np.asarray(labels)
     defined = [column for column in range(labels.shape[1]) if 0 < labels[:, column].sum() < len(labels)]
@@ -369,8 +470,12 @@ def compare_auroc(
     if np.isnan(variance):
         return {"difference": difference} | dict.fromkeys(("low", "high", "p"), float("nan"))
     reach = student.ppf((1 + LEVEL) / 2, max(len(set(patients)) - 1, 1)) * float(np.sqrt(max(variance, 0.0)))
+    if variance < NO_VARIANCE:
+        trials = min(rarer_side(labels[:, column], patients) for column in range(len(defined)))
+        reach = 1 - float(beta.ppf((1 - LEVEL) / 2, trials, 1))
     p = p_of_auroc(labels, scores, others, patients, draws, seed)
-    return {"difference": difference, "low": difference - reach, "high": difference + reach, "p": p}
+    low, high = max(difference - reach, -1.0), min(difference + reach, 1.0)
+    return {"difference": difference, "low": low, "high": high, "p": p}
 
 
 def holm(p: Sequence[float]) -> np.ndarray:

@@ -253,8 +253,9 @@ def _scored(maps: np.ndarray, edges: Sequence[np.ndarray], shape: tuple[int, int
 def summary(scored: pd.DataFrame, prepared: Prepared, boxes: pd.DataFrame, chosen: str = "") -> pd.DataFrame:
     """What `localise` found, a row a run, method, grid and class, and one for all classes, with SUMMARY.
 
-    Shares are means over findings, with 95 % intervals by bootstrap over patients. above_prior is the hit rate less the
-    prior's on the same findings and grid; boxed counts the findings with boxes in the whole test split, `findings`
+    Shares are means over findings, with 95 % intervals: of the hit rate Wilson's, of above_prior, the hit rate less the
+    prior's on the same findings and grid, that of paired shares, both for findings clustered in patients; none for a
+    class of fewer than ten patients; boxed counts the findings with boxes in the whole test split, `findings`
     those asked; cells is the grid of the maps; published_* stand beside the classes of xray8 that others report. A
     dataset whose test split has no box has one row, of 0 findings.
     """
@@ -274,7 +275,7 @@ def summary(scored: pd.DataFrame, prepared: Prepared, boxes: pd.DataFrame, chose
                     "patients": part["patient"].nunique(),
                     "boxed": int(counts.sum() if name == ALL else counts[name]),
                     "cells": grid,
-                    **_shares(part),
+                    **_shares(part, few=name != ALL and part["patient"].nunique() < intervals.FEWEST_PATIENTS),
                     **_published(prepared.name, name),
                 }
             )
@@ -284,20 +285,23 @@ def summary(scored: pd.DataFrame, prepared: Prepared, boxes: pd.DataFrame, chose
     return pd.DataFrame(rows).reindex(columns=SUMMARY)
 
 
-def _shares(part: pd.DataFrame) -> dict[str, float]:
+def _shares(part: pd.DataFrame, *, few: bool) -> dict[str, float]:
     if part.empty:
         return {}
-    patients = part["patient"].nunique()
     shares = part[["hit", "iou", *IOUS, "empty"]].mean().to_dict()
-    for name, values in (("hit", part["hit"]), ("above_prior", part["hit"] - part["prior_hit"])):
-        known = values.notna().to_numpy()
-        shares[name] = float(values.mean())
-        low = high = float("nan")
-        if known.any():
-            drawn = intervals.drawn_mean(values[known].to_numpy(), part["patient"][known])
-            low, high = intervals.interval(drawn, patients)
-        shares |= {f"{name}_low": low, f"{name}_high": high}
-    return shares
+    shares["above_prior"] = float((part["hit"] - part["prior_hit"]).mean())
+    known = part[part["prior_hit"].notna() & part["hit"].notna()]
+    nothing = (float("nan"), float("nan"))
+    spans = {"hit": nothing, "above_prior": nothing}
+    if not few and len(known):
+        spans["above_prior"] = intervals.paired_share_interval(known["hit"], known["prior_hit"], known["patient"])
+    if not few and (told := part[part["hit"].notna()]).size:
+        spans["hit"] = intervals.share_interval(told["hit"], told["patient"])
+    if (part["method"] == PRIOR).all():
+        spans["above_prior"] = nothing
+    return shares | {
+        f"{name}_{end}": span[place] for name, span in spans.items() for place, end in enumerate(("low", "high"))
+    }
 
 
 def _published(dataset: str, name: str) -> dict[str, float]:

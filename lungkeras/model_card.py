@@ -16,8 +16,10 @@ from lungkeras import fingerprints, safe_yaml
 from lungkeras.datasets import DATASETS, title
 from lungkeras.files import write_text
 from lungkeras.inert import markdown_text, printable
+from lungkeras.intervals import TOO_FEW
 from lungkeras.report_audit import PROBES
 from lungkeras.report_evidence import measure_title
+from lungkeras.report_grid import span
 from lungkeras.report_tables import diverged
 from lungkeras.runs import WEIGHTS, weights_word
 from lungkeras.style import WEIGHTS_TITLES, backbone_title, decimal, heading
@@ -199,7 +201,12 @@ def _scores(own: Mapping[str, pd.DataFrame]) -> Part:
         table = pd.DataFrame({"Class": [heading(row["class"]) for row in rows]})
         table["Test scans"] = [_count(row["support"]) for row in rows]
         for key, words in (("f1", "F1"), ("auroc", "AUROC"), ("average_precision", "Average precision")):
-            table[words] = [_span(row, key) for row in rows]
+            table[words] = [
+                f"{_span(row, key)} ({TOO_FEW})"
+                if row.get("note") == TOO_FEW and not pd.isna(row[key])
+                else _span(row, key)
+                for row in rows
+            ]
     return Part("Scores", (text,), table)
 
 
@@ -315,4 +322,4 @@ def _span(row: Mapping, key: str, names: tuple[str, str, str] | None = None) -> 
     """0.851 (0.803–0.897); the value alone where it has no interval."""
     value, low, high = (row.get(name) for name in names or (key, f"{key}_low", f"{key}_high"))
     value, low, high = (None if number is None or pd.isna(number) else float(number) for number in (value, low, high))
-    return decimal(value, 3) + ("" if low is None or high is None else f" ({decimal(low, 3)}–{decimal(high, 3)})")
+    return decimal(value, 3) + ("" if low is None or high is None else f" ({span(low, high, 3)})")

@@ -83,7 +83,7 @@ def confusion(ax, counts: pd.DataFrame, *, named: bool) -> None:
 
 
 def reliability(ax, points: pd.DataFrame) -> None:
-    """How sure answers of one run are against the share that is so: grey as trained, coloured with the temperature."""
+    """How sure answers of one run are against the share that is so: grey as trained, coloured once corrected."""
     ax.plot([0, 1], [0, 1], color="#b8bec4", linewidth=1, linestyle="--", zorder=1)
     for scaled, drawn in points.groupby("scaled", sort=True):
         first = drawn.iloc[0]

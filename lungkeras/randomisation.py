@@ -164,16 +164,25 @@ def similarities(
 def summary(alike: pd.DataFrame) -> pd.DataFrame:
     """The means over the scans of each step, a row a dataset, method and step, with SUMMARY.
 
-    SSIM has a 95 % interval by bootstrap over patients.
+    SSIM has a 95 % interval by bootstrap over patients; where all scans have the same, it is the exact binomial limit
+    of as many trials as patients, which no value in [-1, 1] exceeds. The trained model's map is its own: no interval.
     """
     rows = []
     for keys, own in alike.groupby(KEYS, sort=False):
-        drawn = intervals.drawn_mean(own["ssim"].to_numpy(), own["patient"])
-        low, high = intervals.interval(drawn, own["patient"].nunique())
-        means = own[["ssim", "rank_correlation", *OTHERS, "empty"]].mean().to_dict()
         about = dict(zip(KEYS, keys, strict=True))
+        low, high = _ssim_interval(own) if about["stage"] != TRAINED else (np.nan, np.nan)
+        means = own[["ssim", "rank_correlation", *OTHERS, "empty"]].mean().to_dict()
         rows.append(about | {"scans": len(own)} | means | {"ssim_low": low, "ssim_high": high})
     return pd.DataFrame(rows, columns=SUMMARY)
+
+
+def _ssim_interval(own: pd.DataFrame) -> tuple[float, float]:
+    """Of rows with the columns ssim and patient. Widened as a share is, with -1 to 1 for 0 to 1."""
+    patients, shares = own["patient"].nunique(), (own["ssim"].to_numpy() + 1) / 2
+    low, high = intervals.interval(intervals.drawn_mean(shares, own["patient"]), patients)
+    if high - low < intervals.NO_VARIANCE:
+        low, high = intervals.widened(low, low, float(shares.mean()), patients)
+    return 2 * low - 1, 2 * high - 1
 
 
 def randomise_study(

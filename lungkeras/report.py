@@ -33,7 +33,9 @@ from lungkeras.style import decimal, heading, run_name_title
 
 TEMPLATES = Path(__file__).with_name("templates")
 CSS_DPI = 96
-BESIDE = {"table_3": {"trivial": "trivial_baselines", "pairs": "model_pairs"}}  # {table: {argument: further table}}
+BESIDE = {
+    "table_3": {"trivial": "trivial_baselines", "pairs": "model_pairs", "transfer": "transfer"}
+}  # {table: {argument: further table}}
 SETTINGS = (report_tables, report_evidence, report_explanations)  # each sets tables under the names of their CSVs
 LARGE_PNG = 400_000  # bytes; beyond, photographs are embedded as WebP
 # Tables and figures that a report does without.
@@ -110,7 +112,9 @@ def write_report(
     frames = {name: pd.read_csv(file) for name in names if (file := folder / "tables" / f"{name}.csv").is_file()}
     audit_png = folder / "figures" / "audit_scans.png"
     audit_files = [("PNG", audit_png), *((name, folder / "tables" / f"audit_{name}.csv") for name in AUDIT_TABLES)]
-    key_results = headlines(frames.get("baselines"), frames.get("table_3"), frames.get("model_pairs"))
+    key_results = headlines(
+        frames.get("baselines"), frames.get("table_3"), frames.get("model_pairs"), frames.get("transfer")
+    )
     cards = model_card.cards(folder, datasets)
     runs = list(read_runs(folder, frames.get("table_3"), notebooks, cards))
     html = _environment().get_template("report.html.j2").render(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from lungkeras.audit import TABLES
-from lungkeras.report_grid import NUMBER, Column, grid
+from lungkeras.report_grid import NUMBER, Column, grid, span
 from lungkeras.style import decimal, heading
 
 PROBES = {
@@ -81,7 +81,7 @@ def _summary(audit: dict[str, pd.DataFrame], alarms: pd.DataFrame) -> dict:
 def _shortcuts(shortcuts: pd.DataFrame) -> dict:
     texts = [
         "–" if pd.isna(row.auroc)
-        else f"{decimal(row.auroc, 2)} ({decimal(row.low, 2)}–{decimal(row.high, 2)}){' alarm' * row.alarm}"
+        else f"{decimal(row.auroc, 2)} ({span(row.low, row.high, 2)}){' alarm' * row.alarm}"
         for row in shortcuts.itertuples()
     ]  # fmt: skip
     wide = shortcuts.assign(text=texts).pivot_table("text", ["dataset", "class"], "name", aggfunc="first")

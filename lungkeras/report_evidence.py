@@ -39,7 +39,7 @@ def model_pairs(frame: pd.DataFrame) -> dict:
 def class_scores(frame: pd.DataFrame) -> dict:
     """A group a dataset, a row a class, a column a model: AUROC with its interval."""
     frame = frame[~frame["run"].str.contains(ABLATION) & ~frame["run"].str.contains(REPEAT)]
-    frame = spanned(frame, "auroc", places=2)
+    frame = spanned(frame, "auroc", places=2, few=True)
     frame = frame.assign(
         text=[with_span(row.auroc, row.auroc_span) for row in frame.itertuples()],
         model=frame["run"].map(run_name_title),
@@ -75,13 +75,38 @@ def prevalence(frame: pd.DataFrame) -> dict:
 def published_auroc(frame: pd.DataFrame) -> dict:
     """A row a class of ChestX-ray8, ours with their intervals, then those of others."""
     runs = [name.removesuffix("_low") for name in frame if name.endswith("_low")]
-    frame = spanned(frame.assign(name=frame["class"].map(heading)), *runs, places=2)
+    frame = spanned(frame.assign(name=frame["class"].map(heading)), *runs, places=2, few=True)
     for run in runs:
         frame[run] = [with_span(score, span) for score, span in zip(frame[run], frame[f"{run}_span"], strict=True)]
     others = published()["auroc"]["publications"]
     columns = [Column("name", "class"), *(Column(run, run_name_title(run), NUMBER, "here") for run in runs)]
     columns += [Column(name, text, 3, "published") for name, text in others.items()]
     return grid(frame, columns)
+
+
+def transfer(frame: pd.DataFrame) -> dict:
+    """A group a dataset, a row a run of pretrained weights."""
+    frame = frame.assign(
+        name=frame["run"].map(run_name_title),
+        source=[" and ".join(map(heading, str(names).split())) for names in frame["sources"].fillna("")],
+    )
+    columns = [
+        Column("name", "model"),
+        Column("source", "also learned from"),
+        Column("test_scans", "all", 0, "test scans"),
+        Column("copies", "copies of what was learned", 0, "test scans", "unknown"),
+        Column("macro_f1", "all", 3, "macro F1", UNDEFINED),
+        Column("macro_f1_span", "95 % interval", NUMBER, "macro F1"),
+        Column("macro_f1_without", "without copies", 3, "macro F1"),
+        Column("macro_f1_without_span", "95 % interval", NUMBER, "macro F1"),
+        Column("note", "note"),
+    ]
+    return grid(
+        spanned(frame, "macro_f1", "macro_f1_without"),
+        columns,
+        group=lambda row: heading(row["dataset"]),
+        link=lambda row: "#" + anchor(row["run"]),
+    )
 
 
 def seeds(frame: pd.DataFrame) -> dict:
@@ -138,6 +163,30 @@ def thresholds(frame: pd.DataFrame) -> dict:
         Column("contradictory_tuned", "at thresholds", 2, "called clear and sick"),
     ]
     return grid(frame, columns, link=lambda row: "#" + anchor(row["run"]))
+
+
+def operating_points(frame: pd.DataFrame) -> dict:
+    """A group a dataset, of the model that validation chose; a row a class and specificity that was asked for."""
+    frame = frame[frame["chosen"].astype(bool)]
+    frame = frame.assign(
+        name=[f"{heading(row['class'])}, at {row['asked']:.0%}" for _, row in frame.iterrows()],
+        model=frame["run"].map(run_name_title),
+    )
+    shares = ("sensitivity", "specificity", "balanced_accuracy")
+    columns = [Column("name", "class, specificity asked"), Column("scans", "test scans", 0)]
+    for key in shares:
+        columns += [Column(key, "value", 2, key.replace("_", " "), UNDEFINED)]
+        columns += [Column(f"{key}_span", "95 % interval", NUMBER, key.replace("_", " "))]
+    columns += [
+        Column(f"{value}_{name}", f"{value.upper()} at {name} %", 2, "predictive values")
+        for name in ("1", "10")
+        for value in ("ppv", "npv")
+    ]
+    return grid(
+        spanned(frame, *shares, places=2, few=True),
+        columns,
+        group=lambda row: f"{heading(row['dataset'])}: {row['model']}",
+    )
 
 
 def claims(frame: pd.DataFrame) -> dict:
@@ -249,7 +298,7 @@ def external(frame: pd.DataFrame) -> dict:
         Column("own_value_span", "95 % interval", NUMBER, "own test split"),
     ]
     return grid(
-        spanned(frame, "value", "own_value"),
+        spanned(frame, "value", "own_value", few=True),
         columns,
         group=_asked,
         link=lambda row: "#" + anchor(row["run"]),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from lungkeras.explanation_figures import METHOD_TITLES, method_title, model_title
+from lungkeras.intervals import TOO_FEW
 from lungkeras.localisation import ALL, BASELINES, CEILING, PRIOR, RANDOM, RANDOMISED
-from lungkeras.report_grid import NUMBER, Column, anchor, grid
+from lungkeras.report_grid import NUMBER, Column, anchor, grid, span
 from lungkeras.style import decimal, heading, run_name_title
 
 UNANSWERED = "no box is known of its test scans: can’t be answered"
@@ -17,9 +18,9 @@ def localisation(frame: pd.DataFrame) -> dict:
     frame = frame[frame["class"] == ALL].fillna({"run": "", "method": "", "cells": ""})
     frame = frame.assign(
         name=[_row_title(row) for row in frame.itertuples()],
-        hit_span=[_span(row.hit_low, row.hit_high) for row in frame.itertuples()],
+        hit_span=[span(row.hit_low, row.hit_high, 2) for row in frame.itertuples()],
         above_span=[
-            "–" if row.method == PRIOR else _span(row.above_prior_low, row.above_prior_high)
+            "–" if row.method == PRIOR else span(row.above_prior_low, row.above_prior_high, 2)
             for row in frame.itertuples()
         ],
         findings_text=[_of(row.findings, row.boxed) for row in frame.itertuples()],
@@ -83,7 +84,7 @@ def localisation_classes(frame: pd.DataFrame) -> dict:
 def randomisation(frame: pd.DataFrame) -> dict:
     """A group a dataset, a row a step, from the trained model to one of random weights; last, maps of other scans."""
     keys = ["dataset", "run", "scans", "step", "stage"]
-    frame = frame.assign(span=[_span(row.ssim_low, row.ssim_high) for row in frame.itertuples()])
+    frame = frame.assign(span=[span(row.ssim_low, row.ssim_high, 2) for row in frame.itertuples()])
     others = frame[frame["step"] == frame.groupby("dataset")["step"].transform("max")].assign(
         stage="maps of other scans", step=len(frame), span="–"
     )
@@ -117,11 +118,7 @@ def _of(findings: float, boxed: float) -> str:
     return f"{findings:.0f}" if findings == boxed else f"{findings:.0f} of {boxed:.0f}"
 
 
-def _span(low: float, high: float) -> str:
-    if pd.isna(low):
-        return "–"
-    return f"{decimal(low, 2)}{' to ' if low < 0 else '–'}{decimal(high, 2)}"
-
-
 def _with_span(row) -> str:
-    return f"{decimal(row.hit, 2)} ({_span(row.hit_low, row.hit_high)})" if row.findings else "–"
+    if not row.findings:
+        return "–"
+    return f"{decimal(row.hit, 2)} ({TOO_FEW if pd.isna(row.hit_low) else span(row.hit_low, row.hit_high, 2)})"

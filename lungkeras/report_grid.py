@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from lungkeras.intervals import TOO_FEW
 from lungkeras.style import decimal
 
 NUMBER = -1
 UNDEFINED = "undefined"
+MOST_PLACES = 6
 
 
 @dataclass(frozen=True)
@@ -87,18 +89,35 @@ def _text(value: object, places: int | None, none: str) -> str:
     return count(value) if places == 0 else decimal(value, places)
 
 
-def spanned(frame: pd.DataFrame, *scores: str, places: int = 3) -> pd.DataFrame:
-    """With a column <score>_span, the interval of each score: 0.812–0.901, or -0.02 to 0.04 where some are below 0."""
+def spanned(frame: pd.DataFrame, *scores: str, places: int = 3, few: bool = False) -> pd.DataFrame:
+    """With a column <score>_span, the interval of each score: 0.812–0.901, or -0.02 to 0.04 where some are below 0.
+
+    `few`: a score without an interval says "too few".
+    """
     spans = {}
     for score in scores:
         low, high = frame[f"{score}_low"], frame[f"{score}_high"]
         between = " to " if (low < 0).any() else "–"
-        spans[f"{score}_span"] = [
-            "–" if pd.isna(least) else f"{decimal(least, places)}{between}{decimal(most, places)}"
-            for least, most in zip(low, high, strict=True)
-        ]
+        spans[f"{score}_span"] = [span(*ends, places, between) for ends in zip(low, high, strict=True)]
+        if few and score in frame:
+            spans[f"{score}_span"] = [
+                TOO_FEW if pd.isna(end) and not pd.isna(value) else text
+                for text, end, value in zip(spans[f"{score}_span"], low, frame[score], strict=True)
+            ]
     return frame.assign(**spans)
 
 
-def with_span(score: float, span: str) -> str:
-    return UNDEFINED if pd.isna(score) else f"{decimal(score, 2)} ({span})"
+def span(low: float | None, high: float | None, places: int, between: str = "") -> str:
+    """0.812–0.901, or -0.02 to 0.04; a dash where there is no interval.
+
+    With more places where both ends would read alike.
+    """
+    if low is None or pd.isna(low) or high is None or pd.isna(high):
+        return "–"
+    while decimal(low, places) == decimal(high, places) and low != high and places < MOST_PLACES:
+        places += 1
+    return f"{decimal(low, places)}{between or (' to ' if low < 0 else '–')}{decimal(high, places)}"
+
+
+def with_span(score: float, text: str) -> str:
+    return UNDEFINED if pd.isna(score) else f"{decimal(score, 2)} ({text})"

@@ -44,10 +44,14 @@ def _published_scans(dataset: str) -> str:
 
 
 def headlines(
-    baselines: pd.DataFrame | None, results: pd.DataFrame | None, pairs: pd.DataFrame | None = None
+    baselines: pd.DataFrame | None,
+    results: pd.DataFrame | None,
+    pairs: pd.DataFrame | None = None,
+    transfer: pd.DataFrame | None = None,
 ) -> list[dict]:
-    """The key results: of each dataset the model of the highest score with its interval and those not told apart from
-    it (`pairs`), the paper's and the linear one, and a dot a run.
+    """The key results: of each dataset the model that validation chose with its interval and those not told apart from
+    it (`pairs`), how many copies of its test scans its weights know (`transfer`), the paper's and the linear one, and a
+    dot a run.
     """
     if baselines is None or results is None:
         return []
@@ -63,7 +67,7 @@ def headlines(
                 "anchor": anchor(row["run"]),
                 "macro_f1": decimal(row["macro_f1"], 3),
                 "interval": _interval(own[own["run"] == row["run"]]),
-                "alike": _alike(row["run"], pairs, own["run"]),
+                "alike": _alike(row["run"], pairs, own["run"]) + _copied(row["run"], transfer),
                 "linear": decimal(row["linear_macro_f1"], 3),
                 "linear_at": _position(row["linear_macro_f1"]),
                 "published": decimal(published, 3),
@@ -88,6 +92,13 @@ def _alike(run: str, pairs: pd.DataFrame | None, others: pd.Series) -> str:
     if not alike:
         return "These trained models differ significantly from it."
     return f"Not significantly different from {', '.join(alike)}."
+
+
+def _copied(run: str, transfer: pd.DataFrame | None) -> str:
+    """What a score owes to copies of test scans; empty where none is known."""
+    if transfer is None or not (copies := transfer.set_index("run")["copies"].fillna(0).get(run, 0)):
+        return ""
+    return f" Its weights were learned from copies of {copies:.0f} of its test scans."
 
 
 def _dot(row: Mapping) -> dict:

@@ -52,11 +52,17 @@ def table_2(frame: pd.DataFrame) -> dict:
     return grid(frame, columns)
 
 
-def table_3(frame: pd.DataFrame, trivial: pd.DataFrame | None = None, pairs: pd.DataFrame | None = None) -> dict:
+def table_3(
+    frame: pd.DataFrame,
+    trivial: pd.DataFrame | None = None,
+    pairs: pd.DataFrame | None = None,
+    transfer: pd.DataFrame | None = None,
+) -> dict:
     """A group a dataset and one for the ablation, a row a run; `trivial` baselines stand below the runs.
 
     Repeats of a run have a table of their own. Strong are, of each dataset, the run of the highest F1 and those that
-    `pairs` does not tell from it. A run that diverged says so.
+    `pairs` does not tell from it. A run that diverged says so, and so does one whose weights were learned from copies
+    of its test scans, by `transfer`.
     """
     frame = frame[~frame["run"].str.contains(REPEAT)]
     ablation = frame["run"].str.contains(ABLATION)
@@ -67,6 +73,8 @@ def table_3(frame: pd.DataFrame, trivial: pd.DataFrame | None = None, pairs: pd.
         for row in frame.itertuples()
     ]
     names = [name + diverged(row) for name, row in zip(names, frame.to_dict("records"), strict=True)]
+    known = {} if transfer is None else transfer.set_index("run")["copies"].dropna().to_dict()
+    names = [name + _copied(known.get(run, 0)) for name, run in zip(names, frame["run"], strict=True)]
     rows = frame.assign(name=names, strong=frame["run"].isin(alike))
     if trivial is not None:
         rows = pd.concat([rows, trivial.assign(name=trivial["baseline"].map(BASELINES), run="", strong=False)])
@@ -99,6 +107,11 @@ def diverged(row: Mapping) -> str:
         return ""
     untrained = ": scores of the untrained model" if pd.isna(row.get("best_epoch")) else ""
     return f", diverged in epoch {epoch:.0f}{untrained}"
+
+
+def _copied(copies: float) -> str:
+    """What stands behind the name of a run whose weights were learned from copies of test scans."""
+    return f", learned from copies of {copies:.0f} test scan{'s' * (copies > 1)}" if copies else ""
 
 
 def _not_told_apart(run: str, pairs: pd.DataFrame | None) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from lungkeras import intervals, metrics
 from lungkeras.comparison import macro_auroc_interval
@@ -28,7 +29,8 @@ class RunEvidence(Evidence):
         heatmaps: of each test scan and run, columns run, patient, label (true class), correct (0 or 1), asymmetry,
             area (shares of 1), row (0 top, 1 bottom).
         agreement: of each test scan and pair of runs, columns first, second (runs), patient, correlation.
-        external: columns run, macro_f1 on a source that no run was trained on.
+        external: columns run, macro_f1 on a source that no run was trained on and, where it is known, its interval low,
+            high.
         cards: {backbone: top-5 accuracy on ImageNet in percent}; by default as published (published.yaml).
         draws, seed: of the bootstrap over patients.
     """
@@ -140,8 +142,7 @@ class RunEvidence(Evidence):
         return np.fmax.reduce([other.history["val_macro_f1"].max() for other in others])
 
     def of_variant(self, model, dataset, suffix):
-        run = self.runs.get(self.run_name(model, dataset) + suffix)
-        return None if run is None else self._f1(run)
+        return self.repeated(self.run_name(model, dataset) + suffix, self._f1)
 
     def of_test_scans(self, kind, model, dataset, *, label=None, other=None):
         run = self.run_name(model, dataset)
@@ -183,7 +184,14 @@ class RunEvidence(Evidence):
     def _external(self, run: str):
         if self.external is None or run not in set(self.external["run"]):
             return None
-        return _same(self.external.set_index("run").loc[run, "macro_f1"])
+        row = self.external.set_index("run").loc[run]
+        value = float(row["macro_f1"])
+        if "low" not in row:
+            return _same(value)
+        # Other patients than those of the test split: drawn on their own, as wide as the interval.
+        random = np.random.default_rng([self.seed, zlib.crc32(f"{run} elsewhere".encode())])
+        spread = (row["high"] - row["low"]) / (2 * norm.ppf((1 + intervals.LEVEL) / 2))
+        return np.clip(random.normal(value, spread, (1, self.draws)), 0, 1), value
 
     def _seconds(self, run: Run):
         """Epochs of one run share the state of the machine, so that they can't say how another run would compare."""
@@ -275,7 +283,7 @@ def study_evidence(folder: Path | str) -> RunEvidence:
     """The evidence of a study's folder: its runs, Table 2, and what its notebooks found of features and heat maps.
 
     reports/<study>/runs, tables/table_2.csv, and where they are tables/features.csv, tables/heatmaps.csv and
-    tables/heatmap_agreement.csv, with the columns that `RunEvidence` names.
+    tables/heatmap_agreement.csv, with the columns that `RunEvidence` names; of tables/external.csv the macro F1.
     """
     tables = Path(folder) / "tables"
     names = {
@@ -286,4 +294,7 @@ def study_evidence(folder: Path | str) -> RunEvidence:
     }
     files = {key: tables / f"{name}.csv" for key, name in names.items()}
     found = {key: pd.read_csv(file, dtype={"patient": str}) for key, file in files.items() if file.is_file()}
+    if (elsewhere := tables / "external.csv").is_file():
+        scores = pd.read_csv(elsewhere)
+        found["external"] = scores[scores["measure"] == "macro_f1"].rename(columns={"value": "macro_f1"})
     return RunEvidence(read_runs(Path(folder) / "runs"), **found)

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from lungkeras import metrics
+from lungkeras import intervals, metrics
 from lungkeras.comparison import macro_scores
 from lungkeras.pipeline import Prepared
 from lungkeras.runs import Run, patients_of, split_of
 
-FEWEST_SCANS, FEWEST_PATIENTS = 20, 10  # of a group
+FEWEST_SCANS = 20  # of a group
 FEWEST_OF_A_CLASS = 5  # scans of a group with a class, and without it, for the class to count
 OLDEST = 120  # years; what is above is an error of the list
 ATTRIBUTES = ("view", "sex", "age")
@@ -79,8 +79,8 @@ def _scores(run: Run, chosen: np.ndarray) -> dict:
     positives = labels.sum(axis=0)
     counted = np.minimum(positives, len(labels) - positives) >= FEWEST_OF_A_CLASS
     row = {"scans": len(labels), "patients": len(set(patients)), "classes": int(counted.sum()), "note": ""}
-    if row["scans"] < FEWEST_SCANS or row["patients"] < FEWEST_PATIENTS or not counted.any():
-        return row | {"note": "too few"}
+    if row["scans"] < FEWEST_SCANS or row["patients"] < intervals.FEWEST_PATIENTS or not counted.any():
+        return row | {"note": intervals.TOO_FEW}
     asked = (part[:, counted] for part in (labels, probabilities))
     scores = macro_scores(*asked, patients, run.task, decided=decided[:, counted])
     return row | {name: scores[name] for name in SCORES}

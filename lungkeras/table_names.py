@@ -17,11 +17,13 @@ EVALUATION = (
     "published_auroc",
     "calibration",
     "thresholds",
+    "operating_points",
     "failures",
     "failure_counts",
     "subgroups",
     "external_scans",
     "external",
+    "transfer",
 )
 FEATURES = ("features", "heatmaps", "heatmap_agreement")
 EXPLANATIONS = ("localisation", "localisation_classes", "localisation_scans", "randomisation", "randomisation_scans")

@@ -33,7 +33,18 @@ import lungkeras
 
 lungkeras.use_backend(backend)
 
-from lungkeras import baselines, calibration, comparison, complexity, evaluation, failures, figures, summaries, tables
+from lungkeras import (
+    baselines,
+    calibration,
+    comparison,
+    complexity,
+    evaluation,
+    failures,
+    figures,
+    operating_points,
+    summaries,
+    tables,
+)
 from lungkeras.figure_files import save_figure
 from lungkeras.files import write_csv
 from lungkeras.params import from_project
@@ -165,8 +176,9 @@ against[["run", "baseline", "difference", "low", "high", "p_holm", "better"]].ro
 # %% [markdown]
 # ## Do probabilities mean what they say?
 #
-# Of all scans of which a model is 80 % sure, four in five should be as it says. One number, the temperature, is fitted
-# on the validation split; it makes a model surer or less sure and changes no decision.
+# Of all scans of which a model is 80 % sure, four in five should be as it says. The weights of a multilabel loss raise
+# every finding's probability by a known amount, which is taken out; what is left is divided by a temperature, fitted on
+# the validation split: one for exclusive classes, one of each finding. Decisions stay the model's own.
 
 # %%
 calibrated = calibration.calibration(main)
@@ -189,13 +201,22 @@ write_csv(study / "tables" / "thresholds.csv", thresholds)
 thresholds.T
 
 # %% [markdown]
+# Who screens wants few false alarms: how many scans of a class are found where 90 or 95 of 100 others must not be
+# called? The threshold is of the validation split, the answer of the test split.
+
+# %%
+points = operating_points.operating_points(main, failures.best_on_validation(main).values())
+write_csv(study / "tables" / "operating_points.csv", points)
+points[points["chosen"]].drop(columns=["run", "chosen"]).round(3)
+
+# %% [markdown]
 # ## Where are they wrong, and sure of it?
 #
 # Errors of each class and, of the model with the highest validation F1, the scans themselves: what it called them, and
 # with which calibrated probability.
 
 # %%
-from lungkeras import external, subgroups
+from lungkeras import external, subgroups, transfer
 
 write_csv(study / "tables" / "failures.csv", failures.confident_errors(finished))
 failure_counts = failures.error_counts(finished)
@@ -236,12 +257,21 @@ write_csv(study / "tables" / "external.csv", elsewhere)
 elsewhere.round(3)
 
 # %% [markdown]
+# Weights that were learned from another collection may know copies of the test scans. These are counted, and the score
+# is given without them too.
+
+# %%
+known = transfer.transferred(main, collections, finished)
+write_csv(study / "tables" / "transfer.csv", known)
+known
+
+# %% [markdown]
 # ## Figure 3: how the models from scratch learned
 #
 # Dashed: train. Solid: validation. A mark stands at the epoch of the lowest validation loss.
 
 # %%
-scratch = {name: run for name, run in main.items() if run.weights == "random"}
+scratch = {name: run for name, run in main.items() if run.weights == "random"}  # variants of one setting too
 curves = evaluation.histories(scratch)
 figure = figures.learning_curves(curves)
 save_figure(figure, study / "figures", 3, data=curves)
@@ -253,7 +283,8 @@ figure
 # EfficientNet-B1 from random weights beside the same network from pretrained ones.
 
 # %%
-pairs = {name: run for name, run in main.items() if run.backbone == "efficientnet_b1"}
+plain = {name: run for name, run in main.items() if name.endswith(f"-{run.weights}")}
+pairs = {name: run for name, run in plain.items() if run.backbone == "efficientnet_b1"}
 if pairs:
     curves = evaluation.histories(pairs)
     figure = figures.transfer_curves(curves)

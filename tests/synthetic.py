@@ -183,9 +183,18 @@ def evidence(runs: pd.DataFrame, seed: int = 0) -> dict[str, pd.DataFrame]:
         "subgroups": pd.concat([groups, pd.DataFrame(untold)], ignore_index=True),
         "external": elsewhere.assign(scans=21, patients=21, **scores),
         "external_scans": pd.DataFrame(asked),
+        "transfer": scored([row for row in about if row["weights"] != "random"], "macro_f1", "macro_f1_without").assign(
+            sources="xray8", test_scans=60, copies=[3, 0, np.nan], note=""
+        ),
         "calibration": calibration.assign(
             temperature=1.4, ece_null=0.1, ece_scaled_null=0.1, ece_class=0.1, ece_class_scaled=0.1
         ),
+        "operating_points": scored(
+            [row | {"asked": asked} for row in classes.to_dict("records") for asked in (0.9, 0.95)],
+            "sensitivity",
+            "specificity",
+            "balanced_accuracy",
+        ).assign(chosen=True, scans=20, ppv_1=0.1, npv_1=0.99, ppv_10=0.5, npv_10=0.9, note=""),
         "thresholds": thresholds.assign(contradictory=0.1, contradictory_tuned=0.05),
         "claims": claims.assign(
             holds_in_paper=["true", "false", "not checkable"],

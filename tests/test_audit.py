@@ -156,6 +156,31 @@ def test_wrong_labels_are_told_from_what_the_model_misses(apart, wrong):
     assert right == pytest.approx(roc_auc_score(truth, scores), abs=0.01)
 
 
+@pytest.mark.parametrize("hidden", [0.5, 1, 2])
+def test_wrong_labels_are_counted_whether_more_or_fewer_scans_of_the_class_carry_another_label(hidden):
+    """The rate of the labels is 30 %; the class hides among the others as often, half as often or twice as often."""
+    rng, scans, found, held = np.random.default_rng(4), 4000, [], []
+    known = np.arange(scans) < scans / 4
+    for _ in range(12):
+        truth = np.where(known, rng.random(scans) >= 0.3, rng.random(scans) < 0.1 * hidden)
+        scores = 2.5 * truth + rng.normal(size=scans)
+        times = rng.multinomial(scans, np.full(scans, 1 / scans), 100)
+        counts = labels.among_deciles(known, scores, np.concatenate([np.ones((1, scans)), times]))
+        rate, *drawn = labels.contamination(counts, 1 / 3)
+        low, high = zip(labels.likely(counts[0], 1 / 3), np.quantile(drawn, [0.025, 0.975]), strict=True)
+        held.append(min(low) <= 0.3 <= max(high))
+        found.append(rate)
+    assert np.mean(found) == pytest.approx(0.3, abs=0.025) and np.mean(held) >= 0.8
+
+
+def test_no_wrong_label_seen_is_not_none_possible():
+    """Of 200 labelled scans that all score above the others, 1.9 / 200 are the likelihood's 95 % limit."""
+    counts = np.r_[np.zeros(9), 200.0]
+    low, high = labels.likely(counts, 1 / 3)
+    assert labels.contamination(counts[None], 1 / 3)[0] == low == 0
+    assert 1.92 / 200 - 0.005 <= high <= 0.03
+
+
 def test_scans_are_counted_between_the_deciles_of_the_others_as_often_as_they_weigh():
     rng = np.random.default_rng(3)
     known, scores, times = rng.random(200) < 0.3, rng.random(200), rng.integers(0, 3, (2, 200))

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import brier_score_loss, f1_score, precision_recall_curve
 
-from lungkeras import calibration, metrics, temperature
+from lungkeras import calibration, intervals, metrics, temperature
 from lungkeras.runs import Run
 
 CLASSES = {"multiclass": ("covid", "viral_pneumonia", "normal"), "multilabel": ("effusion", "mass", "no_finding")}
@@ -206,6 +206,71 @@ def test_class_wise_error_is_the_mean_of_each_classs_own():
     assert calibration.class_wise_error(labels, given) == pytest.approx(np.mean(own))
 
 
+@pytest.mark.parametrize("each", [1, 5])
+def test_the_chance_band_holds_for_scans_that_are_alike_within_a_patient(each):
+    """A perfectly calibrated model stays below it in about 19 of 20 test sets, also where a patient's scans are one."""
+    random, below = np.random.default_rng(each), []
+    for seed in range(120):
+        given = 1 / (1 + np.exp(-1.5 * random.normal(size=60)))
+        so = (random.random(60) < given).astype(float)
+        sure, so = (np.repeat(part, each)[:, None] for part in (given, so))
+        patients = np.repeat(np.arange(60), each)
+        error = calibration.error_of_bins(calibration.in_bins(sure, so).sum(axis=0))
+        below.append(error <= calibration.null_error(sure, so, patients, seed=seed))
+    assert 0.95 - 0.05 <= np.mean(below) <= 0.995
+    assert calibration.shared_within_patients(sure, so, patients) == pytest.approx(float(each > 1), abs=1e-6)
+
+
+def brier_of_one(labels, given):
+    return ((given - labels) ** 2).sum(axis=1)
+
+
+def test_the_brier_score_of_wrong_answers_is_that_of_changed_labels():
+    labels, logits = calibrated("multiclass", 40)
+    given = metrics.probabilities(logits, "multiclass").astype(float)
+    others = [np.roll(labels, step, axis=1) for step in (1, 2)]
+    expected = np.mean([brier_of_one(other, given) for other in others], axis=0)
+    np.testing.assert_allclose(calibration.brier_of_wrong_answers(labels, given, "multiclass"), expected, atol=1e-12)
+    labels, logits = calibrated("multilabel", 40)
+    given = metrics.probabilities(logits, "multilabel").astype(float)
+    turned = []
+    for column in range(3):
+        other = labels.copy()
+        other[:, column] ^= 1
+        turned.append(brier_of_one(other, given) / 3)
+    found = calibration.brier_of_wrong_answers(labels, given, "multilabel")
+    np.testing.assert_allclose(found, np.mean(turned, axis=0), atol=1e-12)
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.05, 0.2])
+@pytest.mark.parametrize("scans", [45, 100, 300])
+def test_intervals_of_brier_score_and_calibration_error_cover_where_errors_are_few(scans, rate):
+    """A model of three classes that is sure, and wrong at a rate; truth from 300,000 scans."""
+
+    def drawn(random, number):
+        truth = random.integers(3, size=number)
+        called = np.where(random.random(number) < rate, (truth + random.integers(1, 3, number)) % 3, truth)
+        logits = 3 * np.eye(3)[called] + 0.7 * random.normal(size=(number, 3))
+        return np.eye(3, dtype=int)[truth], metrics.probabilities(logits, "multiclass").astype(float)
+
+    labels, given = drawn(np.random.default_rng(0), 300_000)
+    brier = calibration.brier_of_scans(labels, given, "multiclass").mean()
+    ece = calibration.expected_calibration_error(labels, given, "multiclass")
+    random, covered, studies = np.random.default_rng([scans, int(100 * rate)]), {"brier": [], "ece": []}, 120
+    for _ in range(studies):
+        labels, given = drawn(random, scans)
+        wrong = calibration.brier_of_wrong_answers(labels, given, "multiclass")
+        of_scans = calibration.brier_of_scans(labels, given, "multiclass")
+        low, high = intervals.mean_interval(of_scans, wrong, np.arange(scans), draws=300)
+        covered["brier"].append(low <= brier <= high)
+        low, high = calibration.error_interval(
+            calibration.in_bins(*calibration.answers(labels, given, "multiclass")), draws=400
+        )
+        covered["ece"].append(low <= ece <= high)
+    error = 2 * np.sqrt(0.05 * 0.95 / studies)
+    assert min(map(np.mean, covered.values())) >= 0.92 - error, covered
+
+
 @pytest.mark.parametrize("scans", [45, 100, 300])
 def test_the_interval_of_the_calibration_error_covers_the_true_one(scans):
     """An oversure model, whose logits are half as large again as they should be; truth from a million scans."""
@@ -219,7 +284,7 @@ def test_the_interval_of_the_calibration_error_covers_the_true_one(scans):
     random, covered, studies = np.random.default_rng(scans), [], 150
     for _ in range(studies):
         sums = calibration.in_bins(*calibration.answers(*drawn(random, scans), "multilabel"))
-        low, high = calibration.error_interval(sums)
+        low, high = calibration.error_interval(sums, draws=400)
         covered.append(low <= truth <= high)
         assert low < high
     assert np.mean(covered) >= 0.92 - 2 * np.sqrt(0.05 * 0.95 / studies)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.stats import rankdata
+from scipy.stats import t as student
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from lungkeras import intervals
@@ -235,6 +236,90 @@ def test_intervals_of_f1_and_shares_cover_where_errors_are_few(scans, rate):
     assert np.mean(covered["share"]) >= 0.92 - error  # a count of few errors has few possible intervals
 
 
+def sure_models(random, scans: int, rate: float, models: int = 2):
+    """Labels of three classes of unequal size, and the scores of models that share half of their errors."""
+    truth, shared = random.choice(3, scans, p=[0.42, 0.43, 0.15]), random.random(scans)
+    scores = []
+    for _ in range(models):
+        wrong = np.where(random.random(scans) < 0.5, shared, random.random(scans)) < rate
+        called = np.where(wrong, (truth + random.integers(1, 3, scans)) % 3, truth)
+        scores.append(3 * np.eye(3)[called] + random.normal(size=(scans, 3)))
+    return np.eye(3, dtype=int)[truth], scores
+
+
+CELLS = [
+    pytest.param(scans, rate, marks=() if (scans, rate) in ((100, 0.05), (300, 0.02)) else pytest.mark.slow)
+    for scans in (45, 100, 300)
+    for rate in (0.02, 0.05, 0.2)
+]
+
+
+@pytest.mark.parametrize(("scans", "rate"), CELLS)
+def test_intervals_of_a_class_of_another_prevalence_and_of_differences_cover_the_truth(scans, rate):
+    """Truth from 200,000 scans; a class of fewer than ten has no interval. Two models of one skill differ by 0."""
+    labels, (scores,) = sure_models(np.random.default_rng(0), 200_000, rate, 1)
+    decided, often = most_likely(scores), np.where(labels[:, 2] == 1, 4.0, 1.0)
+    truth = {f"f1_{c}": f1_score(labels[:, c], decided[:, c]) for c in range(3)}
+    truth |= {f"ap_{c}": average_precision_score(labels[:, c], scores[:, c]) for c in range(3)}
+    truth["prevalence"] = f1_score(labels, decided, average="macro", sample_weight=often)
+    truth |= {"macro_ap": np.mean([truth[f"ap_{c}"] for c in range(3)]), "difference": 0, "auroc_difference": 0}
+    random, covered, names = (
+        np.random.default_rng([scans, int(100 * rate)]),
+        {key: [] for key in truth},
+        np.arange(scans),
+    )
+    for _ in range(150):
+        labels, (scores, others) = sure_models(random, scans, rate)
+        decided, apart = most_likely(scores), most_likely(others)
+        counts = intervals.decision_counts(labels, decided, names)
+        precision = intervals.drawn_ranking(labels, scores, names, 250, errors=intervals.PRIOR_ERRORS)[1]
+        found = {"macro_ap": intervals.interval(precision.mean(axis=1), scans)}
+        for column in np.flatnonzero(labels.sum(axis=0) >= intervals.FEWEST_PATIENTS):
+            found[f"f1_{column}"] = intervals.f1_interval(counts, 250, column=column)
+            found[f"ap_{column}"] = intervals.interval(precision[:, column], scans)
+        weights = np.where(labels[:, 2] == 1, 4.0, 1.0)
+        found["prevalence"] = intervals.f1_interval(intervals.decision_counts(labels, decided, names, weights), 250)
+        for key, compared in (
+            ("difference", intervals.compare_f1(labels, decided, apart, names, 250)),
+            ("auroc_difference", intervals.compare_auroc(labels, scores, others, names, 20)),
+        ):
+            found[key] = compared["low"], compared["high"]
+        for key, (low, high) in found.items():
+            if not np.isnan(low):
+                covered[key].append(low <= truth[key] <= high)
+    shares = {key: np.mean(held) for key, held in covered.items() if len(held) > 100}
+    assert min(shares.values()) >= 0.92 - 2 * np.sqrt(0.05 * 0.95 / 150), shares
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+@pytest.mark.parametrize("patients", [12, 40])
+def test_intervals_of_shares_and_of_their_paired_differences_cover_where_patients_repeat(share, patients):
+    """Two hits of a patient's two or three scans, which mostly go together; the other asked is a fixed answer."""
+    random, covered = np.random.default_rng([patients, int(10 * share)]), {"share": [], "difference": []}
+    for _ in range(400):
+        names = np.repeat(np.arange(patients), random.integers(1, 4, patients))
+        together, alone = random.random((2, patients))[:, names], random.random((2, len(names)))
+        either = np.where(random.random((2, len(names))) < 0.6, together, alone)
+        hits, others = either[0] < share, either[1] < 0.3
+        low, high = intervals.share_interval(hits, names)
+        covered["share"].append(low <= share <= high)
+        low, high = intervals.paired_share_interval(hits, others, names)
+        covered["difference"].append(low <= share - 0.3 <= high)
+    assert min(map(np.mean, covered.values())) >= 0.92 - 2 * np.sqrt(0.05 * 0.95 / 400), covered
+
+
+def test_the_interval_of_a_paired_difference_is_agresti_and_mins():
+    """Of 10, 20 and 5 scans that differ by 0, 1 and -1, where every patient has one."""
+    hits, others = np.r_[np.ones(10), np.ones(20), np.zeros(5)], np.r_[np.ones(10), np.zeros(20), np.ones(5)]
+    low, high = intervals.paired_share_interval(hits, others, np.arange(35))
+    scans, middle = 37, 15 / 37
+    spread = (20.5 + 5.5) / scans - middle**2
+    reach = student.ppf(0.975, 34) * np.sqrt(spread / scans)
+    assert (low, high) == pytest.approx((middle - reach, middle + reach), abs=0.006)
+    low, high = intervals.paired_share_interval(np.ones(12), np.ones(12), np.arange(12))
+    assert -0.3 < low < 0 < high < 0.3
+
+
 def test_no_interval_is_of_zero_width_where_no_error_was_seen():
     labels = np.eye(2, dtype=int)[np.arange(14) % 2]
     low, high = intervals.f1_interval(intervals.decision_counts(labels, labels, np.arange(14)))
@@ -243,6 +328,9 @@ def test_no_interval_is_of_zero_width_where_no_error_was_seen():
     assert low == pytest.approx(14 / (14 + 1.959964**2), abs=1e-6) and high == 1
     low, high = intervals.auroc_interval(1.0, 0.0, trials=7)
     assert low == pytest.approx(0.025 ** (1 / 7)) and high == 1
+    found = intervals.compare_auroc(labels, 1.0 * labels, 0.5 + 0.3 * labels, np.arange(14))
+    assert found["difference"] == 0 and found["p"] == 1
+    assert (found["low"], found["high"]) == pytest.approx((0.025 ** (1 / 7) - 1, 1 - 0.025 ** (1 / 7)))
 
 
 def test_an_absent_class_is_left_out_of_the_macro_f1():

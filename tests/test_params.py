@@ -71,7 +71,14 @@ def test_what_is_dumped_loads_to_the_same_params(tmp_path):
     assert load_params([write(tmp_path, "params.yaml", dump(params))]) == params
 
 
-@pytest.mark.parametrize("study", STUDIES)
+def test_the_ablations_have_the_runs_that_claims_ask_for_and_change_one_setting():
+    _, runs = load_study(study_folder("ablations"))
+    plain, other = (runs[f"xray8-efficientnet_b1-random{suffix}"] for suffix in ("", "-unweighted"))
+    changed = {key for key, value in plain.model_dump().items() if other.model_dump()[key] != value}
+    assert changed == {"class_weights", "suffix"} and plain.class_weights
+
+
+@pytest.mark.parametrize("study", [study for study in STUDIES if study != "ablations"])
 def test_every_study_has_the_twelve_models_and_the_ablation(study):
     _, runs = load_study(study_folder(study))
     main = [run for run in runs.values() if not run.suffix]
@@ -117,7 +124,7 @@ def test_every_run_of_a_study_is_repeated_with_each_seed(tmp_path):
 
 
 def test_an_unknown_study_is_answered_with_those_that_are_there():
-    with pytest.raises(ParamsError, match=r"did you mean demo.*demo, extended, paper, sample"):
+    with pytest.raises(ParamsError, match=r"did you mean demo.*ablations, demo, extended, paper, sample"):
         study_folder("dmeo")
 
 

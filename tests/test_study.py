@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from interval_columns import zero_width
 
 from lungkeras.backends import default_backend
 
@@ -60,8 +61,9 @@ def test_one_run_goes_through_every_notebook_on_the_backend_that_is_asked_for(tm
     assert all((results / f"figures/figure_{number:02d}.png").is_file() for number in (1, 2, 3, 5, 7))
     assert "pneumonia-mobilenet_v3_large-random" in (results / "report.html").read_text(encoding="utf-8")
     assert (run / "model_card.md").read_text(encoding="utf-8").startswith("# Model card: pneumonia-mobilenet")
-    tables = ("failures", "failure_counts", "subgroups", "external_scans", "external", "checklists")
+    tables = ("failures", "failure_counts", "subgroups", "external_scans", "external", "transfer", "checklists")
     assert all((results / f"tables/{name}.csv").is_file() for name in tables)
+    assert not zero_width(results / "tables")
     again = report(study, "--backend", backend)
     assert "trained" not in again.stdout
 
@@ -82,6 +84,8 @@ def test_one_command_makes_the_whole_report_and_a_second_one_only_what_changed(t
     assert set(columns) <= set(table.columns)
     assert table["published_macro_f1"].notna().sum() == 12
     assert (table["macro_f1_low"] <= table["macro_f1"]).all() and (table["macro_f1"] <= table["macro_f1_high"]).all()
+    assert not zero_width(results / "tables")
+    assert pd.read_csv(results / "tables" / "transfer.csv")["copies"].notna().all()
     ledger = pd.read_csv(results / "tables" / "claims.csv")
     assert len(ledger) == 40 and ledger["id"].is_unique
     assert set(ledger["verdict"]) <= {"holds", "fails", "cannot tell", "not run"}

@@ -16,6 +16,7 @@ label, as the model is not equally sure of all classes. Worst first, and no more
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,6 +33,8 @@ DECILES = np.linspace(0.1, 0.9, 9)
 RATES, DISTANCES = np.linspace(0, 0.5, 101), np.linspace(0.3, 5, 95)  # among which the likeliest are looked for
 SHOWN = 1  # standard deviations above the scans without the label
 BOOTSTRAPS = 200
+FACTORS, FACTOR_SPREAD = (0.5, 0.7, 1.0, 1.4, 2.0), 0.7  # of hidden scans to wrong labels; of their logarithm
+LIKELY = 1.92  # half the 95 % quantile of chi-squared with one degree of freedom
 
 
 def label_noise(
@@ -53,7 +56,8 @@ def label_noise(
     which classes are told well enough to suspect a label (bool: an AUROC of TOLD). A rate is the share of the scans
     labelled so that are not; the first is that over all classes with a rate, by their scans. Where the model would not
     tell a class on right labels (AUROC below CLEAR, or fewer than ten patients), its rate is None. Bounds are those of
-    a 95 % interval by bootstrap over groups; they do not hold what the model can't see.
+    a 95 % interval by bootstrap over groups, or by likelihood where that is wider; they do not hold what the model
+    can't see.
     """
     probabilities = unseen_probabilities(features, mirrored, labels, groups, seed=seed)
     place = np.unique(groups, return_inverse=True)[1]
@@ -63,27 +67,35 @@ def label_noise(
     told = np.array(enough) & (np.nan_to_num(aurocs) >= TOLD)
     rng, count = np.random.default_rng(seed), place.max() + 1
     times = np.concatenate([even, rng.multinomial(count, np.full(count, 1 / count), BOOTSTRAPS)[:, place]])
-    rates = np.full((len(times), len(classes)), np.nan)
+    rates, reach = np.full((len(times), len(classes)), np.nan), np.zeros((2, len(classes)))
     clear = told.copy()
     for column in np.flatnonzero(told):
         own, scores = labels[:, column], probabilities[:, column]
         odds = own.sum() / (~own).sum()
-        rates[:, column] = contamination(among_deciles(own, scores, times), odds)
+        counts = among_deciles(own, scores, times)
+        rates[:, column] = contamination(counts, odds)
+        worth = len(np.unique(place[own])) / own.sum()  # scans of a patient count as one
+        reach[:, column] = np.abs(likely(worth * counts[0], odds) - rates[0, column])
         clear[column] = auroc_of_right_labels(aurocs[column], rates[0, column], odds) >= CLEAR
     scans = labels.sum(axis=0) * clear
     overall = np.nansum(rates * scans, axis=1) / max(scans.sum(), 1)
-    noise = _interval(overall) if clear.any() else dict.fromkeys(("rate", "low", "high"))
+    apart = np.sqrt(((reach * scans) ** 2).sum(axis=1)) / max(scans.sum(), 1)
+    noise = _interval(overall, apart) if clear.any() else dict.fromkeys(("rate", "low", "high"))
     noise["classes"] = {
-        name: (_interval(rates[:, column]) if clear[column] else dict.fromkeys(("rate", "low", "high")))
+        name: (
+            _interval(rates[:, column], reach[:, column]) if clear[column] else dict.fromkeys(("rate", "low", "high"))
+        )
         | {"auroc": None if np.isnan(aurocs[column]) else aurocs[column]}
         for column, name in enumerate(classes)
     }
     return noise, probabilities, told
 
 
-def _interval(rates: np.ndarray) -> dict[str, float]:
+def _interval(rates: np.ndarray, reach: np.ndarray) -> dict[str, float]:
+    """That of the draws after the first, or, where it is wider, of the likelihood, which reaches so far down and up."""
     low, high = np.quantile(rates[1:], [0.025, 0.975])
-    return {"rate": float(rates[0]), "low": float(min(low, rates[0])), "high": float(max(high, rates[0]))}
+    rate = float(rates[0])
+    return {"rate": rate, "low": float(max(min(low, rate - reach[0]), 0)), "high": float(max(high, rate + reach[1]))}
 
 
 def unseen_probabilities(
@@ -136,21 +148,50 @@ def among_deciles(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -
 def contamination(counts: np.ndarray, odds: float) -> np.ndarray:
     """The share of the scans labelled so that score as other classes do: (draws,), from counts of `among_deciles`.
 
-    As many scans of the class are thought to carry another label; `odds` are scans labelled so to others.
+    About as many scans of the class are thought to carry another label, between half and twice as many; `odds` are
+    scans labelled so to others.
     """
+    return RATES[_profile(counts, odds).argmax(axis=1)]
+
+
+def likely(counts: np.ndarray, odds: float) -> np.ndarray:
+    """The least and greatest rate that a likelihood-ratio test does not reject at 5 %: (2,), from counts (10,).
+
+    Also where every draw of a bootstrap has a rate of 0: that no wrong label is seen does not mean that there is none.
+    """
+    profile = _profile(counts[None], odds)[0]
+    kept = RATES[profile >= profile.max() - LIKELY]
+    return np.array([kept.min(), kept.max() + (RATES[1] if len(kept) == 1 else 0)])
+
+
+def _profile(counts: np.ndarray, odds: float) -> np.ndarray:
+    """The logarithm of the likelihood of each rate at its best distance and share of hidden scans: (draws, rates)."""
+    found = [
+        _likelihood(counts, odds * factor).max(axis=2) - (np.log(factor) / FACTOR_SPREAD) ** 2 / 2 for factor in FACTORS
+    ]
+    return np.max(found, axis=0)
+
+
+def _likelihood(counts: np.ndarray, odds: float) -> np.ndarray:
+    """The logarithm of the likelihood of each rate and distance: (draws, rates, distances)."""
+    return (counts @ _log_shares(odds)).reshape(-1, len(RATES), len(DISTANCES))
+
+
+@functools.lru_cache(maxsize=2 * len(FACTORS))
+def _log_shares(odds: float) -> np.ndarray:
+    """The logarithm of the share of scans expected between deciles: (10, rates x distances); read-only."""
     from scipy.special import ndtr
 
     rates, apart = RATES[:, None, None], DISTANCES[:, None]
     hidden = _unlabelled(rates, odds)
     low, high = (np.full((len(RATES), len(DISTANCES), len(DECILES)), end) for end in (-9.0, 9.0))
-    for _ in range(30):  # halving, until it is where that share of the others, those hidden too, lies below
+    for _ in range(24):  # halving, until it is where that share of the others, those hidden too, lies below
         middle = (low + high) / 2
         above = (1 - hidden) * ndtr(middle) + hidden * ndtr(middle - apart) > DECILES
         low, high = np.where(above, low, middle), np.where(above, middle, high)
     expected = rates * ndtr(low) + (1 - rates) * ndtr(low - apart)
     shares = np.diff(expected, axis=2, prepend=0, append=1).clip(1e-9)
-    likelihood = counts @ np.log(shares).reshape(-1, counts.shape[1]).T
-    return RATES[likelihood.argmax(axis=1) // len(DISTANCES)]
+    return np.log(shares).reshape(-1, len(DECILES) + 1).T
 
 
 def auroc_of_right_labels(auroc: np.ndarray, rate: np.ndarray, odds: float) -> np.ndarray:

@@ -24,6 +24,7 @@ import numpy as np
 
 from lungkeras.audit.alignment import HALF as SIDE
 from lungkeras.audit.hashing import Fingerprints
+from lungkeras.intervals import widened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,9 +153,12 @@ def unseen_scores(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, 
 def auroc_interval(
     labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, *, draws: int = BOOTSTRAPS, seed: int = 0
 ) -> tuple[float | None, float | None, float | None]:
-    """AUROC and its 95 % interval by bootstrap over groups; three None where fewer than ten groups are on a side."""
+    """AUROC and its 95 % interval by bootstrap over groups; three None where fewer than ten groups are on a side.
+
+    Where all draws are alike, as at an AUROC of 1, the exact binomial limit of the groups of the rarer side.
+    """
     place = np.unique(groups, return_inverse=True)[1]
-    if min(len(np.unique(place[labels])), len(np.unique(place[~labels]))) < FEWEST:
+    if (rarer := min(len(np.unique(place[labels])), len(np.unique(place[~labels])))) < FEWEST:
         return None, None, None
     rng = np.random.default_rng(seed)
     count = place.max() + 1
@@ -162,8 +166,10 @@ def auroc_interval(
     for start in range(0, draws, 50):
         times = rng.multinomial(count, np.full(count, 1 / count), min(50, draws - start))
         drawn.append(weighted_auroc(labels, scores, times[:, place]))
+    auroc = float(weighted_auroc(labels, scores, np.ones((1, len(labels))))[0])
     low, high = np.nanquantile(np.concatenate(drawn), [0.025, 0.975])
-    return float(weighted_auroc(labels, scores, np.ones((1, len(labels))))[0]), float(low), float(high)
+    low, high = widened(float(low), float(high), auroc, rarer)
+    return auroc, low, high
 
 
 def weighted_auroc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -1,0 +1,72 @@
+"""Do transferred weights know the test scans? Copies of these among the scans that the weights were learned from.
+
+The collections share scans (lungkeras.external), so a run that starts from weights of another dataset may be tested on
+scans that these weights were trained on. How many is counted with its score, beside the score without them.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from lungkeras import intervals, metrics
+from lungkeras.external import Collection, copies, learnt_from
+from lungkeras.runs import Run, patients_of, split_of
+
+LEARNED = ("train", "val")  # of the source: one gives the weights, the other chooses their epoch
+COLUMNS = [
+    "run", "dataset", "sources", "test_scans", "copies", "macro_f1", "macro_f1_low", "macro_f1_high",
+    "macro_f1_without", "macro_f1_without_low", "macro_f1_without_high", "note",
+]  # fmt: skip
+UNTRACED = "the weights do not tell what they were learned from"
+
+
+def transferred(
+    runs: Mapping[str, Run], collections: Mapping[str, Collection], every_run: Mapping[str, Run] | None = None
+) -> pd.DataFrame:
+    """A row a run of pretrained weights, with COLUMNS.
+
+    `sources` are the other datasets that the weights were learned from, `copies` the scans of the run's test split of
+    which one of their train and validation scans is a copy: 0 for ImageNet, and missing where it can't be told, which
+    `note` explains. macro_f1_without is the score on the scans that are no copies, with its interval. `every_run`, by
+    default `runs`, holds the runs that weights come from.
+    """
+    rows, known = [], {}
+    for run in runs.values():
+        if run.weights == "random":
+            continue
+        seen = learnt_from(run, every_run or runs)
+        sources = [name for name in seen or () if name != run.dataset]
+        scans = run.predictions.loc[run.predictions["split"] == "test", "scan"]
+        row = {"run": run.name, "dataset": run.dataset, "sources": " ".join(sources), "test_scans": len(scans)}
+        row |= _score("macro_f1", run, np.ones(len(scans), dtype=bool))
+        lacking = [name for name in (run.dataset, *sources) if name not in collections] if sources else []
+        if seen is None or lacking:
+            rows.append(row | {"note": UNTRACED if seen is None else f"no fingerprints of {' and '.join(lacking)}"})
+            continue
+        copied = np.zeros(len(scans), dtype=bool)
+        for source in sources:
+            if (run.dataset, source) not in known:
+                known[run.dataset, source] = learned_copies(collections[source], collections[run.dataset])
+            copied |= scans.isin(known[run.dataset, source]).to_numpy()
+        row |= {"copies": int(copied.sum())} | _score("macro_f1_without", run, ~copied)
+        rows.append(row | {"note": "" if sources else "learned from no other collection of this study"})
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"test_scans": "Int64", "copies": "Int64"})
+
+
+def learned_copies(source: Collection, own: Collection) -> set[str]:
+    """The test scans of `own` of which a copy is among what a model of `source` was trained and chosen on."""
+    asked = (own.records["split"] == "test").to_numpy()
+    among = source.records["split"].isin(LEARNED).to_numpy()
+    return set(own.records.loc[copies(source, own, asked, among), "scan"])
+
+
+def _score(name: str, run: Run, kept: np.ndarray) -> dict[str, float]:
+    """The macro F1 of the test scans `kept`, with its interval; NaN without a scan or where a probability is none."""
+    (labels, given), patients = split_of(run, "test"), patients_of(run, "test")
+    found = dict.fromkeys((name, f"{name}_low", f"{name}_high"), float("nan"))
+    if not kept.any() or not np.isfinite(given).all():
+        return found
+    counts = intervals.decision_counts(labels[kept], metrics.decide(given, run.task)[kept], patients[kept])
+    low, high = intervals.f1_interval(counts)
+    return {name: intervals.macro_f1_of_counts(counts), f"{name}_low": low, f"{name}_high": high}
