@@ -119,11 +119,14 @@ def prepared(dataset):
 
 def planned(job):
     """Rule, kind and nominal seconds of a step, by which the time that is left is told."""
-    if job.rule.name != "train":
-        return job.rule.name, job.rule.name, status.nominal_seconds(job.rule.name)
+    rule = job.rule.name
+    if rule == "prepare":
+        return rule, rule, status.nominal_seconds(rule, scans=prepared_as(job.wildcards.dataset).scans or 500)
+    if rule != "train":
+        return rule, rule, status.nominal_seconds(rule)
     run = RUNS[job.wildcards.run]
     learned = {"scans": run.scans or 500, "epochs": run.epochs, "size": run.image_size}
-    return "train", run.backbone, status.nominal_seconds("train", backbone=run.backbone, **learned)
+    return rule, run.backbone, status.nominal_seconds(rule, backbone=run.backbone, **learned)
 
 
 onstart:

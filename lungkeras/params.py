@@ -30,6 +30,7 @@ class Params(BaseModel):
     suffix    tells a run from another of the same dataset, backbone and weights, as in -lr0.05
     class_weights   whether a multilabel loss weighs positives by negatives over positives, as the study's does
     beta_2    of Adam, 0.999 in the study; 0.99 follows the gradients of a short training sooner
+    clip_norm gradients of a larger norm over all weights are scaled down to it; none are where null, as in the study
     dropout   whether the backbone's dropout and drop-connect act; a training of a few hundred steps fits sooner without
     seeds     of a study: every run is trained once with each; the first keeps its name, others end in -seed<N>
     split     patients: 70:15:15 | official: the published test list, where a dataset has one (xray8)
@@ -63,6 +64,7 @@ class Params(BaseModel):
     class_weights: bool = True
     batch_norm_momentum: float | None = Field(None, ge=0, lt=1)
     beta_2: float = Field(0.999, ge=0, lt=1)
+    clip_norm: float | None = Field(None, gt=0)
     dropout: bool = True
     backend: str = Field(None, validate_default=True)
     devices: int | str = 1

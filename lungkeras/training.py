@@ -209,6 +209,7 @@ def compiled(model: keras.Model, params: Params, prepared: Prepared) -> keras.Mo
         beta_1=0.9,
         beta_2=params.beta_2,
         epsilon=1e-8,
+        global_clipnorm=params.clip_norm,
     )
     if params.precision == "mixed_float16":
         # Small gradients are zero in float16: the loss is scaled up, and they down again.

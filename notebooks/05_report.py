@@ -25,13 +25,14 @@ prepared = "prepared/demo"
 runs = "reports/demo/runs"
 image_size = 64
 seed = 0
-epochs = 9
-batch_size = 16
-learning_rate = 0.001
+epochs = 6
+batch_size = 32
+learning_rate = 0.003
 final_learning_rate = 0.0001
 batch_norm_momentum = 0.9
-beta_2 = 0.999
-dropout = True
+beta_2 = 0.99
+clip_norm = 0.3
+dropout = False
 backend = None
 
 # %%

@@ -32,6 +32,7 @@ def _trained(optimizer, dtype="float32"):
         {"amsgrad": True},
         {"weight_decay": 0.01},
         {"clipnorm": 0.1},
+        {"global_clipnorm": 0.1},
         {"use_ema": True},
     ],
     ids=str,

@@ -124,7 +124,15 @@ def test_a_finished_run_is_not_trained_again_wherever_it_was_copied_to(finished,
 
 
 @pytest.mark.parametrize(
-    "change", [{"epochs": 3}, {"seed": 1}, {"learning_rate": 0.02}, {"batch_norm_momentum": 0.6}, {"beta_2": 0.9}]
+    "change",
+    [
+        {"epochs": 3},
+        {"seed": 1},
+        {"learning_rate": 0.02},
+        {"batch_norm_momentum": 0.6},
+        {"beta_2": 0.9},
+        {"clip_norm": 1.0},
+    ],
 )
 def test_a_run_of_other_params_is_not_finished(copied, change):
     assert is_finished(copied.model_copy(update={"title": "another title", "source": "elsewhere"}))

@@ -38,14 +38,19 @@ def draw_lesions(finding: str, lungs: Lungs, rng: np.random.Generator, side: int
 
 def bacterial_pneumonia(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
     """A dense part of one lobe, cut sharply by the fissure, with air in the bronchi."""
-    return [Lesion("bacterial_pneumonia", lobe(lungs, rng, side, density=rng.uniform(0.7, 1.0), fissure=True))]
+    return [
+        Lesion(
+            "bacterial_pneumonia",
+            lobe(lungs, rng, side, density=rng.uniform(0.85, 1.0), radius=rng.uniform(0.45, 0.65), fissure=True),
+        )
+    ]
 
 
 def viral_pneumonia(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
     """Streaks like a net in both lungs, most around the hila, and small patches there."""
     x, y = grid()
-    density = np.where(x < 0, *rng.uniform(0.6, 1.0, 2)).astype(np.float32)
-    haze = rng.uniform(0.05, 0.2)
+    density = np.where(x < 0, *rng.uniform(0.8, 1.0, 2)).astype(np.float32)
+    haze = rng.uniform(0.1, 0.25)
     across, down = rng.uniform(0.3, 0.55), rng.uniform(-0.4, 0.4)
     reach = np.exp(-(((np.abs(x) - across) / 0.5) ** 2 + ((y - down) / 0.75) ** 2))
     centres = [lungs.point(lung, *rng.uniform((0.1, 0.3), (0.5, 0.75))) for lung in SIDES * rng.integers(1, 4)]
@@ -142,7 +147,12 @@ def pneumothorax(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesi
 
 def consolidation(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
     """A lobe filled, with fuzzy edges and air in the bronchi."""
-    return [Lesion("consolidation", lobe(lungs, rng, side, density=rng.uniform(0.6, 0.9), fissure=False))]
+    return [
+        Lesion(
+            "consolidation",
+            lobe(lungs, rng, side, density=rng.uniform(0.75, 0.95), radius=rng.uniform(0.4, 0.6), fissure=False),
+        )
+    ]
 
 
 DRAWN: dict[str, Callable[[Lungs, np.random.Generator, int], list[Lesion]]] = {
@@ -162,10 +172,11 @@ DRAWN: dict[str, Callable[[Lungs, np.random.Generator, int], list[Lesion]]] = {
 }
 
 
-def lobe(lungs: Lungs, rng: np.random.Generator, side: int, *, density: float, fissure: bool) -> np.ndarray:
+def lobe(
+    lungs: Lungs, rng: np.random.Generator, side: int, *, density: float, radius: float, fissure: bool
+) -> np.ndarray:
     """Opacity of a filled part of one lobe: mottled, with dark bronchi, straight along the fissure if there is one."""
     centre = lungs.point(side, rng.uniform(0.35, 0.7), rng.uniform(0.15, 0.85))
-    radius = rng.uniform(0.32, 0.5)
     outline = blob(centre, radius, rng, stretch=rng.uniform(0.7, 1.3), rough=0.15)
     region = fill(outline, blur=2.5 if fissure else 6.0)
     if fissure:
