@@ -119,14 +119,14 @@ def prepared(dataset):
 
 def planned(job):
     """Rule, kind and nominal seconds of a step, by which the time that is left is told."""
-    rule = job.rule.name
-    if rule == "prepare":
-        return rule, rule, status.nominal_seconds(rule, scans=prepared_as(job.wildcards.dataset).scans or 500)
-    if rule != "train":
-        return rule, rule, status.nominal_seconds(rule)
+    step = job.rule.name
+    if step == "prepare":
+        return step, step, status.nominal_seconds(step, scans=prepared_as(job.wildcards.dataset).scans or 500)
+    if step != "train":
+        return step, step, status.nominal_seconds(step)
     run = RUNS[job.wildcards.run]
     learned = {"scans": run.scans or 500, "epochs": run.epochs, "size": run.image_size}
-    return rule, run.backbone, status.nominal_seconds(rule, backbone=run.backbone, **learned)
+    return step, run.backbone, status.nominal_seconds(step, backbone=run.backbone, **learned)
 
 
 onstart:
