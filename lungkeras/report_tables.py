@@ -6,6 +6,7 @@ import pandas as pd
 
 from lungkeras import runtimes
 from lungkeras.comparison import not_told_apart
+from lungkeras.params import Params
 from lungkeras.published import published
 from lungkeras.report_grid import NUMBER, UNDEFINED, Column, anchor, grid, spanned
 from lungkeras.runs import ABLATION, REPEAT
@@ -165,17 +166,45 @@ def per_class(scores: Mapping[str, Mapping[str, float]]) -> dict:
     return grid(frame.astype({key: float for key in frame if key != "name"}), columns)
 
 
+# Why a study that trains for minutes sets otherwise what the paper sets.
+REASONS = {
+    "image_size": "small scans train on a CPU in minutes",
+    "epochs": "enough to learn from these scans; a run may have others",
+    "batch_size": "more steps from few scans",
+    "learning_rate": "of those tried, the one that learns in a few hundred steps",
+    "final_learning_rate": "a short training ends at a lower rate",
+    "batch_norm_momentum": "statistics must follow within a few hundred steps",
+    "beta_2": "Adam forgets the large first gradients sooner",
+    "clip_norm": "the first gradients are far larger than the later ones",
+    "dropout": "a short training fits sooner without",
+}
+
+
 def settings(ours: Mapping[str, object], datasets: list[str]) -> dict:
-    """A row a setting, with the paper's where it has one; where files lie is none."""
+    """One row per setting, with the paper's where it has one and the reason where they differ; no places of files."""
     paper = {key: value for key, value in published()["training"].items() if not isinstance(value, dict)}
+    paper |= {"beta_2": published()["training"]["optimizer"]["beta_2"]}
     sizes = [published()["datasets"][name]["image_size"] for name in datasets if name in published()["datasets"]]
     paper["image_size"] = ", ".join(map(str, dict.fromkeys(sizes)))
     rows = [
-        {"name": key.replace("_", " "), "here": _plain(value), "paper": _plain(paper.get(key))}
+        {
+            "name": key.replace("_", " "),
+            "here": _plain(value),
+            "paper": _plain(paper.get(key)),
+            "why": _reason(key, value, paper.get(key)),
+        }
         for key, value in ours.items()
         if key not in ("source", "acquire", "prepared", "runs")
     ]
-    return grid(pd.DataFrame(rows), [Column("name", "setting"), Column("here", "here"), Column("paper", "paper")])
+    columns = ("name", "setting"), ("here", "here"), ("paper", "paper"), ("why", "why it differs")
+    return grid(pd.DataFrame(rows), [Column(*column) for column in columns])
+
+
+def _reason(key: str, here: object, paper: object) -> str:
+    """Why a setting is not the paper's, or not the default where the paper has none; empty where it is."""
+    field = Params.model_fields.get(key)
+    usual = paper if paper is not None or field is None else field.default
+    return "" if here == usual or _plain(here) == _plain(usual) else REASONS.get(key, "")
 
 
 def pairs(values: Mapping[str, object], names: tuple[str, str]) -> dict:

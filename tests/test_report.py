@@ -383,3 +383,9 @@ def test_captions_name_every_item_once():
     assert all(set(entry) - {"label"} == {"title", "shows", "reading", "paper"} for entry in entries.values())
     assert all("label" in entry or name[-1].isdigit() for name, entry in entries.items())
     assert json.dumps(words, ensure_ascii=False).count("'") == 0
+
+
+def test_a_setting_that_differs_from_the_papers_says_why():
+    ours = {"batch_size": 32, "learning_rate": 0.003, "beta_2": 0.99, "clip_norm": None, "dropout": False, "seed": 1}
+    (body,) = report_tables.settings(ours, ["covid"])["bodies"]
+    assert [row[0]["text"] for row in body["rows"] if row[-1]["text"]] == ["learning rate", "beta 2", "dropout"]
