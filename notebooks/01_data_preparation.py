@@ -24,7 +24,7 @@
 dataset = "pneumonia"
 source = "sources/demo"
 acquire = "draw"
-scans = None
+scans = 2400
 prepared = "prepared/demo"
 image_size = 64
 seed = 0

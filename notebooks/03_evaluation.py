@@ -33,6 +33,7 @@ import lungkeras
 
 lungkeras.use_backend(backend)
 
+# %%
 from lungkeras import (
     baselines,
     calibration,
@@ -49,6 +50,10 @@ from lungkeras.figure_files import save_figure
 from lungkeras.files import write_csv
 from lungkeras.params import from_project
 
+# %% [markdown]
+# What is read here: the finished runs of the study, and the prepared datasets that they learned from.
+
+# %%
 study = from_project(runs).parent
 finished = lungkeras.read_runs(from_project(runs))
 main, ablation = evaluation.main_runs(finished), evaluation.ablation_runs(finished)
