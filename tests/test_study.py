@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -28,9 +27,10 @@ def small_study(folder: Path, runs: str = "*") -> tuple[Path, Path]:
     """The demo's params in a small cut, with the runs that a pattern names: the folders of params and of results."""
     study, results = folder / "small", folder / "results"
     study.mkdir()
-    for file in [PARAMS / "study.yaml", *PARAMS.glob(f"{runs}.yaml")]:
-        shutil.copy(file, study)
-    shared = yaml.safe_load((study / "study.yaml").read_text())
+    for file in PARAMS.glob(f"{runs}.yaml"):
+        own = yaml.safe_load(file.read_text()) | {"epochs": 1}
+        (study / file.name).write_text(yaml.safe_dump(own))
+    shared = yaml.safe_load((PARAMS / "study.yaml").read_text())
     shared |= {"source": str(folder / "sources"), "prepared": str(folder / "prepared"), "runs": str(results / "runs")}
     shared |= {"scans": 48, "image_size": 32, "epochs": 1, "batch_size": 8}
     (study / "study.yaml").write_text(yaml.safe_dump(shared))
