@@ -6,7 +6,6 @@
 # `again`; Snakemake adds what is missing. What is not made again is ancient to those that read it.
 
 import os
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from lungkeras import status, table_names
 from lungkeras.audit import TABLES as AUDIT_TABLES
 from lungkeras.fingerprints import RESULTS
 from lungkeras.params import from_project, load_study, project_folder, study_folder
+from lungkeras.runs import main_runs
 
 # The default of the machine that starts the study holds on all that work on it.
 envvars:
@@ -35,7 +35,7 @@ RUN = os.path.relpath(from_project(SHARED.runs), project_folder())
 TABLES = expand(REPORT + "/tables/{table}.csv", table=table_names.EVALUATION)
 FIGURE = REPORT + "/figures/figure_{number}.png"
 PAIRS = [name for name, run in RUNS.items() if run.backbone == "efficientnet_b1" and not run.suffix]
-MAIN = [name for name, run in RUNS.items() if not re.search(r"^-lr|-seed\d+$", run.suffix)]
+MAIN = list(main_runs(RUNS))
 ABLATION = [name for name, run in RUNS.items() if run.suffix.startswith("-lr")]
 AUDIT = expand(REPORT + "/tables/audit_{table}.csv", table=AUDIT_TABLES)
 CURVES = expand(FIGURE, number=["03", *(["04"] if PAIRS else []), *(["09", "10"] if ABLATION else [])])

@@ -179,9 +179,14 @@ def share_and_worth(sums: np.ndarray) -> tuple[float, float]:
     if count < 2 or not np.isfinite(sums).all():
         return float("nan"), float("nan")
     share = sums[:, 0].sum() / scans
-    rest = sums[:, 0] - share * sums[:, 1]
-    variance = count / (count - 1) * (rest**2).sum() / scans**2
+    variance = variance_of_mean(sums, share)
     return share, min(share * (1 - share) / variance, scans) if variance > NO_VARIANCE else float(count)
+
+
+def variance_of_mean(sums: np.ndarray, mean: float) -> float:
+    """The variance of a mean over scans clustered in patients, from sums as above, of two patients or more."""
+    count, rest = len(sums), sums[:, 0] - mean * sums[:, 1]
+    return count / (count - 1) * (rest**2).sum() / sums[:, 1].sum() ** 2
 
 
 def paired_share_interval(
@@ -199,8 +204,7 @@ def paired_share_interval(
     if count < 2 or not np.isfinite(apart).all():
         return float("nan"), float("nan")
     mean, square = apart.mean(), (apart**2).mean()
-    rest = sums[:, 0] - mean * sums[:, 1]
-    variance = count / (count - 1) * (rest**2).sum() / scans**2
+    variance = variance_of_mean(sums, mean)
     worth = min((square - mean**2) / variance, scans) if variance > NO_VARIANCE else float(count)
     middle = worth * mean / (worth + 2)
     spread = (worth * square + 1) / (worth + 2) - middle**2

@@ -204,7 +204,7 @@ def _reason(key: str, here: object, paper: object) -> str:
     """Why a setting is not the paper's, or not the default where the paper has none; empty where it is."""
     field = Params.model_fields.get(key)
     usual = paper if paper is not None or field is None else field.default
-    return "" if here == usual or _plain(here) == _plain(usual) else REASONS.get(key, "")
+    return "" if _plain(here) == _plain(usual) else REASONS.get(key, "")
 
 
 def pairs(values: Mapping[str, object], names: tuple[str, str]) -> dict:
