@@ -116,6 +116,31 @@ def test_reworded_modules_of_the_package_keep_their_hash_and_changed_constants_d
     assert fingerprints.code_digest(TRAINING) != before
 
 
+def test_a_definition_that_moves_among_the_modules_is_no_change_of_code(tmp_path, monkeypatch):
+    for name, first, second in (("before", "A = 1\ndef f():\n    return 1\n", "B = 2\n"),
+                                ("moved", "import b\nA = 1\n", "B = 2\ndef f():\n    return 1\n"),
+                                ("changed", "import b\nA = 1\n", "B = 2\ndef f():\n    return 2\n"),
+                                ("lost", "import b\nA = 1\n", "B = 2\n")):  # fmt: skip
+        (tmp_path / name / "folder").mkdir(parents=True)
+        (tmp_path / name / "a.py").write_text(first)
+        (tmp_path / name / "folder" / "b.py").write_text(second)
+    hashes = []
+    for name in ("before", "moved", "changed", "lost"):
+        monkeypatch.setattr(fingerprints, "PACKAGE", tmp_path / name)
+        hashes.append(fingerprints.code_digest(["a", "folder/b"]))
+    before, moved, changed, lost = hashes
+    assert before == moved
+    assert len({before, changed, lost}) == 3
+
+
+def test_what_earlier_code_has_made_is_fresh_as_long_as_the_code_computes_the_same():
+    earlier, now = next(iter(fingerprints.SAME_NUMBERS.items()))
+    assert fingerprints.agree({"params": "p", "code": earlier}, {"params": "p", "code": now})
+    assert not fingerprints.agree({"params": "p", "code": earlier}, {"params": "q", "code": now})
+    assert not fingerprints.agree({"code": earlier}, {"code": "of code that computes something else"})
+    assert not fingerprints.agree({"code": "of unknown code"}, {"code": now})
+
+
 def imports(module: str) -> set[str]:
     """The modules of the package that a module imports, anywhere in it."""
     found = set()
