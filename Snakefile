@@ -2,7 +2,7 @@
 #
 #     sources -> 01 prepare (a dataset) -> 02 train (a run) -> 03 evaluate, 04 visualize -> 05 report
 #
-# No date decides: `lungkeras report` finds by hashes what is to be made again (lungkeras/freshness.py) and says so in
+# No date decides: `lungkeras report` finds by hashes what is to be made again (lungkeras/study/freshness.py) and says so in
 # `again`; Snakemake adds what is missing. What is not made again is ancient to those that read it.
 
 import os
@@ -13,11 +13,11 @@ from urllib.parse import unquote
 
 import yaml
 
-from lungkeras import status, table_names
-from lungkeras.audit import TABLES as AUDIT_TABLES
-from lungkeras.fingerprints import RESULTS
-from lungkeras.params import from_project, load_study, project_folder, study_folder
-from lungkeras.runs import main_runs
+from lungkeras.preparation.audit import TABLES as AUDIT_TABLES
+from lungkeras.study import status, table_names
+from lungkeras.study.params import from_project, load_study, project_folder, study_folder
+from lungkeras.study.runs import main_runs
+from lungkeras.system.provenance import RESULTS
 
 # The default of the machine that starts the study holds on all that work on it.
 envvars:
@@ -64,7 +64,7 @@ EXECUTE = """
     export TF_NUM_INTRAOP_THREADS={threads} TF_NUM_INTEROP_THREADS=2 OMP_NUM_THREADS={threads} NPROC={threads}
     mkdir -p "$(dirname {params.page:q})"
     if {params.python:q} -m papermill --no-progress-bar {input.notebook:q} {params.draft:q} {params.arguments} > {log:q} 2>&1
-    then mv {params.draft:q} {params.page:q}; rm -f {params.failed:q}; {params.python:q} -m lungkeras.status {STATUS:q} {params.done:q} $SECONDS || echo "  {params.done} ($SECONDS s)"
+    then mv {params.draft:q} {params.page:q}; rm -f {params.failed:q}; {params.python:q} -m lungkeras.study.status {STATUS:q} {params.done:q} $SECONDS || echo "  {params.done} ($SECONDS s)"
     else mv {params.draft:q} {params.failed:q}; echo "  failed: {params.done}"; exit 1
     fi
 """

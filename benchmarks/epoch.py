@@ -20,7 +20,7 @@ import pandas as pd
 from measuring import DEVICES, arguments, beside_peer, in_turn, write
 from training_step import CLASSES, LEARNING_RATE, torchvision_trainer
 
-from lungkeras.architectures import STUDY as BACKBONES
+from lungkeras.models.architectures import STUDY as BACKBONES
 
 NAMES = ("bacterial_pneumonia", "viral_pneumonia", "normal")
 EPOCHS = 1000  # of the cosine; no more than a few are run
@@ -28,8 +28,8 @@ EPOCHS = 1000  # of the cosine; no more than a few are run
 
 def lungkeras_epoch(backbone: str, folder: str, batch: int, device: str, workers: int) -> Callable[[], object]:
     from lungkeras import training
-    from lungkeras.params import Params
-    from lungkeras.pipeline import Prepared, steps, training_batches
+    from lungkeras.study.params import Params
+    from lungkeras.training.pipeline import Prepared, steps, training_batches
 
     images, labels = scans_in(folder)
     records = pd.DataFrame(labels, columns=list(NAMES)).assign(split="train")

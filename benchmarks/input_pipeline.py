@@ -64,8 +64,8 @@ def loader(images: np.ndarray, labels: np.ndarray, transforms, batch: int, worke
 
 def source_scans(folder: Path, scans: int) -> list[Path]:
     """Drawn scans, enlarged to the published size."""
-    from lungkeras.datasets.phantom import draw_source
-    from lungkeras.opencv import cv2
+    from lungkeras.datasets.phantoms.phantom import draw_source
+    from lungkeras.datasets.scans.opencv import cv2
 
     paths = sorted(draw_source("pneumonia", folder, scans=scans).rglob("*.jpeg"))
     for path in paths:
@@ -76,7 +76,7 @@ def source_scans(folder: Path, scans: int) -> list[Path]:
 
 def ours(images: np.ndarray, labels: np.ndarray, augmented: bool) -> Callable[[], object]:
     """One epoch of our batches."""
-    from lungkeras.pipeline import training_batches
+    from lungkeras.training.pipeline import training_batches
 
     batches = training_batches(images, labels, batch_size=BATCH, seed=0, epochs=1, augmented=augmented)
     return lambda: [None for _ in batches]
@@ -126,7 +126,7 @@ def main() -> None:
 
     lungkeras.use_backend("tensorflow")
 
-    from lungkeras.preparation import fill
+    from lungkeras.preparation.prepare import fill
 
     with tempfile.TemporaryDirectory() as folder:
         paths = source_scans(Path(folder) / "source", options.scans)

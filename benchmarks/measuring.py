@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import pandas as pd
 
-from lungkeras.files import write_csv
+from lungkeras.system.files import write_csv
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("keras", "tensorflow", "torch", "torchvision", "jax", "numpy", "scikit-learn", "opencv-python-headless")
@@ -40,7 +40,7 @@ def arguments(description: str, to: str) -> argparse.ArgumentParser:
 
 def write(table: pd.DataFrame, options: argparse.Namespace) -> None:
     """Writes a table of results, with the processor, versions, load and command beside each row, and prints it."""
-    from lungkeras.machine import processor
+    from lungkeras.system.machine import processor
 
     print(table.to_string(index=False), flush=True)
     versions = []

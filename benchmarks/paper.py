@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 from measuring import arguments, write
 
-from lungkeras.params import load_study, project_folder
-from lungkeras.published import published
+from lungkeras.evaluation.paper.published import published
+from lungkeras.study.params import load_study, project_folder
 
 TRAIN, VAL = 0.70, 0.15
 DAY = 86_400
@@ -32,7 +32,7 @@ STEPS = 3
 def prepare(folder: str, dataset: str, scans: int, size: int):
     from input_pipeline import source_scans
 
-    from lungkeras.preparation import fill
+    from lungkeras.preparation.prepare import fill
 
     paths = source_scans(Path(folder) / "source", scans)
     yield ""
@@ -44,9 +44,9 @@ def model_steps(backbone: str, task: str, size: int, batch: int, scans: int):
     import keras
 
     import lungkeras
-    from lungkeras.evaluation import outputs
-    from lungkeras.explanation import grad_cam
-    from lungkeras.optimizers import adam
+    from lungkeras.evaluation.run_tables import outputs
+    from lungkeras.explanation.gradcam import grad_cam
+    from lungkeras.training.optimizers import adam
 
     losses = {
         "multiclass": keras.losses.CategoricalCrossentropy(from_logits=True),

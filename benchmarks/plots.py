@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter, StrMethodFormatter
 
-from lungkeras.style import INK, backbone_title, styled
+from lungkeras.report.figures.style import INK, backbone_title, styled
 
 STEPS = ("prepare", "copies", "audit", "predict", "scores", "features", "grad_cam")
 

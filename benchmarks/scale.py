@@ -30,30 +30,30 @@ from measuring import arguments, write  # isort: skip
 import numpy as np
 import pandas as pd
 
-from lungkeras.runs import BACKBONES, CURVES, DATASETS, Run
+from lungkeras.study.runs import BACKBONES, CURVES, DATASETS, Run
 
 LEARNING_RATE = 0.01
 MODELS = [*((backbone, "random") for backbone in BACKBONES), (BACKBONES[-1], "imagenet")]
 
 
 def draw(folder: str, dataset: str, scans: int) -> Iterator[str]:
-    from lungkeras.datasets.phantom import draw_source
+    from lungkeras.datasets.phantoms.phantom import draw_source
 
     draw_source(dataset, Path(folder) / "sources" / dataset, scans=scans)
     yield "draw"
 
 
 def prepare(folder: str, dataset: str, size: int) -> Iterator[str]:
-    from lungkeras.preparation import prepare_dataset
+    from lungkeras.preparation.prepare import prepare_dataset
 
     prepare_dataset(dataset, Path(folder) / "sources" / dataset, Path(folder) / "prepared" / dataset, size=size)
     yield "prepare"
 
 
 def audit(folder: str, dataset: str) -> Iterator[str]:
-    from lungkeras.audit import audit_prepared
-    from lungkeras.audit.duplicates import find_duplicates
-    from lungkeras.audit.hashing import load_fingerprints
+    from lungkeras.preparation.audit.dataset import audit_prepared
+    from lungkeras.preparation.duplicates import find_duplicates
+    from lungkeras.preparation.prints import load_fingerprints
 
     prepared = Path(folder) / "prepared" / dataset
     records = pd.read_parquet(prepared / "records.parquet")
@@ -66,7 +66,9 @@ def audit(folder: str, dataset: str) -> Iterator[str]:
 
 def evaluate(folder: str) -> Iterator[str]:
     import lungkeras
-    from lungkeras import calibration, comparison, evaluation, gallery, measures
+    from lungkeras import evaluation
+    from lungkeras.evaluation import calibration, comparison
+    from lungkeras.explanation import examples, measures
 
     data = {dataset: lungkeras.load_prepared(Path(folder) / "prepared" / dataset) for dataset in DATASETS}
     models = {
@@ -85,7 +87,7 @@ def evaluate(folder: str) -> Iterator[str]:
     yield "scores"
     for dataset in ("pneumonia", "covid"):  # those of which the study shows t-SNE and maps
         own = {"-".join(key): model for key, model in models.items() if key[0] == dataset}
-        gallery.embeddings(own, data[dataset])
+        examples.embeddings(own, data[dataset])
         measures.feature_measures(own, data[dataset])
     yield "features"
     for dataset in ("pneumonia", "covid"):
@@ -96,8 +98,8 @@ def evaluate(folder: str) -> Iterator[str]:
 
 def untrained(dataset: str, backbone: str, weights: str, model, prepared) -> Run:
     """A run as its folder would tell of it, had training ended before the first step."""
-    from lungkeras import metrics
-    from lungkeras.evaluation import outputs
+    from lungkeras.evaluation.run_tables import outputs
+    from lungkeras.scores import metrics
 
     frames = []
     for split in ("val", "test"):

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from measuring import DEVICES, arguments, beside_peer, in_turn, write
 
-from lungkeras.architectures import STUDY as BACKBONES
+from lungkeras.models.architectures import STUDY as BACKBONES
 
 CLASSES = 3
 LEARNING_RATE = 0.001
@@ -35,8 +35,8 @@ def batch_of(size: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
 def lungkeras_step(backbone: str, size: int, batch: int, device: str) -> Callable[[], object]:
     import keras
 
-    from lungkeras.models import build_model
-    from lungkeras.optimizers import adam
+    from lungkeras.models.build import build_model
+    from lungkeras.training.optimizers import adam
 
     precision = "mixed_bfloat16" if device == "gpu" else "float32"
     model = build_model(backbone, CLASSES, "multiclass", image_size=size, seed=0, precision=precision)
@@ -48,7 +48,8 @@ def lungkeras_step(backbone: str, size: int, batch: int, device: str) -> Callabl
 def keras_step(backbone: str, size: int, batch: int, device: str) -> Callable[[], object]:
     import keras
 
-    from lungkeras import layers, optimizers
+    from lungkeras.models import layers
+    from lungkeras.training import optimizers
 
     layers.FAST.clear()  # so that every layer stays keras' own
     optimizers.FusedAdam = keras.optimizers.Adam

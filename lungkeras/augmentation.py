@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from lungkeras.opencv import cv2
+from lungkeras.datasets.scans.opencv import cv2
 
 SHARPNESS_FACTOR = 2.0
 PROBABILITY = 0.5

@@ -9,14 +9,14 @@ import os
 import sys
 from pathlib import Path
 
-from lungkeras import stopping
-from lungkeras.backends import BACKENDS, require_backend, use_backend
-from lungkeras.datasets import DATASETS
-from lungkeras.errors import LESS_MEMORY, FolderError, LungkerasError, ParamsError, memory_ran_out, nearest
-from lungkeras.files import as_json
-from lungkeras.inert import printable
-from lungkeras.locks import alone, making
-from lungkeras.runtimes import SUFFIXES as FORMATS
+from lungkeras.datasets.registry import DATASETS
+from lungkeras.prediction.runtimes import SUFFIXES as FORMATS
+from lungkeras.system import stopping
+from lungkeras.system.backends import BACKENDS, require_backend, use_backend
+from lungkeras.system.errors import LESS_MEMORY, FolderError, LungkerasError, ParamsError, memory_ran_out, nearest
+from lungkeras.system.files import as_json
+from lungkeras.system.locks import alone, making
+from lungkeras.system.text import printable
 
 SECONDS_TO_WIND_UP = 20.0  # of a report that was killed, until what it had started has ended
 
@@ -206,7 +206,7 @@ def count(text: str) -> int:
 
 
 def draw(options) -> None:
-    from lungkeras.datasets.phantom import draw_source
+    from lungkeras.datasets.phantoms.phantom import draw_source
 
     with making(options.to):
         print(draw_source(options.dataset, options.to, scans=options.scans, seed=options.seed, plants=options.plant))
@@ -220,15 +220,15 @@ def fetch(options) -> None:
 
 
 def audit_dataset(options) -> None:
-    from lungkeras.audit import audit_source
-    from lungkeras.audit.summary import as_text
+    from lungkeras.preparation.audit.dataset import audit_source
+    from lungkeras.preparation.audit.summary import as_text
 
     found = audit_source(options.dataset, options.source, seed=options.seed, workers=options.workers)
     print(as_json(found) if options.json else as_text(found))
 
 
 def prepare_source(options) -> None:
-    from lungkeras.preparation import prepare_dataset
+    from lungkeras.preparation.prepare import prepare_dataset
 
     size = options.size or DATASETS[options.dataset].image_size
     summary = prepare_dataset(
@@ -244,11 +244,11 @@ def prepare_source(options) -> None:
 
 
 def train_run(options) -> None:
-    from lungkeras.params import load_params
+    from lungkeras.study.params import load_params
 
     params = load_params(options.params, backend=options.backend)
     use_backend(params.backend)
-    from lungkeras.training import train
+    from lungkeras.training.one_run import train
 
     print(train(params))
 
@@ -257,8 +257,8 @@ def report_study(options) -> None:
     """Makes what of a study is missing or outdated, by one graph of notebooks; nothing where all is as it would be."""
     from functools import partial
 
-    from lungkeras import graph
-    from lungkeras.params import from_project, load_study, project_folder, study_folder
+    from lungkeras.study import graph
+    from lungkeras.study.params import from_project, load_study, project_folder, study_folder
 
     folder = study_folder(options.study)
     shared, runs = load_study(folder, backend=options.backend)
@@ -292,8 +292,8 @@ def report_study(options) -> None:
 
 
 def tell_status(options) -> None:
-    from lungkeras import status
-    from lungkeras.params import load_params, study_folder
+    from lungkeras.study import status
+    from lungkeras.study.params import load_params, study_folder
 
     folder = study_folder(options.study)
     params = load_params([folder / "study.yaml"], backend=options.backend)
@@ -311,8 +311,8 @@ def require_writable(folder: Path) -> None:
 
 
 def clean_study(options) -> None:
-    from lungkeras import cleaning
-    from lungkeras.params import study_folder
+    from lungkeras.study import cleaning
+    from lungkeras.study.params import study_folder
 
     folder = study_folder(options.study)
     found = cleaning.leftovers(folder, backend=options.backend)
@@ -332,7 +332,7 @@ def clean_study(options) -> None:
 
 def given_source(text: str) -> tuple[str, str]:
     """pneumonia=DIR -> its dataset and its folder, as seen from the project. Raises ParamsError."""
-    from lungkeras.params import project_folder
+    from lungkeras.study.params import project_folder
 
     dataset, _, folder = text.partition("=")
     if dataset not in DATASETS or not folder:
@@ -348,7 +348,7 @@ def given_source(text: str) -> tuple[str, str]:
 def predict_scans(options) -> int:
     if options.backend:
         use_backend(options.backend)
-    from lungkeras.prediction import find_images, load_predictor, predict_images, write_heatmaps
+    from lungkeras.prediction.predict import find_images, load_predictor, predict_images, write_heatmaps
 
     files = find_images(options.images)
     predictor = load_predictor(options.model, calibrated=not options.uncalibrated, with_keras=bool(options.backend))
@@ -361,7 +361,7 @@ def predict_scans(options) -> int:
         about |= predictor.correction.as_dict() if predictor.correction else {}
         print(as_json({"predictions": rows} | about))
     elif options.csv:
-        from lungkeras.files import write_csv
+        from lungkeras.system.files import write_csv
 
         write_csv(options.csv, table)
         print(options.csv)
@@ -378,7 +378,7 @@ def predict_scans(options) -> int:
 
 def export_run(options) -> None:
     use_backend("tensorflow")  # whatever the run was trained on, its file is the same
-    from lungkeras import export
+    from lungkeras.prediction import export
 
     done = export.export_run(options.run, options.format, int8=options.int8, to=options.to)
     print(
@@ -389,8 +389,8 @@ def export_run(options) -> None:
 
 def evaluate_run(options) -> None:
     use_backend(options.backend)
-    from lungkeras.evaluation import evaluate_on
-    from lungkeras.pipeline import load_prepared
+    from lungkeras.evaluation.run_tables import evaluate_on
+    from lungkeras.training.pipeline import load_prepared
 
     print(as_json(evaluate_on(options.run, load_prepared(options.on))))
 

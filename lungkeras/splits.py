@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lungkeras.datasets import class_columns
-from lungkeras.errors import SourceError
+from lungkeras.datasets.registry import class_columns
+from lungkeras.system.errors import SourceError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,7 @@ def official_split(records: pd.DataFrame, test_scans: Iterable[str], *, seed: in
     """Records with a column `split` whose test split is a published list of scans; the others are dealt by patient.
 
     Where records have a column `group` (patients joined by duplicates of their scans), groups are dealt. Copies of
-    listed scans are to be left out of the records before (`lungkeras.audit.duplicates.copies_of`). Train and val share
+    listed scans are to be left out of the records before (`preparation.duplicates.copies_of`). Train and val share
     what is not on the list as 70 to 15. Raises SourceError where no scan is on the list, all are,
     or a patient has scans on and off it, as the split would then leak.
     """

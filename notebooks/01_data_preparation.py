@@ -33,9 +33,11 @@ split = "patients"
 # %%
 # %matplotlib inline
 import lungkeras
-from lungkeras import audit, figures, preparation
-from lungkeras.audit.summary import tables
+from lungkeras import preparation
 from lungkeras.datasets import DATASETS, acquisition
+from lungkeras.preparation import audit
+from lungkeras.preparation.audit.summary import tables
+from lungkeras.report import figures
 
 params = lungkeras.Params.collect(globals())
 folder = acquisition.acquire(dataset, params.source_folder, acquire, scans=scans, seed=seed)

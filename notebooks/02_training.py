@@ -51,7 +51,9 @@ lungkeras.use_backend(backend)
 
 import keras
 
-from lungkeras import evaluation, figures, metrics, training
+from lungkeras import evaluation, training
+from lungkeras.report import figures
+from lungkeras.scores import metrics
 
 data = lungkeras.load_prepared(params.prepared_folder)
 params.run

@@ -34,21 +34,14 @@ import lungkeras
 lungkeras.use_backend(backend)
 
 # %%
-from lungkeras import (
-    baselines,
-    calibration,
-    comparison,
-    complexity,
-    evaluation,
-    failures,
-    figures,
-    operating_points,
-    summaries,
-    tables,
-)
-from lungkeras.figure_files import save_figure
-from lungkeras.files import write_csv
-from lungkeras.params import from_project
+from lungkeras import evaluation
+from lungkeras.evaluation import baselines, calibration, comparison, failures, operating_points, summaries
+from lungkeras.evaluation.paper import tables
+from lungkeras.models import complexity
+from lungkeras.report import figures
+from lungkeras.report.figures.files import save_figure
+from lungkeras.study.params import from_project
+from lungkeras.system.files import write_csv
 
 # %% [markdown]
 # What is read here: the finished runs of the study, and the prepared datasets that they learned from.
@@ -221,7 +214,7 @@ points[points["chosen"]].drop(columns=["run", "chosen"]).round(3)
 # with which calibrated probability.
 
 # %%
-from lungkeras import external, subgroups, transfer
+from lungkeras.evaluation import external, subgroups, transfer
 
 write_csv(study / "tables" / "failures.csv", failures.confident_errors(finished))
 failure_counts = failures.error_counts(finished)

@@ -34,10 +34,14 @@ import lungkeras
 
 lungkeras.use_backend(backend)
 
-from lungkeras import evaluation, figures, gallery, measures, metrics
-from lungkeras.figure_files import save_figure
-from lungkeras.files import write_csv
-from lungkeras.params import from_project
+from lungkeras import evaluation
+from lungkeras.explanation import examples as gallery
+from lungkeras.explanation import measures
+from lungkeras.report import figures
+from lungkeras.report.figures.files import save_figure
+from lungkeras.scores import metrics
+from lungkeras.study.params import from_project
+from lungkeras.system.files import write_csv
 
 study = from_project(runs).parent
 main = evaluation.main_runs(lungkeras.read_runs(from_project(runs)))
@@ -136,7 +140,9 @@ if shown:
 # model of randomised weights stands beside the trained ones.
 
 # %%
-from lungkeras import explanation_figures, failures, localisation, randomisation
+from lungkeras.evaluation import failures
+from lungkeras.explanation import localisation, randomisation
+from lungkeras.report.figures import explanations
 
 best = failures.best_on_validation(main)
 randomised = {name: randomisation.renewed(models[name], seed) for name in best.values()}
@@ -148,7 +154,7 @@ write_csv(study / "tables" / "localisation_classes.csv", localisation.by_class(l
 localisation.over_all(located)[["dataset", "run", "method", "cells", "findings", "hit", "above_prior"]].round(3)
 
 # %%
-figure = explanation_figures.pointing(located, examples)
+figure = explanations.pointing(located, examples)
 save_figure(figure, study / "figures", "pointing", data=located)
 figure
 
@@ -160,6 +166,6 @@ figure
 alike, fallen, examples = randomisation.randomise_study(models, main, data, randomised, seed=seed)
 write_csv(study / "tables" / "randomisation_scans.csv", alike)
 write_csv(study / "tables" / "randomisation.csv", fallen)
-figure = explanation_figures.cascade(fallen, examples)
+figure = explanations.cascade(fallen, examples)
 save_figure(figure, study / "figures", "cascade", data=fallen)
 figure

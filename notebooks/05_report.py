@@ -43,9 +43,13 @@ import lungkeras
 params = lungkeras.Params.collect(globals())
 lungkeras.use_backend(params.backend)
 
-from lungkeras import claims, machine, model_card, pages, report, run_evidence
-from lungkeras.audit import study as study_audit
-from lungkeras.files import write_csv
+from lungkeras import report
+from lungkeras.evaluation import run_evidence
+from lungkeras.evaluation.paper import claims
+from lungkeras.preparation.audit import study as study_audit
+from lungkeras.report import model_card, notebook_pages
+from lungkeras.system import machine
+from lungkeras.system.files import write_csv
 
 study = params.study_folder
 folders = sorted(folder.parent for folder in Path(params.prepared_folder).parent.glob("*/statistics.json"))
@@ -75,7 +79,7 @@ audited["audit_shortcuts"].groupby("dataset")["alarm"].sum().to_frame()
 # Each executed notebook becomes a page beside the report, so that it opens without Jupyter.
 
 # %%
-links = pages.notebook_pages(study)
+links = notebook_pages.notebook_pages(study)
 len(links)
 
 # %% [markdown]

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pandas as pd
 
-from lungkeras import metrics
-from lungkeras.evaluation import outputs
-from lungkeras.pipeline import Prepared
-from lungkeras.runs import Run
+from lungkeras.evaluation.run_tables import outputs
+from lungkeras.scores import metrics
+from lungkeras.study.runs import Run
+from lungkeras.training.pipeline import Prepared
 
 SIZE = 32
 CLASSES = ("bacterial_pneumonia", "viral_pneumonia", "normal")  # stripes across, stripes down, none

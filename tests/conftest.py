@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import lungkeras  # noqa: F401  before Keras: it turns on what TensorFlow reads at its import
-from lungkeras.architectures import TITLES
+from lungkeras.models.architectures import TITLES
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 IMPORTS_KERAS = re.compile(r"^ *(from|import) (.*, )?keras\b", re.MULTILINE)
@@ -52,7 +52,7 @@ def real_scans() -> Path:
 @pytest.fixture(scope="session")
 def phantom_source(tmp_path_factory):
     """A function: dataset -> a folder with 60 drawn scans in the published layout."""
-    from lungkeras.datasets.phantom import draw_source
+    from lungkeras.datasets.phantoms.phantom import draw_source
 
     @functools.cache
     def draw(dataset: str) -> Path:
@@ -64,6 +64,6 @@ def phantom_source(tmp_path_factory):
 @pytest.fixture(scope="session")
 def phantom_records(phantom_source):
     """A function: dataset -> the records of its drawn source."""
-    from lungkeras.datasets import read_records
+    from lungkeras.datasets.registry import read_records
 
     return functools.cache(lambda dataset: read_records(dataset, phantom_source(dataset)))

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from lungkeras.backends import BACKENDS
+from lungkeras.system.backends import BACKENDS
 
 HERE = os.environ["KERAS_BACKEND"]
 each_backend = pytest.mark.parametrize(

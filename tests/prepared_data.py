@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras.files import write_json
+from lungkeras.system.files import write_json
 
 SIZE = 32
 COUNTS = {"train": 24, "val": 9, "test": 9}

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from lungkeras import comparison
+from lungkeras.evaluation import comparison
 
 CLASSES = {
     "pneumonia": ("bacterial_pneumonia", "viral_pneumonia", "normal"),
@@ -207,7 +207,7 @@ def evidence(runs: pd.DataFrame, seed: int = 0) -> dict[str, pd.DataFrame]:
 
 def explanations(runs: pd.DataFrame, seed: int = 0) -> dict[str, pd.DataFrame]:
     """{table: rows} of how explanations were tested; covid has no boxes."""
-    from lungkeras import localisation, randomisation
+    from lungkeras.explanation import localisation, randomisation
 
     random = np.random.default_rng(seed)
     asked = [*(("", method) for method in localisation.BASELINES), ("randomised", "grad_cam")]
@@ -247,7 +247,7 @@ def explanations(runs: pd.DataFrame, seed: int = 0) -> dict[str, pd.DataFrame]:
 
 
 def reliability(runs: pd.DataFrame) -> pd.DataFrame:
-    """Points of reliability diagrams, as lungkeras.calibration gives them."""
+    """Points of reliability diagrams, as lungkeras.evaluation.calibration gives them."""
     parts = [
         runs.assign(scaled=scaled, bin=place, confidence=place / 5, share=place / 5 - 0.1, answers=7)
         for scaled in (False, True)
@@ -274,9 +274,10 @@ def study(folder, *, drawn: bool = True, images=None, rename=str, dpi: int = 60)
 
     `images` gives a scan by its number; `rename` spoils the names of classes and files, to see them escaped.
     """
-    from lungkeras import explanation_figures, figures, tables
-    from lungkeras.figure_files import save_figure
-    from lungkeras.files import write_csv
+    from lungkeras.evaluation.paper import tables
+    from lungkeras.report.figures import explanations, paper
+    from lungkeras.report.figures.files import save_figure
+    from lungkeras.system.files import write_csv
 
     images = images or (lambda number: scan(64, number))
     runs = run_table()
@@ -305,8 +306,8 @@ def study(folder, *, drawn: bool = True, images=None, rename=str, dpi: int = 60)
         write_csv(folder / "tables" / f"{name}.csv", table)
     of = {name: main.loc[main["dataset"] == name, "run"].tolist() for name in CLASSES}
     drawings = {
-        "reliability": figures.reliability_diagrams(reliability(main), evidence(main)["calibration"]),
-        "pointing": explanation_figures.pointing(
+        "reliability": paper.reliability_diagrams(reliability(main), evidence(main)["calibration"]),
+        "pointing": explanations.pointing(
             tested["localisation"],
             {
                 "xray8": [
@@ -320,33 +321,31 @@ def study(folder, *, drawn: bool = True, images=None, rename=str, dpi: int = 60)
                 ]
             },
         ),
-        "cascade": explanation_figures.cascade(
+        "cascade": explanations.cascade(
             tested["randomisation"],
             {name: {"scan": images(0), "maps": [heatmap(len(images(0)))] * 4} for name in CLASSES},
         ),
-        1: figures.sample_scans(
-            {name: {rename(c): images(n) for n, c in enumerate(CLASSES[name])} for name in CLASSES}
-        ),
-        2: figures.preprocessing_effect(
+        1: paper.sample_scans({name: {rename(c): images(n) for n, c in enumerate(CLASSES[name])} for name in CLASSES}),
+        2: paper.preprocessing_effect(
             {
                 name: {step: images(n) for n, step in enumerate(("original", "equalised", "blurred", "resized"))}
                 for name in CLASSES
             }
         ),
-        3: figures.learning_curves(curves[curves["run"].isin(main.loc[main["weights"] == "random", "run"])]),
-        4: figures.transfer_curves(curves[curves["run"].isin(main.loc[main["backbone"] == "efficientnet_b1", "run"])]),
-        9: figures.ablation_curves(curves[curves["run"].isin(ablation["run"])]),
-        10: figures.ablation_bars(scored.iloc[12:].rename(columns={"learning_rate": "rate"})),
+        3: paper.learning_curves(curves[curves["run"].isin(main.loc[main["weights"] == "random", "run"])]),
+        4: paper.transfer_curves(curves[curves["run"].isin(main.loc[main["backbone"] == "efficientnet_b1", "run"])]),
+        9: paper.ablation_curves(curves[curves["run"].isin(ablation["run"])]),
+        10: paper.ablation_bars(scored.iloc[12:].rename(columns={"learning_rate": "rate"})),
     }
     for number, name in ((5, "pneumonia"), (6, "covid")):
         confusions = {run: confusion(CLASSES[name], seed=place) for place, run in enumerate(of[name])}
-        drawings[number] = figures.embeddings_and_confusions(points(of[name], CLASSES[name]), confusions)
+        drawings[number] = paper.embeddings_and_confusions(points(of[name], CLASSES[name]), confusions)
         scans = {c: images(n) for n, c in enumerate(CLASSES[name])}
         maps = {
             run: {c: heatmap(scans[c].shape[0], n + 7 * m) for n, c in enumerate(scans)}
             for m, run in enumerate(of[name])
         }
-        drawings[number + 2] = figures.grad_cams(scans, maps, {run: dict.fromkeys(scans, 0.83) for run in of[name]})
+        drawings[number + 2] = paper.grad_cams(scans, maps, {run: dict.fromkeys(scans, 0.83) for run in of[name]})
     for number, figure in drawings.items():
         data = curves if number in (3, 4, 9) else None
         save_figure(figure, folder / "figures", number, data, dpi=dpi)
@@ -386,7 +385,7 @@ def study(folder, *, drawn: bool = True, images=None, rename=str, dpi: int = 60)
 def _run(folder, row, curve: pd.DataFrame, rename) -> None:
     import yaml
 
-    from lungkeras.files import write_csv, write_json, write_text
+    from lungkeras.system.files import write_csv, write_json, write_text
 
     classes = [rename(name) for name in CLASSES[row.dataset]]
     scores = {"f1": row.macro_f1, "precision": 0.8, "recall": 0.8, "auroc": float("nan"), "support": 20}

@@ -12,7 +12,7 @@ from oracles import import_torchvision
 from other_backends import each_backend
 
 from lungkeras.augmentation import Augmentation, adjust_sharpness, augment, autocontrast, flip_horizontal
-from lungkeras.preparation import prepare_scan
+from lungkeras.preparation.prepare import prepare_scan
 
 
 def to_numpy(images) -> np.ndarray:
@@ -73,8 +73,8 @@ def test_each_transform_equals_torchvision_on_drawn_images(name, images):
 @pytest.fixture(scope="session")
 def real_images(real_scans) -> np.ndarray:
     """Prepared and unprepared real scans of each collection, uint8 (N, 96, 96, 1)."""
-    from lungkeras.decoding import decode_grey
-    from lungkeras.opencv import cv2
+    from lungkeras.datasets.scans.decoding import decode_grey
+    from lungkeras.datasets.scans.opencv import cv2
 
     paths = [path for name in ("kermany", "covid", "nih") for path in sorted((real_scans / name).rglob("*.*g"))[::30]]
     prepared = [prepare_scan(path, 96) for path in paths]

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,9 @@ def test_every_module_says_what_it_is():
 
 def test_tensorflow_is_imported_by_name_in_few_modules_and_only_when_it_is_the_backend():
     users = {name for name, path in SOURCES.items() if any(i.split(".")[0] == "tensorflow" for i in imports(path))}
-    known = {"pipeline.py", "layers.py", "optimizers.py", "explanation.py", "devices.py", "export.py"}
-    assert users == known | {"exported_files.py", "depthwise.py"}
+    known = {"training/pipeline.py", "training/optimizers.py", "models/layers.py", "models/depthwise.py"}
+    known |= {"explanation/gradcam.py", "system/devices.py", "system/untrusted/exported_files.py", "prediction/export.py"}
+    assert users == known
     early = {"tensorflow", "torch", "jax", "tf_keras_vis"}
     for name, path in SOURCES.items():
         top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
@@ -51,12 +53,49 @@ def test_no_module_imports_a_notebook_the_orchestrator_or_papermill():
     assert not {name for name, path in SOURCES.items() if {i.split(".")[0] for i in imports(path)} & foreign}
 
 
-def test_the_map_names_modules_that_exist():
-    named = set(re.findall(r"^    ([a-z]+)(?:, ([a-z]+))?  ", lungkeras.__doc__, flags=re.M))
-    modules = {name for pair in named for name in pair if name}
-    there = {name.removesuffix(".py").removesuffix("/__init__") for name in SOURCES}
-    assert modules
-    assert modules <= there
+def the_map() -> str:
+    """The part of the package's docstring that names its folders and modules."""
+    return re.search(r"\n\n((?:    .+\n)+)", lungkeras.__doc__)[1]
+
+
+def test_the_map_names_every_folder_and_module_at_the_top_in_the_order_in_which_they_read_each_other():
+    named, parent = [], ""
+    for indent, name in re.findall(r"^    ( *)([a-z]+)  ", the_map(), flags=re.M):
+        named.append(f"{parent}.{name}" if indent else name)
+        parent = parent if indent else name
+    folders = {name.removesuffix("/__init__.py").replace("/", ".") for name in SOURCES if name.endswith("/__init__.py")}
+    modules = {name.removesuffix(".py") for name in SOURCES if "/" not in name and not name.startswith("__")}
+    assert set(named) == folders | modules
+    layers = [layer.removeprefix("lungkeras.") for layer in contract("layers")["layers"]]
+    assert [name for name in named if "." not in name] == layers[::-1]
+    assert len(the_map().splitlines()) < 25
+    assert len({name.partition("/")[0] for name in SOURCES if not name.startswith("__")}) <= 14
+
+
+def contract(kind: str) -> dict:
+    """The contract of a kind that pyproject.toml holds for import-linter."""
+    import tomllib
+
+    pyproject = FOLDER.parent / "pyproject.toml"
+    if not pyproject.is_file():
+        pytest.skip("no pyproject.toml beside the package: it runs from an installed copy")
+    contracts = tomllib.loads(pyproject.read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    return next(contract for contract in contracts if contract["type"] == kind)
+
+
+def test_the_map_of_the_readme_is_the_same():
+    readme = FOLDER.parent / "README.md"
+    if not readme.is_file():
+        pytest.skip("no README.md beside the package: it runs from an installed copy")
+    assert textwrap.indent(the_map(), "    ") in readme.read_text(encoding="utf-8")
+
+
+def test_every_folder_says_what_is_in_it_what_it_reads_and_what_reads_it():
+    for name, path in SOURCES.items():
+        if name.endswith("/__init__.py"):
+            said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))).partition("\n\n    >>>")[0]
+            assert 2 <= len([line for line in said.splitlines() if line]) <= 4, name
+            assert " reads " in said, name
 
 
 def test_an_unknown_name_is_answered_with_those_that_are_there():

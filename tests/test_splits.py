@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold
 
-from lungkeras.audit.duplicates import copies_of, join_patients
-from lungkeras.datasets import DATASETS, class_columns, read_records
-from lungkeras.errors import SourceError
+from lungkeras.datasets.registry import DATASETS, class_columns, read_records
+from lungkeras.preparation.duplicates import copies_of, join_patients
 from lungkeras.splits import SHARES, official_split, split_records
+from lungkeras.system.errors import SourceError
 
 REAL_FOLDERS = {"covid": "covid", "pneumonia": "kermany", "xray8": "nih"}
 SEEDS = range(5)

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from lungkeras.datasets.download import fetch
-from lungkeras.datasets.phantom import draw_source
-from lungkeras.errors import SourceError
-from lungkeras.locks import making
+from lungkeras.datasets.phantoms.phantom import draw_source
+from lungkeras.system.errors import SourceError
+from lungkeras.system.locks import making
 
 
 def acquire(dataset: str, source: Path | str, how: str, *, scans: int | None = None, seed: int = 0) -> Path:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lungkeras.datasets.drawn import BOXES, SIDE, is_drawn
-from lungkeras.errors import SourceError
+from lungkeras.system.errors import SourceError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +36,7 @@ def read_boxes(dataset: str, source: Path | str, records: pd.DataFrame) -> pd.Da
     """
     import pandas as pd
 
-    from lungkeras.datasets import DATASETS
+    from lungkeras.datasets.registry import DATASETS
 
     listed = _listed(dataset, Path(source))
     if listed is None:

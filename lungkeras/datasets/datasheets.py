@@ -13,7 +13,7 @@ COLUMNS = ["dataset", "question", "answer"]
 @functools.cache
 def questions() -> dict[str, dict[str, str]]:
     """{question: {dataset: answer}} of datasheets.yaml; treat it as read-only."""
-    return yaml.safe_load(Path(__file__).parents[1].joinpath("datasheets.yaml").read_text(encoding="utf-8"))
+    return yaml.safe_load(Path(__file__).with_name("datasheets.yaml").read_text(encoding="utf-8"))
 
 
 def datasheets(drawn: Mapping[str, bool]) -> pd.DataFrame:

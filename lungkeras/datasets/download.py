@@ -1,7 +1,7 @@
 """A collection as published, from Kaggle or a local archive, to a folder that read_records takes as its source.
 
 The folder appears whole or not at all, and an archive that asks for more than plain files below it is refused whole
-(lungkeras.safe_archives), by whatever way it comes.
+(lungkeras.system.untrusted.archives), by whatever way it comes.
 """
 
 import contextlib
@@ -9,11 +9,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from lungkeras.datasets import Dataset, known_dataset
 from lungkeras.datasets.manifest import differences
-from lungkeras.errors import LungkerasError, SourceError
-from lungkeras.files import atomic_folder, glance
-from lungkeras.safe_archives import only_unpacker, unpack
+from lungkeras.datasets.registry import Dataset, known_dataset
+from lungkeras.system.errors import LungkerasError, SourceError
+from lungkeras.system.files import atomic_folder, glance
+from lungkeras.system.untrusted.archives import only_unpacker, unpack
 
 
 def fetch(dataset: str, to: Path | str, *, archive: Path | str | None = None) -> Path:

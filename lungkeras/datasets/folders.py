@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from lungkeras.errors import SourceError
-from lungkeras.inert import utf8
+from lungkeras.system.errors import SourceError
+from lungkeras.system.text import utf8
 
 DEEPEST = 5
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".jpe", ".jfif"})
@@ -48,7 +48,7 @@ def no_image(file: Path) -> str | None:
 
     A file with an image's name and other contents is for the preparation to quarantine, not to be ignored.
     """
-    from lungkeras.decoding import SCANS, kind_of
+    from lungkeras.datasets.scans.decoding import SCANS, kind_of
 
     if file.suffix.lower() in IMAGE_SUFFIXES:
         return None

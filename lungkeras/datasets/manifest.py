@@ -7,14 +7,14 @@ from pathlib import Path
 
 import yaml
 
-from lungkeras.datasets import DATASETS
 from lungkeras.datasets.folders import IMAGE_SUFFIXES
-from lungkeras.fingerprints import PACKAGE, file_digest
+from lungkeras.datasets.registry import DATASETS
+from lungkeras.system.provenance import file_digest
 
 
 def published(dataset: str) -> dict | list[dict[str, int]]:
     """What manifest.yaml says of a dataset: releases, each scans by class folder; of xray8 scans and sha256."""
-    return yaml.safe_load((PACKAGE / "manifest.yaml").read_text(encoding="utf-8"))[dataset]
+    return yaml.safe_load(Path(__file__).with_name("manifest.yaml").read_text(encoding="utf-8"))[dataset]
 
 
 def differences(dataset: str, source: Path | str) -> list[str]:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lungkeras.datasets.folders import no_image
-from lungkeras.errors import SourceError
-from lungkeras.inert import printable, utf8
+from lungkeras.system.errors import SourceError
+from lungkeras.system.text import printable, utf8
 
 if TYPE_CHECKING:
     import pandas as pd

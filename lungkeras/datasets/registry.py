@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from lungkeras.datasets import covid, pneumonia, xray8
 from lungkeras.datasets.records import EXTRAS, finish
-from lungkeras.errors import SourceError
-from lungkeras.files import glance
+from lungkeras.system.errors import SourceError
+from lungkeras.system.files import glance
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 from lungkeras.datasets.folders import file_paths, folders_under, no_image
 from lungkeras.datasets.records import ABSENT, leave_out
-from lungkeras.errors import SourceError
-from lungkeras.files import glance
-from lungkeras.inert import printable
+from lungkeras.system.errors import SourceError
+from lungkeras.system.files import glance
+from lungkeras.system.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from lungkeras.comparison import macro_scores
-from lungkeras.evaluation import INTERVALS, linear_probabilities, of_every_class
-from lungkeras.pipeline import Prepared
+from lungkeras.evaluation.comparison import macro_scores
+from lungkeras.evaluation.run_tables import INTERVALS, linear_probabilities, of_every_class
+from lungkeras.training.pipeline import Prepared
 
 MAJORITY, EVERY_CLASS, METADATA, LINEAR = "majority", "every class", "metadata", "linear"
 METADATA_COLUMNS = ("age", "sex", "view", "follow_up")

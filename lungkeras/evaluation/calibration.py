@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from lungkeras import intervals, metrics
-from lungkeras.runs import Run, patients_of, split_of
-from lungkeras.temperature import Correction, fit_correction, logits_of, read_correction
+from lungkeras.scores import intervals, metrics
+from lungkeras.scores.temperature import Correction, fit_correction, logits_of, read_correction
+from lungkeras.study.runs import Run, patients_of, split_of
 
 BINS = 15
 NULL_DRAWS = 500

@@ -1,7 +1,7 @@
 """Runs beside each other, beside chance and beside what others published: runs -> tables with intervals.
 
-Intervals are of 95 %, by bootstrap over the patients of the test split (lungkeras.intervals). They say how far a score
-would move with other patients; how far it moves with another seed is what repeated runs show (`seeds`).
+Intervals are of 95 %, by bootstrap over the patients of the test split (lungkeras.scores.intervals). They say how far a
+score would move with other patients; how far it moves with another seed is what repeated runs show (`seeds`).
 """
 
 import itertools
@@ -10,10 +10,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from lungkeras import intervals, metrics
-from lungkeras.datasets import DATASETS
-from lungkeras.published import published_auroc
-from lungkeras.runs import Run, patients_of, repeated_as, split_of
+from lungkeras.datasets.registry import DATASETS
+from lungkeras.evaluation.paper.published import published_auroc
+from lungkeras.scores import intervals, metrics
+from lungkeras.study.runs import Run, patients_of, repeated_as, split_of
 
 SIGNIFICANT = 0.05
 AUROC = ("macro_auroc", "macro_auroc_low", "macro_auroc_high")

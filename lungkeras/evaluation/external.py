@@ -4,7 +4,7 @@ The collections overlap: of the pneumonia collection, the COVID-19 database hold
 and its normal ones; its other normals are of the collection that xray8 is drawn from. So
     pneumonia models   are asked covid's normal scans, never its viral ones
     covid models       are asked the viral and normal scans of the pneumonia collection's folder `test`
-less every scan of which the audit finds a copy (lungkeras.audit.duplicates) in what the model, or the model that its
+less every scan of which the audit finds a copy (preparation.duplicates) in what the model, or the model that its
 weights come from, was made with. Of 150 real scans, the search finds 97 in 100 copies or more that were re-encoded,
 resized, blurred, of another tone, cropped or padded by up to 8 % a side, written on, mirrored, inverted or turned by up
 to 2 degrees; of a crop of a single side by 8 % it finds few. A drawn
@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras import intervals, metrics
-from lungkeras.audit.duplicates import across
-from lungkeras.audit.hashing import Fingerprints, load_fingerprints
-from lungkeras.comparison import macro_scores
-from lungkeras.datasets import DATASETS
-from lungkeras.evaluation import outputs, resized, shared_classes
-from lungkeras.pipeline import Prepared
-from lungkeras.runs import Run, patients_of, split_of
+from lungkeras.datasets.registry import DATASETS
+from lungkeras.evaluation.comparison import macro_scores
+from lungkeras.evaluation.run_tables import outputs, resized, shared_classes
+from lungkeras.preparation.duplicates import across
+from lungkeras.preparation.prints import Fingerprints, load_fingerprints
+from lungkeras.scores import intervals, metrics
+from lungkeras.study.runs import Run, patients_of, split_of
+from lungkeras.training.pipeline import Prepared
 
 FEWEST_SCANS = 20  # of a class, to be scored
 SCAN_COLUMNS = ["dataset", "other", "class", "scans", "allowed", "copies", "left", "note"]

@@ -1,7 +1,7 @@
 """Where models are wrong and sure of it: the errors of the test split, the most confident first.
 
-How sure an answer is, is its calibrated probability (lungkeras.temperature): that of the logits without the weights of
-the loss, over the temperatures which the validation split gives.
+How sure an answer is, is its calibrated probability (`temperature`): that of the logits without the weights
+of the loss, over the temperatures which the validation split gives.
 """
 
 from collections.abc import Mapping
@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lungkeras import metrics, panels
-from lungkeras.calibration import calibrated
-from lungkeras.datasets import title
-from lungkeras.figure_files import save_figure
-from lungkeras.pipeline import Prepared
-from lungkeras.runs import Run, main_runs, split_of
-from lungkeras.style import decimal, heading, run_name_title, styled, wrapped
+from lungkeras.datasets.registry import title
+from lungkeras.evaluation.calibration import calibrated
+from lungkeras.report.figures import panels
+from lungkeras.report.figures.files import save_figure
+from lungkeras.report.figures.style import decimal, heading, run_name_title, styled, wrapped
+from lungkeras.scores import metrics
+from lungkeras.study.runs import Run, main_runs, split_of
+from lungkeras.training.pipeline import Prepared
 
 MOST = 12  # errors of a class
 MISSED, CALLED = "missed", "called"

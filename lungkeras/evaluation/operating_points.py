@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from lungkeras import intervals
-from lungkeras.runs import Run, patients_of, split_of
+from lungkeras.scores import intervals
+from lungkeras.study.runs import Run, patients_of, split_of
 
 SPECIFICITIES = (0.9, 0.95)
 PREVALENCES = {"1": 0.01, "10": 0.1}  # in percent, as columns name them

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from lungkeras import intervals, metrics
-from lungkeras.comparison import macro_auroc_interval
-from lungkeras.evidence import BACKBONES, C, Evidence, P
-from lungkeras.published import published
-from lungkeras.runs import REPEAT, Run, patients_of, read_runs, split_of
+from lungkeras.evaluation.comparison import macro_auroc_interval
+from lungkeras.evaluation.paper.evidence import BACKBONES, C, Evidence, P
+from lungkeras.evaluation.paper.published import published
+from lungkeras.scores import intervals, metrics
+from lungkeras.study.runs import REPEAT, Run, patients_of, read_runs, split_of
 
 FEWEST_SEEDS = 3
 IMAGENET_IMAGES = 50_000

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras import metrics
-from lungkeras.comparison import macro_scores
-from lungkeras.errors import RunError
-from lungkeras.pipeline import Batches, Prepared, evaluation_batches
-from lungkeras.runs import CURVES, Run, ablation_runs, main_runs, patients_of, read_run, read_runs, split_of
+from lungkeras.evaluation.comparison import macro_scores
+from lungkeras.scores import metrics
+from lungkeras.study.runs import CURVES, Run, ablation_runs, main_runs, patients_of, read_run, read_runs, split_of
+from lungkeras.system.errors import RunError
+from lungkeras.training.pipeline import Batches, Prepared, evaluation_batches
 
 __all__ = [
     "Run",

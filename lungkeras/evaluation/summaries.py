@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lungkeras.datasets import class_columns, title
+from lungkeras.datasets.registry import class_columns, title
 
 
 def class_counts(records: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,8 @@
 """Do transferred weights know the test scans? Copies of these among the scans that the weights were learned from.
 
-The collections share scans (lungkeras.external), so a run that starts from weights of another dataset may be tested on
-scans that these weights were trained on. How many is counted with its score, beside the score without them.
+The collections share scans (`external`), so a run that starts from weights of another dataset may
+be tested on scans that these weights were trained on. How many is counted with its score, beside the score without
+them.
 """
 
 from collections.abc import Mapping
@@ -9,9 +10,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from lungkeras import intervals, metrics
-from lungkeras.external import Collection, copies, learnt_from
-from lungkeras.runs import Run, patients_of, split_of
+from lungkeras.evaluation.external import Collection, copies, learnt_from
+from lungkeras.scores import intervals, metrics
+from lungkeras.study.runs import Run, patients_of, split_of
 
 LEARNED = ("train", "val")  # of the source: one gives the weights, the other chooses their epoch
 COLUMNS = [

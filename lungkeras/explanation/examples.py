@@ -5,14 +5,14 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from lungkeras.errors import ScanError
-from lungkeras.evaluation import split_of
-from lungkeras.explanation import embed, features, grad_cam
-from lungkeras.intervals import mean_of_defined
-from lungkeras.params import from_project
-from lungkeras.pipeline import Prepared
-from lungkeras.preparation import preparation_steps
-from lungkeras.runs import Run
+from lungkeras.evaluation.run_tables import split_of
+from lungkeras.explanation.gradcam import embed, features, grad_cam
+from lungkeras.preparation.prepare import preparation_steps
+from lungkeras.scores.intervals import mean_of_defined
+from lungkeras.study.params import from_project
+from lungkeras.study.runs import Run
+from lungkeras.system.errors import ScanError
+from lungkeras.training.pipeline import Prepared
 
 
 def examples(prepared: Prepared) -> dict[str, np.ndarray]:

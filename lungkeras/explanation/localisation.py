@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras import intervals
-from lungkeras.errors import RunError
-from lungkeras.explanation import METHODS as EXPLANATIONS
-from lungkeras.explanation import enlarged, explained_layer, heat_maps
-from lungkeras.pipeline import Prepared
-from lungkeras.published import published_boxes
-from lungkeras.runs import Run
-from lungkeras.style import heading
+from lungkeras.evaluation.paper.published import published_boxes
+from lungkeras.explanation.gradcam import METHODS as EXPLANATIONS
+from lungkeras.explanation.gradcam import enlarged, explained_layer, heat_maps
+from lungkeras.report.figures.style import heading
+from lungkeras.scores import intervals
+from lungkeras.study.runs import Run
+from lungkeras.system.errors import RunError
+from lungkeras.training.pipeline import Prepared
 
 METHODS = tuple(EXPLANATIONS)
 EDGES = ("left", "top", "right", "bottom")

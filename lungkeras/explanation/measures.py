@@ -9,11 +9,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from lungkeras import metrics
-from lungkeras.evaluation import split_of
-from lungkeras.explanation import features, grad_cam
-from lungkeras.pipeline import Prepared
-from lungkeras.runs import Run
+from lungkeras.evaluation.run_tables import split_of
+from lungkeras.explanation.gradcam import features, grad_cam
+from lungkeras.scores import metrics
+from lungkeras.study.runs import Run
+from lungkeras.training.pipeline import Prepared
 
 NEIGHBOURS = 10
 SCANS_AT_ONCE = 256  # maps in memory, at the size of the scans

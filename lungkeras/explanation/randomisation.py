@@ -12,11 +12,11 @@ from itertools import count
 import numpy as np
 import pandas as pd
 
-from lungkeras import intervals
-from lungkeras.explanation import METHODS as EXPLANATIONS
-from lungkeras.explanation import heat_maps
-from lungkeras.pipeline import Prepared
-from lungkeras.runs import Run
+from lungkeras.explanation.gradcam import METHODS as EXPLANATIONS
+from lungkeras.explanation.gradcam import heat_maps
+from lungkeras.scores import intervals
+from lungkeras.study.runs import Run
+from lungkeras.training.pipeline import Prepared
 
 METHODS = tuple(EXPLANATIONS)
 MOST_SCANS = 12

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import keras
 
-from lungkeras import architectures, files
-from lungkeras.errors import ParamsError, RunError
-from lungkeras.model_files import check_weights_file
-from lungkeras.resnet import resnet34
+from lungkeras.models import architectures
+from lungkeras.models.resnet import resnet34
+from lungkeras.system import files
+from lungkeras.system.errors import ParamsError, RunError
+from lungkeras.system.untrusted.keras_files import check_weights_file
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import keras
 
-from lungkeras import architectures, files, layers
-from lungkeras.backbones import BACKBONES, Backbone, every_layer, extract_features, find_backbone, weights_origin
-from lungkeras.complexity import count_layers, count_multiply_accumulates, count_parameters
-from lungkeras.errors import ParamsError, RunError
-from lungkeras.model_files import check_keras_version, check_model_file, fault_of_layers
+from lungkeras.models import architectures, layers
+from lungkeras.models.backbones import BACKBONES, Backbone, every_layer, extract_features, find_backbone, weights_origin
+from lungkeras.models.complexity import count_layers, count_multiply_accumulates, count_parameters
+from lungkeras.system import files
+from lungkeras.system.errors import ParamsError, RunError
+from lungkeras.system.untrusted.keras_files import check_keras_version, check_model_file, fault_of_layers
 
 __all__ = [
     "BACKBONES",
@@ -248,7 +249,7 @@ def load_model(path: Path | str) -> keras.Model:
     """Reads a .keras file and gives it our faster layers back; not compiled.
 
     The file may be anybody's: what is not a model of plain layers is refused before Keras opens it (see
-    lungkeras.model_files), Keras opens it in its safe mode, and what it would change of Keras' own settings is undone.
+    system.untrusted), Keras opens it in its safe mode, and what it would change of Keras' own settings is undone.
     Raises RunError where the file is missing, refused, or not a Keras model.
     """
     path = Path(path)

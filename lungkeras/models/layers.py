@@ -1,7 +1,7 @@
 """Layers that compute what Keras' own of the same name do, in less time on a CPU.
 
 Batch normalisation calls the backend's fused kernel, which Keras 3 does not: a training step takes a quarter to a half
-less. Depthwise convolutions learn by oneDNN's quick kernel on TensorFlow (lungkeras.depthwise). Where XLA has no good
+less. Depthwise convolutions learn by oneDNN's quick kernel on TensorFlow (`depthwise`). Where XLA has no good
 convolution, on JAX, a sum over the taps of the kernel takes a fifth of its time. Files written within `plain` hold
 keras' own layers, so that they open where lungkeras is not installed.
 """
@@ -13,7 +13,8 @@ from contextlib import contextmanager
 
 import keras
 
-from lungkeras import depthwise, devices, replicas
+from lungkeras.models import depthwise
+from lungkeras.system import devices, replicas
 
 FUSED_DTYPES = ("float32", "float16", "bfloat16")
 

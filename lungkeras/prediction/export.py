@@ -19,14 +19,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras import calibration, metrics, runtimes
-from lungkeras.errors import ParamsError, RunError
-from lungkeras.evaluation import outputs
-from lungkeras.files import temporary_folder, write_csv, write_json
-from lungkeras.fingerprints import file_digest
-from lungkeras.params import from_project
-from lungkeras.pipeline import Prepared, load_prepared
-from lungkeras.runs import Run, read_run
+from lungkeras.evaluation import calibration
+from lungkeras.evaluation.run_tables import outputs
+from lungkeras.prediction import runtimes
+from lungkeras.scores import metrics
+from lungkeras.study.params import from_project
+from lungkeras.study.runs import Run, read_run
+from lungkeras.system.errors import ParamsError, RunError
+from lungkeras.system.files import temporary_folder, write_csv, write_json
+from lungkeras.system.provenance import file_digest
+from lungkeras.training.pipeline import Prepared, load_prepared
 
 # A float file computes the same sums in another order.
 FLOAT_DIFFERENCE = 1e-3
@@ -104,7 +106,7 @@ def export_run(folder: Path | str, format: str, *, int8: bool = False, to: Path 
 
 def _measured(exported: Path, format: str, file: Path, model, scans: np.ndarray) -> dict:
     """Size in megabytes and time of a scan in milliseconds, of an export and of the Keras model, and the machine."""
-    from lungkeras.machine import environment
+    from lungkeras.system.machine import environment
 
     machine = environment()
     return {

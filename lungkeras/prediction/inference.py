@@ -13,11 +13,12 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from lungkeras import architectures, onnx_graph, runtimes
-from lungkeras.errors import FolderError, LungkerasError
-from lungkeras.files import write_json
-from lungkeras.fingerprints import code_digest, file_digest
-from lungkeras.model_files import check_model_file
+from lungkeras.models import architectures
+from lungkeras.prediction import onnx_graph, runtimes
+from lungkeras.system.errors import FolderError, LungkerasError
+from lungkeras.system.files import write_json
+from lungkeras.system.provenance import code_digest, file_digest
+from lungkeras.system.untrusted.keras_files import check_model_file
 
 LARGEST_DIFFERENCE = 1e-4  # of a probability
 PROBES = 32
@@ -99,8 +100,8 @@ def _difference_from_predictions(network: Network, path: Path, task: str) -> flo
     """The largest difference to what training wrote of the run's test scans; infinite where they are not at hand."""
     if not (path.parent / "predictions.parquet").is_file():
         return float("inf")
-    from lungkeras.params import from_project
-    from lungkeras.runs import read_run, split_of
+    from lungkeras.study.params import from_project
+    from lungkeras.study.runs import read_run, split_of
 
     try:
         run = read_run(path.parent)
@@ -114,11 +115,12 @@ def _difference_from_predictions(network: Network, path: Path, task: str) -> flo
 
 
 def _difference_from_keras(network: Network, path: Path, task: str) -> float:
-    from lungkeras.backends import use_backend
+    from lungkeras.system.backends import use_backend
 
     use_backend()
-    from lungkeras import metrics, models
-    from lungkeras.evaluation import outputs
+    from lungkeras import models
+    from lungkeras.evaluation.run_tables import outputs
+    from lungkeras.scores import metrics
 
     size = network.input_shape[1]
     scans = np.random.default_rng(0).integers(0, 256, (PROBES, size, size), dtype=np.uint8)
@@ -128,7 +130,7 @@ def _difference_from_keras(network: Network, path: Path, task: str) -> float:
 
 
 def _difference(network: Network, scans: np.ndarray, expected: np.ndarray, task: str) -> float:
-    from lungkeras import metrics
+    from lungkeras.scores import metrics
 
     found = metrics.probabilities(network(scans), task)
     return float(np.abs(found - expected).max()) if found.shape == expected.shape else float("inf")

@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras import files as written
-from lungkeras import inference, metrics, runtimes
 from lungkeras.datasets.folders import files_in, folders_under, no_image
-from lungkeras.errors import RunError, ScanError
-from lungkeras.inert import printable
-from lungkeras.opencv import cv2
-from lungkeras.preparation import fill
-from lungkeras.temperature import Correction, read_correction
+from lungkeras.datasets.scans.opencv import cv2
+from lungkeras.prediction import inference, runtimes
+from lungkeras.preparation.prepare import fill
+from lungkeras.scores import metrics
+from lungkeras.scores.temperature import Correction, read_correction
+from lungkeras.system import files as written
+from lungkeras.system.errors import RunError, ScanError
+from lungkeras.system.text import printable
 
 LONGEST_STEM = 200  # bytes of the name of a heat map's file
 CORRECTION = ("temperature", "prior_shift", "temperatures")
@@ -50,11 +51,11 @@ def load_predictor(path: Path | str, *, calibrated: bool = True, with_keras: boo
     """Opens a run's folder, a .keras file, or what `lungkeras export` wrote.
 
     With `calibrated=False`, probabilities are as the model gives them. With `with_keras=False`, ONNX Runtime computes
-    them, seconds sooner, where it answers as Keras does (lungkeras.inference); else Keras does after all.
+    them, seconds sooner, where it answers as Keras does (lungkeras.prediction.inference); else Keras does after all.
 
     The names of the classes and the task are those of metrics.json, in the folder or beside the file. A file on its own
     tells neither: its classes are then class_1, class_2 and so on, and exclude each other (multiclass). The correction
-    is that of the run (lungkeras.calibration); a model without its run has none.
+    is that of the run (lungkeras.evaluation.calibration); a model without its run has none.
     Raises RunError where there is no model, where it does not take square grey scans (uint8, one channel), or where
     metrics.json speaks of another number of classes.
     """
@@ -83,7 +84,7 @@ def load_predictor(path: Path | str, *, calibrated: bool = True, with_keras: boo
     computed_by = "ONNX Runtime"
     if model is None:
         from lungkeras import models
-        from lungkeras.backends import use_backend
+        from lungkeras.system.backends import use_backend
 
         computed_by = f"Keras on {use_backend()}"
         model = models.load_model(file)
@@ -133,8 +134,8 @@ def _beside(file: Path) -> dict:
 def _correction(folder: Path, about: dict, classes: int) -> Correction:
     """As stored with the run; an older run, with its predictions beside it, has it fitted now."""
     if "temperatures" not in about and (folder / "predictions.parquet").is_file():
-        from lungkeras.calibration import correction_of
-        from lungkeras.runs import read_run
+        from lungkeras.evaluation.calibration import correction_of
+        from lungkeras.study.runs import read_run
 
         return correction_of(read_run(folder))
     return read_correction(about, classes)
@@ -243,7 +244,7 @@ def _ask(predictor: Predictor, images: np.ndarray) -> np.ndarray:
     """Logits as the model gives them, float32 (scans, classes)."""
     if not hasattr(predictor.model, "layers"):  # an exported file, or an inference.Network
         return predictor.model(images)
-    from lungkeras.evaluation import outputs
+    from lungkeras.evaluation.run_tables import outputs
 
     return outputs(predictor.model, images)
 

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lungkeras import exported_files
-from lungkeras.errors import RunError
-from lungkeras.files import glance
-from lungkeras.inert import printable
+from lungkeras.system.errors import RunError
+from lungkeras.system.files import glance
+from lungkeras.system.text import printable
+from lungkeras.system.untrusted import exported_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +55,7 @@ def read_about(path: Path | str) -> dict:
             printable(name) != name for name in classes
         ):
             raise ValueError("no names of classes")
-        from lungkeras.temperature import read_correction  # --help needs no NumPy
+        from lungkeras.scores.temperature import read_correction  # --help needs no NumPy
 
         read_correction(about, len(classes))
         return about | {"classes": classes, "image_size": size}

@@ -1,6 +1,6 @@
 """Scans that are copies of one another, within a collection and across collections.
 
-First the decoded pixels are compared, then what the scans show (lungkeras.audit.alignment). A copy may be re-encoded,
+First the decoded pixels are compared, then what the scans show (`alignment`). A copy may be re-encoded,
 resized, cropped or padded by up to a tenth a side, of another tone, mirrored, inverted, turned by a few degrees, or
 written on. Two scans of one patient share much anatomy and are no copies.
 """
@@ -17,8 +17,8 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from lungkeras.audit.alignment import candidates, likeness
-from lungkeras.audit.hashing import Fingerprints
+from lungkeras.preparation.alignment import candidates, likeness
+from lungkeras.preparation.prints import Fingerprints
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +36,7 @@ def find_duplicates(prints: Fingerprints, scans: Sequence[str], patients: Sequen
     A scan that could not be read is in no pair. Of scans that share all pixels, each is paired with the first of them,
     which alone is compared with others: a thousand copies of a scan take no longer than one. A scan of one grey level
     looks like none. Memory does not grow with the square of N; of the time, that of the first look alone does
-    (see lungkeras.audit.alignment).
+    (see lungkeras.preparation.alignment).
     """
     import pandas as pd
 

@@ -9,7 +9,7 @@
       flow.csv                     step, scans, kind: how the source became these records
       duplicates.csv               scan, other, kind, correlation: copies, which no split parts
       boxes.parquet                scan, class, left, top, right, bottom: where findings lie, if the source tells it
-      fingerprints.npz             what the audit keeps of each scan (lungkeras.audit.hashing), in the same order
+      fingerprints.npz             what the audit keeps of each scan (`prints`), in the same order
 
 The study equalises the histogram, blurs, then resizes (published.yaml, preprocessing), and so does this module.
 """
@@ -25,14 +25,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras.decoder import decoders
-from lungkeras.decoding import decode_grey
-from lungkeras.errors import RunError, ScanError, SourceError
-from lungkeras.files import atomic_folder, glance, new_array, require_room, write_csv, write_json, write_parquet
-from lungkeras.fingerprints import file_digest, of_prepared, preparation_made_from, read
-from lungkeras.locks import making
-from lungkeras.opencv import cv2, enough_memory
-from lungkeras.progress import progress
+from lungkeras.datasets.scans.decoding import decode_grey
+from lungkeras.datasets.scans.opencv import cv2, enough_memory
+from lungkeras.datasets.scans.workers import decoders
+from lungkeras.system.errors import RunError, ScanError, SourceError
+from lungkeras.system.files import atomic_folder, glance, new_array, require_room, write_csv, write_json, write_parquet
+from lungkeras.system.locks import making
+from lungkeras.system.progress import progress
+from lungkeras.system.provenance import file_digest, of_prepared, preparation_made_from, read
 
 SPLITS = ("train", "val", "test")
 FILES = {*(f"{split}.npy" for split in SPLITS), "records.parquet", "statistics.json", "quarantine.csv", "flow.csv"}
@@ -91,7 +91,7 @@ def prepare_dataset(
 ) -> dict:
     """Prepares all records of a source, splits them by patient, and writes the folder described above.
 
-    Patients who share a duplicate of a scan (lungkeras.audit.duplicates) are a group, in the column `group` of the
+    Patients who share a duplicate of a scan (`duplicates`) are a group, in the column `group` of the
     records, and stay in one split.
 
     A scan that can't be read is quarantined, and the rest goes on. The folder appears whole: until then an earlier one
@@ -110,12 +110,12 @@ def prepare_dataset(
     three splits, or scans vanish while they are read; RunError where `to` holds something else; FolderError where it
     can't be written or its disk is too small.
     """
-    from lungkeras.audit.duplicates import copies_of, find_duplicates, join_patients
-    from lungkeras.audit.hashing import Fingerprints
-    from lungkeras.datasets import DATASETS, read_records
     from lungkeras.datasets.boxes import read_boxes
     from lungkeras.datasets.drawn import is_drawn
+    from lungkeras.datasets.registry import DATASETS, read_records
     from lungkeras.datasets.xray8 import official_test_scans
+    from lungkeras.preparation.duplicates import copies_of, find_duplicates, join_patients
+    from lungkeras.preparation.prints import Fingerprints
     from lungkeras.splits import official_split
 
     source, to = Path(source), Path(to)
@@ -258,7 +258,7 @@ def fill(
 
 def split_what_is_there(records: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Splits the records. A class of fewer than three patients, as a partial download leaves, is said and goes on."""
-    from lungkeras.datasets import class_columns
+    from lungkeras.datasets.registry import class_columns
     from lungkeras.splits import split_records
 
     try:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lungkeras.audit.alignment import SIDE, half
-from lungkeras.decoder import decoders
-from lungkeras.errors import ScanError
-from lungkeras.files import atomic
-from lungkeras.opencv import cv2
-from lungkeras.progress import progress
+from lungkeras.datasets.scans.opencv import cv2
+from lungkeras.datasets.scans.workers import decoders
+from lungkeras.preparation.alignment import SIDE, half
+from lungkeras.system.errors import ScanError
+from lungkeras.system.files import atomic
+from lungkeras.system.progress import progress
 
 ROWS_AT_ONCE = 1024
 

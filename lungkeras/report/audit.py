@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from lungkeras.audit import TABLES
-from lungkeras.report_grid import NUMBER, Column, grid, span
-from lungkeras.style import decimal, heading
+from lungkeras.preparation.audit.dataset import TABLES
+from lungkeras.report.figures.style import decimal, heading
+from lungkeras.report.grid import NUMBER, Column, grid, span
 
 PROBES = {
     "border": "border and corners",

@@ -2,13 +2,13 @@
 
 import pandas as pd
 
-from lungkeras.comparison import SIGNIFICANT
-from lungkeras.datasets import title
-from lungkeras.published import published
-from lungkeras.report_grid import NUMBER, UNDEFINED, Column, anchor, grid, spanned, with_span
-from lungkeras.report_tables import BASELINES
-from lungkeras.runs import ABLATION, REPEAT
-from lungkeras.style import decimal, heading, run_name_title, run_title
+from lungkeras.datasets.registry import title
+from lungkeras.evaluation.comparison import SIGNIFICANT
+from lungkeras.evaluation.paper.published import published
+from lungkeras.report.figures.style import decimal, heading, run_name_title, run_title
+from lungkeras.report.grid import NUMBER, UNDEFINED, Column, anchor, grid, spanned, with_span
+from lungkeras.report.tables import BASELINES
+from lungkeras.study.runs import ABLATION, REPEAT
 
 
 def model_pairs(frame: pd.DataFrame) -> dict:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lungkeras.explanation_figures import METHOD_TITLES, method_title, model_title
-from lungkeras.intervals import TOO_FEW
-from lungkeras.localisation import ALL, BASELINES, CEILING, PRIOR, RANDOM, RANDOMISED
-from lungkeras.report_grid import NUMBER, Column, anchor, grid, span
-from lungkeras.style import decimal, heading, run_name_title
+from lungkeras.explanation.localisation import ALL, BASELINES, CEILING, PRIOR, RANDOM, RANDOMISED
+from lungkeras.report.figures.explanations import METHOD_TITLES, method_title, model_title
+from lungkeras.report.figures.style import decimal, heading, run_name_title
+from lungkeras.report.grid import NUMBER, Column, anchor, grid, span
+from lungkeras.scores.intervals import TOO_FEW
 
 UNANSWERED = "no box is known of its test scans: can’t be answered"
 

@@ -12,17 +12,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from lungkeras import fingerprints, safe_yaml
-from lungkeras.datasets import DATASETS, title
-from lungkeras.files import write_text
-from lungkeras.inert import markdown_text, printable
-from lungkeras.intervals import TOO_FEW
-from lungkeras.report_audit import PROBES
-from lungkeras.report_evidence import measure_title
-from lungkeras.report_grid import span
-from lungkeras.report_tables import diverged
-from lungkeras.runs import WEIGHTS, weights_word
-from lungkeras.style import WEIGHTS_TITLES, backbone_title, decimal, heading
+from lungkeras.datasets.registry import DATASETS, title
+from lungkeras.report.audit import PROBES
+from lungkeras.report.evidence import measure_title
+from lungkeras.report.figures.style import WEIGHTS_TITLES, backbone_title, decimal, heading
+from lungkeras.report.grid import span
+from lungkeras.report.tables import diverged
+from lungkeras.scores.intervals import TOO_FEW
+from lungkeras.study.runs import WEIGHTS, weights_word
+from lungkeras.system import provenance
+from lungkeras.system.files import write_text
+from lungkeras.system.text import markdown_text, printable
+from lungkeras.system.untrusted import yaml_files
 
 FILE = "model_card.md"
 TABLES = (
@@ -85,7 +86,7 @@ def write_cards(study_folder: Path | str, datasets: Iterable[Mapping] = ()) -> d
 
 def card(run: Path, tables: Mapping[str, pd.DataFrame], facts: Mapping[str, Mapping]) -> list[Part]:
     """The parts of the card of a run's folder."""
-    about, params = fingerprints.read(run / "metrics.json"), _yaml(run / "params.yaml")
+    about, params = provenance.read(run / "metrics.json"), _yaml(run / "params.yaml")
     dataset = params.get("dataset") or about.get("dataset") or run.name.split("-")[0]
     known = facts.get(dataset, {})
     own = {name: _of(table, run.name, dataset) for name, table in tables.items()}
@@ -106,7 +107,7 @@ def card(run: Path, tables: Mapping[str, pd.DataFrame], facts: Mapping[str, Mapp
 
 
 def as_markdown(run: str, parts: Iterable[Part]) -> str:
-    """The card as Markdown. Text from data is shown letter by letter (lungkeras.inert)."""
+    """The card as Markdown. Text from data is shown letter by letter (lungkeras.system.text)."""
     lines = [f"# Model card: {markdown_text(run)}", ""]
     for part in parts:
         lines += [f"## {part.title}", ""]
@@ -128,7 +129,7 @@ def _of(table: pd.DataFrame, run: str, dataset: str) -> pd.DataFrame:
 
 
 def _yaml(file: Path) -> dict:
-    return (safe_yaml.read_yaml(file)[0] or {}) if file.is_file() else {}
+    return (yaml_files.read_yaml(file)[0] or {}) if file.is_file() else {}
 
 
 def _model(run: Path, dataset: str, params: Mapping, about: Mapping, facts: Mapping) -> Part:
@@ -176,7 +177,7 @@ def _training_data(dataset: str, own: Mapping[str, pd.DataFrame], facts: Mapping
 
 
 def _hashes(run: Path, facts: Mapping) -> Part:
-    recorded = fingerprints.read(run / "fingerprint.json")
+    recorded = provenance.read(run / "fingerprint.json")
     made_from, results = recorded.get("made_from") or {}, recorded.get("results") or {}
     found = {"source, as read": (facts.get("made_from") or {}).get("sources")}
     found |= {words: made_from.get(key) for key, words in HASHES.items()}

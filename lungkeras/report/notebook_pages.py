@@ -7,8 +7,8 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-from lungkeras.files import write_text
-from lungkeras.fingerprints import file_digest
+from lungkeras.system.files import write_text
+from lungkeras.system.provenance import file_digest
 
 POLICY = (
     "default-src 'none'; img-src data:; font-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"

@@ -19,24 +19,25 @@ from urllib.parse import quote
 import pandas as pd
 import yaml
 
-from lungkeras import checklists, model_card, report_evidence, report_explanations, report_tables, safe_yaml
-from lungkeras.audit import TABLES as AUDIT_TABLES
 from lungkeras.datasets.datasheets import datasheets
-from lungkeras.export import write_devices
-from lungkeras.figure_files import DPI
-from lungkeras.files import write_csv, write_text
-from lungkeras.fingerprints import changed_files
-from lungkeras.report_audit import audit_section, read_audit
-from lungkeras.report_grid import anchor, count
-from lungkeras.report_summary import headlines, lead
-from lungkeras.style import decimal, heading, run_name_title
+from lungkeras.prediction.export import write_devices
+from lungkeras.preparation.audit.dataset import TABLES as AUDIT_TABLES
+from lungkeras.report import checklists, evidence, explanations, model_card, tables
+from lungkeras.report.audit import audit_section, read_audit
+from lungkeras.report.figures.files import DPI
+from lungkeras.report.figures.style import decimal, heading, run_name_title
+from lungkeras.report.grid import anchor, count
+from lungkeras.report.summary import headlines, lead
+from lungkeras.system.files import write_csv, write_text
+from lungkeras.system.provenance import changed_files
+from lungkeras.system.untrusted import yaml_files
 
 TEMPLATES = Path(__file__).with_name("templates")
 CSS_DPI = 96
 BESIDE = {
     "table_3": {"trivial": "trivial_baselines", "pairs": "model_pairs", "transfer": "transfer"}
 }  # {table: {argument: further table}}
-SETTINGS = (report_tables, report_evidence, report_explanations)  # each sets tables under the names of their CSVs
+SETTINGS = (tables, evidence, explanations)  # each sets tables under the names of their CSVs
 LARGE_PNG = 400_000  # bytes; beyond, photographs are embedded as WebP
 # Tables and figures that a report does without.
 OPTIONAL = ("devices", "parity", "failures_pneumonia", "failures_covid", "failures_xray8")
@@ -130,10 +131,10 @@ def write_report(
         sections=[section | {"items": _shown(section["items"], folder)} for section in captions["sections"]],
         gaps=yaml.safe_load((TEMPLATES / "gaps.yaml").read_text(encoding="utf-8")),
         items=dict(_items(folder, captions, frames)),
-        settings=report_tables.settings(settings, [facts["dataset"] for facts in datasets]),
+        settings=tables.settings(settings, [facts["dataset"] for facts in datasets]),
         datasets=datasets,
         runs=runs,
-        versions=report_tables.pairs(versions, ("package", "version")),
+        versions=tables.pairs(versions, ("package", "version")),
         notebooks={name: link(path) for name, path in notebooks.items() if name not in {run["name"] for run in runs}},
         notes=list(notes),
     )  # fmt: skip
@@ -222,12 +223,12 @@ def _run(folder: Path, run: Path, notebook: str | None, card: list[model_card.Pa
         "macro_auroc": _number(test.get("macro_auroc")),
         "loss": _number(test.get("loss")),
         "best_epoch": metrics.get("best_epoch"),
-        "diverged": report_tables.diverged(metrics),
-        "per_class": report_tables.per_class(test["per_class"]) if test.get("per_class") else None,
-        "params": report_tables.pairs(params, ("param", "value")) if params else None,
-        "environment": report_tables.pairs(environment, ("environment", "value")) if environment else None,
+        "diverged": tables.diverged(metrics),
+        "per_class": tables.per_class(test["per_class"]) if test.get("per_class") else None,
+        "params": tables.pairs(params, ("param", "value")) if params else None,
+        "environment": tables.pairs(environment, ("environment", "value")) if environment else None,
         "files": files,
-        "card": [{"part": part, "grid": report_tables.texts(part.table)} for part in card],
+        "card": [{"part": part, "grid": tables.texts(part.table)} for part in card],
     }
 
 
@@ -237,7 +238,7 @@ def _number(value: float | None) -> str:
 
 def _yaml(file: Path) -> dict:
     """YAML or JSON, which is YAML; empty where there is no such file."""
-    return (safe_yaml.read_yaml(file)[0] or {}) if file.is_file() else {}
+    return (yaml_files.read_yaml(file)[0] or {}) if file.is_file() else {}
 
 
 def _environment():

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from lungkeras.comparison import not_told_apart
-from lungkeras.published import published_best, published_scans
-from lungkeras.report_grid import anchor
-from lungkeras.runs import ABLATION, REPEAT
-from lungkeras.style import decimal, heading, run_colour, run_name_title, run_title
+from lungkeras.evaluation.comparison import not_told_apart
+from lungkeras.evaluation.paper.published import published_best, published_scans
+from lungkeras.report.figures.style import decimal, heading, run_colour, run_name_title, run_title
+from lungkeras.report.grid import anchor
+from lungkeras.study.runs import ABLATION, REPEAT
 
 FEW = 0.5  # of the published scans
 AXIS_START, AXIS_LENGTH = 20, 600  # of the axis from 0 to 1 in the drawing of the key results

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lungkeras import metrics
+from lungkeras.scores import metrics
 
 TEMPERATURES = (0.05, 20.0)  # a fit at either end means that the validation split does not tell
 LEAST_GAIN = 1e-6  # nats

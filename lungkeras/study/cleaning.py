@@ -21,12 +21,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lungkeras import freshness
-from lungkeras.datasets import DATASETS
-from lungkeras.files import TEMPORARY as TEMPORARY_NAME
-from lungkeras.fingerprints import is_prepared, is_trained
-from lungkeras.locks import alone
-from lungkeras.params import Params, from_project, load_study, project_folder
+from lungkeras.datasets.registry import DATASETS
+from lungkeras.study import freshness
+from lungkeras.study.params import Params, from_project, load_study, project_folder
+from lungkeras.system.files import TEMPORARY as TEMPORARY_NAME
+from lungkeras.system.locks import alone
+from lungkeras.system.provenance import is_prepared, is_trained
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -197,7 +197,7 @@ def unnamed(shared: Params, runs: Mapping[str, Params]) -> Iterator[tuple[Path, 
     sources = {run.source_folder.resolve() for run in everyone}
 
     from lungkeras.datasets.drawn import is_drawn
-    from lungkeras.preparation import FILES
+    from lungkeras.preparation.prepare import FILES
 
     for folder in real_folders(from_project(shared.runs), 1):
         if (folder / "params.yaml").is_file() and folder.resolve() not in named and not is_being_made(folder):

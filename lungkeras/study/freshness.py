@@ -8,9 +8,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from lungkeras.errors import SourceError
-from lungkeras.files import as_json, write_json
-from lungkeras.fingerprints import (
+from lungkeras.study.params import Params, from_project, project_folder
+from lungkeras.system.errors import SourceError
+from lungkeras.system.files import as_json, write_json
+from lungkeras.system.provenance import (
     PACKAGE,
     PLACES,
     code_digest,
@@ -21,7 +22,6 @@ from lungkeras.fingerprints import (
     of_prepared,
     read,
 )
-from lungkeras.params import Params, from_project, project_folder
 
 READING = ("03_evaluation", "04_visualization", "05_report")
 

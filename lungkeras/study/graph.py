@@ -9,12 +9,13 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import quote
 
-from lungkeras import freshness, status, stopping
-from lungkeras.datasets import DATASETS
-from lungkeras.errors import LESS_MEMORY, ParamsError, RunError
-from lungkeras.files import free_bytes, megabytes
-from lungkeras.inert import printable
-from lungkeras.params import Params, from_project, project_folder
+from lungkeras.datasets.registry import DATASETS
+from lungkeras.study import freshness, status
+from lungkeras.study.params import Params, from_project, project_folder
+from lungkeras.system import stopping
+from lungkeras.system.errors import LESS_MEMORY, ParamsError, RunError
+from lungkeras.system.files import free_bytes, megabytes
+from lungkeras.system.text import printable
 
 SECONDS_TO_CANCEL = 15.0  # the jobs of a cluster
 

@@ -14,10 +14,11 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from lungkeras import architectures, safe_yaml
-from lungkeras.backends import BACKENDS, choose_backend, default_backend
-from lungkeras.errors import ParamsError, nearest
-from lungkeras.inert import printable
+from lungkeras.models import architectures
+from lungkeras.system.backends import BACKENDS, choose_backend, default_backend
+from lungkeras.system.errors import ParamsError, nearest
+from lungkeras.system.text import printable
+from lungkeras.system.untrusted import yaml_files
 
 
 class Params(BaseModel):
@@ -186,10 +187,10 @@ def read_yaml(file: Path) -> dict[str, object]:
 def _read(file: Path) -> tuple[dict[str, object], dict[str, int]]:
     """The values of a file by their keys, and the line of each key."""
     try:
-        data, lines = safe_yaml.read_yaml(file)
+        data, lines = yaml_files.read_yaml(file)
     except OSError as error:
         raise ParamsError(f"{file}: expected a readable YAML file of params; {error.strerror}") from error
-    except safe_yaml.YamlError as error:
+    except yaml_files.YamlError as error:
         raise ParamsError(f"{file}: expected a readable YAML file of params; {error}") from error
     if data is None:
         return {}, {}
@@ -244,7 +245,7 @@ def _is_exponent(value: object) -> bool:
 def project_folder() -> Path:
     """The folder that holds the Snakefile: the working directory or one above it, else the package's checkout."""
     here = Path.cwd()
-    for folder in (here, *here.parents, Path(__file__).resolve().parent.parent):
+    for folder in (here, *here.parents, Path(__file__).resolve().parents[2]):
         if (folder / "Snakefile").is_file() and (folder / "notebooks").is_dir():
             return folder
     return here

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras import safe_yaml
-from lungkeras.errors import RunError
-from lungkeras.files import glance
-from lungkeras.fingerprints import changed_files
-from lungkeras.fingerprints import read as recorded_hashes
+from lungkeras.system.errors import RunError
+from lungkeras.system.files import glance
+from lungkeras.system.provenance import changed_files
+from lungkeras.system.provenance import read as recorded_hashes
+from lungkeras.system.untrusted import yaml_files
 
 DATASETS = ("pneumonia", "covid", "xray8")
 BACKBONES = ("resnet34", "mobilenet_v3_large", "efficientnet_b1")
@@ -63,7 +63,7 @@ class Run:
 
     @property
     def diverged(self) -> float:
-        """The epoch in which training went astray for good (lungkeras.divergence); NaN where it did not."""
+        """The epoch in which training went astray for good (lungkeras.scores.divergence); NaN where it did not."""
         return _number(self.metrics.get("diverged"))
 
 
@@ -98,7 +98,7 @@ def read_run(folder: Path | str) -> Run:
         scored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         run = Run(
             name=folder.resolve().name,
-            params=safe_yaml.read_yaml(folder / "params.yaml")[0] or {},
+            params=yaml_files.read_yaml(folder / "params.yaml")[0] or {},
             history=pd.read_csv(folder / "history.csv"),
             predictions=pd.read_parquet(folder / "predictions.parquet"),
             metrics=scored,

@@ -4,7 +4,7 @@ reports/<study>/status.json is written by the graph of notebooks: the steps that
 how long it took. A step is expected to take what steps of its kind have taken here; before one has ended, what it takes
 on two cores of the machine that NOMINAL was measured on, times how much slower or quicker this one was so far.
 
-    python -m lungkeras.status FILE NAME SECONDS    notes the end of a step, and prints its line
+    python -m lungkeras.study.status FILE NAME SECONDS    notes the end of a step, and prints its line
 """
 
 import fcntl
@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from lungkeras.files import write_json
-from lungkeras.locks import alone
+from lungkeras.system.files import write_json
+from lungkeras.system.locks import alone
 
 NAME = "status.json"
 SECONDS_TO_WRITE = 60.0

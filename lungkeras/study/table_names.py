@@ -1,6 +1,6 @@
 """The tables that a study's notebooks write, each as tables/<name>.csv: named once, for the graph and its tests.
 
-Those of the audit are named in lungkeras.audit, as TABLES.
+Those of the audit are named in lungkeras.preparation.audit.dataset, as TABLES.
 """
 
 EVALUATION = (

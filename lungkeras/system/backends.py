@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lungkeras.errors import ParamsError, nearest
+from lungkeras.system.errors import ParamsError, nearest
 
 BACKENDS = ("tensorflow", "torch", "jax")
 

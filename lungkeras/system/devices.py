@@ -5,8 +5,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
-from lungkeras.backends import has_nvidia_gpu, running_backend
-from lungkeras.errors import ParamsError
+from lungkeras.system.backends import has_nvidia_gpu, running_backend
+from lungkeras.system.errors import ParamsError
 
 TITLES = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX"}
 
@@ -41,7 +41,7 @@ def scope(devices: int | str) -> Iterator[list[str]]:
     """Within it, models are built and trained on these devices at once, each of which takes its share of each batch.
 
     JAX by keras.distribution.DataParallel, TensorFlow by tf.distribute.MirroredStrategy; on PyTorch each device is a
-    process, which training starts (lungkeras.replicas).
+    process, which training starts (lungkeras.system.replicas).
     """
     chosen = chosen_devices(devices)
     one_a_process = len(chosen) == 1 or running_backend() == "torch"

@@ -19,8 +19,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lungkeras.errors import FolderError
-from lungkeras.inert import csv_cell
+from lungkeras.system.errors import FolderError
+from lungkeras.system.text import csv_cell
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from lungkeras.errors import FolderError
-from lungkeras.files import on_its_disk
+from lungkeras.system.errors import FolderError
+from lungkeras.system.files import on_its_disk
 
 SECONDS_BETWEEN_LOOKS = 0.1
 

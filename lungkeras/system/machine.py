@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 
-from lungkeras import devices
+from lungkeras.system import devices
 
 PACKAGES = ("lungkeras", "keras", "tensorflow", "torch", "jax", "numpy", "scikit-learn", "opencv-python-headless")
 

@@ -4,7 +4,7 @@ import os
 import signal
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parents[2]
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -24,33 +24,25 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from lungkeras import errors
-from lungkeras.files import as_json
-from lungkeras.params import Params
-from lungkeras.progress import progress
+from lungkeras.study.params import Params
+from lungkeras.system import errors
+from lungkeras.system.files import as_json
+from lungkeras.system.progress import progress
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 PREPARATION = (
-    "audit/alignment",
-    "audit/duplicates",
-    "audit/hashing",
-    "compressed",
-    "decoding",
-    "dicom",
-    "jpeg",
-    "opencv",
-    "png",
-    "preparation",
+    *(f"datasets/scans/{name}" for name in ("compressed", "decoding", "dicom", "jpeg", "opencv", "png")),
+    *(f"datasets/{name}" for name in ("boxes", "drawn", "folders", "records", "registry")),
     "splits",
-    "datasets/__init__",
-    "datasets/boxes",
-    "datasets/drawn",
-    "datasets/folders",
-    "datasets/records",
+    *(f"preparation/{name}" for name in ("alignment", "duplicates", "prepare", "prints")),
 )
 TRAINING = (
-    *("architectures", "augmentation", "backbones", "depthwise", "devices", "divergence", "layers", "metrics"),
-    *("models", "opencv", "optimizers", "pipeline", "replicas", "resnet", "temperature", "training"),
+    "datasets/scans/opencv",
+    *(f"scores/{name}" for name in ("divergence", "metrics", "temperature")),
+    *(f"models/{name}" for name in ("architectures", "backbones", "build", "depthwise", "layers", "resnet")),
+    *(f"system/{name}" for name in ("devices", "replicas")),
+    "augmentation",
+    *(f"training/{name}" for name in ("one_run", "optimizers", "pipeline")),
 )
 # Params that say where something lies or what it is called, not what is computed. Of `weights` the file counts, of
 # `split` the data, of `seeds` the run's own seed.
@@ -264,8 +256,8 @@ def preparation_made_from(
 
     `records` are those of the source where the caller has read them already. Raises SourceError for a broken source.
     """
-    from lungkeras.datasets import read_records
     from lungkeras.datasets.boxes import read_boxes
+    from lungkeras.datasets.registry import read_records
     from lungkeras.datasets.xray8 import official_test_scans
 
     if records is None and source is not None and source.is_dir():

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import keras
 
-from lungkeras import devices
-from lungkeras.errors import RunError
-from lungkeras.processes import ending, environment
+from lungkeras.system import devices
+from lungkeras.system.errors import RunError
+from lungkeras.system.processes import ending, environment
 
 FOLLOW = "from lungkeras.training import follow; follow()"
 READY = b"ready\n"

@@ -18,19 +18,21 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
-from lungkeras import devices, metrics, replicas
-from lungkeras.backends import use_backend
-from lungkeras.divergence import best_epoch, diverged_at
-from lungkeras.errors import RunError, memory_ran_out
-from lungkeras.files import require_room, write_arrays, write_csv, write_json, write_parquet, write_text
-from lungkeras.fingerprints import is_trained, of_prepared, of_results, training_made_from
-from lungkeras.layers import synchronized
-from lungkeras.locks import alone
-from lungkeras.machine import environment
-from lungkeras.models import build_model, load_model, save_model
-from lungkeras.optimizers import adam
-from lungkeras.params import Params, dump, load_params
-from lungkeras.pipeline import (
+from lungkeras.models.build import build_model, load_model, save_model
+from lungkeras.models.layers import synchronized
+from lungkeras.scores import metrics
+from lungkeras.scores.divergence import best_epoch, diverged_at
+from lungkeras.scores.temperature import fit_correction, no_correction
+from lungkeras.study.params import Params, dump, load_params
+from lungkeras.system import devices, replicas
+from lungkeras.system.backends import use_backend
+from lungkeras.system.errors import RunError, memory_ran_out
+from lungkeras.system.files import require_room, write_arrays, write_csv, write_json, write_parquet, write_text
+from lungkeras.system.locks import alone
+from lungkeras.system.machine import environment
+from lungkeras.system.provenance import is_trained, of_prepared, of_results, training_made_from
+from lungkeras.training.optimizers import adam
+from lungkeras.training.pipeline import (
     SPLITS,
     Prepared,
     evaluation_batches,
@@ -39,7 +41,6 @@ from lungkeras.pipeline import (
     steps,
     training_batches,
 )
-from lungkeras.temperature import fit_correction, no_correction
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 CHECKPOINTS = ("checkpoint.npz", "checkpoint-before.npz")  # the last one, and the one before it
@@ -411,7 +412,7 @@ def write_results(model: keras.Model, params: Params, prepared: Prepared, histor
     """Predicts every split with the best model and writes predictions.parquet, then metrics.json.
 
     Predictions hold the model's own probabilities, by which it decides; `prior_shift` and `temperatures` in
-    metrics.json are what calibrates them (lungkeras.temperature).
+    metrics.json are what calibrates them (lungkeras.scores.temperature).
     """
     frames, scores, correction = [], {}, no_correction(len(prepared.classes))
     for split in SPLITS:

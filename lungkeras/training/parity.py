@@ -1,6 +1,6 @@
 """Whether the backends agree: the same model, scans and batches on each of them.
 
-    python -m lungkeras.parity [PREPARED] [--to reports/demo/tables/parity.csv] [--python jax=.venv-jax/bin/python]
+    python -m lungkeras.training.parity [PREPARED] [--to parity.csv] [--python jax=.venv-jax/bin/python]
 
 Each backend is a process, of this Python where the backend is installed here, else of .venv-<backend>. The first trains
 a model and saves it before and after; the others train the former and predict with the latter. The table has a row a
@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras.architectures import STUDY as BACKBONES
-from lungkeras.backends import BACKENDS, is_installed, require_backend
-from lungkeras.errors import LungkerasError, ParamsError, RunError
-from lungkeras.files import write_csv
-from lungkeras.params import Params, project_folder
-from lungkeras.processes import environment
+from lungkeras.models.architectures import STUDY as BACKBONES
+from lungkeras.study.params import Params, project_folder
+from lungkeras.system.backends import BACKENDS, is_installed, require_backend
+from lungkeras.system.errors import LungkerasError, ParamsError, RunError
+from lungkeras.system.files import write_csv
+from lungkeras.system.processes import environment
 
 STEPS = 20
 BATCH_SIZE = 8
@@ -84,9 +84,8 @@ def parity(
 def _in_process(
     python: str, backend: str, prepared: Path, folder: Path, backbones: Sequence[str], steps: int
 ) -> dict[str, np.ndarray]:
-    code = (
-        f"from lungkeras.parity import measure; measure({str(prepared)!r}, {str(folder)!r}, {list(backbones)}, {steps})"
-    )
+    code = "from lungkeras.training.parity import measure; "
+    code += f"measure({str(prepared)!r}, {str(folder)!r}, {list(backbones)}, {steps})"
     done = subprocess.run(
         [python, "-c", code], env=environment(KERAS_BACKEND=backend), check=False, capture_output=True, text=True
     )
@@ -105,7 +104,8 @@ def measure(prepared: str, folder: str, backbones: Sequence[str], steps: int) ->
     """
     import keras
 
-    from lungkeras import augmentation, evaluation, models, pipeline, training
+    from lungkeras import augmentation, evaluation, models, training
+    from lungkeras.training import pipeline
 
     data = pipeline.load_prepared(prepared)
     arrays = {}
@@ -151,15 +151,15 @@ def beyond_bounds(table: pd.DataFrame) -> pd.DataFrame:
 
 def draw_prepared(folder: Path) -> Path:
     """A prepared dataset of drawn pneumonia scans, for who has none at hand."""
-    from lungkeras.datasets.phantom import draw_source
-    from lungkeras.preparation import prepare_dataset
+    from lungkeras.datasets.phantoms.phantom import draw_source
+    from lungkeras.preparation.prepare import prepare_dataset
 
     prepare_dataset("pneumonia", draw_source("pneumonia", folder / "source", scans=120), folder / "prepared", size=64)
     return folder / "prepared"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m lungkeras.parity", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m lungkeras.training.parity", description=__doc__.partition("\n")[0])
     parser.add_argument("prepared", nargs="?", help="a prepared dataset (default: drawn for the purpose)")
     parser.add_argument("--to", type=Path, metavar="FILE", help="the CSV to write, as tables/parity.csv of a study")
     parser.add_argument(

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras import devices
-from lungkeras.errors import RunError
-from lungkeras.files import glance
-from lungkeras.fingerprints import changed_files
+from lungkeras.system import devices
+from lungkeras.system.errors import RunError
+from lungkeras.system.files import glance
+from lungkeras.system.provenance import changed_files
 
 SPLITS = ("train", "val", "test")
 WORKERS = 2  # threads that gather batches where tf.data does not

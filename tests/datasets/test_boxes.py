@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lungkeras.datasets import DATASETS, read_records
 from lungkeras.datasets.boxes import COLUMNS, read_boxes
 from lungkeras.datasets.drawn import BOXES
-from lungkeras.datasets.phantom import draw_source
-from lungkeras.decoding import decode_grey
-from lungkeras.errors import SourceError
-from lungkeras.preparation import prepare_dataset
+from lungkeras.datasets.phantoms.phantom import draw_source
+from lungkeras.datasets.registry import DATASETS, read_records
+from lungkeras.datasets.scans.decoding import decode_grey
+from lungkeras.preparation.prepare import prepare_dataset
+from lungkeras.system.errors import SourceError
 
 SIX = {"atelectasis": 180, "effusion": 153, "mass": 85, "nodule": 79, "pneumothorax": 98}
 
@@ -35,7 +35,7 @@ def test_every_finding_of_a_drawn_scan_has_a_box_and_no_healthy_scan_has_one(dat
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_boxes_lie_where_the_scan_differs_from_one_without_the_finding(dataset, tmp_path, monkeypatch):
     """Drawn again without lesions, a film differs from itself in its boxes, and hardly elsewhere."""
-    from lungkeras.datasets import film
+    from lungkeras.datasets.phantoms import film
 
     with_lesions = draw_source(dataset, tmp_path / "with", scans=24)
     records = read_records(dataset, with_lesions)

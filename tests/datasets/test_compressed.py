@@ -8,10 +8,10 @@ import numpy as np
 import pydicom
 import pytest
 
-from lungkeras.compressed import decode_frame, decode_rle
-from lungkeras.decoding import decode_grey
-from lungkeras.errors import ScanError
-from lungkeras.opencv import Unreadable
+from lungkeras.datasets.scans.compressed import decode_frame, decode_rle
+from lungkeras.datasets.scans.decoding import decode_grey
+from lungkeras.datasets.scans.opencv import Unreadable
+from lungkeras.system.errors import ScanError
 
 EXTRA = all(importlib.util.find_spec(name) for name in ("libjpeg", "openjpeg", "jpeg_ls"))
 needs_extra = pytest.mark.skipif(not EXTRA, reason="the extra dicom is not installed")

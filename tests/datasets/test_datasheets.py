@@ -1,7 +1,7 @@
 """Datasheets: no question without an answer, and drawings are never passed off as a hospital's scans."""
 
-from lungkeras.datasets import DATASETS
 from lungkeras.datasets.datasheets import COLUMNS, datasheets, questions
+from lungkeras.datasets.registry import DATASETS
 
 
 def test_every_question_is_answered_for_every_collection_and_for_drawings():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lungkeras.decoding import SCANS, is_scan, kind_of
+from lungkeras.datasets.scans.decoding import SCANS, is_scan, kind_of
 
 IMAGE = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
 

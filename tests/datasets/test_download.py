@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from layouts import write_covid, write_pneumonia, write_xray8
 
-from lungkeras.datasets import DATASETS, manifest, read_records
+from lungkeras.datasets import manifest
 from lungkeras.datasets.download import fetch
-from lungkeras.errors import LungkerasError, SourceError
-from lungkeras.fingerprints import file_digest
+from lungkeras.datasets.registry import DATASETS, read_records
+from lungkeras.system.errors import LungkerasError, SourceError
+from lungkeras.system.provenance import file_digest
 
 WRITE = {
     "covid": write_covid,

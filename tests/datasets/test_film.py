@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from lungkeras.datasets.anatomy import Lungs, draw_patient
-from lungkeras.datasets.film import draw_film
-from lungkeras.datasets.lesions import CENTIMETRE, DRAWN, draw_lesions
+from lungkeras.datasets.phantoms.anatomy import Lungs, draw_patient
+from lungkeras.datasets.phantoms.film import draw_film
+from lungkeras.datasets.phantoms.lesions import CENTIMETRE, DRAWN, draw_lesions
 
 
 def film(findings, seed, shape=(256, 256)):

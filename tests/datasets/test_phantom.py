@@ -7,10 +7,10 @@ import cv2
 import pandas as pd
 import pytest
 
-from lungkeras.datasets import DATASETS, read_records
 from lungkeras.datasets.drawn import NOTE
-from lungkeras.datasets.phantom import FINDINGS, draw_source
-from lungkeras.errors import SourceError
+from lungkeras.datasets.phantoms.phantom import FINDINGS, draw_source
+from lungkeras.datasets.registry import DATASETS, read_records
+from lungkeras.system.errors import SourceError
 
 FEW = 24
 
@@ -148,7 +148,7 @@ def test_what_is_interrupted_leaves_nothing(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return None, []
 
-    monkeypatch.setattr("lungkeras.datasets.phantom.draw_film", interrupted)
+    monkeypatch.setattr("lungkeras.datasets.phantoms.phantom.draw_film", interrupted)
     monkeypatch.setattr("cv2.imencode", lambda *_: (True, memoryview(b"scan")))
     with pytest.raises(KeyboardInterrupt):
         draw_source("xray8", tmp_path / "source", scans=FEW, workers=1)

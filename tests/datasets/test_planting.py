@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from test_phantom import digests
 
-from lungkeras.datasets import DATASETS, read_records
-from lungkeras.datasets.phantom import draw_source
-from lungkeras.datasets.planting import COPIES, TRUTH, parse_plants, read_truth
-from lungkeras.decoding import decode_grey
-from lungkeras.errors import SourceError
+from lungkeras.datasets.phantoms.phantom import draw_source
+from lungkeras.datasets.phantoms.planting import COPIES, TRUTH, parse_plants, read_truth
+from lungkeras.datasets.registry import DATASETS, read_records
+from lungkeras.datasets.scans.decoding import decode_grey
+from lungkeras.system.errors import SourceError
 
 SCANS = 60
 ALL = ["marker=0.8", "duplicates=2", "noise=0.1", "sources=3", "strata=0.5"]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from lungkeras import jpeg
-from lungkeras.decoding import decode
-from lungkeras.opencv import Unreadable
+from lungkeras.datasets.scans import jpeg
+from lungkeras.datasets.scans.decoding import decode
+from lungkeras.datasets.scans.opencv import Unreadable
 
 
 def encoded(image: Image.Image, kind: str, **options) -> bytes:

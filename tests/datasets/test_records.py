@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from layouts import write_covid, write_first_covid, write_pneumonia, write_scans, write_xray8
 
-from lungkeras.datasets import DATASETS, class_columns, read_records, title
+from lungkeras.datasets.registry import DATASETS, class_columns, read_records, title
 from lungkeras.datasets.xray8 import CLASSES as XRAY8_CLASSES
 from lungkeras.datasets.xray8 import LABELS, balanced_findings, read_entries
-from lungkeras.errors import SourceError
+from lungkeras.system.errors import SourceError
 
 REAL_FOLDERS = {"covid": "covid", "pneumonia": "kermany", "xray8": "nih"}
 REAL_COUNTS = {

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 
-from lungkeras import baselines
-from lungkeras.pipeline import Prepared
+from lungkeras.evaluation import baselines
+from lungkeras.training.pipeline import Prepared
 
 CLASSES = {"covid": ("covid", "viral_pneumonia", "normal"), "xray8": ("effusion", "mass", "no_finding")}
 

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import brier_score_loss, f1_score, precision_recall_curve
 
-from lungkeras import calibration, intervals, metrics, temperature
-from lungkeras.runs import Run
+from lungkeras.evaluation import calibration
+from lungkeras.scores import intervals, metrics, temperature
+from lungkeras.study.runs import Run
 
 CLASSES = {"multiclass": ("covid", "viral_pneumonia", "normal"), "multilabel": ("effusion", "mass", "no_finding")}
 TASKS = tuple(CLASSES)

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from oracles import import_torchvision
 
-from lungkeras import claims
-from lungkeras.claims import CANNOT_TELL, FAILS, HOLDS, NOT_RUN, judge, verdicts
-from lungkeras.evidence import BACKBONES, Evidence, PaperEvidence
-from lungkeras.published import published
-from lungkeras.run_evidence import RunEvidence
-from lungkeras.runs import Run
+from lungkeras.evaluation.paper import claims
+from lungkeras.evaluation.paper.claims import CANNOT_TELL, FAILS, HOLDS, NOT_RUN, judge, verdicts
+from lungkeras.evaluation.paper.evidence import BACKBONES, Evidence, PaperEvidence
+from lungkeras.evaluation.paper.published import published
+from lungkeras.evaluation.run_evidence import RunEvidence
+from lungkeras.study.runs import Run
 
 CLASSES = {
     "P": ("bacterial_pneumonia", "viral_pneumonia", "normal"),

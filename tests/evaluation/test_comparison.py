@@ -8,8 +8,9 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from lungkeras import comparison, metrics
-from lungkeras.runs import Run, ablation_runs, main_runs, repeated_as
+from lungkeras.evaluation import comparison
+from lungkeras.scores import metrics
+from lungkeras.study.runs import Run, ablation_runs, main_runs, repeated_as
 
 CLASSES = {"covid": ("covid", "viral_pneumonia", "normal"), "xray8": ("atelectasis", "effusion", "no_finding")}
 SCANS = 120

@@ -9,9 +9,8 @@ import pytest
 import yaml
 from sklearn.metrics import f1_score
 
-from lungkeras import evaluation, files, metrics
-from lungkeras.errors import RunError
-from lungkeras.evaluation import (
+from lungkeras.evaluation import run_tables
+from lungkeras.evaluation.run_tables import (
     ablation_runs,
     evaluate_on,
     histories,
@@ -24,9 +23,12 @@ from lungkeras.evaluation import (
     shared_classes,
     split_of,
 )
-from lungkeras.metrics import probabilities, scores
-from lungkeras.pipeline import Prepared
-from lungkeras.runs import weights_word
+from lungkeras.scores import metrics
+from lungkeras.scores.metrics import probabilities, scores
+from lungkeras.study.runs import weights_word
+from lungkeras.system import files
+from lungkeras.system.errors import RunError
+from lungkeras.training.pipeline import Prepared
 
 COVID = ("covid", "viral_pneumonia", "normal")
 PNEUMONIA = ("bacterial_pneumonia", "viral_pneumonia", "normal")
@@ -214,7 +216,7 @@ def covid_run(tmp_path):
 
 
 def test_a_run_on_its_own_dataset_is_scored_as_in_its_study(covid_run):
-    from lungkeras.models import load_model
+    from lungkeras.models.build import load_model
 
     prepared = drawn_dataset("covid")
     found = evaluate_on(covid_run, prepared)
@@ -243,7 +245,7 @@ def test_patients_that_a_run_was_trained_on_are_never_scored(covid_run):
 
 
 def test_a_run_on_another_dataset_chooses_among_the_classes_both_know(covid_run):
-    from lungkeras.models import load_model
+    from lungkeras.models.build import load_model
 
     prepared = drawn_dataset("pneumonia", size=2 * SIZE)
     found = evaluate_on(covid_run, prepared, split="val")
@@ -274,9 +276,9 @@ def test_two_classes_have_to_be_shared(folder):
 
 
 def test_few_and_many_scans_are_answered_alike(covid_run, monkeypatch):
-    from lungkeras.models import load_model
+    from lungkeras.models.build import load_model
 
     model, images = load_model(covid_run / "best.keras"), drawn_dataset("covid").images["test"]
     few = outputs(model, images, batch_size=5)
-    monkeypatch.setattr(evaluation, "FEW_SCANS", 0)
+    monkeypatch.setattr(run_tables, "FEW_SCANS", 0)
     np.testing.assert_allclose(outputs(model, images, batch_size=5), few, rtol=1e-5, atol=1e-6)

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lungkeras import failures, metrics
-from lungkeras.pipeline import Prepared
-from lungkeras.runs import Run, split_of
-from lungkeras.temperature import scaled
+from lungkeras.evaluation import failures
+from lungkeras.scores import metrics
+from lungkeras.scores.temperature import scaled
+from lungkeras.study.runs import Run, split_of
+from lungkeras.training.pipeline import Prepared
 
 CLASSES = {"covid": ("covid", "viral_pneumonia", "normal"), "xray8": ("atelectasis", "effusion", "no_finding")}
 SCANS = 90

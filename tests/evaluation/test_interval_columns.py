@@ -8,26 +8,25 @@ import pandas as pd
 import pytest
 from interval_columns import zero_width
 
-from lungkeras import (
+from lungkeras.evaluation import (
     baselines,
     calibration,
     comparison,
-    evaluation,
     external,
-    intervals,
-    localisation,
     operating_points,
-    randomisation,
-    report_evidence,
+    run_tables,
     subgroups,
-    tables,
     transfer,
 )
-from lungkeras.audit import labels as audit_labels
-from lungkeras.audit import shortcuts
-from lungkeras.audit.summary import tables as audit_tables
-from lungkeras.files import write_csv
-from lungkeras.runs import Run, split_of
+from lungkeras.evaluation.paper import tables
+from lungkeras.explanation import localisation, randomisation
+from lungkeras.preparation.audit import labels as audit_labels
+from lungkeras.preparation.audit import shortcuts
+from lungkeras.preparation.audit.summary import tables as audit_tables
+from lungkeras.report import evidence
+from lungkeras.scores import intervals
+from lungkeras.study.runs import Run, split_of
+from lungkeras.system.files import write_csv
 
 CLASSES = {
     "covid": ("covid", "viral_pneumonia", "normal"),
@@ -133,7 +132,7 @@ def folder(tmp_path_factory):
     given = {
         (name, kind): answer(kind, own.labels("test")) for name, own in data.items() for kind in ("perfect", "constant")
     }
-    results, classes = evaluation.results(runs), comparison.per_class(runs)
+    results, classes = run_tables.results(runs), comparison.per_class(runs)
     labels, names = truth_of("covid"), CLASSES["covid"]
     recalls = external._measures(labels, labels, np.arange(SCANS), names, list(names))
     from_imagenet = perfect["covid"].params | {"weights": "imagenet"}
@@ -172,6 +171,6 @@ def test_a_class_of_few_patients_has_no_interval_and_says_so(folder):
         few = count < intervals.FEWEST_PATIENTS
         assert pd.isna(row[["f1_low", "auroc_high", "average_precision_low"]]).all() == few
         assert (row["note"] == "too few") == few
-    shown = report_evidence.class_scores(scores.reset_index())["bodies"][1]["rows"]
+    shown = evidence.class_scores(scores.reset_index())["bodies"][1]["rows"]
     words = {cells[0]["text"]: cells[-1]["text"] for cells in shown}
     assert words["Atelectasis"].endswith("(too few)") and "–" in words["No finding"]

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from lungkeras.datasets import DATASETS
-from lungkeras.published import (
+from lungkeras.datasets.registry import DATASETS
+from lungkeras.evaluation.paper.published import (
     published,
     published_best,
     published_complexity,

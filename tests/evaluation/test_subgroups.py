@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
-from lungkeras.pipeline import Prepared
-from lungkeras.runs import Run
-from lungkeras.subgroups import COLUMNS, NOT_TOLD, age_bands, subgroups
+from lungkeras.evaluation.subgroups import COLUMNS, NOT_TOLD, age_bands, subgroups
+from lungkeras.study.runs import Run
+from lungkeras.training.pipeline import Prepared
 
 FINDINGS = ("atelectasis", "effusion", "no_finding")
 SCANS = 160

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from lungkeras import summaries
+from lungkeras.evaluation import summaries
 
 
 def test_counts_are_those_of_the_records():

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import synthetic
 
-from lungkeras import tables
+from lungkeras.evaluation.paper import tables
 
 
 def test_table_1_counts_classes_and_scans_of_every_split():

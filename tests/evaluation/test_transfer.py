@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 
-from lungkeras import report_evidence, report_tables, transfer
-from lungkeras.audit.hashing import Fingerprints
-from lungkeras.decoding import decode_grey
-from lungkeras.external import Collection
-from lungkeras.report_summary import headlines
-from lungkeras.runs import Run
+from lungkeras.datasets.scans.decoding import decode_grey
+from lungkeras.evaluation import transfer
+from lungkeras.evaluation.external import Collection
+from lungkeras.preparation.prints import Fingerprints
+from lungkeras.report import evidence, tables
+from lungkeras.report.summary import headlines
+from lungkeras.study.runs import Run
 
 CLASSES = {
     "pneumonia": ("bacterial_pneumonia", "viral_pneumonia", "normal"),
@@ -95,10 +96,10 @@ def test_the_report_says_it_at_the_score():
     known = pd.DataFrame({"run": runs, "dataset": "covid", "sources": "xray8", "test_scans": 20, "copies": [3, 0]})
     known = known.reindex(columns=transfer.COLUMNS)
     scores = known[["run", "dataset"]].assign(macro_f1=0.8, macro_f1_low=0.7, macro_f1_high=0.9, learning_rate=0.01)
-    rows = report_tables.table_3(scores, transfer=known)["bodies"][0]["rows"]
+    rows = tables.table_3(scores, transfer=known)["bodies"][0]["rows"]
     assert rows[0][0]["text"].endswith(", learned from copies of 3 test scans") and "copies" not in rows[1][0]["text"]
     chosen = scores.iloc[:1].assign(backbone="efficientnet_b1", weights="transfer", linear_macro_f1=0.5)
     (card,) = headlines(chosen, chosen.assign(published_macro_f1=0.9), None, known)
     assert card["alike"] == " Its weights were learned from copies of 3 of its test scans."
-    copies = [row[3]["text"] for row in report_evidence.transfer(known)["bodies"][0]["rows"]]
+    copies = [row[3]["text"] for row in evidence.transfer(known)["bodies"][0]["rows"]]
     assert copies == ["3", "0"]

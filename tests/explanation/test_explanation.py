@@ -5,8 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from lungkeras.errors import ParamsError
-from lungkeras.explanation import (
+from lungkeras.explanation.gradcam import (
     cuts,
     embed,
     explained_layer,
@@ -17,7 +16,8 @@ from lungkeras.explanation import (
     layer_cam,
     overlay,
 )
-from lungkeras.models import BACKBONES, build_model, last_convolution, penultimate
+from lungkeras.models.build import BACKBONES, build_model, last_convolution, penultimate
+from lungkeras.system.errors import ParamsError
 
 SIZE = 64
 

@@ -9,16 +9,17 @@ import pandas as pd
 import pytest
 from boxed_study import boxed_study, learn, small_network
 
-from lungkeras import localisation, metrics, randomisation
-from lungkeras.comparison import macro_scores
-from lungkeras.datasets.phantom import draw_source
-from lungkeras.datasets.planting import read_truth
-from lungkeras.decoding import decode_grey
-from lungkeras.errors import RunError
-from lungkeras.explanation import heat_maps
-from lungkeras.pipeline import Prepared, load_prepared
-from lungkeras.preparation import prepare_dataset
-from lungkeras.training import predict_logits
+from lungkeras.datasets.phantoms.phantom import draw_source
+from lungkeras.datasets.phantoms.planting import read_truth
+from lungkeras.datasets.scans.decoding import decode_grey
+from lungkeras.evaluation.comparison import macro_scores
+from lungkeras.explanation import localisation, randomisation
+from lungkeras.explanation.gradcam import heat_maps
+from lungkeras.preparation.prepare import prepare_dataset
+from lungkeras.scores import metrics
+from lungkeras.system.errors import RunError
+from lungkeras.training.one_run import predict_logits
+from lungkeras.training.pipeline import Prepared, load_prepared
 
 
 def one(value_at: tuple[int, int], size: int = 10) -> np.ndarray:

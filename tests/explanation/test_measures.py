@@ -5,10 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lungkeras import measures, metrics
-from lungkeras.evaluation import outputs
-from lungkeras.pipeline import Prepared
-from lungkeras.runs import Run
+from lungkeras.evaluation.run_tables import outputs
+from lungkeras.explanation import measures
+from lungkeras.scores import metrics
+from lungkeras.study.runs import Run
+from lungkeras.training.pipeline import Prepared
 
 CLASSES = ("bacterial_pneumonia", "viral_pneumonia", "normal")
 SIZE = 32

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from boxed_study import CLASSES, NAME, boxed_study, small_network
 
-from lungkeras import randomisation
-from lungkeras.models import build_model
+from lungkeras.explanation import randomisation
+from lungkeras.models.build import build_model
 
 SIZE = 64
 

@@ -120,8 +120,8 @@ def mutated(count: int, seed: int = 0) -> Iterator[bytes]:
 
 def judge(data: bytes) -> tuple[str | None, float, str | None]:
     """(why lungkeras refuses a file or None, seconds, what is wrong with the image that it gave or None)."""
-    from lungkeras.decoding import decode
-    from lungkeras.opencv import Unreadable
+    from lungkeras.datasets.scans.decoding import decode
+    from lungkeras.datasets.scans.opencv import Unreadable
 
     start = time.monotonic()
     try:
@@ -151,7 +151,7 @@ def difference(data: bytes, image: np.ndarray) -> str | None:
 
 def judge_all(count: int, seed: int, memory: int) -> tuple[list[tuple[str | None, float, str | None]], int]:
     """Judges `count` damaged files in a process that gets no more than `memory` bytes; and its peak in bytes."""
-    import lungkeras.decoding  # noqa: F401  what it maps is not the files'
+    import lungkeras.datasets.scans.decoding  # noqa: F401  what it maps is not the files'
 
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     judged = [judge(data) for data in mutated(count, seed)]

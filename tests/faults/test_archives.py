@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from layouts import write_covid
 
-from lungkeras import safe_archives
 from lungkeras.datasets.download import fetch
-from lungkeras.errors import LungkerasError
+from lungkeras.system.errors import LungkerasError
+from lungkeras.system.untrusted import archives as safe_archives
 
 pytestmark = pytest.mark.filterwarnings("ignore:Duplicate name")
 SCAN = "COVID-19_Radiography_Dataset/COVID/images/COVID-1.png"

@@ -46,7 +46,7 @@ def test_a_download_that_fails_tells_no_key(environment, tmp_path):
 
 
 def test_what_a_run_records_of_its_machine_has_no_key(environment, monkeypatch):
-    from lungkeras import machine
+    from lungkeras.system import machine
 
     for name in NAMES:
         monkeypatch.setenv(name, CANARY)

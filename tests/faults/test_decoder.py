@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from layouts import write_covid
 
-from lungkeras import decoder, prediction
-from lungkeras.decoding import decode_grey
-from lungkeras.errors import RunError, ScanError
-from lungkeras.preparation import fill, prepare_dataset, prepare_scan
+from lungkeras.datasets.scans import workers as decoder
+from lungkeras.datasets.scans.decoding import decode_grey
+from lungkeras.prediction import predict
+from lungkeras.preparation.prepare import fill, prepare_dataset, prepare_scan
+from lungkeras.system.errors import RunError, ScanError
 
 # A decoder that does what its file says.
 HOSTILE = """
@@ -81,9 +82,9 @@ def test_predict_lists_the_file_and_answers_for_the_rest(source):
     def model(images):
         return np.zeros((len(images), 2), np.float32)
 
-    predictor = prediction.Predictor("two", model, ("sick", "well"), "multiclass", 8, exported=True)
+    predictor = predict.Predictor("two", model, ("sick", "well"), "multiclass", 8, exported=True)
     paths = sorted(source.rglob("Normal/images/*.png"))
-    answers, failed = prediction.predict_images(predictor, paths, workers=2)
+    answers, failed = predict.predict_images(predictor, paths, workers=2)
     assert len(answers) == 3
     assert failed["reason"].tolist() == [f"the decoder died ({ends})" for ends in ENDS.values()]
 

@@ -17,10 +17,10 @@ from pydicom import uid
 from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_modality_lut, apply_windowing
 
-from lungkeras.decoding import decode_grey, is_scan
-from lungkeras.errors import ScanError
-from lungkeras.opencv import MOST_PIXELS
-from lungkeras.preparation import prepare_dataset
+from lungkeras.datasets.scans.decoding import decode_grey, is_scan
+from lungkeras.datasets.scans.opencv import MOST_PIXELS
+from lungkeras.preparation.prepare import prepare_dataset
+from lungkeras.system.errors import ScanError
 
 CANARY = "Canary^Patient"
 
@@ -405,7 +405,7 @@ def test_predict_answers_for_dicom_as_for_png_and_says_nothing_of_the_patient(tm
     import keras
 
     from lungkeras import cli
-    from lungkeras.models import save_model
+    from lungkeras.models.build import save_model
 
     scans = keras.Input((32, 32, 1), dtype="uint8")
     x = keras.layers.Conv2D(2, 3)(keras.layers.Rescaling(1 / 255)(scans))

@@ -10,16 +10,17 @@ import pandas as pd
 import pytest
 import synthetic
 from prepared_data import write_prepared
+from small_study import report, small_study
 from small_training import params_of, small_model
-from test_study import report, small_study
 
-from lungkeras import cli, training
-from lungkeras.errors import FolderError
-from lungkeras.files import new_array, write_csv, write_text
-from lungkeras.pipeline import load_prepared
-from lungkeras.preparation import prepare_dataset
-from lungkeras.report import write_report
-from lungkeras.runs import read_run
+from lungkeras import cli
+from lungkeras.preparation.prepare import prepare_dataset
+from lungkeras.report.page import write_report
+from lungkeras.study.runs import read_run
+from lungkeras.system.errors import FolderError
+from lungkeras.system.files import new_array, write_csv, write_text
+from lungkeras.training import one_run
+from lungkeras.training.pipeline import load_prepared
 
 
 def mount(*arguments: str) -> None:
@@ -117,11 +118,11 @@ def test_a_preparation_on_a_full_disk_is_whole_or_not_there(disk, phantom_source
 
 
 def test_a_disk_that_fills_during_preparation_leaves_the_earlier_dataset(disk, phantom_source, monkeypatch, injected):
-    from lungkeras import preparation
+    from lungkeras.preparation import prepare
 
     source, folder = phantom_source("covid"), disk(3000)
     prepare_dataset("covid", source, folder / "covid", size=16)
-    before, statistics = contents(folder / "covid"), preparation.grey_statistics
+    before, statistics = contents(folder / "covid"), prepare.grey_statistics
 
     def fill(images):
         with (folder / "filler").open("wb") as file, pytest.raises(OSError):
@@ -129,7 +130,7 @@ def test_a_disk_that_fills_during_preparation_leaves_the_earlier_dataset(disk, p
                 os.write(file.fileno(), bytes(4096))
         return statistics(images)
 
-    monkeypatch.setattr(preparation, "grey_statistics", fill)
+    monkeypatch.setattr(prepare, "grey_statistics", fill)
     with pytest.raises(FolderError, match="its disk is full"):
         prepare_dataset("covid", source, folder / "covid", size=32)
     (folder / "filler").unlink()
@@ -141,10 +142,10 @@ def test_a_training_on_a_full_disk_keeps_its_checkpoint_and_goes_on(disk, tmp_pa
     prepared, folder = write_prepared(tmp_path / "prepared" / "pneumonia"), disk(4)
     params = params_of(prepared, folder / "runs", epochs=3)
     with pytest.raises(FolderError, match=r"room|full"):
-        training.train(params, small_model())
+        one_run.train(params, small_model())
     disk(400)
-    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    filler, save, saved = folder / "filler", training.Progress.save, []
+    monkeypatch.setattr(one_run, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    filler, save, saved = folder / "filler", one_run.Progress.save, []
 
     def fill_before_the_second(progress):
         saved.append(len(progress.rows))
@@ -154,18 +155,18 @@ def test_a_training_on_a_full_disk_keeps_its_checkpoint_and_goes_on(disk, tmp_pa
                     os.write(file.fileno(), bytes(4096))
         save(progress)
 
-    monkeypatch.setattr(training.Progress, "save", fill_before_the_second)
+    monkeypatch.setattr(one_run.Progress, "save", fill_before_the_second)
     with pytest.raises(FolderError, match=r"checkpoint\.npz can't be written: its disk is full"):
-        training.train(params, small_model())
+        one_run.train(params, small_model())
     assert not {"metrics.json", "best.keras"} & {file.name for file in params.run_folder.iterdir()}
     filler.unlink()
-    run = read_run(training.train(params, small_model()))
+    run = read_run(one_run.train(params, small_model()))
     assert saved == [1, 2, 2] and run.history["epoch"].tolist() == [1, 2, 3]
     injected("full disks", 2)
 
 
 def test_a_model_that_finds_no_room_leaves_no_half_model(disk, injected):
-    from lungkeras.models import save_model
+    from lungkeras.models.build import save_model
 
     model, folder = small_model(), disk(8)
     with pytest.raises(FolderError, match=r"best\.keras can't be written: its disk is full"):
@@ -219,7 +220,7 @@ def test_a_folder_that_can_not_be_written_is_named(read_only, phantom_source, tm
         assert str(closed) in said and "writ" in said, said
     params = params_of(write_prepared(tmp_path / "prepared" / "pneumonia"), closed / "runs")
     with pytest.raises(FolderError, match=r"can't be written \(read-only file system\): make its folder writable"):
-        training.train(params, small_model())
+        one_run.train(params, small_model())
     assert contents(closed) == before and len(load_prepared(closed / "covid").records) == 60
     opened()
     assert cli.main(commands[0]) == 0

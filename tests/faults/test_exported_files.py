@@ -10,8 +10,9 @@ import keras
 import numpy as np
 import pytest
 
-from lungkeras import exported_files, runtimes
-from lungkeras.errors import RunError
+from lungkeras.prediction import runtimes
+from lungkeras.system.errors import RunError
+from lungkeras.system.untrusted import exported_files
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow makes the exports")
 SIZE = 16

@@ -8,15 +8,21 @@ import numpy as np
 import pandas as pd
 import pytest
 from prepared_data import write_prepared
+from small_study import report, small_study
 from small_training import params_of, small_model
-from test_study import report, small_study
 
-from lungkeras import cli, decoder, opencv, preparation, runs, training
-from lungkeras.datasets import acquisition, read_records
-from lungkeras.datasets.phantom import draw_source
-from lungkeras.errors import ScanError, SourceError
-from lungkeras.pipeline import load_prepared
-from lungkeras.preparation import first_steps, prepare_dataset, prepare_scan
+from lungkeras import cli
+from lungkeras.datasets import acquisition
+from lungkeras.datasets.phantoms.phantom import draw_source
+from lungkeras.datasets.registry import read_records
+from lungkeras.datasets.scans import opencv
+from lungkeras.datasets.scans import workers as decoder
+from lungkeras.preparation import prepare as preparation
+from lungkeras.preparation.prepare import first_steps, prepare_dataset, prepare_scan
+from lungkeras.study import runs
+from lungkeras.system.errors import ScanError, SourceError
+from lungkeras.training import one_run
+from lungkeras.training.pipeline import load_prepared
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -167,7 +173,7 @@ def test_folders_of_any_name_hold_sources_and_prepared_datasets(phantom_source, 
 def test_a_run_trains_and_is_read_in_folders_of_odd_names(tmp_path):
     root = tmp_path / 'it\'s a "place" 胸部' / LONG
     prepared = write_prepared(root / "pneumonia")
-    folder = training.train(params_of(prepared, root / "runs", epochs=1), small_model())
+    folder = one_run.train(params_of(prepared, root / "runs", epochs=1), small_model())
     assert len(runs.read_runs(folder.parent)) == 1
 
 
@@ -242,17 +248,15 @@ def test_a_training_that_runs_out_of_memory_names_what_takes_it(tmp_path, monkey
     def no_memory(*_, **__):
         raise ResourceExhaustedError("OOM when allocating tensor with shape[16,64,512,512]")
 
-    monkeypatch.setattr(training, "fit", no_memory)
+    monkeypatch.setattr(one_run, "fit", no_memory)
     params = params_of(write_prepared(tmp_path / "prepared" / "pneumonia"), tmp_path / "runs")
-    with pytest.raises(
-        training.RunError, match="not enough memory for batches of 8 scans of 32 pixels: give a smaller"
-    ):
-        training.train(params, small_model())
+    with pytest.raises(one_run.RunError, match="not enough memory for batches of 8 scans of 32 pixels: give a smaller"):
+        one_run.train(params, small_model())
 
 
 def test_a_source_that_another_process_draws_is_waited_for_and_taken(tmp_path, monkeypatch):
     """What `acquire` finds once the lock is its own is not drawn anew."""
-    from lungkeras import locks
+    from lungkeras.system import locks
 
     source, waited = tmp_path / "covid", []
     acquired = locks._acquired

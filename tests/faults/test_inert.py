@@ -18,13 +18,13 @@ import pytest
 import synthetic
 from layouts import write_covid
 
-from lungkeras import figure_files, figures
-from lungkeras.datasets import read_records
-from lungkeras.files import write_csv
-from lungkeras.inert import csv_cell, printable
-from lungkeras.pages import notebook_pages
-from lungkeras.preparation import prepare_dataset
-from lungkeras.report import dataset_facts, write_report
+from lungkeras.datasets.registry import read_records
+from lungkeras.preparation.prepare import prepare_dataset
+from lungkeras.report.figures import files, paper
+from lungkeras.report.notebook_pages import notebook_pages
+from lungkeras.report.page import dataset_facts, write_report
+from lungkeras.system.files import write_csv
+from lungkeras.system.text import csv_cell, printable
 
 DRAWINGS = ["sample_scans", "preprocessing_effect", "learning_curves", "transfer_curves", "ablation_curves"]
 DRAWINGS += ["ablation_bars", "embeddings_and_confusions", "grad_cams"]
@@ -115,9 +115,9 @@ def opened(path: Path, folder: Path) -> str:
 def hostile_report(listening, tmp_path_factory) -> Path:
     evil, folder = payloads(listening[0]), tmp_path_factory.mktemp("hostile") / "study"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figure_files, "save_figure", lambda *_, **__: None)
+        patch.setattr(files, "save_figure", lambda *_, **__: None)
         for draw in DRAWINGS:
-            patch.setattr(figures, draw, lambda *_, **__: None)
+            patch.setattr(paper, draw, lambda *_, **__: None)
         words = synthetic.study(folder, rename=lambda name: name + evil)
     for params in folder.glob("runs/*/params.yaml"):
         params.write_text(params.read_text() + json.dumps(evil)[1:-1].join(['note: "', '"\n']))
@@ -229,7 +229,7 @@ def test_predict_answers_for_scans_of_hostile_names_and_lists_the_failed(hostile
     import keras
 
     from lungkeras import cli
-    from lungkeras.models import save_model
+    from lungkeras.models.build import save_model
 
     scans = keras.Input((32, 32, 1), dtype="uint8")
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(scans))

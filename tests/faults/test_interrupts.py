@@ -13,11 +13,14 @@ import numpy as np
 import psutil
 import pytest
 from prepared_data import write_prepared
+from small_study import small_study
 from small_training import params_of, small_model
-from test_study import small_study
 
-from lungkeras import cli, runs, stopping, training
-from lungkeras.preparation import prepare_dataset
+from lungkeras import cli
+from lungkeras.preparation.prepare import prepare_dataset
+from lungkeras.study import runs
+from lungkeras.system import stopping
+from lungkeras.training import one_run
 
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "terminated"}
@@ -74,8 +77,8 @@ def test_a_stopped_preparation_leaves_what_was_there_and_goes_on(phantom_source,
 
 def test_a_terminated_training_goes_on_at_its_checkpoint(tmp_path, monkeypatch, injected):
     params = params_of(write_prepared(tmp_path / "prepared" / "pneumonia"), tmp_path / "runs", epochs=3)
-    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    seed, began = training.seed_random_layers, []
+    monkeypatch.setattr(one_run, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    seed, began = one_run.seed_random_layers, []
 
     def stop(model, number, epoch):
         began.append(epoch)
@@ -83,13 +86,13 @@ def test_a_terminated_training_goes_on_at_its_checkpoint(tmp_path, monkeypatch, 
             os.kill(os.getpid(), signal.SIGTERM)
         seed(model, number, epoch)
 
-    monkeypatch.setattr(training, "seed_random_layers", stop)
+    monkeypatch.setattr(one_run, "seed_random_layers", stop)
     with pytest.raises(stopping.Terminated) as stopped, stopping.by_signals():
-        training.train(params, small_model())
+        one_run.train(params, small_model())
     assert stopped.value.status == 143
     assert {file.name for file in params.run_folder.iterdir()} >= {"checkpoint.npz", "params.yaml"}
     assert not {".lock", "metrics.json"} & {file.name for file in params.run_folder.iterdir()}
-    run = runs.read_run(training.train(params, small_model()))
+    run = runs.read_run(one_run.train(params, small_model()))
     assert began == [0, 1, 2, 2] and run.history["epoch"].tolist() == [1, 2, 3]
     injected("ctrl-C, SIGTERM and SIGHUP", 1)
 

@@ -17,12 +17,12 @@ import psutil
 import pytest
 from killing import Moment, killed, moments, undisturbed
 from prepared_data import write_prepared
+from small_study import report, small_study
 from small_training import params_of, small_model
-from test_study import report, small_study
 
-from lungkeras import training
-from lungkeras.files import TEMPORARY, atomic, atomic_folder, sweep, write_json
-from lungkeras.preparation import prepare_dataset
+from lungkeras.preparation.prepare import prepare_dataset
+from lungkeras.system.files import TEMPORARY, atomic, atomic_folder, sweep, write_json
+from lungkeras.training import one_run
 
 EPOCHS = 8
 
@@ -100,8 +100,8 @@ def test_thirty_killed_preparations_end_byte_for_byte_as_an_undisturbed_one(phan
 
 
 def train(prepared: Path, runs: Path, seed: int = 0) -> None:
-    training.SECONDS_BETWEEN_CHECKPOINTS = 0.0  # in the child alone
-    training.train(params_of(prepared, runs, epochs=EPOCHS, seed=seed), small_model())
+    one_run.SECONDS_BETWEEN_CHECKPOINTS = 0.0  # in the child alone
+    one_run.train(params_of(prepared, runs, epochs=EPOCHS, seed=seed), small_model())
 
 
 def results(runs: Path) -> dict[str, object]:

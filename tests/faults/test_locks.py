@@ -12,14 +12,17 @@ from pathlib import Path
 import pytest
 from killing import SERVER
 from prepared_data import write_prepared
+from small_study import small_study
 from small_training import params_of, small_model
-from test_study import small_study
 
-from lungkeras import cli, locks, runs, training
+from lungkeras import cli
 from lungkeras.datasets import acquisition
-from lungkeras.errors import FolderError
-from lungkeras.locks import alone
-from lungkeras.preparation import prepare_dataset
+from lungkeras.preparation.prepare import prepare_dataset
+from lungkeras.study import runs
+from lungkeras.system import locks
+from lungkeras.system.errors import FolderError
+from lungkeras.system.locks import alone
+from lungkeras.training import one_run
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -149,7 +152,7 @@ def test_processes_draw_one_source_once(tmp_path):
 
 
 def train(prepared: Path, folder: Path) -> None:
-    training.train(params_of(prepared, folder, epochs=2), small_model())
+    one_run.train(params_of(prepared, folder, epochs=2), small_model())
 
 
 @pytest.mark.faults

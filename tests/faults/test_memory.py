@@ -12,7 +12,7 @@ import psutil
 import pytest
 from test_kills import contents, strays
 
-from lungkeras.datasets.phantom import draw_source
+from lungkeras.datasets.phantoms.phantom import draw_source
 
 GIGABYTE = 2**30
 

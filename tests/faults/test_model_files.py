@@ -11,9 +11,10 @@ import keras
 import numpy as np
 import pytest
 
-from lungkeras import model_files, models
-from lungkeras.errors import RunError
-from lungkeras.inert import printable
+from lungkeras.models import build
+from lungkeras.system.errors import RunError
+from lungkeras.system.text import printable
+from lungkeras.system.untrusted import keras_files
 
 
 def module(place: str, kind: str, **config) -> dict:
@@ -30,7 +31,7 @@ def honest(tmp_path_factory) -> dict[str, bytes]:
     x = x * 2.0 + x
     x = keras.layers.GlobalAveragePooling2D(name="average")(keras.layers.ReLU(name="relu")(x))
     path = tmp_path_factory.mktemp("honest") / "model.keras"
-    models.save_model(keras.Model(scans, keras.layers.Dense(3, name="logits")(x)), path)
+    build.save_model(keras.Model(scans, keras.layers.Dense(3, name="logits")(x)), path)
     with zipfile.ZipFile(path) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -214,7 +215,7 @@ def opened_by_keras(monkeypatch) -> list:
 
 def test_the_honest_file_is_opened(honest, tmp_path, opened_by_keras):
     (tmp_path / "model.keras").write_bytes(packed(honest))
-    model = models.load_model(tmp_path / "model.keras")
+    model = build.load_model(tmp_path / "model.keras")
     assert opened_by_keras and model.output_shape == (None, 3)
     with h5py.File(io.BytesIO(honest["model.weights.h5"])) as weights:
         np.testing.assert_array_equal(model.get_layer("logits").kernel, weights["layers/dense/vars/0"])
@@ -227,7 +228,7 @@ def test_no_attack_gets_as_far_as_keras(honest, tmp_path, opened_by_keras, injec
         path = tmp_path / f"{name}.keras"
         path.write_bytes(content)
         try:
-            models.load_model(path)
+            build.load_model(path)
             said = "it was opened"
         except RunError as error:
             said = str(error)
@@ -245,26 +246,26 @@ def test_every_bit_of_a_config_may_flip(honest, tmp_path, injected):
         config[draw.integers(len(config))] ^= 1 << int(draw.integers(8))
         path.write_bytes(packed(honest | {"config.json": bytes(config)}))
         try:
-            model_files.check_model_file(path)
+            keras_files.check_model_file(path)
         except RunError as error:
             assert "\n" not in str(error)
     injected("model files of a flipped bit", 100)
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("backbone", models.BACKBONES)
+@pytest.mark.parametrize("backbone", build.BACKBONES)
 def test_what_save_model_writes_passes(backbone, tmp_path):
-    model = models.build_model(backbone, 3, "multiclass", image_size=32)
-    models.save_model(model, tmp_path / "model.keras")
-    assert models.load_model(tmp_path / "model.keras").name == backbone
+    model = build.build_model(backbone, 3, "multiclass", image_size=32)
+    build.save_model(model, tmp_path / "model.keras")
+    assert build.load_model(tmp_path / "model.keras").name == backbone
 
 
 def test_a_model_of_mixed_precision_passes(tmp_path):
     scans = keras.Input((32, 32, 1), dtype="uint8")
     x = keras.layers.Conv2D(2, 3, dtype="mixed_bfloat16")(keras.layers.Rescaling(1.0)(scans))
     model = keras.Model(scans, keras.layers.Dense(2)(keras.layers.Flatten()(x)))
-    models.save_model(model, tmp_path / "model.keras")
-    assert models.load_model(tmp_path / "model.keras").count_params() == model.count_params()
+    build.save_model(model, tmp_path / "model.keras")
+    assert build.load_model(tmp_path / "model.keras").count_params() == model.count_params()
 
 
 def test_settings_that_a_file_changes_are_set_back(honest, tmp_path, monkeypatch):
@@ -272,7 +273,7 @@ def test_settings_that_a_file_changes_are_set_back(honest, tmp_path, monkeypatch
     path.write_bytes(packed(honest))
     monkeypatch.setattr(keras.models, "load_model", lambda *given, **options: keras.config.set_floatx("float16"))
     with pytest.raises(RunError, match="changes the settings of Keras"):
-        models.load_model(path)
+        build.load_model(path)
     assert keras.config.floatx() == "float32" and keras.config.dtype_policy().name == "float32"
 
 
@@ -280,19 +281,19 @@ def test_weights_of_imagenet_are_looked_through_too(tmp_path):
     path = tmp_path / "weights.h5"
     with h5py.File(path, "w") as file:
         file["layer/kernel"] = np.ones(3)
-    model_files.check_weights_file(path)
+    keras_files.check_weights_file(path)
     with h5py.File(path, "a") as file:
         file["other"] = h5py.ExternalLink("/etc/hostname", "/")
     with pytest.raises(RunError, match="is a link"):
-        models.build_model("mobilenet_v3_large", 2, "multiclass", image_size=32, weights=path)
+        build.build_model("mobilenet_v3_large", 2, "multiclass", image_size=32, weights=path)
 
 
 def test_an_old_keras_is_refused():
     for version in ("3.15.1", "3.15.10", "4.0.0", "3.16.0.dev1"):
-        model_files.check_keras_version(version)
+        keras_files.check_keras_version(version)
     for version in ("3.15.0", "3.9.2", "2.15.0"):
         with pytest.raises(RunError, match=r"too old .* install 3\.15\.1"):
-            model_files.check_keras_version(version)
+            keras_files.check_keras_version(version)
 
 
 @pytest.mark.parametrize(
@@ -303,7 +304,7 @@ def test_an_old_keras_is_refused():
     ],
 )  # fmt: skip
 def test_what_stands_beside_a_model_is_read_or_refused(text, honest, tmp_path):
-    from lungkeras.prediction import load_predictor
+    from lungkeras.prediction.predict import load_predictor
 
     (tmp_path / "best.keras").write_bytes(packed(honest))
     (tmp_path / "metrics.json").write_text(text)

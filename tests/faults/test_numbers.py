@@ -11,35 +11,25 @@ import synthetic
 import yaml
 from prepared_data import CLASSES, write_prepared
 from sklearn.metrics import f1_score, log_loss, roc_auc_score
+from small_study import report as small_report
+from small_study import small_study
 from small_training import params_of, small_model
-from test_study import report as small_report
-from test_study import small_study
 
-from lungkeras import (
-    baselines,
-    calibration,
-    claims,
-    comparison,
-    evaluation,
-    failures,
-    figure_files,
-    figures,
-    gallery,
-    measures,
-    metrics,
-    report,
-    report_tables,
-    runs,
-    tables,
-    temperature,
-    training,
-)
-from lungkeras.datasets.phantom import draw_source
-from lungkeras.divergence import best_epoch, diverged_at
-from lungkeras.figure_files import description
-from lungkeras.files import write_csv, write_json
-from lungkeras.pipeline import load_prepared
-from lungkeras.run_evidence import RunEvidence
+from lungkeras.datasets.phantoms.phantom import draw_source
+from lungkeras.evaluation import baselines, calibration, comparison, failures, run_tables
+from lungkeras.evaluation.paper import claims, tables
+from lungkeras.evaluation.run_evidence import RunEvidence
+from lungkeras.explanation import examples, measures
+from lungkeras.report import page as report
+from lungkeras.report import tables as report_tables
+from lungkeras.report.figures import files, paper
+from lungkeras.report.figures.files import description
+from lungkeras.scores import metrics, temperature
+from lungkeras.scores.divergence import best_epoch, diverged_at
+from lungkeras.study import runs
+from lungkeras.system.files import write_csv, write_json
+from lungkeras.training import one_run
+from lungkeras.training.pipeline import load_prepared
 
 NAN = float("nan")
 CHANCE = np.log(3)
@@ -78,7 +68,7 @@ def prepared(tmp_path_factory):
 @pytest.mark.parametrize("rate", [pytest.param(1e6, marks=pytest.mark.faults), 1e38])
 def test_a_diverging_run_ends_with_a_model_of_numbers_and_says_so(prepared, tmp_path, rate, injected):
     params = params_of(prepared, tmp_path, epochs=3, learning_rate=rate, final_learning_rate=rate)
-    folder = training.train(params, small_model())
+    folder = one_run.train(params, small_model())
     run = runs.read_run(folder)
     assert run.diverged == 1
     assert np.isfinite(run.predictions.filter(like="probability")).all(axis=None)
@@ -93,7 +83,7 @@ def test_a_diverging_run_ends_with_a_model_of_numbers_and_says_so(prepared, tmp_
 
 
 def test_a_loss_that_becomes_nan_leaves_the_best_model_before_it(prepared, tmp_path, monkeypatch, injected):
-    seed = training.seed_random_layers
+    seed = one_run.seed_random_layers
 
     def poison(model, number, epoch):
         seed(model, number, epoch)
@@ -101,11 +91,11 @@ def test_a_loss_that_becomes_nan_leaves_the_best_model_before_it(prepared, tmp_p
             first = next(variable for variable in model.trainable_variables if "kernel" in variable.path)
             first.assign(np.full(first.shape, np.nan))
 
-    monkeypatch.setattr(training, "seed_random_layers", poison)
+    monkeypatch.setattr(one_run, "seed_random_layers", poison)
     # One rate in all epochs, whatever their number.
-    monkeypatch.setattr(training.keras.optimizers.schedules, "CosineDecay", lambda rate, *_, **__: rate)
-    expected = training.train(params_of(prepared, tmp_path / "short", epochs=2), small_model())
-    folder = training.train(params_of(prepared, tmp_path / "long", epochs=6), small_model())
+    monkeypatch.setattr(one_run.keras.optimizers.schedules, "CosineDecay", lambda rate, *_, **__: rate)
+    expected = one_run.train(params_of(prepared, tmp_path / "short", epochs=2), small_model())
+    folder = one_run.train(params_of(prepared, tmp_path / "long", epochs=6), small_model())
     run = runs.read_run(folder)
     assert run.history["epoch"].tolist() == [1, 2, 3] and np.isnan(run.history["val_loss"].iloc[-1])
     assert run.diverged == 3 and run.best_epoch in (1, 2)
@@ -218,10 +208,10 @@ def stressed(tmp_path_factory):
 def test_every_table_and_figure_of_a_stressed_study_is_made_and_says_what_is_undefined(stressed, injected):
     study, found = stressed.parent, runs.read_runs(stressed)
     repeated = {f"covid-resnet34-random{end}": found[f"covid-{model}-random"] for end, model in REPEATS.items()}
-    main, ablation = evaluation.main_runs(found), evaluation.ablation_runs(found)
+    main, ablation = run_tables.main_runs(found), run_tables.ablation_runs(found)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        scored = evaluation.results(found)
+        scored = run_tables.results(found)
         made = {
             "table_3": tables.table_3(scored),
             "model_pairs": comparison.pairs(main),
@@ -235,18 +225,18 @@ def test_every_table_and_figure_of_a_stressed_study_is_made_and_says_what_is_und
         }
         errors, best = failures.error_counts(found), failures.best_on_validation(found)
         made["published_auroc"] = comparison.auroc_beside_published(made["class_scores"])
-        curves = evaluation.histories(main)
+        curves = run_tables.histories(main)
         drawn = {
-            3: figures.learning_curves(curves),
-            4: figures.transfer_curves(curves[curves["backbone"] == "efficientnet_b1"]),
-            9: figures.ablation_curves(evaluation.histories(ablation)),
-            10: figures.ablation_bars(scored[scored["run"].isin(ablation)].rename(columns={"learning_rate": "rate"})),
-            "reliability": figures.reliability_diagrams(calibration.reliability(main), made["calibration"]),
+            3: paper.learning_curves(curves),
+            4: paper.transfer_curves(curves[curves["backbone"] == "efficientnet_b1"]),
+            9: paper.ablation_curves(run_tables.histories(ablation)),
+            10: paper.ablation_bars(scored[scored["run"].isin(ablation)].rename(columns={"learning_rate": "rate"})),
+            "reliability": paper.reliability_diagrams(calibration.reliability(main), made["calibration"]),
         }
     for name, table in made.items():
         write_csv(study / "tables" / f"{name}.csv", table)
     for number, figure in drawn.items():
-        figure_files.save_figure(figure, study / "figures", number, dpi=40)
+        files.save_figure(figure, study / "figures", number, dpi=40)
 
     assert not set(errors["run"]) & BROKEN and not set(best.values()) & BROKEN and len(best) == 3
     broken = made["table_3"].set_index("run").loc["covid-resnet34-random"]
@@ -288,12 +278,12 @@ def test_answers_without_a_network_cope_with_a_class_that_training_lacks(prepare
             split: data.images[split][rows[data.records["split"] == split].to_numpy()]
             for split in ("train", "val", "test")
         }
-        less = training.Prepared(
+        less = one_run.Prepared(
             data.name, data.task, data.classes, data.size, 119.5, 75.0, records.assign(age=ages), images
         )
         table = baselines.trivial_baselines([less]).set_index("baseline")
         assert np.isfinite(table["macro_f1"]).all()
-        given = evaluation.linear_probabilities(less)
+        given = run_tables.linear_probabilities(less)
         assert given.shape == (9, 3) and (given[:, CLASSES.index("bacterial_pneumonia")] == 0).all()
         np.testing.assert_allclose(given.sum(axis=1), 1)
 
@@ -308,13 +298,13 @@ def test_features_and_heat_maps_of_a_model_that_answers_nan_are_drawn(prepared, 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)  # of Keras on PyTorch
-        points = gallery.embeddings({run.name: model}, data)
-        scans, maps, chances = gallery.explanations({run.name: model}, {run.name: run}, data)
+        points = examples.embeddings({run.name: model}, data)
+        scans, maps, chances = examples.explanations({run.name: model}, {run.name: run}, data)
         separation = measures.feature_measures({run.name: model}, data)
         heatmaps, _ = measures.heatmap_measures({run.name: model}, {run.name: run}, data)
         confusions = {run.name: metrics.confusion(*runs.split_of(run, "test"), run.classes)}
-        figures.embeddings_and_confusions(points, confusions)
-        assert "–" in description(figures.grad_cams(scans, maps, chances))
+        paper.embeddings_and_confusions(points, confusions)
+        assert "–" in description(paper.grad_cams(scans, maps, chances))
     assert len(points) == len(separation) == len(heatmaps) == 9
     assert heatmaps[["asymmetry", "area", "row"]].isna().all(axis=None)
 

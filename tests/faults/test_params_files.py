@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lungkeras.errors import ParamsError
-from lungkeras.params import Params, load_params
+from lungkeras.study.params import Params, load_params
+from lungkeras.system.errors import ParamsError
 
 LAUGHS = "a: &a [x, x]\n" + "".join(f"{name}: &{name} [*{last}, *{last}]\n" for last, name in pairwise("abcdefghi"))
 

@@ -19,10 +19,10 @@ from layouts import write_covid
 from mutations import chest, difference, encoded, judge, judge_all, mutated, png_of, whole_files
 from PIL import Image
 
-from lungkeras.decoding import MOST_BYTES, decode, decode_grey
-from lungkeras.errors import ScanError
-from lungkeras.opencv import MOST_PIXELS, Unreadable
-from lungkeras.preparation import prepare_dataset
+from lungkeras.datasets.scans.decoding import MOST_BYTES, decode, decode_grey
+from lungkeras.datasets.scans.opencv import MOST_PIXELS, Unreadable
+from lungkeras.preparation.prepare import prepare_dataset
+from lungkeras.system.errors import ScanError
 
 LONGEST = 5  # seconds a file may take
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from oracles import import_torchvision
 
-from lungkeras import architectures, backbones, models
-from lungkeras.errors import ParamsError, RunError
-from lungkeras.params import Params
-from lungkeras.style import backbone_title, run_colour
+from lungkeras.models import architectures, backbones, build
+from lungkeras.report.figures.style import backbone_title, run_colour
+from lungkeras.study.params import Params
+from lungkeras.system.errors import ParamsError, RunError
 
 # Built in a second or two each; the others are marked slow.
 QUICK = ("mobilenet", "mobilenet_v2", "resnet50_v2")
-SLOW = sorted(set(architectures.APPLICATIONS) - set(QUICK) - set(models.BACKBONES))
+SLOW = sorted(set(architectures.APPLICATIONS) - set(QUICK) - set(build.BACKBONES))
 SMALLEST = {"inception_v3": 75, "inception_resnet_v2": 75, "xception": 71}
 
 
@@ -56,7 +56,7 @@ def _in_torchvision(name):
         return torch, list(torchvision.models.get_model(name, weights=None, **options).modules())
 
 
-SHARED = sorted({*backbones.TORCHVISION, *models.BACKBONES, "convnext_tiny"})
+SHARED = sorted({*backbones.TORCHVISION, *build.BACKBONES, "convnext_tiny"})
 CHECKED_QUICKLY = ("densenet121", "efficientnet_b1", "inception_v3", "mobilenet_v2", "mobilenet_v3_small", "resnet34")
 
 
@@ -82,7 +82,7 @@ def _run(model, images):
 
 def _check(name):
     size = SMALLEST.get(name, 32)
-    model = models.build_model(name, 3, "multiclass", image_size=size, mean=100.0, std=50.0, seed=0)
+    model = build.build_model(name, 3, "multiclass", image_size=size, mean=100.0, std=50.0, seed=0)
     assert model.name == name
     for layer in model.layers:
         assert not isinstance(layer, keras.Model)
@@ -93,7 +93,7 @@ def _check(name):
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization) and declared.momentum:
             assert (layer.momentum, layer.epsilon) == (declared.momentum, declared.epsilon)
-    assert len(models.last_convolution(model).output.shape) == 4
+    assert len(build.last_convolution(model).output.shape) == 4
     logits = model(np.zeros((2, size, size, 1), np.uint8), training=False)
     assert logits.shape == (2, 3)
     return model
@@ -108,11 +108,11 @@ def test_models_of_keras_applications_build_flat_with_one_normalisation(name):
 @pytest.mark.parametrize("name", SLOW)
 def test_all_models_of_keras_applications_build_load_and_move(name, tmp_path):
     model = _check(name)
-    models.save_model(model, tmp_path / "best.keras")
+    build.save_model(model, tmp_path / "best.keras")
     size = model.input_shape[1]
     scans = np.random.default_rng(0).integers(0, 256, (2, size, size, 1), dtype=np.uint8)
-    again = models.load_model(tmp_path / "best.keras")
-    moved = models.build_model(
+    again = build.load_model(tmp_path / "best.keras")
+    moved = build.build_model(
         name, 3, "multiclass", image_size=size, mean=100.0, std=50.0, weights=tmp_path / "best.keras"
     )
     moved.get_layer("logits").set_weights(model.get_layer("logits").get_weights())
@@ -124,7 +124,7 @@ def test_all_models_of_keras_applications_build_load_and_move(name, tmp_path):
 
 def test_images_too_small_are_one_sentence():
     with pytest.raises(ParamsError, match=r"image_size: InceptionV3 can't be built for 64 pixels \(.*75x75"):
-        models.build_model("inception_v3", 3, "multiclass", image_size=64)
+        build.build_model("inception_v3", 3, "multiclass", image_size=64)
 
 
 @pytest.mark.filterwarnings("ignore:Skipping")
@@ -138,7 +138,7 @@ def test_weights_of_imagenet_see_the_range_that_they_were_trained_on(name, tmp_p
             layer.set_weights([np.ones(weight.shape) for weight in layer.get_weights()])
     theirs.save(tmp_path / "imagenet.h5")
     mean, std = 120.0, 57.4
-    ours = models.build_model(
+    ours = build.build_model(
         name, 3, "multiclass", image_size=32, weights=tmp_path / "imagenet.h5", mean=mean, std=std, seed=0
     )
     scan = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 1), dtype=np.uint8)
@@ -149,15 +149,13 @@ def test_weights_of_imagenet_see_the_range_that_they_were_trained_on(name, tmp_p
         factor, offset = np.array([0.229, 0.224, 0.225]) * 255, np.array([0.485, 0.456, 0.406]) * 255
         given = standard * factor + offset
     expected = _run(theirs, given.astype("float32"))
-    features = keras.Model(ours.input, models.last_convolution(ours).output)
+    features = keras.Model(ours.input, build.last_convolution(ours).output)
     received = _run(features, scan)
     np.testing.assert_allclose(received, expected, atol=1e-3 * np.abs(expected).max())
 
-    models.save_model(ours, tmp_path / "best.keras")
-    moved = models.build_model(
-        name, 2, "multiclass", image_size=32, weights=tmp_path / "best.keras", mean=mean, std=std
-    )
-    features = keras.Model(moved.input, models.last_convolution(moved).output)
+    build.save_model(ours, tmp_path / "best.keras")
+    moved = build.build_model(name, 2, "multiclass", image_size=32, weights=tmp_path / "best.keras", mean=mean, std=std)
+    features = keras.Model(moved.input, build.last_convolution(moved).output)
     np.testing.assert_allclose(_run(features, scan), received, atol=1e-5 * np.abs(expected).max())
 
 
@@ -183,16 +181,16 @@ def preset(tmp_path, monkeypatch):
 def test_a_preset_of_keras_hub_is_a_backbone_like_any_other(preset, tmp_path):
     scans = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1), dtype=np.uint8)
     for weights in ("random", "imagenet"):
-        model = models.build_model("keras_hub.small_resnet", 3, "multiclass", image_size=32, weights=weights, seed=0)
+        model = build.build_model("keras_hub.small_resnet", 3, "multiclass", image_size=32, weights=weights, seed=0)
         assert model.name == "keras_hub.small_resnet"
         assert not [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
         assert {len(layer._inbound_nodes) for layer in model.layers} == {1}
     standard = np.repeat((scans.astype("float32") - 127.5) / 64.0, 3, axis=-1)
-    features = keras.Model(model.input, models.last_convolution(model).output)
+    features = keras.Model(model.input, build.last_convolution(model).output)
     expected = _run(preset, standard)
     np.testing.assert_allclose(_run(features, scans), expected, atol=1e-4 * np.abs(expected).max())
-    models.save_model(model, tmp_path / "best.keras")
-    again = models.load_model(tmp_path / "best.keras")
+    build.save_model(model, tmp_path / "best.keras")
+    again = build.load_model(tmp_path / "best.keras")
     np.testing.assert_allclose(_run(again, scans), _run(model, scans), atol=1e-5)
 
 
@@ -202,12 +200,12 @@ def test_a_preset_whose_file_would_be_refused_is_refused_before_it_is_trained(mo
     larger = keras.Model(images, keras.layers.Conv2D(4, 3)(keras.layers.UpSampling2D()(images)))
     monkeypatch.setattr("keras_hub.models.Backbone.from_preset", lambda *_, **__: larger)
     with pytest.raises(ParamsError, match=r"not loaded: it holds keras\.layers\.UpSampling2D"):
-        models.build_model("keras_hub.small_resnet", 3, "multiclass", image_size=32)
+        build.build_model("keras_hub.small_resnet", 3, "multiclass", image_size=32)
 
 
 def test_an_absent_preset_is_one_sentence(tmp_path, monkeypatch):
     pytest.importorskip("keras_hub", reason="backbones of KerasHub need the extra [hub]")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RunError, match=r"plan of keras_hub\.no_such_preset could not be had") as caught:
-        models.build_model("keras_hub.no_such_preset", 3, "multiclass", image_size=32)
+        build.build_model("keras_hub.no_such_preset", 3, "multiclass", image_size=32)
     assert "\n" not in str(caught.value)

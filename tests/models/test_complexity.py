@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from oracles import import_torchvision
 
-from lungkeras import models
-from lungkeras.complexity import weighted_layers
-from lungkeras.resnet import resnet34
+from lungkeras.models import build
+from lungkeras.models.complexity import weighted_layers
+from lungkeras.models.resnet import resnet34
 
 # As published on torchvision's page: input size, parameters, multiply-accumulates (thousand millions, called GFLOPS).
 PUBLISHED = {
@@ -26,7 +26,7 @@ DEPTH = {"resnet34": 34, "mobilenet_v3_large": 18, "efficientnet_b1": 25, "dense
 def thousand_classes():
     """A function: backbone -> a model with 1,000 classes at torchvision's size."""
     return functools.cache(
-        lambda backbone: models.build_model(backbone, 1000, "multiclass", image_size=PUBLISHED[backbone][0])
+        lambda backbone: build.build_model(backbone, 1000, "multiclass", image_size=PUBLISHED[backbone][0])
     )
 
 
@@ -34,9 +34,9 @@ def thousand_classes():
 def test_counts_are_those_that_torchvision_publishes(backbone, thousand_classes):
     _, parameters, operations = PUBLISHED[backbone]
     model = thousand_classes(backbone)
-    assert models.count_parameters(model) == parameters
-    assert models.count_multiply_accumulates(model) / 1e9 == pytest.approx(operations, rel=2e-3)
-    assert models.count_layers(model) == DEPTH[backbone]
+    assert build.count_parameters(model) == parameters
+    assert build.count_multiply_accumulates(model) / 1e9 == pytest.approx(operations, rel=2e-3)
+    assert build.count_layers(model) == DEPTH[backbone]
 
 
 @pytest.mark.parametrize("backbone", PUBLISHED)
@@ -55,7 +55,7 @@ def test_multiply_accumulates_are_those_of_torchvisions_modules(backbone, thousa
                 module.register_forward_hook(count)
         size = PUBLISHED[backbone][0]
         model(torch.empty(1, 3, size, size))
-    assert models.count_multiply_accumulates(thousand_classes(backbone)) == sum(counts)
+    assert build.count_multiply_accumulates(thousand_classes(backbone)) == sum(counts)
     assert len(weighted_layers(thousand_classes(backbone))) == len(counts)
 
 
@@ -65,7 +65,7 @@ def _resnet34(size):
 
 
 def test_resnet34_without_head_has_its_published_size():
-    assert models.count_parameters(_resnet34(64)) == 21_284_672
+    assert build.count_parameters(_resnet34(64)) == 21_284_672
 
 
 def test_resnet34_gives_the_features_of_keras_hub():
@@ -85,7 +85,7 @@ def test_resnet34_gives_the_features_of_keras_hub():
     for layer in ours.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.set_weights([generator.uniform(0.5, 1.0, weight.shape) for weight in layer.get_weights()])
-    assert models.count_parameters(theirs) == models.count_parameters(ours)
+    assert build.count_parameters(theirs) == build.count_parameters(ours)
     for layer in theirs.layers:
         if layer.weights:
             layer.set_weights(ours.get_layer(_our_name(layer.name)).get_weights())
@@ -115,5 +115,5 @@ def test_resnet34_has_the_size_and_shapes_of_keras_cv():
         input_shape=(64, 64, 3),
     )
     ours = _resnet34(64)
-    assert models.count_parameters(theirs) == models.count_parameters(ours)
+    assert build.count_parameters(theirs) == build.count_parameters(ours)
     assert theirs.output.shape == ours.output.shape

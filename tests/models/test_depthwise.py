@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from lungkeras import depthwise, layers
+from lungkeras.models import depthwise, layers
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow alone")
 

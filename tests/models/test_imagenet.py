@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from oracles import import_torchvision
 
-from lungkeras import models
-from lungkeras.errors import RunError
+from lungkeras.models import build
+from lungkeras.system.errors import RunError
 
 SIZE = 64
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -71,7 +71,7 @@ def _run(model, images):
 
 def _features(model, images):
     inputs = model.get_layer("grey_to_rgb").output
-    return _run(keras.Model(inputs, models.last_convolution(model).output), images)
+    return _run(keras.Model(inputs, build.last_convolution(model).output), images)
 
 
 @pytest.mark.filterwarnings("ignore:`input_shape` is undefined")
@@ -83,27 +83,27 @@ def test_name_and_file_give_the_features_of_keras_applications(published, downlo
     given = normalised if backbone == "densenet121" else images  # the others normalise for themselves
     expected = _run(_application(backbone, "imagenet"), given)
     for weights in ("imagenet", str(path)):
-        model = models.build_model(backbone, 3, "multiclass", image_size=SIZE, weights=weights, seed=0)
+        model = build.build_model(backbone, 3, "multiclass", image_size=SIZE, weights=weights, seed=0)
         received = _features(model, normalised.astype("float32"))
         np.testing.assert_allclose(received, expected, atol=1e-4 * np.abs(expected).max(), err_msg=weights)
         norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
         assert {norm.epsilon for norm in norms} == {1.001e-5 if backbone == "densenet121" else 1e-3}
-        assert {norm.momentum for norm in norms} == {models.BACKBONES[backbone].momentum}
+        assert {norm.momentum for norm in norms} == {build.BACKBONES[backbone].momentum}
 
 
 @pytest.mark.slow
 def test_imagenet_features_survive_saving_and_transfer(tmp_path):
     path = tmp_path / "imagenet.weights.h5"
     _draw_weights(_application("efficientnet_b1", None)).save_weights(path)
-    model = models.build_model("efficientnet_b1", 3, "multiclass", image_size=SIZE, weights=path, seed=0)
-    models.save_model(model, tmp_path / "best.keras")
-    moved = models.build_model("efficientnet_b1", 2, "multiclass", image_size=SIZE, weights=tmp_path / "best.keras")
+    model = build.build_model("efficientnet_b1", 3, "multiclass", image_size=SIZE, weights=path, seed=0)
+    build.save_model(model, tmp_path / "best.keras")
+    moved = build.build_model("efficientnet_b1", 2, "multiclass", image_size=SIZE, weights=tmp_path / "best.keras")
     images = np.random.default_rng(5).normal(size=(2, SIZE, SIZE, 3)).astype("float32")
     expected = _features(model, images)
     np.testing.assert_allclose(_features(moved, images), expected, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("backbone", models.BACKBONES)
+@pytest.mark.parametrize("backbone", build.BACKBONES)
 def test_without_a_network_one_sentence_says_what_to_do(backbone, monkeypatch):
     def fail(*_, **__):
         raise Exception("URL fetch failure on https://example.org/weights.h5: None -- no route to host")
@@ -111,7 +111,7 @@ def test_without_a_network_one_sentence_says_what_to_do(backbone, monkeypatch):
     monkeypatch.setattr(sys.modules["keras.src.utils.file_utils"], "get_file", fail)
     monkeypatch.setattr(keras.utils, "get_file", fail)
     with pytest.raises(RunError, match=r"URL fetch failure on .*give its path as weights"):
-        models.build_model(backbone, 3, "multiclass", image_size=SIZE, weights="imagenet")
+        build.build_model(backbone, 3, "multiclass", image_size=SIZE, weights="imagenet")
 
 
 def _write_safetensors(path, tensors):
@@ -142,5 +142,5 @@ def test_resnet34_gives_the_features_of_torchvision(tmp_path, downloads):
         trunk = torch.nn.Sequential(*list(theirs.children())[:-2])
         expected = trunk(torch.tensor(images).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
     for weights in ("imagenet", path):
-        model = models.build_model("resnet34", 3, "multiclass", image_size=SIZE + 3, weights=weights, seed=0)
+        model = build.build_model("resnet34", 3, "multiclass", image_size=SIZE + 3, weights=weights, seed=0)
         np.testing.assert_allclose(_features(model, images), expected, atol=1e-4 * math.ceil(np.abs(expected).max()))

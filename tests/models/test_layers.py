@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from lungkeras import layers
+from lungkeras.models import layers
 
 BACKEND = keras.backend.backend()
 SHAPES = [(8, 6, 6, 5), (1, 5, 5, 3), (3, 1, 1, 4), (1, 1, 1, 2)]

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from lungkeras import layers, models
-from lungkeras.errors import ParamsError, RunError
+from lungkeras.models import build, layers
+from lungkeras.system.errors import ParamsError, RunError
 
 SIZE = 32
 MEAN, STD = 120.0, 55.0
@@ -35,13 +35,13 @@ WIDTHS = {
 }
 SLOW = ("densenet121",)  # of the extended study alone
 each_backbone = pytest.mark.parametrize(
-    "backbone", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in models.BACKBONES]
+    "backbone", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in build.BACKBONES]
 )
 
 
 def _build(backbone, **options):
     options = {"image_size": SIZE, "mean": MEAN, "std": STD, "seed": 0, **options}
-    return models.build_model(backbone, ("covid", "viral_pneumonia", "normal"), "multiclass", **options)
+    return build.build_model(backbone, ("covid", "viral_pneumonia", "normal"), "multiclass", **options)
 
 
 def _randomise(model, seed=0):
@@ -69,7 +69,7 @@ def saved(built, tmp_path_factory):
 
     @functools.cache
     def save(backbone):
-        models.save_model(built(backbone), folder / f"{backbone}.keras")
+        build.save_model(built(backbone), folder / f"{backbone}.keras")
         return folder / f"{backbone}.keras"
 
     return save
@@ -147,7 +147,7 @@ def test_the_statistics_of_the_dataset_are_applied_exactly_once(backbone, built)
 @each_backbone
 def test_the_layers_to_explain_are_found(backbone, built):
     model = built(backbone)
-    convolution, features = models.last_convolution(model), models.penultimate(model)
+    convolution, features = build.last_convolution(model), build.penultimate(model)
     channels, width = WIDTHS[backbone]
     assert convolution.output.shape == (None, 1, 1, channels)
     assert isinstance(convolution, keras.layers.Activation | keras.layers.ReLU)
@@ -157,7 +157,7 @@ def test_the_layers_to_explain_are_found(backbone, built):
 
 @each_backbone
 def test_a_loaded_model_is_the_saved_one(backbone, built, saved, scans):
-    again = models.load_model(saved(backbone))
+    again = build.load_model(saved(backbone))
     for model in (built(backbone), again):
         assert {type(norm) for norm in _norms(model)} == {layers.BatchNormalization}
     _assert_close(_run(again, scans), _run(built(backbone), scans))
@@ -190,19 +190,19 @@ def test_a_saved_model_holds_neither_loss_nor_optimizer(built, tmp_path):
     origin = built("mobilenet_v3_large")
     model = keras.Model(origin.input, origin.output)
     model.compile("adam", loss_of_ours)
-    models.save_model(model, tmp_path / "best.keras")
+    build.save_model(model, tmp_path / "best.keras")
     assert model.compiled
     assert not keras.models.load_model(tmp_path / "best.keras").compiled
 
 
 def test_a_missing_or_broken_model_is_one_sentence(tmp_path, saved):
     with pytest.raises(RunError, match=r"no model .*best\.keras"):
-        models.load_model(tmp_path / "best.keras")
+        build.load_model(tmp_path / "best.keras")
     whole = saved("mobilenet_v3_large").read_bytes()
     for broken in (b"", b"not a model", whole[: len(whole) // 2]):
         (tmp_path / "best.keras").write_bytes(broken)
         with pytest.raises(RunError, match="could not be read as a Keras model") as caught:
-            models.load_model(tmp_path / "best.keras")
+            build.load_model(tmp_path / "best.keras")
         assert "\n" not in str(caught.value)
 
 
@@ -225,7 +225,7 @@ def test_no_two_layers_start_alike(built):
 
 @pytest.mark.parametrize("backbone", ["resnet34", pytest.param("efficientnet_b1", marks=pytest.mark.slow)])
 def test_transfer_takes_all_but_the_logits(backbone, built, saved):
-    model = models.build_model(
+    model = build.build_model(
         backbone, 7, "multilabel", image_size=SIZE, mean=80.0, std=30.0, weights=str(saved(backbone)), seed=4
     )
     assert model.get_layer("logits").output.shape == (None, 7)
@@ -255,7 +255,7 @@ def test_transfer_from_another_backbone_is_refused(saved):
 )
 def test_a_wrong_argument_is_one_sentence(arguments, options, sentence):
     with pytest.raises(ParamsError, match=sentence):
-        models.build_model(*arguments, **{"image_size": SIZE, **options})
+        build.build_model(*arguments, **{"image_size": SIZE, **options})
 
 
 @pytest.mark.filterwarnings("ignore:Skipping nested container")

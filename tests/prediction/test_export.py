@@ -10,12 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lungkeras import cli, export, layers, metrics, models, prediction, report_tables, runtimes
-from lungkeras.errors import ParamsError, RunError
-from lungkeras.params import Params
-from lungkeras.pipeline import load_prepared
-from lungkeras.preparation import prepare_dataset
-from lungkeras.training import train
+from lungkeras import cli
+from lungkeras.models import build as models
+from lungkeras.models import layers
+from lungkeras.prediction import export, predict, runtimes
+from lungkeras.preparation.prepare import prepare_dataset
+from lungkeras.report import tables
+from lungkeras.scores import metrics
+from lungkeras.study.params import Params
+from lungkeras.system.errors import ParamsError, RunError
+from lungkeras.training.one_run import train
+from lungkeras.training.pipeline import load_prepared
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow makes the exports")
 SIZE = 32
@@ -145,7 +150,7 @@ def test_the_exports_of_a_study_are_a_table_that_the_report_shows(run, study):
     assert table["format"].iloc[0] == "keras"
     assert {"saved_model"} < set(table["format"])
     assert set(table["run"]) == {run.name}
-    grid = report_tables.devices(table)
+    grid = tables.devices(table)
     assert [body["title"] for body in grid["bodies"]] == ["Pneumonia: MobileNetV3-Large, from scratch"]
     assert len(grid["bodies"][0]["rows"]) == len(table)
     file = run / "export" / "saved_model.json"
@@ -160,16 +165,16 @@ def test_predict_takes_an_exported_file_with_the_names_of_its_classes(run, study
     file = tmp_path / "lungs.onnx"
     assert cli.main(["export", str(run), "--format", "onnx", "--to", str(file)]) == 0
     assert str(file) in capsys.readouterr().out
-    scans = prediction.find_images([phantom_source("pneumonia")])[:3]
-    answers, failed = prediction.predict_images(prediction.load_predictor(file), scans)
-    expected, _ = prediction.predict_images(prediction.load_predictor(run), scans)
+    scans = predict.find_images([phantom_source("pneumonia")])[:3]
+    answers, failed = predict.predict_images(predict.load_predictor(file), scans)
+    expected, _ = predict.predict_images(predict.load_predictor(run), scans)
     assert failed.empty
     pd.testing.assert_frame_equal(answers, expected, atol=1e-4, rtol=0)
     with pytest.raises(RunError, match="give the run's folder"):
-        prediction.write_heatmaps(prediction.load_predictor(file), scans, tmp_path / "heatmaps")
+        predict.write_heatmaps(predict.load_predictor(file), scans, tmp_path / "heatmaps")
     (tmp_path / "lungs.onnx.json").unlink()
     with pytest.raises(RunError, match="names of its classes"):
-        prediction.load_predictor(file)
+        predict.load_predictor(file)
     file.write_bytes(b"not a model")
     with pytest.raises(RunError, match="could not be opened by ONNX"):
         runtimes.open_exported(file)

@@ -8,11 +8,14 @@ import keras
 import numpy as np
 import pytest
 
-from lungkeras import explanation, files, inference, metrics, onnx_graph
-from lungkeras.errors import RunError
-from lungkeras.models import build_model, save_model
-from lungkeras.prediction import load_predictor, predict_images
-from lungkeras.processes import environment
+from lungkeras.explanation import gradcam
+from lungkeras.models.build import build_model, save_model
+from lungkeras.prediction import inference, onnx_graph
+from lungkeras.prediction.predict import load_predictor, predict_images
+from lungkeras.scores import metrics
+from lungkeras.system import files
+from lungkeras.system.errors import RunError
+from lungkeras.system.processes import environment
 
 SIZE = 64
 
@@ -43,8 +46,8 @@ def test_logits_and_heat_maps_are_those_of_keras(tmp_path, backbone):
     expected = np.asarray(model.predict(scans[..., None], verbose=0))
     np.testing.assert_allclose(network(scans), expected, atol=1e-5 * max(1, np.abs(expected).max()))
     chosen = np.arange(len(scans)) % 3
-    for method, maps in explanation.heat_maps(model, scans, chosen).items():
-        np.testing.assert_allclose(explanation.heat_maps(network, scans, chosen)[method], maps, atol=2e-3)
+    for method, maps in gradcam.heat_maps(model, scans, chosen).items():
+        np.testing.assert_allclose(gradcam.heat_maps(network, scans, chosen)[method], maps, atol=2e-3)
 
 
 @pytest.mark.parametrize("name", sorted(onnx_graph.ACTIVATIONS))
@@ -72,7 +75,7 @@ def test_slopes_pass_every_layer_that_is_known(tmp_path, name):
     expected = np.asarray(keras.Model(scans, explained).predict(images[..., None], verbose=0))
     np.testing.assert_allclose(activations, expected, atol=1e-5)
     head = keras.Model(explained, model.output)
-    np.testing.assert_allclose(slopes, explanation.slopes(head, expected, chosen), atol=1e-6)
+    np.testing.assert_allclose(slopes, gradcam.slopes(head, expected, chosen), atol=1e-6)
 
 
 def test_a_layer_that_is_not_known_is_left_to_keras(tmp_path):

@@ -7,10 +7,11 @@ import keras
 import numpy as np
 import pytest
 
-from lungkeras import files, metrics
-from lungkeras.errors import RunError, ScanError
-from lungkeras.prediction import find_images, load_predictor, predict_images, write_heatmaps
-from lungkeras.preparation import prepare_scan
+from lungkeras.prediction.predict import find_images, load_predictor, predict_images, write_heatmaps
+from lungkeras.preparation.prepare import prepare_scan
+from lungkeras.scores import metrics
+from lungkeras.system import files
+from lungkeras.system.errors import RunError, ScanError
 
 SIZE = 32
 CLASSES = ["covid", "viral_pneumonia", "normal"]

@@ -9,17 +9,19 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
-from lungkeras import audit, cli
-from lungkeras.audit import alignment, duplicates, labels, leakage, shortcuts
-from lungkeras.audit.hashing import Fingerprints, load_fingerprints, take_fingerprints
-from lungkeras.audit.summary import as_text, tables
-from lungkeras.datasets import DATASETS, read_records
-from lungkeras.datasets.phantom import draw_source
-from lungkeras.datasets.planting import COPIES, HARDER_COPIES, copied, read_truth
-from lungkeras.decoding import decode_grey
-from lungkeras.errors import RunError
-from lungkeras.preparation import prepare_dataset
+from lungkeras import cli
+from lungkeras.datasets.phantoms.phantom import draw_source
+from lungkeras.datasets.phantoms.planting import COPIES, HARDER_COPIES, copied, read_truth
+from lungkeras.datasets.registry import DATASETS, read_records
+from lungkeras.datasets.scans.decoding import decode_grey
+from lungkeras.preparation import alignment, duplicates
+from lungkeras.preparation.audit import dataset as audit
+from lungkeras.preparation.audit import labels, leakage, shortcuts
+from lungkeras.preparation.audit.summary import as_text, tables
+from lungkeras.preparation.prepare import prepare_dataset
+from lungkeras.preparation.prints import Fingerprints, load_fingerprints, take_fingerprints
 from lungkeras.splits import split_records
+from lungkeras.system.errors import RunError
 
 KEYS = {"duplicates", "shortcuts", "suspected_labels", "label_noise", "leakage"}
 

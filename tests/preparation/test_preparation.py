@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lungkeras import preparation
-from lungkeras.datasets import DATASETS
-from lungkeras.decoding import decode_grey
-from lungkeras.errors import FolderError, RunError, ScanError, SourceError
-from lungkeras.opencv import cv2
-from lungkeras.preparation import preparation_steps, prepare_dataset, prepare_scan
+from lungkeras.datasets.registry import DATASETS
+from lungkeras.datasets.scans.decoding import decode_grey
+from lungkeras.datasets.scans.opencv import cv2
+from lungkeras.preparation import prepare
+from lungkeras.preparation.prepare import preparation_steps, prepare_dataset, prepare_scan
+from lungkeras.system.errors import FolderError, RunError, ScanError, SourceError
 
 
 @pytest.fixture
@@ -325,7 +325,7 @@ def test_a_failed_preparation_leaves_the_earlier_one_as_it_was(phantom_source, t
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(preparation, "grey_statistics", fails)
+        patch.setattr(prepare, "grey_statistics", fails)
         prepare_dataset("pneumonia", phantom_source("pneumonia"), to, size=16)
     assert contents(to) == before
     assert list(tmp_path.iterdir()) == [to]

@@ -4,11 +4,11 @@ import pandas as pd
 import pytest
 from test_report import Page
 
-from lungkeras import audit
-from lungkeras.audit.study import write_study_audit
-from lungkeras.datasets.phantom import draw_source
-from lungkeras.preparation import prepare_dataset
-from lungkeras.report import write_report
+from lungkeras.datasets.phantoms.phantom import draw_source
+from lungkeras.preparation.audit import dataset as audit
+from lungkeras.preparation.audit.study import write_study_audit
+from lungkeras.preparation.prepare import prepare_dataset
+from lungkeras.report.page import write_report
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import re
 import pytest
 from test_report import Page
 
-from lungkeras import checklists
-from lungkeras.report import write_report
+from lungkeras.report import checklists
+from lungkeras.report.page import write_report
 
 ROWS = {"CLAIM, update of 2024": (44, 44), "TRIPOD+AI, 2024": (27, 52), "STARD-AI, 2025": (40, 48)}
 

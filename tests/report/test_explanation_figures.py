@@ -6,8 +6,8 @@ import pytest
 import synthetic
 from matplotlib.patches import Rectangle
 
-from lungkeras import explanation_figures
-from lungkeras.figure_files import description
+from lungkeras.report.figures import explanations
+from lungkeras.report.figures.files import description
 
 TESTED = synthetic.explanations(synthetic.run_table().iloc[:12])
 EXAMPLE = {
@@ -24,7 +24,7 @@ def words(figure) -> set[str]:
 
 
 def test_boxes_and_the_point_of_the_map_stand_where_they_lie_in_the_scan():
-    figure = explanation_figures.pointing(TESTED["localisation"], {"xray8": [EXAMPLE]})
+    figure = explanations.pointing(TESTED["localisation"], {"xray8": [EXAMPLE]})
     (ax,) = [ax for ax in figure.axes if ax.get_title() == "Mass"]
     (box,) = [patch for patch in ax.patches if isinstance(patch, Rectangle)]
     assert (box.get_x(), box.get_y(), box.get_width(), box.get_height()) == (15.5, 31.5, 32, 32)
@@ -34,14 +34,14 @@ def test_boxes_and_the_point_of_the_map_stand_where_they_lie_in_the_scan():
 
 def test_a_map_without_evidence_has_no_point():
     empty = EXAMPLE | {"map": np.zeros((64, 64), np.float32)}
-    figure = explanation_figures.pointing(TESTED["localisation"], {"xray8": [empty]})
+    figure = explanations.pointing(TESTED["localisation"], {"xray8": [empty]})
     (ax,) = [ax for ax in figure.axes if ax.get_title() == "Mass (empty map)"]
     assert not ax.lines
 
 
 def test_hit_rates_of_models_and_baselines_are_drawn_by_class_and_said_in_words():
     located = TESTED["localisation"]
-    figure = explanation_figures.pointing(located, {})
+    figure = explanations.pointing(located, {})
     axes = [ax for ax in figure.axes if ax.get_xlabel()]
     assert len(axes) == 2, "covid has no boxes"
     drawn = {
@@ -58,14 +58,14 @@ def test_hit_rates_of_models_and_baselines_are_drawn_by_class_and_said_in_words(
 
 def test_without_any_box_the_figure_says_so():
     located = TESTED["localisation"]
-    figure = explanation_figures.pointing(located[located["dataset"] == "covid"], {})
+    figure = explanations.pointing(located[located["dataset"] == "covid"], {})
     assert "can’t be told" in description(figure) and "No box is known of any test scan." in words(figure)
 
 
 def test_a_cascade_shows_a_map_and_a_similarity_for_each_step():
     fallen = TESTED["randomisation"]
     shown = {name: {"scan": synthetic.scan(64), "maps": [synthetic.heatmap(64)] * 4} for name in synthetic.CLASSES}
-    figure = explanation_figures.cascade(fallen, shown)
+    figure = explanations.cascade(fallen, shown)
     assert sum(len(ax.images) for ax in figure.axes) == 12
     curves = [ax for ax in figure.axes if ax.get_ylabel() == "SSIM"]
     assert len(curves) == 3
@@ -76,5 +76,5 @@ def test_a_cascade_shows_a_map_and_a_similarity_for_each_step():
 
 
 def test_no_randomised_model_is_said():
-    figure = explanation_figures.cascade(TESTED["randomisation"][:0], {})
+    figure = explanations.cascade(TESTED["randomisation"][:0], {})
     assert description(figure) == "No model was randomised."

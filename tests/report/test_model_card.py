@@ -9,9 +9,9 @@ import pytest
 import synthetic
 import yaml
 
-from lungkeras import model_card
-from lungkeras.files import write_csv, write_json, write_text
-from lungkeras.inert import markdown_text
+from lungkeras.report import model_card
+from lungkeras.system.files import write_csv, write_json, write_text
+from lungkeras.system.text import markdown_text
 
 EVIL = "<img src=x onerror=alert(1)>|[a](http://x.example)`b`\n# c **d** &lt; www.x.example"
 

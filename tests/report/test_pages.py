@@ -6,8 +6,8 @@ import re
 import nbformat
 import pytest
 
-from lungkeras import pages
-from lungkeras.pages import notebook_pages
+from lungkeras.report import notebook_pages as pages
+from lungkeras.report.notebook_pages import notebook_pages
 
 
 def test_every_finished_notebook_has_a_page_without_foreign_addresses(tmp_path):

@@ -13,13 +13,17 @@ import synthetic
 import yaml
 from PIL import Image
 
-from lungkeras import figures, report, report_evidence, report_grid, report_tables, tables
-from lungkeras.evaluation import INTERVALS
-from lungkeras.figure_files import save_figure
-from lungkeras.files import write_csv, write_json
-from lungkeras.report import dataset_facts, write_report
-from lungkeras.report_summary import headlines, lead
-from lungkeras.style import run_name_title
+from lungkeras.evaluation.paper import tables
+from lungkeras.evaluation.run_tables import INTERVALS
+from lungkeras.report import evidence, grid
+from lungkeras.report import page as report
+from lungkeras.report import tables as report_tables
+from lungkeras.report.figures import paper
+from lungkeras.report.figures.files import save_figure
+from lungkeras.report.figures.style import run_name_title
+from lungkeras.report.page import dataset_facts, write_report
+from lungkeras.report.summary import headlines, lead
+from lungkeras.system.files import write_csv, write_json
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 CAPTIONS = yaml.safe_load((report.TEMPLATES / "captions.yaml").read_text(encoding="utf-8"))
@@ -185,7 +189,7 @@ def test_groups_errors_and_other_collections_stand_as_their_tables_say(page, stu
     )
     assert "Atelectasis 20 3 / 2 3 / 2" in page.text
     for name in ("class_scores", "failure_counts"):
-        table = getattr(report_evidence, name)(pd.read_csv(study[0] / "tables" / f"{name}.csv"))
+        table = getattr(evidence, name)(pd.read_csv(study[0] / "tables" / f"{name}.csv"))
         assert [row[0]["text"] for row in table["bodies"][1]["rows"]] == ["COVID-19", "Viral pneumonia", "Normal"]
 
 
@@ -315,13 +319,13 @@ def test_a_link_never_has_a_scheme_or_leaves_its_attribute():
 
 
 def test_an_anchor_holds_no_mark_that_ends_an_attribute():
-    assert report_grid.anchor('a b"<c>-lr0.05') == "run-a-b--c--lr0.05"
+    assert grid.anchor('a b"<c>-lr0.05') == "run-a-b--c--lr0.05"
 
 
 def test_saved_figures_are_whole_equal_files_that_carry_their_description(tmp_path):
     results = synthetic.results(synthetic.run_table()).iloc[12:].rename(columns={"learning_rate": "rate"})
     for folder in ("one", "two"):
-        save_figure(figures.ablation_bars(results), tmp_path / folder, 10, results)
+        save_figure(paper.ablation_bars(results), tmp_path / folder, 10, results)
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == [
         "figure_10.csv",
         "figure_10.png",
@@ -337,7 +341,7 @@ def test_saved_figures_are_whole_equal_files_that_carry_their_description(tmp_pa
 
 def test_large_photographs_are_embedded_smaller_than_their_png(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (600, 600), dtype=np.uint8)
-    path = save_figure(figures.sample_scans({"covid": {"covid": noise, "normal": noise}}), tmp_path, 1, dpi=300)
+    path = save_figure(paper.sample_scans({"covid": {"covid": noise, "normal": noise}}), tmp_path, 1, dpi=300)
     found = report.embedded(path)
     assert found["uri"].startswith("data:image/webp;base64,")
     assert len(found["uri"]) < path.stat().st_size

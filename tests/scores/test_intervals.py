@@ -6,7 +6,7 @@ from scipy.stats import rankdata
 from scipy.stats import t as student
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from lungkeras import intervals
+from lungkeras.scores import intervals
 
 SIMULATIONS = 500
 CLASSES = 3

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as judge
 
-from lungkeras import files
-from lungkeras.metrics import (
+from lungkeras.scores.metrics import (
     confusion,
     cross_entropy,
     decide,
@@ -18,6 +17,7 @@ from lungkeras.metrics import (
     probabilities,
     scores,
 )
+from lungkeras.system import files
 
 TASKS = ("multiclass", "multilabel")
 CLASSES = ("covid", "viral_pneumonia", "normal", "other")

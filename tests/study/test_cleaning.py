@@ -9,7 +9,8 @@ import pytest
 import yaml
 from test_freshness import HEIR, OTHER, SCRATCH, copied, listed, original, planned  # noqa: F401
 
-from lungkeras import cleaning, cli, freshness
+from lungkeras import cli
+from lungkeras.study import cleaning, freshness
 
 UNNAMED = "covid-mobilenet_v3_large-random"
 

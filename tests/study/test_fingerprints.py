@@ -8,15 +8,20 @@ import textwrap
 import numpy as np
 import pytest
 
-from lungkeras import fingerprints
-from lungkeras.datasets import DATASETS
-from lungkeras.fingerprints import PACKAGE, PREPARATION, TRAINING, is_prepared, of_prepared, syntax
-from lungkeras.preparation import prepare_dataset
+from lungkeras.datasets.registry import DATASETS
+from lungkeras.preparation.prepare import prepare_dataset
+from lungkeras.system import provenance
+from lungkeras.system.provenance import PACKAGE, PREPARATION, TRAINING, is_prepared, of_prepared, syntax
 
 # Modules that training or preparation import and that move no number.
-HARMLESS = {"backends", "complexity", "decoder", "errors", "files", "fingerprints", "inert", "locks", "model_files"}
-HARMLESS |= {"machine", "params", "processes", "progress"}
-HARMLESS |= {"datasets/phantom"}  # of which preparation knows the name of a file
+HARMLESS = {
+    *("models/complexity", "datasets/scans/workers", "study/params", "datasets/phantoms/phantom"),
+    *(
+        f"system/{name}"
+        for name in ("backends", "errors", "files", "lazy", "locks", "machine", "processes", "progress")
+    ),
+    *("system/provenance", "system/text", "system/untrusted/keras_files"),
+}
 
 CODE = '''
 """A module."""
@@ -94,9 +99,9 @@ def test_layout_is_no_change_of_code_and_types_are_kept():
 
 def test_reworded_modules_of_the_package_keep_their_hash_and_changed_constants_do_not(tmp_path, monkeypatch):
     """Every text in a `raise` or a print of the modules that training runs is reworded, in a copy."""
-    before = fingerprints.code_digest(TRAINING)
+    before = provenance.code_digest(TRAINING)
     copy = shutil.copytree(PACKAGE, tmp_path / "lungkeras")
-    monkeypatch.setattr(fingerprints, "PACKAGE", copy)
+    monkeypatch.setattr(provenance, "PACKAGE", copy)
     reworded = 0
     for name in TRAINING:
         tree = ast.parse((copy / f"{name}.py").read_text())
@@ -109,11 +114,11 @@ def test_reworded_modules_of_the_package_keep_their_hash_and_changed_constants_d
                 text.value, reworded = f"{text.value}, in other words", reworded + 1
         (copy / f"{name}.py").write_text("import colorsys\n" + ast.unparse(tree))
     assert reworded > 30
-    assert fingerprints.code_digest(TRAINING) == before
-    file = copy / "training.py"
+    assert provenance.code_digest(TRAINING) == before
+    file = copy / "training" / "one_run.py"
     assert "epsilon=1e-08" in file.read_text()
     file.write_text(file.read_text().replace("epsilon=1e-08", "epsilon=1e-07"))
-    assert fingerprints.code_digest(TRAINING) != before
+    assert provenance.code_digest(TRAINING) != before
 
 
 def test_a_definition_that_moves_among_the_modules_is_no_change_of_code(tmp_path, monkeypatch):
@@ -126,19 +131,19 @@ def test_a_definition_that_moves_among_the_modules_is_no_change_of_code(tmp_path
         (tmp_path / name / "folder" / "b.py").write_text(second)
     hashes = []
     for name in ("before", "moved", "changed", "lost"):
-        monkeypatch.setattr(fingerprints, "PACKAGE", tmp_path / name)
-        hashes.append(fingerprints.code_digest(["a", "folder/b"]))
+        monkeypatch.setattr(provenance, "PACKAGE", tmp_path / name)
+        hashes.append(provenance.code_digest(["a", "folder/b"]))
     before, moved, changed, lost = hashes
     assert before == moved
     assert len({before, changed, lost}) == 3
 
 
 def test_what_earlier_code_has_made_is_fresh_as_long_as_the_code_computes_the_same():
-    earlier, now = next(iter(fingerprints.SAME_NUMBERS.items()))
-    assert fingerprints.agree({"params": "p", "code": earlier}, {"params": "p", "code": now})
-    assert not fingerprints.agree({"params": "p", "code": earlier}, {"params": "q", "code": now})
-    assert not fingerprints.agree({"code": earlier}, {"code": "of code that computes something else"})
-    assert not fingerprints.agree({"code": "of unknown code"}, {"code": now})
+    earlier, now = next(iter(provenance.SAME_NUMBERS.items()))
+    assert provenance.agree({"params": "p", "code": earlier}, {"params": "p", "code": now})
+    assert not provenance.agree({"params": "p", "code": earlier}, {"params": "q", "code": now})
+    assert not provenance.agree({"code": earlier}, {"code": "of code that computes something else"})
+    assert not provenance.agree({"code": "of unknown code"}, {"code": now})
 
 
 def imports(module: str) -> set[str]:
@@ -146,15 +151,19 @@ def imports(module: str) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lungkeras":
-            path = node.module.split(".")[1:]
-            found |= {"/".join(path), "/".join([*path, "__init__"])} - {"__init__"}
-            found |= {"/".join([*path, alias.name]) for alias in node.names}
-    return {name for name in found if (PACKAGE / f"{name}.py").is_file()}
+            path = "/".join(node.module.split(".")[1:])
+            for alias in node.names:
+                places = (f"{path}/{alias.name}".strip("/"), path, f"{path}/__init__")
+                found.add(next(place for place in places if (PACKAGE / f"{place}.py").is_file()))
+    return found
 
 
 @pytest.mark.parametrize(
     ("start", "named"),
-    [("training", {*TRAINING}), ("preparation", {*PREPARATION, *(f"datasets/{dataset}" for dataset in DATASETS)})],
+    [
+        ("training/one_run", {*TRAINING}),
+        ("preparation/prepare", {*PREPARATION, *(f"datasets/{dataset}" for dataset in DATASETS)}),
+    ],
 )
 def test_every_module_that_decides_a_number_is_part_of_the_code(start, named):
     seen, ahead = set(), {start}
@@ -162,11 +171,11 @@ def test_every_module_that_decides_a_number_is_part_of_the_code(start, named):
         module = ahead.pop()
         seen.add(module)
         ahead |= imports(module) - seen - HARMLESS
-    assert seen == named, "name the module in fingerprints, or above where it moves no number"
+    assert seen == named, "name the module in provenance, or above where it moves no number"
 
 
 def test_every_named_module_is_there():
-    assert len(fingerprints.code_digest([*PREPARATION, *TRAINING])) == 64
+    assert len(provenance.code_digest([*PREPARATION, *TRAINING])) == 64
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +199,7 @@ def test_a_prepared_dataset_is_recognised_by_its_source_params_and_code(prepared
     assert not same(size=64)
     assert not same(seed=1)
     with monkeypatch.context() as patch:
-        patch.setattr(fingerprints, "code_digest", lambda modules: "of another version")
+        patch.setattr(provenance, "code_digest", lambda modules: "of another version")
         assert not same()
     scan = next(file for file in sorted(moved.rglob("*")) if file.suffix in (".jpeg", ".png"))
     scan.write_bytes(scan.read_bytes()[:-1] + b"?")
@@ -199,7 +208,7 @@ def test_a_prepared_dataset_is_recognised_by_its_source_params_and_code(prepared
 
 def test_the_fingerprint_is_of_what_was_prepared(prepared, tmp_path):
     _, folder = prepared
-    recorded = fingerprints.read(folder / "statistics.json")["fingerprint"]
+    recorded = provenance.read(folder / "statistics.json")["fingerprint"]
     copy = shutil.copytree(folder, tmp_path / "copy")
     assert of_prepared(copy) == recorded
     images = np.load(copy / "val.npy", mmap_mode="r+")

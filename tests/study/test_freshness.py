@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 import yaml
 
-from lungkeras import fingerprints, freshness, table_names
-from lungkeras.audit import TABLES as AUDIT_TABLES
-from lungkeras.files import write_json
-from lungkeras.params import load_study
-from lungkeras.preparation import prepare_dataset
+from lungkeras.preparation.audit.dataset import TABLES as AUDIT_TABLES
+from lungkeras.preparation.prepare import prepare_dataset
+from lungkeras.study import freshness, table_names
+from lungkeras.study.params import load_study
+from lungkeras.system import provenance
+from lungkeras.system.files import write_json
 
 SCRATCH, HEIR = "pneumonia-efficientnet_b1-random", "covid-efficientnet_b1-transfer"
 OTHER = "covid-resnet34-random"
@@ -56,11 +57,11 @@ def original(phantom_source, tmp_path_factory):
     for name in (SCRATCH, HEIR, OTHER):  # the heir after the run whose weights it starts from
         folder = runs[name].run_folder
         folder.mkdir(parents=True)
-        for file in fingerprints.RESULTS:
+        for file in provenance.RESULTS:
             (folder / file).write_text(f"{file} of {name}")
-        data = fingerprints.of_prepared(runs[name].prepared_folder)
-        made_from = fingerprints.training_made_from(runs[name], data)
-        write_json(folder / "fingerprint.json", {"made_from": made_from, "results": fingerprints.of_results(folder)})
+        data = provenance.of_prepared(runs[name].prepared_folder)
+        made_from = provenance.training_made_from(runs[name], data)
+        write_json(folder / "fingerprint.json", {"made_from": made_from, "results": provenance.of_results(folder)})
     report = root / "report"
     outputs = [f"tables/{name}.csv" for name in TABLES]
     outputs += [f"figures/{name}.png" for name in [*NAMED, *(f"figure_{number}" for number in PICTURES)]]

@@ -2,7 +2,7 @@
 
 import json
 
-from lungkeras import graph
+from lungkeras.study import graph
 
 
 def test_a_failed_notebook_is_named_with_its_error(tmp_path):

@@ -7,9 +7,9 @@ import nbformat
 import papermill
 import pytest
 
-from lungkeras.params import Params, load_study, project_folder
+from lungkeras.study.params import Params, load_study, project_folder
 
-FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 SCRIPTS = sorted(FOLDER.glob("*.py"))
 NAMES = [script.stem for script in SCRIPTS]
 MOST_LINES = 16

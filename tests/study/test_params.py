@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from lungkeras.errors import ParamsError
-from lungkeras.params import Params, dump, load_params, load_study, project_folder, read_yaml, study_folder
+from lungkeras.study.params import Params, dump, load_params, load_study, project_folder, read_yaml, study_folder
+from lungkeras.system.errors import ParamsError
 
 STUDIES = sorted(file.parent.name for file in (project_folder() / "params").glob("*/study.yaml"))
 
@@ -134,7 +134,7 @@ def test_every_params_file_is_flat():
 
 
 def test_params_are_checked_without_keras():
-    code = "import sys, lungkeras.params; sys.exit('keras' in sys.modules or 'tensorflow' in sys.modules)"
+    code = "import sys, lungkeras.study.params; sys.exit('keras' in sys.modules or 'tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

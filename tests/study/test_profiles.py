@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 PROFILES = CHECKOUT / "params" / "profiles"
 KUBERNETES = PROFILES / "kubernetes"
 

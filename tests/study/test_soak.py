@@ -12,10 +12,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from test_study import PARAMS, small_study
+from small_study import PARAMS, small_study
 
 from lungkeras import cli
-from lungkeras.cleaning import size
+from lungkeras.study.cleaning import size
 
 CHECKOUT = PARAMS.parent.parent
 RUN, OTHER = "pneumonia-mobilenet_v3_large-random", "covid-mobilenet_v3_large-random"

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from lungkeras import cli, status
+from lungkeras import cli
+from lungkeras.study import status
 
 
 def steps(*rules):

@@ -11,30 +11,11 @@ import pandas as pd
 import pytest
 import yaml
 from interval_columns import zero_width
+from small_study import report, small_study
 
-from lungkeras.backends import default_backend
+from lungkeras.system.backends import default_backend
 
-PARAMS = Path(__file__).resolve().parent.parent / "params" / "demo"
 pytestmark = pytest.mark.study
-
-
-def report(folder: Path, *more: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "lungkeras", "report", str(folder), "--cores", str(min(os.cpu_count(), 4)), *more]
-    return subprocess.run(command, check=False, capture_output=True, text=True)
-
-
-def small_study(folder: Path, runs: str = "*") -> tuple[Path, Path]:
-    """The demo's params in a small cut, with the runs that a pattern names: the folders of params and of results."""
-    study, results = folder / "small", folder / "results"
-    study.mkdir()
-    for file in PARAMS.glob(f"{runs}.yaml"):
-        own = yaml.safe_load(file.read_text()) | {"epochs": 1}
-        (study / file.name).write_text(yaml.safe_dump(own))
-    shared = yaml.safe_load((PARAMS / "study.yaml").read_text())
-    shared |= {"source": str(folder / "sources"), "prepared": str(folder / "prepared"), "runs": str(results / "runs")}
-    shared |= {"scans": 48, "image_size": 32, "epochs": 1, "batch_size": 8}
-    (study / "study.yaml").write_text(yaml.safe_dump(shared))
-    return study, results
 
 
 def trained(study: Path, folder: Path, backend: str, **changes) -> Path:

@@ -11,12 +11,12 @@ import pytest
 from other_backends import starts_another
 from prepared_data import write_prepared
 
-from lungkeras import backends
-from lungkeras.errors import ParamsError
-from lungkeras.params import Params, load_params
-from lungkeras.processes import environment
+from lungkeras.study.params import Params, load_params
+from lungkeras.system import backends
+from lungkeras.system.errors import ParamsError
+from lungkeras.system.processes import environment
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 BACKEND = keras.backend.backend()
 OTHER = next(name for name in backends.BACKENDS if name != BACKEND)
 WITHOUT_TENSORFLOW = """
@@ -152,7 +152,7 @@ def test_the_fused_batch_norm_is_that_of_keras_on_another_backend_too():
 @pytest.mark.costly  # the test of an interrupted run says so of a small model
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="there the test of an interrupted run says so")
 def test_a_run_repeats_exactly(tmp_path):
-    from lungkeras import training
+    from lungkeras.training import one_run
 
     prepared = write_prepared(tmp_path / "prepared" / "pneumonia")
     losses = []
@@ -161,7 +161,7 @@ def test_a_run_repeats_exactly(tmp_path):
             prepared=str(prepared.parent), runs=str(tmp_path / name), image_size=32, epochs=2, batch_size=8,
             learning_rate=0.001,
         )  # fmt: skip
-        losses.append((training.train(params) / "history.csv").read_text())
+        losses.append((one_run.train(params) / "history.csv").read_text())
     histories = [np.array([line.split(",")[1:6] for line in text.splitlines()[1:]], float) for text in losses]
     np.testing.assert_allclose(*histories, rtol=1e-6)
 

@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 from prepared_data import write_prepared
 
-from lungkeras import devices, training
-from lungkeras.errors import ParamsError
-from lungkeras.models import build_model, load_model, save_model
-from lungkeras.params import Params
-from lungkeras.pipeline import Batches, load_prepared
+from lungkeras.models.build import build_model, load_model, save_model
+from lungkeras.study.params import Params
+from lungkeras.system import devices
+from lungkeras.system.errors import ParamsError
+from lungkeras.training import one_run
+from lungkeras.training.pipeline import Batches, load_prepared
 
 BACKEND = keras.backend.backend()
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 # On one device and on two: the history of a run whose last batch (24 scans, 7 a batch) does not divide.
 ON_TWO = """
 import sys
@@ -58,7 +59,7 @@ for count in (1, 2):
         assert len(chosen) == count
         assert devices.sharing() == (1 if keras.backend.backend() == "torch" else count)
         model = small_model()
-    folder = training.train(params, model)
+    folder = one_run.train(params, model)
     lungkeras.load_model(folder / "best.keras")
 assert devices.chosen_devices("all") == devices.found_devices()
 """
@@ -138,7 +139,7 @@ def test_float16_scales_the_loss(prepared_folder, tmp_path):
     params = Params(prepared=str(prepared_folder.parent), runs=str(tmp_path), image_size=32, precision="mixed_float16")
     prepared = load_prepared(prepared_folder)
     model = keras.Sequential([keras.Input((32, 32, 1), dtype="uint8"), keras.layers.Flatten(), keras.layers.Dense(3)])
-    trainer = training.compiled(model, params, prepared)
+    trainer = one_run.compiled(model, params, prepared)
     assert isinstance(trainer.optimizer, keras.optimizers.LossScaleOptimizer)
     images, labels = Batches(prepared.images["train"], prepared.labels("train"), 8, seed=0, augmented=True)[0]
     losses = [float(trainer.train_on_batch(images, labels)[0]) for _ in range(3)]

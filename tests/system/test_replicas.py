@@ -16,10 +16,11 @@ import pytest
 from prepared_data import write_prepared
 from small_training import interrupted, params_of, small_model
 
-from lungkeras import devices, replicas, training
-from lungkeras.errors import RunError
+from lungkeras.system import devices, replicas
+from lungkeras.system.errors import RunError
+from lungkeras.training import one_run
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason="other backends share a batch in a process")
 
 
@@ -39,25 +40,25 @@ def others() -> list[psutil.Process]:
 
 
 def test_an_interrupted_run_of_two_devices_ends_as_an_undisturbed_one(params, tmp_path, monkeypatch):
-    undisturbed = training.train(params.model_copy(update={"runs": f"{tmp_path}/undisturbed"}), small_model())
+    undisturbed = one_run.train(params.model_copy(update={"runs": f"{tmp_path}/undisturbed"}), small_model())
     with interrupted(monkeypatch, before=2):
-        training.train(params, small_model())
+        one_run.train(params, small_model())
     assert not others() and devices.sharing() == 1
     resumed, expected = (
         pd.read_csv(run / "history.csv").drop(columns="seconds")
-        for run in (training.train(params, small_model()), undisturbed)
+        for run in (one_run.train(params, small_model()), undisturbed)
     )
     pd.testing.assert_frame_equal(resumed, expected, rtol=1e-6)
 
 
 ENDS = {
     "raise SystemExit(3)": r"the process of cpu:1 ended \(status 3\)",
-    "from lungkeras import training, replicas; training.load_model = None; training.follow()": (
+    "from lungkeras import training, replicas; one_run.load_model = None; one_run.follow()": (
         r"the process of cpu:1 ended \(TypeError: 'NoneType' object is not callable\)"
     ),
-    "import os; from lungkeras import training; training.Follower.on_epoch_end = lambda *_: os.kill(os.getpid(), 9); "
+    "import os; from lungkeras import training; one_run.Follower.on_epoch_end = lambda *_: os.kill(os.getpid(), 9); "
     "training.follow()": r"the process of cpu:1 ended \(SIGKILL\)",
-    "from lungkeras import training\ndef load(_): raise MemoryError\ntraining.load_model = load; training.follow()": (
+    "from lungkeras import training\ndef load(_): raise MemoryError\ntraining.load_model = load; one_run.follow()": (
         "not enough memory for batches of 8 scans"
     ),
 }
@@ -67,7 +68,7 @@ ENDS = {
 def test_the_end_of_another_process_is_one_sentence(params, monkeypatch, code):
     monkeypatch.setattr(replicas, "FOLLOW", code)
     with pytest.raises(RunError, match=ENDS[code]):
-        training.train(params, small_model())
+        one_run.train(params, small_model())
     assert not others() and devices.share() is None
 
 
@@ -79,7 +80,7 @@ from small_training import params_of, small_model
 from pathlib import Path
 
 devices.found_devices = lambda: ["cpu:0", "cpu:1"]
-training.train(params_of(Path(sys.argv[1]), sys.argv[2], devices=2, epochs=1000), small_model())
+one_run.train(params_of(Path(sys.argv[1]), sys.argv[2], devices=2, epochs=1000), small_model())
 """
 
 

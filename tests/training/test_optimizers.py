@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from lungkeras import optimizers
+from lungkeras.training import optimizers
 
 STEPS = 25
 

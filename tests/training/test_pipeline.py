@@ -14,9 +14,9 @@ import pytest
 from other_backends import each_backend
 
 from lungkeras.augmentation import TRANSFORMS, Augmentation
-from lungkeras.errors import RunError
-from lungkeras.fingerprints import file_digest
-from lungkeras.pipeline import (
+from lungkeras.system.errors import RunError
+from lungkeras.system.provenance import file_digest
+from lungkeras.training.pipeline import (
     Batches,
     evaluation_batches,
     gathered,

@@ -15,11 +15,13 @@ from prepared_data import CLASSES, COUNTS, write_prepared
 from sklearn.metrics import f1_score
 from small_training import interrupted, params_of, small_model
 
-from lungkeras import fingerprints, metrics, temperature, training
-from lungkeras.errors import RunError
-from lungkeras.params import load_params
-from lungkeras.pipeline import load_prepared
-from lungkeras.runs import read_run, split_of
+from lungkeras.scores import metrics, temperature
+from lungkeras.study.params import load_params
+from lungkeras.study.runs import read_run, split_of
+from lungkeras.system import provenance
+from lungkeras.system.errors import RunError
+from lungkeras.training import one_run
+from lungkeras.training.pipeline import load_prepared
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def prepared_folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(prepared_folder, tmp_path_factory):
     params = params_of(prepared_folder, tmp_path_factory.mktemp("runs"))
-    return params, training.train(params, small_model())
+    return params, one_run.train(params, small_model())
 
 
 class Closed(dict):
@@ -47,7 +49,7 @@ def test_training_and_the_choice_of_its_epoch_never_see_the_test_split(finished,
     prepared = load_prepared(prepared_folder)
     seen = prepared.records[prepared.records["split"] != "test"]
     model = small_model()
-    history = training.fit(
+    history = one_run.fit(
         model, params_of(prepared_folder, tmp_path), replace(prepared, images=Closed(prepared.images), records=seen)
     )
     expected = pd.read_csv(folder / "history.csv")
@@ -68,7 +70,7 @@ def test_the_temperature_is_that_of_the_validation_split(finished):
 
 def test_a_run_leaves_every_file_with_its_columns(finished):
     params, folder = finished
-    assert {file.name for file in folder.iterdir()} == {*fingerprints.RESULTS, "fingerprint.json"}
+    assert {file.name for file in folder.iterdir()} == {*provenance.RESULTS, "fingerprint.json"}
     history = pd.read_csv(folder / "history.csv")
     columns = ["epoch", "loss", "macro_f1", "val_loss", "val_macro_f1", "learning_rate", "seconds"]
     assert list(history.columns) == columns
@@ -87,7 +89,7 @@ def test_the_best_epoch_is_that_of_the_lowest_validation_loss_and_its_model_is_t
     assert scores["val"]["loss"] == pytest.approx(history["val_loss"].min(), rel=1e-4)
     model = keras.models.load_model(folder / "best.keras")
     prepared = load_prepared(prepared_folder)
-    logits = training.predict_logits(model, prepared.images["test"], 4)
+    logits = one_run.predict_logits(model, prepared.images["test"], 4)
     predictions = pd.read_parquet(folder / "predictions.parquet").query("split == 'test'")
     probabilities = predictions[[f"probability_{name}" for name in CLASSES]].to_numpy()
     np.testing.assert_allclose(metrics.probabilities(logits, "multiclass"), probabilities, atol=1e-4)
@@ -103,7 +105,7 @@ def test_the_macro_f1_of_a_run_is_that_of_scikit_learn_on_its_predictions(finish
 
 
 def is_finished(params) -> bool:
-    return fingerprints.is_trained(params.run_folder, params, fingerprints.of_prepared(params.prepared_folder))
+    return provenance.is_trained(params.run_folder, params, provenance.of_prepared(params.prepared_folder))
 
 
 @pytest.fixture
@@ -118,9 +120,9 @@ def copied(finished, tmp_path):
 
 
 def test_a_finished_run_is_not_trained_again_wherever_it_was_copied_to(finished, copied, monkeypatch):
-    monkeypatch.setattr(training, "fit", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(one_run, "fit", lambda *_: pytest.fail("trained again"))
     for params in (finished[0], copied):
-        assert training.train(params, small_model()) == params.run_folder
+        assert one_run.train(params, small_model()) == params.run_folder
 
 
 @pytest.mark.parametrize(
@@ -172,9 +174,9 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(finished, prepared_folder
     _, undisturbed = finished
     params = params_of(prepared_folder, tmp_path)
     with interrupted(monkeypatch, before=1):
-        training.train(params, small_model())
+        one_run.train(params, small_model())
     assert (params.run_folder / "checkpoint.npz").is_file()
-    folder = training.train(params, small_model())
+    folder = one_run.train(params, small_model())
     resumed, expected = (pd.read_csv(run / "history.csv").drop(columns="seconds") for run in (folder, undisturbed))
     pd.testing.assert_frame_equal(resumed, expected, rtol=1e-5)
     assert not (folder / "checkpoint.npz").exists()
@@ -188,8 +190,8 @@ def checkpointed(prepared_folder, tmp_path):
 
     def progress():
         model = small_model()
-        made = training.Progress(model, params, prepared)
-        made.set_model(training.compiled(model, params, prepared))
+        made = one_run.Progress(model, params, prepared)
+        made.set_model(one_run.compiled(model, params, prepared))
         return made
 
     first = progress()
@@ -240,7 +242,7 @@ def test_a_kill_between_two_checkpoints_leaves_the_earlier_one(checkpointed):
 def test_prepared_scans_of_another_size_are_refused_with_what_to_do(prepared_folder, tmp_path):
     params = params_of(prepared_folder, tmp_path, image_size=64)
     with pytest.raises(RunError, match="32 pixels, image_size is 64: prepare it again"):
-        training.train(params)
+        one_run.train(params)
 
 
 def test_the_weighted_loss_is_that_of_pytorch_and_of_metrics():
@@ -251,19 +253,19 @@ def test_the_weighted_loss_is_that_of_pytorch_and_of_metrics():
     weights = metrics.positive_weights(labels)
     expected = torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor(weights))(torch.tensor(logits), torch.tensor(labels))
     tensors = [keras.ops.convert_to_tensor(values) for values in (labels, logits)]
-    ours = keras.ops.mean(training.loss_function("multilabel", weights)(*tensors))
+    ours = keras.ops.mean(one_run.loss_function("multilabel", weights)(*tensors))
     assert float(ours) == pytest.approx(float(expected), rel=1e-5)
     assert metrics.cross_entropy(labels, logits, "multilabel", weights) == pytest.approx(float(expected), rel=1e-5)
-    plain = keras.ops.mean(training.loss_function("multilabel", None)(*tensors))
+    plain = keras.ops.mean(one_run.loss_function("multilabel", None)(*tensors))
     assert float(plain) == pytest.approx(metrics.cross_entropy(labels, logits, "multilabel"), rel=1e-5)
 
 
 def test_class_weights_are_those_of_a_multilabel_loss_that_wants_them(prepared_folder, tmp_path):
     params, prepared = params_of(prepared_folder, tmp_path), load_prepared(prepared_folder)
-    assert training.class_weights(prepared, params) is None
+    assert one_run.class_weights(prepared, params) is None
     several = replace(prepared, task="multilabel")
-    np.testing.assert_allclose(training.class_weights(several, params), [2, 2, 2])
-    assert training.class_weights(several, params.model_copy(update={"class_weights": False})) is None
+    np.testing.assert_allclose(one_run.class_weights(several, params), [2, 2, 2])
+    assert one_run.class_weights(several, params.model_copy(update={"class_weights": False})) is None
 
 
 @pytest.mark.parametrize("task", ["multiclass", "multilabel"])
@@ -273,7 +275,7 @@ def test_the_streamed_macro_f1_is_that_of_scikit_learn(task):
     labels = (
         np.eye(4, dtype=np.float32)[rng.integers(0, 4, 60)] if task == "multiclass" else rng.integers(0, 2, (60, 4))
     )
-    metric = training.MacroF1(task)
+    metric = one_run.MacroF1(task)
     for start in range(0, 60, 16):
         metric.update_state(labels[start : start + 16].astype(np.float32), logits[start : start + 16])
     expected = metrics.macro_f1(labels, metrics.probabilities(logits, task), task)
@@ -291,7 +293,7 @@ def test_the_learning_rate_falls_from_the_first_to_the_final_one_along_a_cosine(
 def test_optimizer_and_loss_are_those_of_the_paper(prepared_folder, tmp_path):
     params = params_of(prepared_folder, tmp_path)
     prepared = load_prepared(prepared_folder)
-    trainer = training.compiled(small_model(), params, prepared)
+    trainer = one_run.compiled(small_model(), params, prepared)
     adam = trainer.optimizer
     assert isinstance(adam, keras.optimizers.Adam)
     assert trainer.optimizer.variables, "created before the first step, or TensorFlow traces it twice"

@@ -6,8 +6,8 @@ from functools import cache
 import cv2
 import numpy as np
 
-from lungkeras.datasets.anatomy import CANVAS, UNIT, Chest, Lungs, attenuate
-from lungkeras.datasets.lesions import draw_lesions
+from lungkeras.datasets.phantoms.anatomy import CANVAS, UNIT, Chest, Lungs, attenuate
+from lungkeras.datasets.phantoms.lesions import draw_lesions
 
 NOISE_SIDE = 640
 SEEN = 0.2  # a lesion's box holds what is more than this share of its densest part

@@ -12,7 +12,18 @@ from functools import cache
 import cv2
 import numpy as np
 
-from lungkeras.datasets.anatomy import APEX, CANVAS, MEDIAL, SIDES, Lungs, fill, grid, half_width, paint, smooth
+from lungkeras.datasets.phantoms.anatomy import (
+    APEX,
+    CANVAS,
+    MEDIAL,
+    SIDES,
+    Lungs,
+    fill,
+    grid,
+    half_width,
+    paint,
+    smooth,
+)
 
 CENTIMETRE = 1 / 14
 

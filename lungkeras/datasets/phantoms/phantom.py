@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 
 from lungkeras.datasets import covid, pneumonia, xray8
-from lungkeras.datasets.anatomy import Chest, draw_patient
 from lungkeras.datasets.drawn import BOXES, NOTE, SIDE, is_drawn
-from lungkeras.datasets.film import Box, Scan, draw_film
-from lungkeras.datasets.planting import (
+from lungkeras.datasets.phantoms.anatomy import Chest, draw_patient
+from lungkeras.datasets.phantoms.film import Box, Scan, draw_film
+from lungkeras.datasets.phantoms.planting import (
     SHARE_OF_LEAKY_PATIENTS,
     STREAM,
     copied,
@@ -32,9 +32,9 @@ from lungkeras.datasets.planting import (
     plant,
     write_truth,
 )
-from lungkeras.errors import SourceError
-from lungkeras.files import atomic_folder, glance
-from lungkeras.progress import progress
+from lungkeras.system.errors import SourceError
+from lungkeras.system.files import atomic_folder, glance
+from lungkeras.system.progress import progress
 
 SCANS = {"covid": 460, "pneumonia": 640, "xray8": 1300}
 FEWEST = 20
@@ -60,7 +60,7 @@ def draw_source(
     `scans` counts those that the study keeps (by default SCANS, what the demo needs); a few more are drawn, which its
     selection leaves out. `workers` threads draw, as many as there are cores by default; any number gives the same
     bytes. The folder appears whole or not at all; an earlier drawn source there is replaced. `plants` are what
-    lungkeras.datasets.planting describes, as in ["marker=0.8", "noise=0.05"].
+    lungkeras.datasets.phantoms.planting describes, as in ["marker=0.8", "noise=0.05"].
 
     Raises SourceError for an unknown dataset, fewer than FEWEST scans, what can't be planted, and a folder that holds
     anything else.

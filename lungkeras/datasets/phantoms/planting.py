@@ -28,12 +28,12 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from lungkeras.errors import SourceError
+from lungkeras.system.errors import SourceError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lungkeras.datasets.film import Box, Scan
+    from lungkeras.datasets.phantoms.film import Box, Scan
 
 TRUTH = "TRUTH.csv"
 COLUMNS = ("path", "patient", "label", "shown", "marker", "copy_of", "copy", "scanner", "drain", "boxes")

@@ -7,8 +7,16 @@ from itertools import pairwise
 
 import numpy as np
 
-from lungkeras.jpeg import EXTRA, decode_jpeg, decode_samples, frame_of, is_usual, jpeg_flaw, with_colours
-from lungkeras.opencv import Unreadable
+from lungkeras.datasets.scans.jpeg import (
+    EXTRA,
+    decode_jpeg,
+    decode_samples,
+    frame_of,
+    is_usual,
+    jpeg_flaw,
+    with_colours,
+)
+from lungkeras.datasets.scans.opencv import Unreadable
 
 JPEG_START, CODESTREAM = b"\xff\xd8", b"\xff\x4f\xff\x51"
 START_OF_TILE, END_OF_CODESTREAM = 0xFF90, 0xFFD9

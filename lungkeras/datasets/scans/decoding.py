@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lungkeras.errors import ScanError
-from lungkeras.jpeg import JPEG, decode_jpeg, jpeg_flaw
-from lungkeras.opencv import Unreadable
-from lungkeras.png import decode_png, png_flaw
+from lungkeras.datasets.scans.jpeg import JPEG, decode_jpeg, jpeg_flaw
+from lungkeras.datasets.scans.opencv import Unreadable
+from lungkeras.datasets.scans.png import decode_png, png_flaw
+from lungkeras.system.errors import ScanError
 
 MOST_BYTES = 256_000_000
 DICOM, DICOM_AT = b"DICM", 128  # behind a preamble that may hold anything
@@ -118,8 +118,8 @@ def decode_grey(path: Path | str) -> np.ndarray:
     """Reads a PNG, a JPEG or a DICOM file, known by its first bytes and not by its name, as a grey image.
 
     Returns uint8 of shape (height, width) in [0, 255]. Colour becomes its luma (0.299 R + 0.587 G + 0.114 B), alpha is
-    left out, a palette is looked up. 16 bits become 8 by the range that is used (see lungkeras.png). An EXIF
-    orientation is respected: the image is turned as a viewer would show it. For DICOM see lungkeras.dicom.
+    left out, a palette is looked up. 16 bits become 8 by the range that is used (see `png`). An EXIF
+    orientation is respected: the image is turned as a viewer would show it. For DICOM see `dicom`.
 
     Raises ScanError, naming the file and the reason, where it can't be opened, is empty, cut short, damaged, larger
     than 64 megapixels, or none of the three.
@@ -146,7 +146,7 @@ def decode(data: bytes) -> np.ndarray:
     """`decode_grey` of a file's content. Raises Unreadable with the reason."""
     match kind_of(data[:STARTS_WITHIN]):
         case "dicom":
-            from lungkeras.dicom import decode_dicom
+            from lungkeras.datasets.scans.dicom import decode_dicom
 
             return decode_dicom(data)
         case "png":

@@ -17,8 +17,8 @@ from pydicom.filereader import read_dataset
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID, UID_dictionary
 
-from lungkeras.compressed import decode_frame, decode_rle
-from lungkeras.opencv import MOST_PIXELS, Unreadable, cv2
+from lungkeras.datasets.scans.compressed import decode_frame, decode_rle
+from lungkeras.datasets.scans.opencv import MOST_PIXELS, Unreadable, cv2
 
 # A strict reader complains of odd values by quoting them.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import simplejpeg
 
-from lungkeras.opencv import MOST_PIXELS, Unreadable, cv2, decode_by_opencv, size_flaw
+from lungkeras.datasets.scans.opencv import MOST_PIXELS, Unreadable, cv2, decode_by_opencv, size_flaw
 
 MOST_JPEG_SCANS = 100  # a progressive JPEG has some 10; each costs a walk over all pixels
 JPEG = b"\xff\xd8\xff"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lungkeras.opencv import cv2, decode_by_opencv, size_flaw
+from lungkeras.datasets.scans.opencv import cv2, decode_by_opencv, size_flaw
 
 PNG = b"\x89PNG\r\n\x1a\n"
 MOST_METADATA = 8_000_000  # bytes of a PNG that are not pixels

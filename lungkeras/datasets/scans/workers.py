@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lungkeras.decoding import decode_grey
-from lungkeras.errors import RunError, ScanError
-from lungkeras.opencv import MOST_PIXELS
-from lungkeras.processes import ending, environment
+from lungkeras.datasets.scans.decoding import decode_grey
+from lungkeras.datasets.scans.opencv import MOST_PIXELS
+from lungkeras.system.errors import RunError, ScanError
+from lungkeras.system.processes import ending, environment
 
-SERVE = "from lungkeras.decoder import serve; serve()"
+SERVE = "from lungkeras.datasets.scans.workers import serve; serve()"
 READY = b"ready"
 LENGTH = struct.Struct("<q")  # of the bytes that follow
 ANSWER = struct.Struct("<qq")  # height and width of the pixels, in memory that is shared; or one of these, and a length

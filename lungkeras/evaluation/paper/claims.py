@@ -16,8 +16,8 @@ import pandas as pd
 import yaml
 from scipy.stats import rankdata
 
-from lungkeras import intervals
-from lungkeras.evidence import C, Evidence, P, X
+from lungkeras.evaluation.paper.evidence import C, Evidence, P, X
+from lungkeras.scores import intervals
 
 HOLDS, FAILS, CANNOT_TELL, NOT_RUN = "holds", "fails", "cannot tell", "not run"
 SURE = 0.95

@@ -7,9 +7,9 @@ every seed and every draw of patients.
 
 import numpy as np
 
-from lungkeras.datasets import title
-from lungkeras.published import published
-from lungkeras.style import heading
+from lungkeras.datasets.registry import title
+from lungkeras.evaluation.paper.published import published
+from lungkeras.report.figures.style import heading
 
 P, C, X = "pneumonia", "covid", "xray8"
 BACKBONES = {"R": "resnet34", "M": "mobilenet_v3_large", "E": "efficientnet_b1", "T": "efficientnet_b1"}

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from lungkeras.datasets import class_columns
-from lungkeras.published import (
+from lungkeras.datasets.registry import class_columns
+from lungkeras.evaluation.paper.published import (
     published_best,
     published_complexity,
     published_counts,
@@ -14,7 +14,7 @@ from lungkeras.published import (
     published_scans,
     published_weights,
 )
-from lungkeras.runs import ABLATION, REPEAT, repeated_as
+from lungkeras.study.runs import ABLATION, REPEAT, repeated_as
 
 SPLITS = ("train", "val", "test")
 ALL_SCANS = "all scans"
@@ -104,7 +104,7 @@ def table_3(results: pd.DataFrame) -> pd.DataFrame:
     """A row a run, in the order of `results`, beside the paper's run of the same dataset, backbone and weights.
 
     `results` has the columns run, dataset, backbone, weights, learning_rate, macro_f1, macro_auroc, seconds_per_epoch,
-    best_epoch (lungkeras.evaluation.results). Runs from transferred features stand beside the paper's ImageNet runs:
+    best_epoch (evaluation.results). Runs from transferred features stand beside the paper's ImageNet runs:
     `published_weights` says so. The ablation, of which the paper prints no numbers, and other variants have none.
     `difference` is our macro F1 less the paper's; `interval_holds_published` is yes or no, empty where there is no
     interval or nothing published.
@@ -129,7 +129,7 @@ def table_3(results: pd.DataFrame) -> pd.DataFrame:
 def baselines(results: pd.DataFrame, linear: Mapping[str, float], chosen: Mapping[str, str]) -> pd.DataFrame:
     """The run of each dataset that validation chose, a linear classifier on the same pixels, and the paper's best.
 
-    `chosen` is {dataset: run} (lungkeras.failures.best_on_validation): chosen on test, a score would be optimistic.
+    `chosen` is {dataset: run} (evaluation.failures.best_on_validation): chosen on test, a score would be optimistic.
     `linear` is {dataset: test macro F1 of the linear classifier}; a dataset that it lacks gets NaN. The ablation does
     not compete, as the paper's runs do not include it, nor do repeats with other seeds. Columns: dataset, run,
     backbone, weights, macro_f1, macro_auroc, linear_macro_f1, difference, published_run, published_macro_f1.

@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lungkeras.audit.duplicates import find_duplicates, join_patients
-from lungkeras.audit.hashing import Fingerprints, load_fingerprints, take_fingerprints
-from lungkeras.audit.labels import label_noise, suspects
-from lungkeras.audit.leakage import find_leaks, leaked_auroc
-from lungkeras.audit.shortcuts import coarse, probe_shortcuts, standardised
-from lungkeras.audit.texture import describe
-from lungkeras.errors import RunError, SourceError
-from lungkeras.files import write_json
+from lungkeras.preparation.audit.labels import label_noise, suspects
+from lungkeras.preparation.audit.leakage import find_leaks, leaked_auroc
+from lungkeras.preparation.audit.shortcuts import coarse, probe_shortcuts, standardised
+from lungkeras.preparation.audit.texture import describe
+from lungkeras.preparation.duplicates import find_duplicates, join_patients
+from lungkeras.preparation.prints import Fingerprints, load_fingerprints, take_fingerprints
+from lungkeras.system.errors import RunError, SourceError
+from lungkeras.system.files import write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,8 +46,8 @@ def audit_source(dataset: str, source: Path | str, *, seed: int = 0, workers: in
 
     Raises SourceError where the source is not this dataset's, or not one scan of it can be read.
     """
-    from lungkeras.datasets import read_records
-    from lungkeras.preparation import split_what_is_there
+    from lungkeras.datasets.registry import read_records
+    from lungkeras.preparation.prepare import split_what_is_there
 
     source = Path(source)
     records = read_records(dataset, source, seed=seed)
@@ -92,17 +92,17 @@ def audit_records(
 
     Returns
         dataset, scans     what was audited
-        leakage            see lungkeras.audit.leakage
+        leakage            see `leakage`
         duplicates         [[scan, scan]]; kinds and correlations are in `duplicate_pairs`
-        shortcuts          [{name, class, auroc, low, high, alarm}], see lungkeras.audit.shortcuts
-        label_noise        {rate, low, high, classes: {class: {rate, low, high, auroc}}}, see lungkeras.audit.labels
+        shortcuts          [{name, class, auroc, low, high, alarm}], see `shortcuts`
+        label_noise        {rate, low, high, classes: {class: {rate, low, high, auroc}}}, see `labels`
         suspected_labels   scans, worst first; `suspects` says of each what is given and what is shown: [{scan, given,
                            shown, margin}]
         notes              what the data can't answer
     """
     from threadpoolctl import threadpool_limits
 
-    from lungkeras.datasets import DATASETS
+    from lungkeras.datasets.registry import DATASETS
 
     classes = list(DATASETS[dataset].classes)
     groups = records["group" if "group" in records else "patient"].to_numpy(object)

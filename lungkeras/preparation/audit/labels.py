@@ -21,7 +21,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lungkeras.audit.shortcuts import FEWEST, weighted_auroc
+from lungkeras.preparation.audit.shortcuts import FEWEST, weighted_auroc
 
 FOLDS, REPEATS = 5, 2
 FREEDOM = 0.3  # of the logistic regression: less is smoother

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lungkeras.audit.shortcuts import unseen_scores, weighted_auroc
-from lungkeras.datasets import class_columns
+from lungkeras.datasets.registry import class_columns
+from lungkeras.preparation.audit.shortcuts import unseen_scores, weighted_auroc
 from lungkeras.splits import SHARES
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from lungkeras.audit.alignment import HALF as SIDE
-from lungkeras.audit.hashing import Fingerprints
-from lungkeras.intervals import widened
+from lungkeras.preparation.alignment import HALF as SIDE
+from lungkeras.preparation.prints import Fingerprints
+from lungkeras.scores.intervals import widened
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lungkeras import panels
-from lungkeras.audit import AUDIT
-from lungkeras.audit.duplicates import across
-from lungkeras.audit.hashing import Fingerprints, load_fingerprints
-from lungkeras.audit.summary import tables
-from lungkeras.datasets import title
-from lungkeras.figure_files import save_figure
-from lungkeras.files import write_csv
-from lungkeras.style import heading, styled, wrapped
+from lungkeras.datasets.registry import title
+from lungkeras.preparation.audit.dataset import AUDIT
+from lungkeras.preparation.audit.summary import tables
+from lungkeras.preparation.duplicates import across
+from lungkeras.preparation.prints import Fingerprints, load_fingerprints
+from lungkeras.report.figures import panels
+from lungkeras.report.figures.files import save_figure
+from lungkeras.report.figures.style import heading, styled, wrapped
+from lungkeras.system.files import write_csv
 
 PICTURE = "audit_scans"
 COLUMNS = 8

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from lungkeras.audit.shortcuts import coarse
+from lungkeras.preparation.audit.shortcuts import coarse
 
 KINDS, PATCH, STRIDE, GRID = 128, 8, 2, 6
 SAMPLE = 20_000  # patches from which the kinds are learned

@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from lungkeras import panels
-from lungkeras.explanation import overlay
-from lungkeras.localisation import ALL, BASELINES, CEILING, PRIOR, RANDOM, RANDOMISED
-from lungkeras.style import GREY, INK, decimal, heading, run_colour, run_name_title, styled, wrapped
+from lungkeras.explanation.gradcam import overlay
+from lungkeras.explanation.localisation import ALL, BASELINES, CEILING, PRIOR, RANDOM, RANDOMISED
+from lungkeras.report.figures import panels
+from lungkeras.report.figures.style import GREY, INK, decimal, heading, run_colour, run_name_title, styled, wrapped
 
 METHOD_TITLES = {
     "grad_cam": "Grad-CAM",

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lungkeras.files import atomic, write_csv
-from lungkeras.style import theme
+from lungkeras.report.figures.style import theme
+from lungkeras.system.files import atomic, write_csv
 
 DPI = 160
 

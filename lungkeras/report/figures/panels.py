@@ -5,9 +5,9 @@ import pandas as pd
 import seaborn
 from matplotlib.lines import Line2D
 
-from lungkeras.datasets import title
-from lungkeras.divergence import best_epoch
-from lungkeras.style import GREY, class_style, run_colour, wrapped
+from lungkeras.datasets.registry import title
+from lungkeras.report.figures.style import GREY, class_style, run_colour, wrapped
+from lungkeras.scores.divergence import best_epoch
 
 HISTOGRAM_BINS = 64
 MANY_POINTS = 5000  # beyond so many, an SVG holds points as pixels

@@ -13,11 +13,21 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lungkeras import panels
-from lungkeras.datasets import title
-from lungkeras.divergence import best_epoch
-from lungkeras.explanation import overlay
-from lungkeras.style import GREY, class_style, decimal, heading, run_colour, run_name_title, run_title, styled, wrapped
+from lungkeras.datasets.registry import title
+from lungkeras.explanation.gradcam import overlay
+from lungkeras.report.figures import panels
+from lungkeras.report.figures.style import (
+    GREY,
+    class_style,
+    decimal,
+    heading,
+    run_colour,
+    run_name_title,
+    run_title,
+    styled,
+    wrapped,
+)
+from lungkeras.scores.divergence import best_epoch
 
 PANELS_IN_LINE = 7
 
@@ -238,7 +248,7 @@ def reliability_diagrams(points: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     """A row a dataset, a panel a run: how sure its answers are, and which share is so; grey as trained.
 
     `points`: columns run, dataset, backbone, weights, scaled (bool), confidence, share, answers. `scores`: columns run,
-    temperature, ece, ece_scaled (lungkeras.calibration gives both).
+    temperature, ece, ece_scaled (lungkeras.evaluation.calibration gives both).
     """
     datasets = list(dict.fromkeys(points["dataset"]))
     runs = {dataset: list(dict.fromkeys(points.loc[points["dataset"] == dataset, "run"])) for dataset in datasets}

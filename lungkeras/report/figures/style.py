@@ -15,9 +15,9 @@ import matplotlib
 import seaborn
 from matplotlib.figure import Figure
 
-from lungkeras import architectures
-from lungkeras.datasets import title
-from lungkeras.published import published
+from lungkeras.datasets.registry import title
+from lungkeras.evaluation.paper.published import published
+from lungkeras.models import architectures
 
 BACKBONE_COLOURS = {
     "resnet34": {"random": "#0072b2", "pretrained": "#003a5c"},

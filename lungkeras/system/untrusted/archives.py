@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from stat import S_IFMT, S_ISDIR, S_ISREG
 from typing import IO
 
-from lungkeras.errors import LungkerasError
-from lungkeras.inert import printable
-from lungkeras.progress import progress
+from lungkeras.system.errors import LungkerasError
+from lungkeras.system.progress import progress
+from lungkeras.system.text import printable
 
 # The largest of the collections has 112,120 scans and 45 GB; images hardly shrink when they are packed.
 MOST_FILES = 1_000_000

@@ -1,0 +1,18 @@
+"""Networks: uint8 grey scans in, logits out. Backbones, heads, layers that compute fast, saved and opened files.
+
+It reads system; architectures names the backbones without Keras, for params and figures.
+Training fits its models; evaluation, explanation and prediction ask them.
+"""
+
+from lungkeras.system.lazy import lend
+
+__getattr__, __dir__, __all__ = lend(
+    __name__,
+    {
+        "build": (
+            "build_model",
+            "load_model",
+            "save_model",
+        ),
+    },
+)

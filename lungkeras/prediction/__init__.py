@@ -1,0 +1,19 @@
+"""A trained model at work: probabilities for any scan, and files for other runtimes.
+
+It reads models, evaluation and explanation. `lungkeras predict` and `lungkeras export` call it, the report shows it.
+"""
+
+from lungkeras.system.lazy import lend
+
+__getattr__, __dir__, __all__ = lend(
+    __name__,
+    {
+        "predict": (
+            "find_images",
+            "load_predictor",
+            "predict_images",
+            "write_heatmaps",
+        ),
+        "export": ("export_run",),
+    },
+)

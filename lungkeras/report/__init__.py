@@ -1,0 +1,16 @@
+"""A study's tables, figures and runs -> one HTML file, with a card for each model.
+
+It reads all that a study leaves, and computes nothing but what is shown. figures/ draws. Notebook 05 calls it.
+"""
+
+from lungkeras.system.lazy import lend
+
+__getattr__, __dir__, __all__ = lend(
+    __name__,
+    {
+        "page": (
+            "dataset_facts",
+            "write_report",
+        ),
+    },
+)

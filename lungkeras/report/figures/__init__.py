@@ -1,0 +1,24 @@
+"""One function a figure: data in, matplotlib Figure out, made without pyplot.
+
+It reads tables, runs and maps as others give them. The notebooks draw by it, and the report shows what they saved.
+"""
+
+from lungkeras.system.lazy import lend
+
+__getattr__, __dir__, __all__ = lend(
+    __name__,
+    {
+        "paper": (
+            "ablation_bars",
+            "ablation_curves",
+            "embeddings_and_confusions",
+            "grad_cams",
+            "learning_curves",
+            "preprocessing_effect",
+            "reliability_diagrams",
+            "sample_scans",
+            "strip",
+            "transfer_curves",
+        ),
+    },
+)

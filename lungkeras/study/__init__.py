@@ -1,0 +1,24 @@
+"""A study without Keras: its params, the folders of its runs, and what of it is to be made again.
+
+It reads models.architectures, datasets and preparation. Training takes its params from it, evaluation its runs; the
+Snakefile and the commands `report`, `status` and `clean` go by it.
+"""
+
+from lungkeras.system.lazy import lend
+
+__getattr__, __dir__, __all__ = lend(
+    __name__,
+    {
+        "params": (
+            "Params",
+            "from_project",
+            "load_params",
+            "load_study",
+        ),
+        "runs": (
+            "Run",
+            "read_run",
+            "read_runs",
+        ),
+    },
+)
