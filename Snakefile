@@ -15,9 +15,9 @@ import yaml
 
 from lungkeras.preparation.audit import TABLES as AUDIT_TABLES
 from lungkeras.study import status, table_names
+from lungkeras.study.made_from import RESULTS
 from lungkeras.study.params import from_project, load_study, project_folder, study_folder
 from lungkeras.study.runs import main_runs
-from lungkeras.system.provenance import RESULTS
 
 # The default of the machine that starts the study holds on all that work on it.
 envvars:

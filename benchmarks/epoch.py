@@ -28,8 +28,9 @@ EPOCHS = 1000  # of the cosine; no more than a few are run
 
 def lungkeras_epoch(backbone: str, folder: str, batch: int, device: str, workers: int) -> Callable[[], object]:
     from lungkeras import training
+    from lungkeras.preparation.folder import Prepared
     from lungkeras.study.params import Params
-    from lungkeras.training.pipeline import Prepared, steps, training_batches
+    from lungkeras.training.pipeline import steps, training_batches
 
     images, labels = scans_in(folder)
     records = pd.DataFrame(labels, columns=list(NAMES)).assign(split="train")

@@ -44,9 +44,9 @@ def model_steps(backbone: str, task: str, size: int, batch: int, scans: int):
     import keras
 
     import lungkeras
-    from lungkeras.evaluation.run_tables import outputs
     from lungkeras.explanation.gradcam import grad_cam
     from lungkeras.training.optimizers import adam
+    from lungkeras.training.outputs import outputs
 
     losses = {
         "multiclass": keras.losses.CategoricalCrossentropy(from_logits=True),

@@ -14,7 +14,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter, StrMethodFormatter
 
-from lungkeras.report.figures.style import INK, backbone_title, styled
+from lungkeras.report.figures.style import INK, styled
+from lungkeras.study.words import backbone_title
 
 STEPS = ("prepare", "copies", "audit", "predict", "scores", "features", "grad_cam")
 

@@ -98,8 +98,8 @@ def evaluate(folder: str) -> Iterator[str]:
 
 def untrained(dataset: str, backbone: str, weights: str, model, prepared) -> Run:
     """A run as its folder would tell of it, had training ended before the first step."""
-    from lungkeras.evaluation.run_tables import outputs
     from lungkeras.scores import metrics
+    from lungkeras.training.outputs import outputs
 
     frames = []
     for split in ("val", "test"):

@@ -390,7 +390,7 @@ def export_run(options) -> None:
 def evaluate_run(options) -> None:
     use_backend(options.backend)
     from lungkeras.evaluation.run_tables import evaluate_on
-    from lungkeras.training.pipeline import load_prepared
+    from lungkeras.preparation.folder import load_prepared
 
     print(as_json(evaluate_on(options.run, load_prepared(options.on))))
 

@@ -7,6 +7,7 @@ to the split that its classes lack most.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
+SPLITS = tuple(SHARES)
 ATTEMPTS = 20
 
 
@@ -149,3 +151,15 @@ def _gaps(places: np.ndarray, counts: np.ndarray, classes: list[str]) -> list[st
         for name, scans in zip(classes, counts[places == place, :-1].sum(axis=0), strict=True)
         if scans == 0
     ]
+
+
+def split_what_is_there(records: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Splits the records. A class of fewer than three patients, as a partial download leaves, is said and goes on."""
+    try:
+        return split_records(records, seed=seed)
+    except SourceError as error:
+        split = split_records(records, seed=seed, every_class=False)
+        if not records[class_columns(records)].any().all() or split["split"].nunique() < len(SPLITS):
+            raise
+        print(f"{error}. The split goes on without them where they lack.", file=sys.stderr)
+        return split

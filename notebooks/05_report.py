@@ -46,8 +46,7 @@ lungkeras.use_backend(params.backend)
 from lungkeras import report
 from lungkeras.evaluation import run_evidence
 from lungkeras.evaluation.paper import claims
-from lungkeras.preparation.audit import study as study_audit
-from lungkeras.report import model_card, notebook_pages
+from lungkeras.report import model_card, notebook_pages, study_audit
 from lungkeras.system import machine
 from lungkeras.system.files import write_csv
 

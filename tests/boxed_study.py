@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pandas as pd
 
-from lungkeras.evaluation.run_tables import outputs
+from lungkeras.preparation.folder import Prepared
 from lungkeras.scores import metrics
 from lungkeras.study.runs import Run
-from lungkeras.training.pipeline import Prepared
+from lungkeras.training.outputs import outputs
 
 SIZE = 32
 CLASSES = ("bacterial_pneumonia", "viral_pneumonia", "normal")  # stripes across, stripes down, none

@@ -12,7 +12,7 @@ from oracles import import_torchvision
 from other_backends import each_backend
 
 from lungkeras.augmentation import Augmentation, adjust_sharpness, augment, autocontrast, flip_horizontal
-from lungkeras.preparation.prepare import prepare_scan
+from lungkeras.preparation.scan import prepare_scan
 
 
 def to_numpy(images) -> np.ndarray:

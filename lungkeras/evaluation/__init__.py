@@ -13,7 +13,6 @@ __getattr__, __dir__, __all__ = lend(
             "evaluate_on",
             "histories",
             "linear_probabilities",
-            "outputs",
             "results",
         ),
         ".study.runs": (

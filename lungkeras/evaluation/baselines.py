@@ -7,7 +7,7 @@ import pandas as pd
 
 from lungkeras.evaluation.comparison import macro_scores
 from lungkeras.evaluation.run_tables import INTERVALS, linear_probabilities, of_every_class
-from lungkeras.training.pipeline import Prepared
+from lungkeras.preparation.folder import Prepared
 
 MAJORITY, EVERY_CLASS, METADATA, LINEAR = "majority", "every class", "metadata", "linear"
 METADATA_COLUMNS = ("age", "sex", "view", "follow_up")

@@ -20,12 +20,13 @@ import pandas as pd
 
 from lungkeras.datasets.registry import DATASETS
 from lungkeras.evaluation.comparison import macro_scores
-from lungkeras.evaluation.run_tables import outputs, resized, shared_classes
+from lungkeras.evaluation.run_tables import resized, shared_classes
 from lungkeras.preparation.duplicates import across
+from lungkeras.preparation.folder import Prepared
 from lungkeras.preparation.prints import Fingerprints, load_fingerprints
 from lungkeras.scores import intervals, metrics
 from lungkeras.study.runs import Run, patients_of, split_of
-from lungkeras.training.pipeline import Prepared
+from lungkeras.training.outputs import outputs
 
 FEWEST_SCANS = 20  # of a class, to be scored
 SCAN_COLUMNS = ["dataset", "other", "class", "scans", "allowed", "copies", "left", "note"]

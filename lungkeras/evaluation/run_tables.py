@@ -11,32 +11,17 @@ import numpy as np
 import pandas as pd
 
 from lungkeras.evaluation.comparison import macro_scores
+from lungkeras.preparation.folder import Prepared
 from lungkeras.scores import metrics
-from lungkeras.study.runs import CURVES, Run, ablation_runs, main_runs, patients_of, read_run, read_runs, split_of
+from lungkeras.study.runs import CURVES, Run, patients_of, read_run, split_of
 from lungkeras.system.errors import RunError
-from lungkeras.training.pipeline import Batches, Prepared, evaluation_batches
-
-__all__ = [
-    "Run",
-    "ablation_runs",
-    "evaluate_on",
-    "histories",
-    "linear_probabilities",
-    "main_runs",
-    "outputs",
-    "read_run",
-    "read_runs",
-    "results",
-    "shared_classes",
-    "split_of",
-]
+from lungkeras.training.outputs import outputs
 
 RUN_COLUMNS = ["run", "dataset", "backbone", "weights", "learning_rate"]
 INTERVALS = [
     f"{name}{end}" for name in ("macro_f1", "macro_auroc", "macro_average_precision") for end in ("", "_low", "_high")
 ]
 SCORE_COLUMNS = [*INTERVALS, "seconds_per_epoch", "best_epoch", "diverged", "test_scans", "test_patients"]
-FEW_SCANS = 256
 BASELINE_SIZE = 64
 BASELINE_FREEDOMS = (1e-4, 1e-3, 1e-2, 1e-1)
 
@@ -193,19 +178,6 @@ def _seen(run: Run, prepared: Prepared, split: str) -> np.ndarray:
         return np.zeros(len(records), dtype=bool)
     learnt = run.predictions.loc[run.predictions["split"] != "test", "patient"]
     return records["patient"].isin(set(learnt)).to_numpy()
-
-
-def outputs(model, images: np.ndarray, *, batch_size: int = 64) -> np.ndarray:
-    """What a keras.Model gives, float32 of shape (N, ...), for uint8 images of shape (N, size, size), in their order.
-
-    On TensorFlow a few hundred scans are answered sooner without a graph, which takes seconds to trace.
-    """
-    import keras
-
-    if keras.backend.backend() == "tensorflow" and len(images) <= FEW_SCANS:
-        batches = Batches(images, None, batch_size)
-        return np.concatenate([np.asarray(model(batches[step], training=False)) for step in range(len(batches))])
-    return np.asarray(model.predict(evaluation_batches(images, batch_size=batch_size), verbose=0))
 
 
 def shared_classes(run: Run, prepared: Prepared) -> tuple[str, ...]:

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from lungkeras.evaluation.comparison import macro_scores
+from lungkeras.preparation.folder import Prepared
 from lungkeras.scores import intervals, metrics
 from lungkeras.study.runs import Run, patients_of, split_of
-from lungkeras.training.pipeline import Prepared
 
 FEWEST_SCANS = 20  # of a group
 FEWEST_OF_A_CLASS = 5  # scans of a group with a class, and without it, for the class to count

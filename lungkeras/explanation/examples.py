@@ -5,14 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from lungkeras.evaluation.run_tables import split_of
 from lungkeras.explanation.gradcam import embed, features, grad_cam
-from lungkeras.preparation.prepare import preparation_steps
+from lungkeras.preparation.folder import Prepared
+from lungkeras.preparation.scan import preparation_steps
 from lungkeras.scores.intervals import mean_of_defined
 from lungkeras.study.params import from_project
-from lungkeras.study.runs import Run
+from lungkeras.study.runs import Run, split_of
 from lungkeras.system.errors import ScanError
-from lungkeras.training.pipeline import Prepared
 
 
 def examples(prepared: Prepared) -> dict[str, np.ndarray]:

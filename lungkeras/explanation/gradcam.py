@@ -146,7 +146,7 @@ def _explained(model, name: str | None):
         return model.layer, model.slopes
     import keras
 
-    from lungkeras.evaluation.run_tables import outputs
+    from lungkeras.training.outputs import outputs
 
     layer = _named(model, name)
     forwards, head = keras.Model(model.input, layer.output), keras.Model(layer.output, model.output)
@@ -234,8 +234,8 @@ def features(model, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
     """The penultimate features, float32 (N, F), of uint8 images (N, H, W): what the logits are computed from."""
     import keras
 
-    from lungkeras.evaluation.run_tables import outputs
     from lungkeras.models.build import penultimate
+    from lungkeras.training.outputs import outputs
 
     return outputs(keras.Model(model.input, penultimate(model).output), images, batch_size=batch_size)
 

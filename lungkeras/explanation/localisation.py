@@ -20,11 +20,11 @@ import pandas as pd
 from lungkeras.evaluation.paper.published import published_boxes
 from lungkeras.explanation.gradcam import METHODS as EXPLANATIONS
 from lungkeras.explanation.gradcam import enlarged, explained_layer, heat_maps
-from lungkeras.report.figures.style import heading
+from lungkeras.preparation.folder import Prepared
 from lungkeras.scores import intervals
 from lungkeras.study.runs import Run
+from lungkeras.study.words import heading
 from lungkeras.system.errors import RunError
-from lungkeras.training.pipeline import Prepared
 
 METHODS = tuple(EXPLANATIONS)
 EDGES = ("left", "top", "right", "bottom")

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from lungkeras.evaluation.run_tables import split_of
 from lungkeras.explanation.gradcam import features, grad_cam
+from lungkeras.preparation.folder import Prepared
 from lungkeras.scores import metrics
-from lungkeras.study.runs import Run
-from lungkeras.training.pipeline import Prepared
+from lungkeras.study.runs import Run, split_of
 
 NEIGHBOURS = 10
 SCANS_AT_ONCE = 256  # maps in memory, at the size of the scans

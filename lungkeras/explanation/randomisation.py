@@ -14,9 +14,9 @@ import pandas as pd
 
 from lungkeras.explanation.gradcam import METHODS as EXPLANATIONS
 from lungkeras.explanation.gradcam import heat_maps
+from lungkeras.preparation.folder import Prepared
 from lungkeras.scores import intervals
 from lungkeras.study.runs import Run
-from lungkeras.training.pipeline import Prepared
 
 METHODS = tuple(EXPLANATIONS)
 MOST_SCANS = 12

@@ -20,15 +20,15 @@ import numpy as np
 import pandas as pd
 
 from lungkeras.evaluation import calibration
-from lungkeras.evaluation.run_tables import outputs
 from lungkeras.prediction import runtimes
+from lungkeras.preparation.folder import Prepared, load_prepared
 from lungkeras.scores import metrics
 from lungkeras.study.params import from_project
 from lungkeras.study.runs import Run, read_run
 from lungkeras.system.errors import ParamsError, RunError
 from lungkeras.system.files import temporary_folder, write_csv, write_json
 from lungkeras.system.provenance import file_digest
-from lungkeras.training.pipeline import Prepared, load_prepared
+from lungkeras.training.outputs import outputs
 
 # A float file computes the same sums in another order.
 FLOAT_DIFFERENCE = 1e-3

@@ -119,8 +119,8 @@ def _difference_from_keras(network: Network, path: Path, task: str) -> float:
 
     use_backend()
     from lungkeras import models
-    from lungkeras.evaluation.run_tables import outputs
     from lungkeras.scores import metrics
+    from lungkeras.training.outputs import outputs
 
     size = network.input_shape[1]
     scans = np.random.default_rng(0).integers(0, 256, (PROBES, size, size), dtype=np.uint8)

@@ -244,7 +244,7 @@ def _ask(predictor: Predictor, images: np.ndarray) -> np.ndarray:
     """Logits as the model gives them, float32 (scans, classes)."""
     if not hasattr(predictor.model, "layers"):  # an exported file, or an inference.Network
         return predictor.model(images)
-    from lungkeras.evaluation.run_tables import outputs
+    from lungkeras.training.outputs import outputs
 
     return outputs(predictor.model, images)
 

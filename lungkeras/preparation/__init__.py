@@ -9,11 +9,15 @@ from lungkeras.system.lazy import lend
 __getattr__, __dir__, __all__ = lend(
     __name__,
     {
-        "prepare": (
-            "prepare_dataset",
+        "scan": (
+            "first_steps",
             "prepare_scan",
             "preparation_steps",
-            "first_steps",
+        ),
+        "prepare": ("prepare_dataset",),
+        "folder": (
+            "Prepared",
+            "load_prepared",
         ),
     },
 )

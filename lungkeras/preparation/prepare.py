@@ -17,7 +17,7 @@ The study equalises the histogram, blurs, then resizes (published.yaml, preproce
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,58 +25,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras.datasets.scans.decoding import decode_grey
-from lungkeras.datasets.scans.opencv import cv2, enough_memory
+from lungkeras.datasets.scans.opencv import cv2
 from lungkeras.datasets.scans.workers import decoders
+from lungkeras.preparation.made_from import of_prepared, preparation_made_from
+from lungkeras.preparation.scan import preparation_steps
+from lungkeras.splits import SPLITS, split_what_is_there
 from lungkeras.system.errors import RunError, ScanError, SourceError
 from lungkeras.system.files import atomic_folder, glance, new_array, require_room, write_csv, write_json, write_parquet
 from lungkeras.system.locks import making
 from lungkeras.system.progress import progress
-from lungkeras.system.provenance import file_digest, of_prepared, preparation_made_from, read
+from lungkeras.system.provenance import file_digest, read
 
-SPLITS = ("train", "val", "test")
 FILES = {*(f"{split}.npy" for split in SPLITS), "records.parquet", "statistics.json", "quarantine.csv", "flow.csv"}
 FILES |= {"duplicates.csv", "boxes.parquet", "fingerprints.npz", "audit.json"}
-BLUR = (5, 5)
 COPIES = "left out as copies of test scans"
 WAITING = 2048  # scans in line for a thread
 BYTES_OF_A_PRINT = 17_000  # a row of fingerprints.npz and records.parquet
-
-
-def prepare_scan(path: Path | str, size: int) -> np.ndarray:
-    """Reads one scan and prepares it as the study does: equalise, blur 5 x 5, resize.
-
-    Returns uint8 of shape (size, size) in [0, 255], whatever the file holds (grey, RGB, RGBA, palette, 16 bit; see
-    `decode_grey`). Equalising comes first, at full size: after resizing, the histogram would be that of interpolated
-    pixels. The blur is OpenCV's where no sigma is given: weights 1 4 6 4 1, over 16, along each axis. Resizing averages
-    areas and gives up the aspect ratio.
-
-    Raises ScanError, naming the file, where it is empty, cut short or not an image; callers quarantine it.
-    """
-    return preparation_steps(path, size)["resized"]
-
-
-def preparation_steps(
-    path: Path | str, size: int, decode: Callable[[Path | str], np.ndarray] = decode_grey
-) -> dict[str, np.ndarray]:
-    """The scan after each step: original, equalised, blurred (uint8, the file's size), resized (size, size)."""
-    original = decode(path)
-    with enough_memory():
-        equalised = cv2.equalizeHist(original)
-        blurred = cv2.GaussianBlur(equalised, BLUR, 0)
-        resized = cv2.resize(blurred, (size, size), interpolation=cv2.INTER_AREA)
-    return {"original": original, "equalised": equalised, "blurred": blurred, "resized": resized}
-
-
-def first_steps(paths: Iterable[Path], size: int) -> dict[str, np.ndarray]:
-    """`preparation_steps` of the first of these scans that can be read. Raises ScanError where none can."""
-    reason = ScanError("expected a scan that can be read, found no scan at all: name another source")
-    for path in paths:
-        try:
-            return preparation_steps(path, size)
-        except ScanError as error:
-            reason = error
-    raise reason
 
 
 def prepare_dataset(
@@ -254,21 +218,6 @@ def fill(
         finally:
             pool.shutdown(cancel_futures=True)
             cv2.setNumThreads(threads)
-
-
-def split_what_is_there(records: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Splits the records. A class of fewer than three patients, as a partial download leaves, is said and goes on."""
-    from lungkeras.datasets.registry import class_columns
-    from lungkeras.splits import split_records
-
-    try:
-        return split_records(records, seed=seed)
-    except SourceError as error:
-        split = split_records(records, seed=seed, every_class=False)
-        if not records[class_columns(records)].any().all() or split["split"].nunique() < len(SPLITS):
-            raise
-        print(f"{error}. The split goes on without them where they lack.", file=sys.stderr)
-        return split
 
 
 def missing_classes(records: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, list[str]]:

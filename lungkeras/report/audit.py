@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from lungkeras.preparation.audit.dataset import TABLES
-from lungkeras.report.figures.style import decimal, heading
 from lungkeras.report.grid import NUMBER, Column, grid, span
+from lungkeras.study.words import decimal, heading
 
 PROBES = {
     "border": "border and corners",

@@ -5,10 +5,10 @@ import pandas as pd
 from lungkeras.datasets.registry import title
 from lungkeras.evaluation.comparison import SIGNIFICANT
 from lungkeras.evaluation.paper.published import published
-from lungkeras.report.figures.style import decimal, heading, run_name_title, run_title
 from lungkeras.report.grid import NUMBER, UNDEFINED, Column, anchor, grid, spanned, with_span
 from lungkeras.report.tables import BASELINES
 from lungkeras.study.runs import ABLATION, REPEAT
+from lungkeras.study.words import decimal, heading, run_name_title, run_title
 
 
 def model_pairs(frame: pd.DataFrame) -> dict:

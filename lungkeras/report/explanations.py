@@ -6,9 +6,9 @@ import pandas as pd
 
 from lungkeras.explanation.localisation import ALL, BASELINES, CEILING, PRIOR, RANDOM, RANDOMISED
 from lungkeras.report.figures.explanations import METHOD_TITLES, method_title, model_title
-from lungkeras.report.figures.style import decimal, heading, run_name_title
 from lungkeras.report.grid import NUMBER, Column, anchor, grid, span
 from lungkeras.scores.intervals import TOO_FEW
+from lungkeras.study.words import decimal, heading, run_name_title
 
 UNANSWERED = "no box is known of its test scans: can’t be answered"
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from lungkeras.report.figures.style import decimal
 from lungkeras.scores.intervals import TOO_FEW
+from lungkeras.study.words import decimal
 
 NUMBER = -1
 UNDEFINED = "undefined"

@@ -15,11 +15,11 @@ import pandas as pd
 from lungkeras.datasets.registry import DATASETS, title
 from lungkeras.report.audit import PROBES
 from lungkeras.report.evidence import measure_title
-from lungkeras.report.figures.style import WEIGHTS_TITLES, backbone_title, decimal, heading
 from lungkeras.report.grid import span
 from lungkeras.report.tables import diverged
 from lungkeras.scores.intervals import TOO_FEW
 from lungkeras.study.runs import WEIGHTS, weights_word
+from lungkeras.study.words import WEIGHTS_TITLES, backbone_title, decimal, heading
 from lungkeras.system import provenance
 from lungkeras.system.files import write_text
 from lungkeras.system.text import markdown_text, printable

@@ -25,9 +25,9 @@ from lungkeras.preparation.audit.dataset import TABLES as AUDIT_TABLES
 from lungkeras.report import checklists, evidence, explanations, model_card, tables
 from lungkeras.report.audit import audit_section, read_audit
 from lungkeras.report.figures.files import DPI
-from lungkeras.report.figures.style import decimal, heading, run_name_title
 from lungkeras.report.grid import anchor, count
 from lungkeras.report.summary import headlines, lead
+from lungkeras.study.words import decimal, heading, run_name_title
 from lungkeras.system.files import write_csv, write_text
 from lungkeras.system.provenance import changed_files
 from lungkeras.system.untrusted import yaml_files

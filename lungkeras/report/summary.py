@@ -6,9 +6,10 @@ import pandas as pd
 
 from lungkeras.evaluation.comparison import not_told_apart
 from lungkeras.evaluation.paper.published import published_best, published_scans
-from lungkeras.report.figures.style import decimal, heading, run_colour, run_name_title, run_title
+from lungkeras.report.figures.style import run_colour
 from lungkeras.report.grid import anchor
 from lungkeras.study.runs import ABLATION, REPEAT
+from lungkeras.study.words import decimal, heading, run_name_title, run_title
 
 FEW = 0.5  # of the published scans
 AXIS_START, AXIS_LENGTH = 20, 600  # of the axis from 0 to 1 in the drawing of the key results

@@ -8,10 +8,10 @@ from lungkeras.evaluation.comparison import not_told_apart
 from lungkeras.evaluation.paper.published import published
 from lungkeras.evaluation.paper.tables import ALL_SCANS
 from lungkeras.prediction import runtimes
-from lungkeras.report.figures.style import backbone_title, heading, run_name_title, run_title
 from lungkeras.report.grid import NUMBER, UNDEFINED, Column, anchor, grid, spanned
 from lungkeras.study.params import Params
 from lungkeras.study.runs import ABLATION, REPEAT
+from lungkeras.study.words import backbone_title, heading, run_name_title, run_title
 
 BASELINES = {
     "majority": "always the most frequent class",

@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lungkeras.datasets.registry import DATASETS
+from lungkeras.preparation.made_from import is_prepared
 from lungkeras.study import freshness
+from lungkeras.study.made_from import is_trained
 from lungkeras.study.params import Params, from_project, load_study, project_folder
 from lungkeras.system.files import TEMPORARY as TEMPORARY_NAME
 from lungkeras.system.locks import alone
-from lungkeras.system.provenance import is_prepared, is_trained
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,20 +8,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from lungkeras.preparation.made_from import is_prepared, of_prepared
+from lungkeras.study.made_from import PLACES, is_trained
 from lungkeras.study.params import Params, from_project, project_folder
 from lungkeras.system.errors import SourceError
 from lungkeras.system.files import as_json, write_json
-from lungkeras.system.provenance import (
-    PACKAGE,
-    PLACES,
-    code_digest,
-    digest,
-    file_digest,
-    is_prepared,
-    is_trained,
-    of_prepared,
-    read,
-)
+from lungkeras.system.provenance import PACKAGE, code_digest, digest, file_digest, read
 
 READING = ("03_evaluation", "04_visualization", "05_report")
 

@@ -21,54 +21,32 @@ import builtins
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from lungkeras.study.params import Params
 from lungkeras.system import errors
-from lungkeras.system.files import as_json
-from lungkeras.system.progress import progress
 
 PACKAGE = Path(__file__).resolve().parents[1]
-PREPARATION = (
-    *(f"datasets/scans/{name}" for name in ("compressed", "decoding", "dicom", "jpeg", "opencv", "png")),
-    *(f"datasets/{name}" for name in ("boxes", "drawn", "folders", "records", "registry")),
-    "splits",
-    *(f"preparation/{name}" for name in ("alignment", "duplicates", "prepare", "prints")),
-)
-TRAINING = (
-    "datasets/scans/opencv",
-    *(f"scores/{name}" for name in ("divergence", "metrics", "temperature")),
-    *(f"models/{name}" for name in ("architectures", "backbones", "build", "depthwise", "layers", "resnet")),
-    *(f"system/{name}" for name in ("devices", "replicas")),
-    "augmentation",
-    *(f"training/{name}" for name in ("one_run", "optimizers", "pipeline")),
-)
-# Params that say where something lies or what it is called, not what is computed. Of `weights` the file counts, of
-# `split` the data, of `seeds` the run's own seed.
-PLACES = {"title", "source", "acquire", "scans", "prepared", "runs", "weights", "seeds", "split"}
-STATISTICS = ("task", "classes", "size", "mean", "std")
 # {hash of earlier code: hash of the code that computes the same numbers}. Once a line of the latter computes something
 # else, no code has that hash any more, and the entry holds no longer.
 SAME_NUMBERS = dict(
-    [
+    (
         (
             "3e939e11f312c886cd2edd390da6fa1d613f1033944f0e6225acfdfe3f1e9c7e",
-            "5642a0286e809ebd41ed7c5087554c389c2720bcadd51fdd7b25c107a8c6a3b7",
+            "78ef90b28802b923c002217bbe05281bd2b7408f43d14e9ac971287c7073b612",
         ),
         (
             "0a9d33cfcd363a413d509798a9811b846299f90e8513fdcd9ff77bb0c943b40c",
-            "d76b1951feca7b12b3d7dd13ef7300058a4bf3ce282596e77c27189616e272e2",
+            "34f9e98a774e91b11d16e1967249522ed94df4a743d1148a23ad61e205e6d3e8",
         ),
         (
             "4f5872e7d7eb6a78c1c65c9d3add1e35b5efca22d1a28c4a81292354f29fa516",
-            "ec94049b04fdfaf23740dbddd03ae455996d1febd8533c592d435d5caf090ab3",
+            "27bda86cbb651ac985702cb49b5a260880a1bb631dc003653a0adbd66fa0491a",
         ),
         (
             "18d4a798465a3bafef1b7dfe0df717ca3ccb2bf094654b6561019f765f8ba78b",
-            "a69628930788c68a52f174002a12c9d276e2c394f79c95b5afe6915ca8ad5be9",
+            "535c78edf3b5e9db7c3985fd51322bdbab2d794fe31a10b9a05838d22ed68ed3",
         ),
-    ]
+    )
 )
 EXCEPTIONS = {
     name
@@ -76,7 +54,6 @@ EXCEPTIONS = {
     if isinstance(value, type) and issubclass(value, BaseException)
 }
 LOGGING = {"warn", "debug", "info", "warning", "error", "exception", "critical", "log"}
-RESULTS = ("params.yaml", "environment.json", "best.keras", "history.csv", "predictions.parquet", "metrics.json")
 
 
 def digest(*parts: str) -> str:
@@ -211,34 +188,6 @@ def _names_a_text(node: ast.AST) -> bool:
     return _is_text(node.value)
 
 
-def of_sources(records, source: Path) -> str:
-    """SHA-256 of a source as it was read: its records (a DataFrame with the column `path`), and each scan's bytes."""
-    paths = [source / path for path in records["path"]]
-    with ThreadPoolExecutor() as pool:
-        scans = list(progress(pool.map(_scan_digest, paths), total=len(paths), description="hashing scans"))
-    return digest(records.to_csv(index=False), *scans)
-
-
-def _scan_digest(path: Path) -> str:
-    try:
-        return file_digest(path)
-    except OSError:  # it ends in the quarantine
-        return "not to be read"
-
-
-def of_prepared(folder: Path) -> str | None:
-    """SHA-256 of a prepared dataset's arrays, records and statistics; None where one of them is missing or broken."""
-    import pandas as pd
-
-    try:
-        records = pd.read_parquet(folder / "records.parquet").to_csv(index=False)
-        statistics = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
-        arrays = [file_digest(folder / f"{split}.npy") for split in ("train", "val", "test")]
-        return digest(records, as_json([statistics[key] for key in STATISTICS]), *arrays)
-    except (OSError, ValueError, KeyError):
-        return None
-
-
 def changed_files(folder: Path, recorded: Mapping[str, str]) -> dict[str, str | None]:
     """The files of a folder that no longer have the hash that was recorded of them, with the file that had their hash.
 
@@ -247,48 +196,6 @@ def changed_files(folder: Path, recorded: Mapping[str, str]) -> dict[str, str | 
     now = {name: file_digest(folder / name) for name in recorded if (folder / name).is_file()}
     owner = {value: name for name, value in recorded.items()}
     return {name: owner.get(value) for name, value in now.items() if value != recorded[name]}
-
-
-def preparation_made_from(
-    dataset: str, source: Path | None, *, size: int, seed: int, split: str = "patients", records=None
-) -> dict[str, str | None]:
-    """The hashes of what a prepared dataset is made from; that of the source is None where the source is not there.
-
-    `records` are those of the source where the caller has read them already. Raises SourceError for a broken source.
-    """
-    from lungkeras.datasets.boxes import read_boxes
-    from lungkeras.datasets.registry import read_records
-    from lungkeras.datasets.xray8 import official_test_scans
-
-    if records is None and source is not None and source.is_dir():
-        records = read_records(dataset, source, seed=seed)
-    official = split == "official" and dataset == "xray8"
-    sources = None
-    if records is not None:
-        boxes = read_boxes(dataset, source, records).to_csv(index=False)
-        sources = digest(of_sources(records, source), boxes)
-    return {
-        "params": digest(dataset, str(size), str(seed), *(["official"] if official else [])),
-        "sources": digest(sources, *official_test_scans(source)) if official and sources else sources,
-        "code": code_digest((*PREPARATION, f"datasets/{dataset}")),
-    }
-
-
-def training_made_from(params: Params, prepared: str | None) -> dict[str, str | None]:
-    """The hashes of what a run is made from. `prepared` is that of its dataset (`of_prepared`)."""
-    named = params.weights in ("random", "imagenet")
-    file = None if named else params.transfer_file
-    return {
-        "params": digest(as_json(params.model_dump(exclude=PLACES))),
-        "prepared": prepared,
-        "weights": params.weights if named else file_digest(file) if file.is_file() else None,
-        "code": code_digest(TRAINING),
-    }
-
-
-def of_results(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file that a run leaves. Raises OSError where one is missing."""
-    return {name: file_digest(folder / name) for name in RESULTS}
 
 
 def read(file: Path) -> dict:
@@ -305,21 +212,3 @@ def agree(recorded: Mapping[str, str], now: Mapping[str, str | None]) -> bool:
         value is None or recorded.get(key) == value or SAME_NUMBERS.get(recorded.get(key)) == value
         for key, value in now.items()
     )
-
-
-def is_prepared(
-    folder: Path, dataset: str, source: Path | None, *, size: int, seed: int, split: str = "patients"
-) -> bool:
-    """Whether a prepared dataset stands there, made from this source with this size, seed and split, by this code."""
-    recorded = read(folder / "statistics.json").get("made_from", {})
-    return bool(recorded) and agree(recorded, preparation_made_from(dataset, source, size=size, seed=seed, split=split))
-
-
-def is_trained(folder: Path, params: Params, prepared: str | None) -> bool:
-    """Whether a run stands there, complete and unchanged, that was made from these params and these data."""
-    recorded = read(folder / "fingerprint.json")
-    try:
-        unchanged = recorded.get("results") == of_results(folder)
-    except OSError:
-        return False
-    return unchanged and agree(recorded.get("made_from", {}), training_made_from(params, prepared))

@@ -24,18 +24,17 @@ from lungkeras.system import devices
 from lungkeras.system.errors import RunError
 from lungkeras.system.processes import ending, environment
 
-FOLLOW = "from lungkeras.training import follow; follow()"
 READY = b"ready\n"
 PATIENCE = timedelta(hours=1)  # the others wait while the first validates and writes
 SECONDS_TO_END = 10.0
 
 
 @contextmanager
-def started(chosen: Sequence[str], leave: Callable[[Path], None]) -> Iterator[None]:
+def started(chosen: Sequence[str], follow: str, leave: Callable[[Path], None]) -> Iterator[None]:
     """Within the block there is a process for each of the chosen devices; this one is the first.
 
-    The others run `FOLLOW`; `leave` writes what they need into the folder that it is given. Raises RunError, with the
-    reason, where one of them ends before this one does.
+    The others run `follow`, a line of Python; `leave` writes what they need into the folder that it is given. Raises
+    RunError, with the reason, where one of them ends before this one does.
     """
     if keras.backend.backend() != "torch" or len(chosen) == 1:
         yield
@@ -46,7 +45,7 @@ def started(chosen: Sequence[str], leave: Callable[[Path], None]) -> Iterator[No
         try:
             for rank, device in enumerate(chosen[1:], start=1):
                 others[device] = subprocess.Popen(
-                    [sys.executable, "-P", "-c", FOLLOW, folder, str(rank), str(len(chosen))],
+                    [sys.executable, "-P", "-c", follow, folder, str(rank), str(len(chosen))],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     env=environment(),

@@ -20,9 +20,13 @@ from keras import ops
 
 from lungkeras.models.build import build_model, load_model, save_model
 from lungkeras.models.layers import synchronized
+from lungkeras.preparation.folder import Prepared, load_prepared
+from lungkeras.preparation.made_from import of_prepared
 from lungkeras.scores import metrics
 from lungkeras.scores.divergence import best_epoch, diverged_at
 from lungkeras.scores.temperature import fit_correction, no_correction
+from lungkeras.splits import SPLITS
+from lungkeras.study.made_from import is_trained, of_results, training_made_from
 from lungkeras.study.params import Params, dump, load_params
 from lungkeras.system import devices, replicas
 from lungkeras.system.backends import use_backend
@@ -30,18 +34,10 @@ from lungkeras.system.errors import RunError, memory_ran_out
 from lungkeras.system.files import require_room, write_arrays, write_csv, write_json, write_parquet, write_text
 from lungkeras.system.locks import alone
 from lungkeras.system.machine import environment
-from lungkeras.system.provenance import is_trained, of_prepared, of_results, training_made_from
 from lungkeras.training.optimizers import adam
-from lungkeras.training.pipeline import (
-    SPLITS,
-    Prepared,
-    evaluation_batches,
-    evaluation_steps,
-    load_prepared,
-    steps,
-    training_batches,
-)
+from lungkeras.training.pipeline import evaluation_batches, evaluation_steps, steps, training_batches
 
+FOLLOW = "from lungkeras.training.one_run import follow; follow()"  # what each further device runs on PyTorch
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 CHECKPOINTS = ("checkpoint.npz", "checkpoint-before.npz")  # the last one, and the one before it
 FILES_OF_WEIGHTS = 5  # best.keras, and a checkpoint: weights, best weights, two moments of each
@@ -153,7 +149,7 @@ def fit(model: keras.Model, params: Params, prepared: Prepared, made_from: dict 
             write_text(folder / "params.yaml", dump(params))
             save_model(model, folder / "model.keras")
 
-        with replicas.started(devices.chosen_devices(params.devices), leave):
+        with replicas.started(devices.chosen_devices(params.devices), FOLLOW, leave):
             fit_epochs(trainer, model, params, prepared, first, progress)
     model.set_weights(progress.best_weights)
     return pd.DataFrame(progress.rows)

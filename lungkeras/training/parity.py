@@ -104,8 +104,8 @@ def measure(prepared: str, folder: str, backbones: Sequence[str], steps: int) ->
     """
     import keras
 
-    from lungkeras import augmentation, evaluation, models, training
-    from lungkeras.training import pipeline
+    from lungkeras import augmentation, models, training
+    from lungkeras.training import outputs, pipeline
 
     data = pipeline.load_prepared(prepared)
     arrays = {}
@@ -135,7 +135,7 @@ def measure(prepared: str, folder: str, backbones: Sequence[str], steps: int) ->
         arrays[f"losses-{backbone}"] = np.array(losses, float)
         if first:
             models.save_model(model, after)
-        arrays[f"logits-{backbone}"] = evaluation.outputs(models.load_model(after), data.images["test"][:SCANS])
+        arrays[f"logits-{backbone}"] = outputs.outputs(models.load_model(after), data.images["test"][:SCANS])
     np.savez(Path(folder) / f"{keras.backend.backend()}.npz", **arrays)
 
 

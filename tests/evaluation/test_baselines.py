@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from lungkeras.evaluation import baselines
-from lungkeras.training.pipeline import Prepared
+from lungkeras.preparation.folder import Prepared
 
 CLASSES = {"covid": ("covid", "viral_pneumonia", "normal"), "xray8": ("effusion", "mass", "no_finding")}
 

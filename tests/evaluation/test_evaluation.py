@@ -10,25 +10,14 @@ import yaml
 from sklearn.metrics import f1_score
 
 from lungkeras.evaluation import run_tables
-from lungkeras.evaluation.run_tables import (
-    ablation_runs,
-    evaluate_on,
-    histories,
-    linear_probabilities,
-    main_runs,
-    outputs,
-    read_run,
-    read_runs,
-    results,
-    shared_classes,
-    split_of,
-)
+from lungkeras.evaluation.run_tables import evaluate_on, histories, linear_probabilities, results, shared_classes
+from lungkeras.preparation.folder import Prepared
 from lungkeras.scores import metrics
 from lungkeras.scores.metrics import probabilities, scores
-from lungkeras.study.runs import weights_word
+from lungkeras.study.runs import ablation_runs, main_runs, read_run, read_runs, split_of, weights_word
 from lungkeras.system import files
 from lungkeras.system.errors import RunError
-from lungkeras.training.pipeline import Prepared
+from lungkeras.training.outputs import outputs
 
 COVID = ("covid", "viral_pneumonia", "normal")
 PNEUMONIA = ("bacterial_pneumonia", "viral_pneumonia", "normal")

@@ -11,10 +11,10 @@ import pytest
 from sklearn.metrics import f1_score, recall_score
 
 from lungkeras.evaluation import external
+from lungkeras.preparation.folder import load_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.scores.metrics import probabilities
 from lungkeras.study.runs import Run
-from lungkeras.training.pipeline import load_prepared
 
 PNEUMONIA = ("bacterial_pneumonia", "viral_pneumonia", "normal")
 COVID = ("covid", "viral_pneumonia", "normal")

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from lungkeras.evaluation import failures
+from lungkeras.preparation.folder import Prepared
 from lungkeras.scores import metrics
 from lungkeras.scores.temperature import scaled
 from lungkeras.study.runs import Run, split_of
-from lungkeras.training.pipeline import Prepared
 
 CLASSES = {"covid": ("covid", "viral_pneumonia", "normal"), "xray8": ("atelectasis", "effusion", "no_finding")}
 SCANS = 90

@@ -6,8 +6,8 @@ import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
 from lungkeras.evaluation.subgroups import COLUMNS, NOT_TOLD, age_bands, subgroups
+from lungkeras.preparation.folder import Prepared
 from lungkeras.study.runs import Run
-from lungkeras.training.pipeline import Prepared
 
 FINDINGS = ("atelectasis", "effusion", "no_finding")
 SCANS = 160

@@ -7,9 +7,9 @@ import pytest
 
 from lungkeras.datasets.scans.decoding import decode_grey
 from lungkeras.explanation import examples
+from lungkeras.preparation.folder import load_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.study.runs import Run
-from lungkeras.training.pipeline import load_prepared
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ from lungkeras.datasets.scans.decoding import decode_grey
 from lungkeras.evaluation.comparison import macro_scores
 from lungkeras.explanation import localisation, randomisation
 from lungkeras.explanation.gradcam import heat_maps
+from lungkeras.preparation.folder import Prepared, load_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.scores import metrics
 from lungkeras.system.errors import RunError
 from lungkeras.training.one_run import predict_logits
-from lungkeras.training.pipeline import Prepared, load_prepared
 
 
 def one(value_at: tuple[int, int], size: int = 10) -> np.ndarray:

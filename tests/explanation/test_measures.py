@@ -5,11 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lungkeras.evaluation.run_tables import outputs
 from lungkeras.explanation import measures
+from lungkeras.preparation.folder import Prepared
 from lungkeras.scores import metrics
 from lungkeras.study.runs import Run
-from lungkeras.training.pipeline import Prepared
+from lungkeras.training.outputs import outputs
 
 CLASSES = ("bacterial_pneumonia", "viral_pneumonia", "normal")
 SIZE = 32

@@ -10,14 +10,15 @@ from layouts import write_covid
 from lungkeras.datasets.scans import workers as decoder
 from lungkeras.datasets.scans.decoding import decode_grey
 from lungkeras.prediction import predict
-from lungkeras.preparation.prepare import fill, prepare_dataset, prepare_scan
+from lungkeras.preparation.prepare import fill, prepare_dataset
+from lungkeras.preparation.scan import prepare_scan
 from lungkeras.system.errors import RunError, ScanError
 
 # A decoder that does what its file says.
 HOSTILE = """
 import os, signal, sys
-from lungkeras.decoder import serve
-from lungkeras.decoding import decode_grey
+from lungkeras.datasets.scans.decoding import decode_grey
+from lungkeras.datasets.scans.workers import serve
 
 def decode(path):
     told = path.read_bytes() if path.exists() else b""

@@ -14,13 +14,13 @@ from small_study import report, small_study
 from small_training import params_of, small_model
 
 from lungkeras import cli
+from lungkeras.preparation.folder import load_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.report.page import write_report
 from lungkeras.study.runs import read_run
 from lungkeras.system.errors import FolderError
 from lungkeras.system.files import new_array, write_csv, write_text
 from lungkeras.training import one_run
-from lungkeras.training.pipeline import load_prepared
 
 
 def mount(*arguments: str) -> None:

@@ -441,8 +441,8 @@ OPENED = """
 import sys
 from pathlib import Path
 import numpy as np
-from lungkeras import runtimes
-from lungkeras.errors import RunError
+from lungkeras.prediction import runtimes
+from lungkeras.system.errors import RunError
 
 scans = np.zeros((1, int(sys.argv[2]), int(sys.argv[2])), np.uint8)
 answered = 0

@@ -18,11 +18,12 @@ from lungkeras.datasets.registry import read_records
 from lungkeras.datasets.scans import opencv
 from lungkeras.datasets.scans import workers as decoder
 from lungkeras.preparation import prepare as preparation
-from lungkeras.preparation.prepare import first_steps, prepare_dataset, prepare_scan
+from lungkeras.preparation.folder import load_prepared
+from lungkeras.preparation.prepare import prepare_dataset
+from lungkeras.preparation.scan import first_steps, prepare_scan
 from lungkeras.study import runs
 from lungkeras.system.errors import ScanError, SourceError
 from lungkeras.training import one_run
-from lungkeras.training.pipeline import load_prepared
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -210,7 +211,7 @@ def test_a_source_with_a_line_break_is_refused_by_a_study_and_read_by_a_step(tmp
 
 
 NO_MEMORY = """
-from lungkeras import opencv
+from lungkeras.datasets.scans import opencv
 
 def no_memory(*_):
     error = opencv.cv2.error("Failed to allocate 64000000 bytes")

@@ -101,7 +101,7 @@ TREE = "setsid sleep 60 & sleep 60 & echo started > {file}; trap '' TERM; sleep 
 CALLER = """
 import sys
 import signal
-from lungkeras import stopping
+from lungkeras.system import stopping
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a test in the background was told to ignore
 try:
     with stopping.by_signals():

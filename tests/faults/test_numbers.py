@@ -20,6 +20,7 @@ from lungkeras.evaluation import baselines, calibration, comparison, failures, r
 from lungkeras.evaluation.paper import claims, tables
 from lungkeras.evaluation.run_evidence import RunEvidence
 from lungkeras.explanation import examples, measures
+from lungkeras.preparation.folder import load_prepared
 from lungkeras.report import page as report
 from lungkeras.report import tables as report_tables
 from lungkeras.report.figures import files, paper
@@ -29,7 +30,6 @@ from lungkeras.scores.divergence import best_epoch, diverged_at
 from lungkeras.study import runs
 from lungkeras.system.files import write_csv, write_json
 from lungkeras.training import one_run
-from lungkeras.training.pipeline import load_prepared
 
 NAN = float("nan")
 CHANCE = np.log(3)

@@ -9,8 +9,9 @@ import pytest
 from oracles import import_torchvision
 
 from lungkeras.models import architectures, backbones, build
-from lungkeras.report.figures.style import backbone_title, run_colour
+from lungkeras.report.figures.style import run_colour
 from lungkeras.study.params import Params
+from lungkeras.study.words import backbone_title
 from lungkeras.system.errors import ParamsError, RunError
 
 # Built in a second or two each; the others are marked slow.

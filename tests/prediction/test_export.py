@@ -14,13 +14,13 @@ from lungkeras import cli
 from lungkeras.models import build as models
 from lungkeras.models import layers
 from lungkeras.prediction import export, predict, runtimes
+from lungkeras.preparation.folder import load_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.report import tables
 from lungkeras.scores import metrics
 from lungkeras.study.params import Params
 from lungkeras.system.errors import ParamsError, RunError
 from lungkeras.training.one_run import train
-from lungkeras.training.pipeline import load_prepared
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow makes the exports")
 SIZE = 32

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lungkeras.prediction.predict import find_images, load_predictor, predict_images, write_heatmaps
-from lungkeras.preparation.prepare import prepare_scan
+from lungkeras.preparation.scan import prepare_scan
 from lungkeras.scores import metrics
 from lungkeras.system import files
 from lungkeras.system.errors import RunError, ScanError

@@ -15,7 +15,8 @@ from lungkeras.datasets.registry import DATASETS
 from lungkeras.datasets.scans.decoding import decode_grey
 from lungkeras.datasets.scans.opencv import cv2
 from lungkeras.preparation import prepare
-from lungkeras.preparation.prepare import preparation_steps, prepare_dataset, prepare_scan
+from lungkeras.preparation.prepare import prepare_dataset
+from lungkeras.preparation.scan import preparation_steps, prepare_scan
 from lungkeras.system.errors import FolderError, RunError, ScanError, SourceError
 
 

@@ -6,9 +6,9 @@ from test_report import Page
 
 from lungkeras.datasets.phantoms.phantom import draw_source
 from lungkeras.preparation.audit import dataset as audit
-from lungkeras.preparation.audit.study import write_study_audit
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.report.page import write_report
+from lungkeras.report.study_audit import write_study_audit
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 
 from lungkeras.report.figures import paper
 from lungkeras.report.figures.files import description
-from lungkeras.report.figures.style import BACKBONE_COLOURS, CLASS_STYLES, run_colour, run_name_title
+from lungkeras.report.figures.style import BACKBONE_COLOURS, CLASS_STYLES, run_colour
+from lungkeras.study.words import run_name_title
 
 RUNS = synthetic.run_table()
 MAIN, ABLATION = RUNS.iloc[:12], RUNS.iloc[12:]

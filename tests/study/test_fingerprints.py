@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from lungkeras.datasets.registry import DATASETS
+from lungkeras.preparation.made_from import PREPARATION, is_prepared, of_prepared
 from lungkeras.preparation.prepare import prepare_dataset
+from lungkeras.study.made_from import TRAINING
 from lungkeras.system import provenance
-from lungkeras.system.provenance import PACKAGE, PREPARATION, TRAINING, is_prepared, of_prepared, syntax
+from lungkeras.system.provenance import PACKAGE, syntax
 
 # Modules that training or preparation import and that move no number.
 HARMLESS = {
@@ -27,7 +29,7 @@ CODE = '''
 """A module."""
 import warnings
 import numpy as np
-from lungkeras.errors import RunError
+from lungkeras.system.errors import RunError
 
 def scale(x: float, by=[]) -> float:
     """Doubles."""
@@ -46,7 +48,7 @@ def scale(x: float, by=[]) -> float:
 WORDS = [
     ('"""A module."""', '"""Another."""'),
     ("import warnings\n", "import warnings\nimport os\n"),
-    ("from lungkeras.errors", "from lungkeras.other_errors"),
+    ("from lungkeras.system.errors", "from lungkeras.other_errors"),
     ("x: float", "x: int"),
     ("Doubles", "Two times"),
     ("give {by}", "give {by} and more"),

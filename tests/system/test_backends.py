@@ -81,8 +81,8 @@ def test_without_a_word_the_first_installed_backend_is_taken():
 def test_keras_starts_without_a_word_and_a_start_that_fails_shows_all():
     done = in_process("-c", "import lungkeras; print(lungkeras.use_backend())", backend=BACKEND)
     assert (done.stdout.strip(), done.stderr) == (BACKEND, "")
-    code = "from lungkeras import backends\nwith backends._held_back():\n    os.write(2, b'said')\n    raise KeyError"
-    done = in_process("-c", "import os; " + code)
+    code = "with backends._held_back():\n    os.write(2, b'said')\n    raise KeyError"
+    done = in_process("-c", f"import os; from lungkeras.system import backends\n{code}")
     assert "said" in done.stderr and "KeyError" in done.stderr
 
 

@@ -14,11 +14,12 @@ import pytest
 from prepared_data import write_prepared
 
 from lungkeras.models.build import build_model, load_model, save_model
+from lungkeras.preparation.folder import load_prepared
 from lungkeras.study.params import Params
 from lungkeras.system import devices
 from lungkeras.system.errors import ParamsError
 from lungkeras.training import one_run
-from lungkeras.training.pipeline import Batches, load_prepared
+from lungkeras.training.pipeline import Batches
 
 BACKEND = keras.backend.backend()
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -28,9 +29,10 @@ import sys
 import lungkeras
 import keras
 import numpy as np
-from lungkeras import devices, pipeline, training
-from lungkeras.layers import BatchNormalization
-from lungkeras.params import Params
+from lungkeras.models.layers import BatchNormalization
+from lungkeras.study.params import Params
+from lungkeras.system import devices
+from lungkeras.training import one_run, pipeline
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf

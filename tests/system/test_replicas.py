@@ -16,7 +16,7 @@ import pytest
 from prepared_data import write_prepared
 from small_training import interrupted, params_of, small_model
 
-from lungkeras.system import devices, replicas
+from lungkeras.system import devices
 from lungkeras.system.errors import RunError
 from lungkeras.training import one_run
 
@@ -36,7 +36,7 @@ def params(prepared_folder, tmp_path, monkeypatch):
 
 
 def others() -> list[psutil.Process]:
-    return [process for process in psutil.Process().children() if replicas.FOLLOW in process.cmdline()]
+    return [process for process in psutil.Process().children() if one_run.FOLLOW in process.cmdline()]
 
 
 def test_an_interrupted_run_of_two_devices_ends_as_an_undisturbed_one(params, tmp_path, monkeypatch):
@@ -51,14 +51,16 @@ def test_an_interrupted_run_of_two_devices_ends_as_an_undisturbed_one(params, tm
     pd.testing.assert_frame_equal(resumed, expected, rtol=1e-6)
 
 
+FOLLOWER = "import os; from lungkeras.training import one_run\n"
 ENDS = {
     "raise SystemExit(3)": r"the process of cpu:1 ended \(status 3\)",
-    "from lungkeras import training, replicas; one_run.load_model = None; one_run.follow()": (
+    f"{FOLLOWER}one_run.load_model = None; one_run.follow()": (
         r"the process of cpu:1 ended \(TypeError: 'NoneType' object is not callable\)"
     ),
-    "import os; from lungkeras import training; one_run.Follower.on_epoch_end = lambda *_: os.kill(os.getpid(), 9); "
-    "training.follow()": r"the process of cpu:1 ended \(SIGKILL\)",
-    "from lungkeras import training\ndef load(_): raise MemoryError\ntraining.load_model = load; one_run.follow()": (
+    f"{FOLLOWER}one_run.Follower.on_epoch_end = lambda *_: os.kill(os.getpid(), 9); one_run.follow()": (
+        r"the process of cpu:1 ended \(SIGKILL\)"
+    ),
+    f"{FOLLOWER}def load(_): raise MemoryError\none_run.load_model = load; one_run.follow()": (
         "not enough memory for batches of 8 scans"
     ),
 }
@@ -66,7 +68,7 @@ ENDS = {
 
 @pytest.mark.parametrize("code", ENDS, ids=["at once", "by an error", "killed", "short of memory"])
 def test_the_end_of_another_process_is_one_sentence(params, monkeypatch, code):
-    monkeypatch.setattr(replicas, "FOLLOW", code)
+    monkeypatch.setattr(one_run, "FOLLOW", code)
     with pytest.raises(RunError, match=ENDS[code]):
         one_run.train(params, small_model())
     assert not others() and devices.share() is None
@@ -75,7 +77,8 @@ def test_the_end_of_another_process_is_one_sentence(params, monkeypatch, code):
 TRAINS = """
 import sys
 import lungkeras
-from lungkeras import devices, training
+from lungkeras.system import devices
+from lungkeras.training import one_run
 from small_training import params_of, small_model
 from pathlib import Path
 

@@ -14,13 +14,13 @@ import pytest
 from other_backends import each_backend
 
 from lungkeras.augmentation import TRANSFORMS, Augmentation
+from lungkeras.preparation.folder import load_prepared
 from lungkeras.system.errors import RunError
 from lungkeras.system.provenance import file_digest
 from lungkeras.training.pipeline import (
     Batches,
     evaluation_batches,
     gathered,
-    load_prepared,
     scan_chances,
     scan_order,
     steps,
@@ -205,7 +205,8 @@ def test_evaluation_keeps_the_order_and_the_last_short_batch(prepared):
 
 TRAINED = """
 import sys, numpy as np, keras
-from lungkeras.pipeline import evaluation_batches, load_prepared, steps, training_batches
+from lungkeras.preparation.folder import load_prepared
+from lungkeras.training.pipeline import evaluation_batches, steps, training_batches
 prepared = load_prepared(sys.argv[1])
 images, labels = prepared.images["train"], prepared.labels("train")
 seen = []

@@ -15,13 +15,13 @@ from prepared_data import CLASSES, COUNTS, write_prepared
 from sklearn.metrics import f1_score
 from small_training import interrupted, params_of, small_model
 
+from lungkeras.preparation.folder import load_prepared
 from lungkeras.scores import metrics, temperature
 from lungkeras.study.params import load_params
 from lungkeras.study.runs import read_run, split_of
 from lungkeras.system import provenance
 from lungkeras.system.errors import RunError
 from lungkeras.training import one_run
-from lungkeras.training.pipeline import load_prepared
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 
 from lungkeras.datasets.registry import title
 from lungkeras.evaluation.paper.published import published
-from lungkeras.report.figures.style import heading
+from lungkeras.study.words import heading
 
 P, C, X = "pneumonia", "covid", "xray8"
 BACKBONES = {"R": "resnet34", "M": "mobilenet_v3_large", "E": "efficientnet_b1", "T": "efficientnet_b1"}

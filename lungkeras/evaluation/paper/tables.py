@@ -14,9 +14,9 @@ from lungkeras.evaluation.paper.published import (
     published_scans,
     published_weights,
 )
+from lungkeras.splits import SPLITS
 from lungkeras.study.runs import ABLATION, REPEAT, repeated_as
 
-SPLITS = ("train", "val", "test")
 ALL_SCANS = "all scans"
 BATCH = 32  # the paper's operations are those of a batch
 GIGA, MEGA = 1e9, 1e6

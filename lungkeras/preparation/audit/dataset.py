@@ -7,10 +7,6 @@ shortcuts      what a linear model tells of the classes without the lungs
 texture        a modest description of a scan
 labels         how many labels the scans contradict, and which
 summary        the audit as text and as tables
-
-    >>> from lungkeras import audit
-    >>> audit.audit_source("pneumonia", "sources/demo/pneumonia")["leakage"]["shared_patients"]  # doctest: +SKIP
-    {'train and val': 0, 'train and test': 0, 'val and test': 0}
 """
 
 from __future__ import annotations
@@ -47,7 +43,7 @@ def audit_source(dataset: str, source: Path | str, *, seed: int = 0, workers: in
     Raises SourceError where the source is not this dataset's, or not one scan of it can be read.
     """
     from lungkeras.datasets.registry import read_records
-    from lungkeras.preparation.prepare import split_what_is_there
+    from lungkeras.splits import split_what_is_there
 
     source = Path(source)
     records = read_records(dataset, source, seed=seed)

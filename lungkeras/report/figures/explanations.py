@@ -11,7 +11,8 @@ from matplotlib.patches import Rectangle
 from lungkeras.explanation.gradcam import overlay
 from lungkeras.explanation.localisation import ALL, BASELINES, CEILING, PRIOR, RANDOM, RANDOMISED
 from lungkeras.report.figures import panels
-from lungkeras.report.figures.style import GREY, INK, decimal, heading, run_colour, run_name_title, styled, wrapped
+from lungkeras.report.figures.style import GREY, INK, run_colour, styled
+from lungkeras.study.words import decimal, heading, run_name_title, wrapped
 
 METHOD_TITLES = {
     "grad_cam": "Grad-CAM",

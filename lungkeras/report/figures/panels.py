@@ -6,8 +6,9 @@ import seaborn
 from matplotlib.lines import Line2D
 
 from lungkeras.datasets.registry import title
-from lungkeras.report.figures.style import GREY, class_style, run_colour, wrapped
+from lungkeras.report.figures.style import GREY, class_style, run_colour
 from lungkeras.scores.divergence import best_epoch
+from lungkeras.study.words import wrapped
 
 HISTOGRAM_BINS = 64
 MANY_POINTS = 5000  # beyond so many, an SVG holds points as pixels

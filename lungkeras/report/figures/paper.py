@@ -16,18 +16,9 @@ from matplotlib.lines import Line2D
 from lungkeras.datasets.registry import title
 from lungkeras.explanation.gradcam import overlay
 from lungkeras.report.figures import panels
-from lungkeras.report.figures.style import (
-    GREY,
-    class_style,
-    decimal,
-    heading,
-    run_colour,
-    run_name_title,
-    run_title,
-    styled,
-    wrapped,
-)
+from lungkeras.report.figures.style import GREY, class_style, run_colour, styled
 from lungkeras.scores.divergence import best_epoch
+from lungkeras.study.words import decimal, heading, run_name_title, run_title, wrapped
 
 PANELS_IN_LINE = 7
 

@@ -5,19 +5,12 @@ backbone are told apart by lightness, classes also by their markers.
 """
 
 import functools
-import math
-import re
-import textwrap
 import zlib
 from collections.abc import Callable
 
 import matplotlib
 import seaborn
 from matplotlib.figure import Figure
-
-from lungkeras.datasets.registry import title
-from lungkeras.evaluation.paper.published import published
-from lungkeras.models import architectures
 
 BACKBONE_COLOURS = {
     "resnet34": {"random": "#0072b2", "pretrained": "#003a5c"},
@@ -51,7 +44,6 @@ CLASS_STYLES = {  # colour, marker
 }
 OTHER_CLASSES = [("#5b6770", marker) for marker in "p*h<>d"]
 
-WEIGHTS_TITLES = {"random": "from scratch", "imagenet": "ImageNet weights", "transfer": "transferred features"}
 
 INK = "#2b2f33"
 GREY = "#8b939a"  # seen on white and on every bar
@@ -113,40 +105,3 @@ def run_colour(backbone: str, weights: str = "random") -> str:
 def class_style(name: str, position: int = 0) -> tuple[str, str]:
     """Colour and marker of a class; one that the study does not know takes grey and a marker by its position."""
     return CLASS_STYLES.get(name, OTHER_CLASSES[position % len(OTHER_CLASSES)])
-
-
-def backbone_title(backbone: str) -> str:
-    """ "resnet34" -> "ResNet-34", as the paper calls it or its authors do; another name as it is."""
-    return published()["complexity"].get(backbone, {}).get("architecture", architectures.title(backbone))
-
-
-def run_title(backbone: str, weights: str, *, scratch: bool = False) -> str:
-    """ "EfficientNet-B1, ImageNet weights"; from random weights the backbone alone, unless `scratch` asks to say so."""
-    start = "" if weights == "random" and not scratch else f", {WEIGHTS_TITLES.get(weights, weights)}"
-    return backbone_title(backbone) + start
-
-
-def run_name_title(run: str) -> str:
-    """The title of a run by its name, <dataset>-<backbone>-<weights>[-lr<rate>][-seed<N>]; any other name as it is."""
-    parts = run.split("-", 3)
-    if len(parts) < 3:
-        return run
-    suffix = "".join(f", {part}" for part in parts[3:])
-    suffix = re.sub(r"-seed(?=\d+$)", ", seed ", re.sub(r"\blr(?=\d)", "learning rate ", suffix))
-    return run_title(parts[1], parts[2]) + re.sub(r"\bseed(?=\d)", "seed ", suffix)
-
-
-def heading(name: str) -> str:
-    """A class or dataset at the start of a line: "Pneumonia", "ChestX-ray8"."""
-    text = title(name)
-    return text[:1].upper() + text[1:]
-
-
-def wrapped(text: str, width: int) -> str:
-    """A title in lines of about `width` characters."""
-    return "\n".join(textwrap.wrap(text, width)) or text
-
-
-def decimal(value: float | None, places: int) -> str:
-    """A number with so many decimals; a dash where there is none."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:.{places}f}"

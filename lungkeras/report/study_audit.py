@@ -17,7 +17,8 @@ from lungkeras.preparation.duplicates import across
 from lungkeras.preparation.prints import Fingerprints, load_fingerprints
 from lungkeras.report.figures import panels
 from lungkeras.report.figures.files import save_figure
-from lungkeras.report.figures.style import heading, styled, wrapped
+from lungkeras.report.figures.style import styled
+from lungkeras.study.words import heading, wrapped
 from lungkeras.system.files import write_csv
 
 PICTURE = "audit_scans"

@@ -1,0 +1,83 @@
+"""What a prepared dataset is made from, as hashes, and whether one that stands there is made from the same.
+
+prepared/<study>/<dataset>/statistics.json   "fingerprint": of arrays, records and statistics
+                                             "made_from": {"params", "sources", "code"}
+                                             "files": of each of the other files, byte for byte
+"""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from lungkeras.system.files import as_json
+from lungkeras.system.progress import progress
+from lungkeras.system.provenance import agree, code_digest, digest, file_digest, read
+
+PREPARATION = (
+    *(f"datasets/scans/{name}" for name in ("compressed", "decoding", "dicom", "jpeg", "opencv", "png")),
+    *(f"datasets/{name}" for name in ("boxes", "drawn", "folders", "records", "registry")),
+    "splits",
+    *(f"preparation/{name}" for name in ("alignment", "duplicates", "prepare", "prints", "scan")),
+)
+STATISTICS = ("task", "classes", "size", "mean", "std")
+
+
+def of_sources(records, source: Path) -> str:
+    """SHA-256 of a source as it was read: its records (a DataFrame with the column `path`), and each scan's bytes."""
+    paths = [source / path for path in records["path"]]
+    with ThreadPoolExecutor() as pool:
+        scans = list(progress(pool.map(_scan_digest, paths), total=len(paths), description="hashing scans"))
+    return digest(records.to_csv(index=False), *scans)
+
+
+def _scan_digest(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError:  # it ends in the quarantine
+        return "not to be read"
+
+
+def of_prepared(folder: Path) -> str | None:
+    """SHA-256 of a prepared dataset's arrays, records and statistics; None where one of them is missing or broken."""
+    import pandas as pd
+
+    try:
+        records = pd.read_parquet(folder / "records.parquet").to_csv(index=False)
+        statistics = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
+        arrays = [file_digest(folder / f"{split}.npy") for split in ("train", "val", "test")]
+        return digest(records, as_json([statistics[key] for key in STATISTICS]), *arrays)
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def preparation_made_from(
+    dataset: str, source: Path | None, *, size: int, seed: int, split: str = "patients", records=None
+) -> dict[str, str | None]:
+    """The hashes of what a prepared dataset is made from; that of the source is None where the source is not there.
+
+    `records` are those of the source where the caller has read them already. Raises SourceError for a broken source.
+    """
+    from lungkeras.datasets.boxes import read_boxes
+    from lungkeras.datasets.registry import read_records
+    from lungkeras.datasets.xray8 import official_test_scans
+
+    if records is None and source is not None and source.is_dir():
+        records = read_records(dataset, source, seed=seed)
+    official = split == "official" and dataset == "xray8"
+    sources = None
+    if records is not None:
+        boxes = read_boxes(dataset, source, records).to_csv(index=False)
+        sources = digest(of_sources(records, source), boxes)
+    return {
+        "params": digest(dataset, str(size), str(seed), *(["official"] if official else [])),
+        "sources": digest(sources, *official_test_scans(source)) if official and sources else sources,
+        "code": code_digest((*PREPARATION, f"datasets/{dataset}")),
+    }
+
+
+def is_prepared(
+    folder: Path, dataset: str, source: Path | None, *, size: int, seed: int, split: str = "patients"
+) -> bool:
+    """Whether a prepared dataset stands there, made from this source with this size, seed and split, by this code."""
+    recorded = read(folder / "statistics.json").get("made_from", {})
+    return bool(recorded) and agree(recorded, preparation_made_from(dataset, source, size=size, seed=seed, split=split))

@@ -1,0 +1,52 @@
+"""What a run is made from, as hashes, and whether a finished one is made from the same.
+
+runs/<run>/fingerprint.json   "made_from": {"params", "prepared", "weights", "code"}
+                              "results": of each file
+"""
+
+from pathlib import Path
+
+from lungkeras.study.params import Params
+from lungkeras.system.files import as_json
+from lungkeras.system.provenance import agree, code_digest, digest, file_digest, read
+
+TRAINING = (
+    "datasets/scans/opencv",
+    *(f"scores/{name}" for name in ("divergence", "metrics", "temperature")),
+    *(f"models/{name}" for name in ("architectures", "backbones", "build", "depthwise", "layers", "resnet")),
+    *(f"system/{name}" for name in ("devices", "replicas")),
+    "augmentation",
+    *(f"training/{name}" for name in ("one_run", "optimizers", "pipeline")),
+    "preparation/folder",
+)
+# Params that say where something lies or what it is called, not what is computed. Of `weights` the file counts, of
+# `split` the data, of `seeds` the run's own seed.
+PLACES = {"title", "source", "acquire", "scans", "prepared", "runs", "weights", "seeds", "split"}
+RESULTS = ("params.yaml", "environment.json", "best.keras", "history.csv", "predictions.parquet", "metrics.json")
+
+
+def training_made_from(params: Params, prepared: str | None) -> dict[str, str | None]:
+    """The hashes of what a run is made from. `prepared` is that of its dataset (`of_prepared`)."""
+    named = params.weights in ("random", "imagenet")
+    file = None if named else params.transfer_file
+    return {
+        "params": digest(as_json(params.model_dump(exclude=PLACES))),
+        "prepared": prepared,
+        "weights": params.weights if named else file_digest(file) if file.is_file() else None,
+        "code": code_digest(TRAINING),
+    }
+
+
+def of_results(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file that a run leaves. Raises OSError where one is missing."""
+    return {name: file_digest(folder / name) for name in RESULTS}
+
+
+def is_trained(folder: Path, params: Params, prepared: str | None) -> bool:
+    """Whether a run stands there, complete and unchanged, that was made from these params and these data."""
+    recorded = read(folder / "fingerprint.json")
+    try:
+        unchanged = recorded.get("results") == of_results(folder)
+    except OSError:
+        return False
+    return unchanged and agree(recorded.get("made_from", {}), training_made_from(params, prepared))
