@@ -16,6 +16,7 @@ report: $(VENV)/.installed  ## the whole demo study, from drawn chests to report
 test: $(VENV)/.test-installed  ## the tests, in minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest
 
 test-study: $(VENV)/.test-installed  ## the whole study in a small cut: every run, few scans, one epoch

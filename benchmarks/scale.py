@@ -82,7 +82,7 @@ def evaluate(folder: str) -> Iterator[str]:
     runs = {"-".join(key): untrained(*key, model, data[key[0]]) for key, model in models.items()}
     yield "predict"
     evaluation.results(runs)
-    for table in (comparison.pairs, comparison.per_class, calibration.calibration, calibration.thresholds):
+    for table in (comparison.pairs, comparison.class_scores, calibration.calibration, calibration.thresholds):
         table(runs)
     yield "scores"
     for dataset in ("pneumonia", "covid"):  # those of which the study shows t-SNE and maps

@@ -121,7 +121,7 @@ seeds
 # AUROC of every class: how well each model ranks its scans above all others.
 
 # %%
-class_scores = comparison.per_class(finished)
+class_scores = comparison.class_scores(finished)
 write_csv(study / "tables" / "class_scores.csv", class_scores)
 class_scores.round(3)
 
@@ -222,7 +222,7 @@ write_csv(study / "tables" / "failure_counts.csv", failure_counts)
 failure_counts[failure_counts["run"].isin(main)].set_index(["run", "class"])[["scans", "missed", "called"]]
 
 # %%
-for figure in failures.write_galleries(main, data, study).values():
+for figure in figures.write_galleries(main, data, study).values():
     display(figure)
 
 # %% [markdown]

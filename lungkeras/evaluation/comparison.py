@@ -80,7 +80,7 @@ def _with_interval(name: str, point: float, drawn: np.ndarray, patients) -> dict
     return {name: float(point), f"{name}_low": min(low, float(point)), f"{name}_high": max(high, float(point))}
 
 
-def per_class(runs: Mapping[str, Run]) -> pd.DataFrame:
+def class_scores(runs: Mapping[str, Run]) -> pd.DataFrame:
     """A row a run and class of the test split, with PER_CLASS_COLUMNS.
 
     prevalence is the class's share of the scans, support its number of scans. The interval of F1 and average precision
@@ -269,7 +269,7 @@ def seeds(runs: Mapping[str, Run]) -> pd.DataFrame:
 def auroc_beside_published(scores: pd.DataFrame) -> pd.DataFrame:
     """AUROC of xray8's classes beside published ones: a row a class that others report.
 
-    `scores` is what `per_class` gives. Columns: class, then of each run auroc, low and high as `<run>`, `<run>_low`,
+    `scores` is what `class_scores` gives. Columns: class, then of each run auroc, low and high as `<run>`, `<run>_low`,
     `<run>_high`, then a column a publication (published.yaml, auroc). Tasks, splits and training sets differ.
     """
     own = scores[scores["dataset"] == "xray8"]

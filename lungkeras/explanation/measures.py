@@ -12,6 +12,7 @@ import pandas as pd
 from lungkeras.explanation.gradcam import features, grad_cam
 from lungkeras.preparation.folder import Prepared
 from lungkeras.scores import metrics
+from lungkeras.scores.correlation import row_correlations
 from lungkeras.study.runs import Run, split_of
 
 NEIGHBOURS = 10
@@ -77,7 +78,7 @@ def heatmap_measures(
         )
     names = sorted(models)
     agreement = [
-        about.assign(first=one, second=other, correlation=_correlations(coarse[one], coarse[other]))
+        about.assign(first=one, second=other, correlation=row_correlations(coarse[one], coarse[other]))
         for place, one in enumerate(names)
         for other in names[place + 1 :]
     ]
@@ -119,10 +120,3 @@ def _coarse(maps: np.ndarray) -> np.ndarray:
     import cv2
 
     return np.stack([cv2.resize(one, (COARSE, COARSE), interpolation=cv2.INTER_AREA).ravel() for one in maps])
-
-
-def _correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Pearson's correlation of each row (N, pixels) of one with that of the other."""
-    first, second = (part - part.mean(axis=1, keepdims=True) for part in (first, second))
-    spread = np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
-    return np.divide((first * second).sum(axis=1), spread, out=np.full(len(first), np.nan), where=spread > 1e-12)

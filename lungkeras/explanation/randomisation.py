@@ -16,6 +16,7 @@ from lungkeras.explanation.gradcam import METHODS as EXPLANATIONS
 from lungkeras.explanation.gradcam import heat_maps
 from lungkeras.preparation.folder import Prepared
 from lungkeras.scores import intervals
+from lungkeras.scores.correlation import rank_correlations
 from lungkeras.study.runs import Run
 
 METHODS = tuple(EXPLANATIONS)
@@ -106,12 +107,7 @@ def structural_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Spearman's correlation of the pixels of each pair of maps (N, H, W): float (N,); NaN where one is flat."""
-    from scipy.stats import rankdata
-
-    ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second)]
-    one, other = (rank - rank.mean(axis=1, keepdims=True) for rank in ranks)
-    spread = np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
-    return np.divide((one * other).sum(axis=1), spread, out=np.full(len(one), np.nan), where=spread > 0)
+    return rank_correlations(*(maps.reshape(len(maps), -1) for maps in (first, second)))
 
 
 def some_scans(prepared: Prepared, most: int = MOST_SCANS, seed: int = 0) -> pd.DataFrame:

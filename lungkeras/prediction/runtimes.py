@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lungkeras.system.errors import RunError
+from lungkeras.system.errors import Refused, RunError
 from lungkeras.system.files import glance
 from lungkeras.system.text import printable
 from lungkeras.system.untrusted import exported_files
@@ -85,7 +85,7 @@ def open_exported(path: Path | str, *, threads: int | None = None) -> Callable[[
             f"{path}: {TITLES[kind]} needs the package {error.name}, which is not installed; "
             f"pip install 'lungkeras[export]'."
         ) from error
-    except exported_files.Refused as reason:
+    except Refused as reason:
         raise RunError(
             f"{path} is refused before {TITLES[kind]} opens it: {printable(reason)}. Give a file that lungkeras export "
             "has written."

@@ -4,7 +4,7 @@
       train.npy val.npy test.npy   uint8 (scans, size, size)
       records.parquet              a row a scan, in the order of the arrays: scan, patient, split, a column a class
       statistics.json              mean and std of the training split in grey levels, what was counted, and hashes, by
-                                   which a copy, a change or damage is recognised (fingerprints.py)
+                                   which a copy, a change or damage is recognised (made_from.py)
       quarantine.csv               scan, reason, classes: the files that could not be read, and their labels
       flow.csv                     step, scans, kind: how the source became these records
       duplicates.csv               scan, other, kind, correlation: copies, which no split parts

@@ -224,7 +224,7 @@ def _run(folder: Path, run: Path, notebook: str | None, card: list[model_card.Pa
         "loss": _number(test.get("loss")),
         "best_epoch": metrics.get("best_epoch"),
         "diverged": tables.diverged(metrics),
-        "per_class": tables.per_class(test["per_class"]) if test.get("per_class") else None,
+        "per_class": tables.scores_of_classes(test["per_class"]) if test.get("per_class") else None,
         "params": tables.pairs(params, ("param", "value")) if params else None,
         "environment": tables.pairs(environment, ("environment", "value")) if environment else None,
         "files": files,

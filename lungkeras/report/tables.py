@@ -153,7 +153,7 @@ def parity(frame: pd.DataFrame) -> dict:
     return grid(frame, columns, group=lambda row: backbone_title(row["backbone"]))
 
 
-def per_class(scores: Mapping[str, Mapping[str, float]]) -> dict:
+def scores_of_classes(scores: Mapping[str, Mapping[str, float]]) -> dict:
     """The scores of a run's classes."""
     frame = pd.DataFrame([{"name": _sentence(name), **values} for name, values in scores.items()])
     columns = [Column("name", "class")] + [

@@ -13,7 +13,6 @@ All else stays, and so does what another study in params/ names. A link is neith
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from base64 import urlsafe_b64decode
@@ -27,7 +26,7 @@ from lungkeras.study import freshness
 from lungkeras.study.made_from import is_trained
 from lungkeras.study.params import Params, from_project, load_study, project_folder
 from lungkeras.system.files import TEMPORARY as TEMPORARY_NAME
-from lungkeras.system.locks import alone
+from lungkeras.system.locks import alone, is_being_made, is_held
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,26 +118,6 @@ def real_folders(folder: Path, deepest: int = DEEPEST) -> Iterator[Path]:
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
             if deepest and entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
                 yield from real_folders(Path(entry.path), deepest - 1)
-
-
-def is_held(file: Path) -> bool:
-    """Whether a living process holds the lock of a file; so does, as far as can be told, one that takes no locks."""
-    try:
-        handle = os.open(file, os.O_RDWR | os.O_NOFOLLOW)
-    except OSError:
-        return False  # a folder, or gone
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return False
-    except OSError:
-        return True
-    finally:
-        os.close(handle)
-
-
-def is_being_made(folder: Path) -> bool:
-    """Whether a living process holds the lock beside a folder."""
-    return is_held(folder.with_name(f".{folder.name[:60]}.lock"))
 
 
 def done(shared: Params, runs: Mapping[str, Params], trained: list[str]) -> list[str]:

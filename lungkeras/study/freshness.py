@@ -1,4 +1,4 @@
-"""What of a study is to be computed again, by the hashes in `fingerprints`: the graph goes by these, not by dates.
+"""What of a study is to be computed again, by hashes of what it was made from: the graph goes by these, not by dates.
 
 A changed dataset concerns its runs, a changed run those that start from its weights, and any of them the notebooks that
 read the runs. What is missing is left to the graph of notebooks: it makes what something else needs.

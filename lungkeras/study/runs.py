@@ -4,7 +4,7 @@ runs/<run>/params.yaml  environment.json  best.keras
           /history.csv           epoch, loss, macro_f1, val_loss, val_macro_f1, learning_rate, seconds
           /predictions.parquet   split, scan, patient, label_<class> (0 or 1), probability_<class>
           /metrics.json          the scores of the test split, best_epoch, classes, task; written last
-          /fingerprint.json      hashes of what the run was made from and of these files (fingerprints.py)
+          /fingerprint.json      hashes of what the run was made from and of these files (made_from.py)
 """
 
 import json

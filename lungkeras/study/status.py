@@ -7,7 +7,6 @@ on two cores of the machine that NOMINAL was measured on, times how much slower 
     python -m lungkeras.study.status FILE NAME SECONDS    notes the end of a step, and prints its line
 """
 
-import fcntl
 import json
 import os
 import sys
@@ -17,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lungkeras.system.files import write_json
-from lungkeras.system.locks import alone
+from lungkeras.system.locks import alone, is_held
 
 NAME = "status.json"
 SECONDS_TO_WRITE = 60.0
@@ -116,24 +115,13 @@ def sentence(folder: Path, name: str) -> str:
         is_there = (folder / "report.html").is_file()
         return f"{name}: {'complete' if is_there else 'nothing was made yet'}; nothing is running"
     missing = sum(step["seconds"] is None for step in told["steps"].values())
-    if _is_held(folder / ".lock"):
+    if is_held(folder / ".lock"):
         minutes = _duration(time.time() - told["begun"])
         return f"{name}: running for {minutes}, {far(told)}" if told["steps"] else f"{name}: starting"
     if missing or told["ended"] is None:
         how = "stopped" if told["ended"] else "was killed"
         return f"{name}: {how} after {far(told).partition(',')[0]} steps; lungkeras report goes on where it stopped"
     return f"{name}: complete, {len(told['steps'])} steps made at the last start; nothing is running"
-
-
-def _is_held(lock: Path) -> bool:
-    try:
-        with lock.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
 
 
 def _read(file: Path) -> dict | None:

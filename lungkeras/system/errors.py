@@ -35,6 +35,10 @@ class RunError(LungkerasError):
     """A run, a prepared dataset or a model file is missing, unfinished or broken."""
 
 
+class Refused(ValueError):
+    """Why a file from outside is not opened, in a few words; callers say which file it is."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A question that offers the known name closest to a mistyped one, or nothing."""
     found = difflib.get_close_matches(name, list(known), n=1)

@@ -44,8 +44,33 @@ def alone(file: Path | str, work: str, *, patience: float = float("inf")) -> Ite
 
 def making(folder: Path | str) -> AbstractContextManager[Lock]:
     """The lock of a folder that is made anew as a whole, by a file beside it."""
-    folder = Path(folder)
-    return alone(folder.parent / f".{folder.name[:60]}.lock", f"{folder} is being made")
+    return alone(_beside(Path(folder)), f"{folder} is being made")
+
+
+def is_being_made(folder: Path) -> bool:
+    """Whether a living process holds the lock beside a folder."""
+    return is_held(_beside(folder))
+
+
+def _beside(folder: Path) -> Path:
+    return folder.parent / f".{folder.name[:60]}.lock"
+
+
+def is_held(file: Path) -> bool:
+    """Whether a living process holds the lock of a file; so does, as far as can be told, one that takes no locks."""
+    try:
+        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
 
 
 def _acquired(file: Path, work: str, patience: float) -> tuple[int, bool]:

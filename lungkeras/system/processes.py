@@ -4,12 +4,12 @@ import os
 import signal
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 
 
-def environment(**more: str) -> dict[str, str]:
+def variables(**more: str) -> dict[str, str]:
     """The environment of such a process: this one's, `more`, and a PYTHONPATH that begins with this package's."""
-    paths = [str(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | more | {"PYTHONPATH": os.pathsep.join(paths)}
 
 

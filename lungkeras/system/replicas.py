@@ -22,7 +22,7 @@ import keras
 
 from lungkeras.system import devices
 from lungkeras.system.errors import RunError
-from lungkeras.system.processes import ending, environment
+from lungkeras.system.processes import ending, variables
 
 READY = b"ready\n"
 PATIENCE = timedelta(hours=1)  # the others wait while the first validates and writes
@@ -48,7 +48,7 @@ def started(chosen: Sequence[str], follow: str, leave: Callable[[Path], None]) -
                     [sys.executable, "-P", "-c", follow, folder, str(rank), str(len(chosen))],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
-                    env=environment(),
+                    env=variables(),
                 )
             if any(other.stdout.readline() != READY for other in others.values()):
                 raise EOFError

@@ -137,7 +137,7 @@ def initial_model(params: Params, prepared: Prepared) -> keras.Model:
 def fit(model: keras.Model, params: Params, prepared: Prepared, made_from: dict | None = None) -> pd.DataFrame:
     """Trains `model` in place, leaves it with its best weights, and returns the history: one row an epoch.
 
-    A checkpoint is taken up where it was made from the same (`fingerprints.training_made_from`).
+    A checkpoint is taken up where it was made from the same (`training_made_from`).
     """
     trainer = compiled(model, params, prepared)
     progress = Progress(model, params, prepared, made_from)

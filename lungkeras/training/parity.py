@@ -23,7 +23,7 @@ from lungkeras.study.params import Params, project_folder
 from lungkeras.system.backends import BACKENDS, is_installed, require_backend
 from lungkeras.system.errors import LungkerasError, ParamsError, RunError
 from lungkeras.system.files import write_csv
-from lungkeras.system.processes import environment
+from lungkeras.system.processes import variables
 
 STEPS = 20
 BATCH_SIZE = 8
@@ -87,7 +87,7 @@ def _in_process(
     code = "from lungkeras.training.parity import measure; "
     code += f"measure({str(prepared)!r}, {str(folder)!r}, {list(backbones)}, {steps})"
     done = subprocess.run(
-        [python, "-c", code], env=environment(KERAS_BACKEND=backend), check=False, capture_output=True, text=True
+        [python, "-c", code], env=variables(KERAS_BACKEND=backend), check=False, capture_output=True, text=True
     )
     if done.returncode:
         last = (done.stderr.strip() or "without a word").splitlines()[-1]
@@ -105,9 +105,10 @@ def measure(prepared: str, folder: str, backbones: Sequence[str], steps: int) ->
     import keras
 
     from lungkeras import augmentation, models, training
+    from lungkeras.preparation.folder import load_prepared
     from lungkeras.training import outputs, pipeline
 
-    data = pipeline.load_prepared(prepared)
+    data = load_prepared(prepared)
     arrays = {}
     for backbone in backbones:
         before, after = (Path(folder) / f"{backbone}-{when}.keras" for when in ("before", "after"))

@@ -45,7 +45,7 @@ def runs_of(**skills: float) -> dict[str, Run]:
 
 def test_scores_of_a_class_are_those_of_scikit_learn_within_their_intervals():
     runs = runs_of(resnet=1.0)
-    table = comparison.per_class(runs)
+    table = comparison.class_scores(runs)
     assert list(table.columns) == comparison.PER_CLASS_COLUMNS
     for row in table.itertuples():
         predictions = runs[row.run].predictions
@@ -117,12 +117,12 @@ def test_repeats_of_a_run_are_told_by_their_spread_and_are_no_models_of_their_ow
 
 
 def test_aurocs_stand_beside_others_where_the_class_is_the_same():
-    table = comparison.auroc_beside_published(comparison.per_class(runs_of(resnet=1.0))).set_index("class")
+    table = comparison.auroc_beside_published(comparison.class_scores(runs_of(resnet=1.0))).set_index("class")
     assert list(table.index) == ["atelectasis", "effusion"]
     assert table.loc["atelectasis", "chexnet_2017"] == 0.8094
     assert table.loc["effusion", "wang_2017_chestxray14"] == 0.7585
     assert table["xray8-resnet34-random"].between(0.5, 1).all()
-    assert comparison.auroc_beside_published(comparison.per_class({})).empty
+    assert comparison.auroc_beside_published(comparison.class_scores({})).empty
 
 
 @pytest.mark.parametrize("scans", [45, 100, 300])
@@ -165,7 +165,7 @@ def test_the_share_of_normal_scans_in_the_whole_list_counts_other_findings():
 
 def test_no_interval_of_a_perfect_model_is_of_zero_width():
     run = run_of("covid-resnet34-random", skill=100.0)
-    frames = [comparison.per_class({run.name: run}), pd.DataFrame([comparison.macro_scores(
+    frames = [comparison.class_scores({run.name: run}), pd.DataFrame([comparison.macro_scores(
         run.predictions.filter(regex="^label").to_numpy(), run.predictions.filter(regex="^prob").to_numpy(),
         run.predictions["patient"], "multiclass")])]  # fmt: skip
     for frame in frames:

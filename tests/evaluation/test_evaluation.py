@@ -9,7 +9,6 @@ import pytest
 import yaml
 from sklearn.metrics import f1_score
 
-from lungkeras.evaluation import run_tables
 from lungkeras.evaluation.run_tables import evaluate_on, histories, linear_probabilities, results, shared_classes
 from lungkeras.preparation.folder import Prepared
 from lungkeras.scores import metrics
@@ -17,6 +16,7 @@ from lungkeras.scores.metrics import probabilities, scores
 from lungkeras.study.runs import ablation_runs, main_runs, read_run, read_runs, split_of, weights_word
 from lungkeras.system import files
 from lungkeras.system.errors import RunError
+from lungkeras.training import outputs as one_model
 from lungkeras.training.outputs import outputs
 
 COVID = ("covid", "viral_pneumonia", "normal")
@@ -269,5 +269,5 @@ def test_few_and_many_scans_are_answered_alike(covid_run, monkeypatch):
 
     model, images = load_model(covid_run / "best.keras"), drawn_dataset("covid").images["test"]
     few = outputs(model, images, batch_size=5)
-    monkeypatch.setattr(run_tables, "FEW_SCANS", 0)
+    monkeypatch.setattr(one_model, "FEW_SCANS", 0)
     np.testing.assert_allclose(outputs(model, images, batch_size=5), few, rtol=1e-5, atol=1e-6)

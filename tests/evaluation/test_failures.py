@@ -9,6 +9,7 @@ import pytest
 
 from lungkeras.evaluation import failures
 from lungkeras.preparation.folder import Prepared
+from lungkeras.report.figures import failures as failure_figures
 from lungkeras.scores import metrics
 from lungkeras.scores.temperature import scaled
 from lungkeras.study.runs import Run, split_of
@@ -128,13 +129,13 @@ def test_the_gallery_shows_the_scans_with_what_was_said_of_them(kind, request, t
     records = pd.DataFrame({"scan": [f"test-{n}.png" for n in order], "split": "test"})
     images = np.broadcast_to(order[:, None, None], (SCANS, 8, 8)).astype(np.uint8)
     prepared = Prepared(run.dataset, run.task, run.classes, 8, 0.0, 1.0, records, {"test": images})
-    shown = failures.scans_of(failures.confident_errors({run.name: run}), prepared)
+    shown = failure_figures.scans_of(failures.confident_errors({run.name: run}), prepared)
     table = failures.confident_errors({run.name: run})
     for name, scans in shown.items():
         own = table[table["class"] == name]
         assert [f"test-{image[0, 0]}.png" for image, _ in scans] == own["scan"].tolist()
         assert all(f"{row.probability:.2f}" in words for row, (_, words) in zip(own.itertuples(), scans, strict=True))
-    figures = failures.write_galleries({run.name: run}, {run.dataset: prepared}, tmp_path)
+    figures = failure_figures.write_galleries({run.name: run}, {run.dataset: prepared}, tmp_path)
     assert sum(len(ax.images) for ax in figures[run.dataset].axes) == len(table)
     assert pd.read_csv(tmp_path / "figures" / f"failures_{run.dataset}.csv")["scan"].tolist() == table["scan"].tolist()
 
@@ -149,4 +150,4 @@ def test_a_run_without_an_error_has_no_gallery_and_an_old_one_goes(multiclass, t
     records = pd.DataFrame({"scan": [], "split": []})
     prepared = Prepared("covid", "multiclass", CLASSES["covid"], 8, 0.0, 1.0, records, {"test": np.zeros((0, 8, 8))})
     run = replace(multiclass, predictions=right)
-    assert failures.write_galleries({run.name: run}, {"covid": prepared}, tmp_path) == {} and not old.exists()
+    assert failure_figures.write_galleries({run.name: run}, {"covid": prepared}, tmp_path) == {} and not old.exists()

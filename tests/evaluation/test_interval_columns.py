@@ -132,7 +132,7 @@ def folder(tmp_path_factory):
     given = {
         (name, kind): answer(kind, own.labels("test")) for name, own in data.items() for kind in ("perfect", "constant")
     }
-    results, classes = run_tables.results(runs), comparison.per_class(runs)
+    results, classes = run_tables.results(runs), comparison.class_scores(runs)
     labels, names = truth_of("covid"), CLASSES["covid"]
     recalls = external._measures(labels, labels, np.arange(SCANS), names, list(names))
     from_imagenet = perfect["covid"].params | {"weights": "imagenet"}

@@ -28,6 +28,7 @@ from lungkeras.report.figures.files import description
 from lungkeras.scores import metrics, temperature
 from lungkeras.scores.divergence import best_epoch, diverged_at
 from lungkeras.study import runs
+from lungkeras.study.runs import ablation_runs, main_runs
 from lungkeras.system.files import write_csv, write_json
 from lungkeras.training import one_run
 
@@ -208,7 +209,7 @@ def stressed(tmp_path_factory):
 def test_every_table_and_figure_of_a_stressed_study_is_made_and_says_what_is_undefined(stressed, injected):
     study, found = stressed.parent, runs.read_runs(stressed)
     repeated = {f"covid-resnet34-random{end}": found[f"covid-{model}-random"] for end, model in REPEATS.items()}
-    main, ablation = run_tables.main_runs(found), run_tables.ablation_runs(found)
+    main, ablation = main_runs(found), ablation_runs(found)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         scored = run_tables.results(found)
@@ -216,7 +217,7 @@ def test_every_table_and_figure_of_a_stressed_study_is_made_and_says_what_is_und
             "table_3": tables.table_3(scored),
             "model_pairs": comparison.pairs(main),
             "seeds": comparison.seeds(repeated),
-            "class_scores": comparison.per_class(found),
+            "class_scores": comparison.class_scores(found),
             "prevalence": comparison.natural_prevalence(main, {"covid": 9, "xray8": 9}, {"covid": 3, "xray8": 3}),
             "calibration": calibration.calibration(main),
             "thresholds": calibration.thresholds(main),
@@ -312,7 +313,7 @@ def test_features_and_heat_maps_of_a_model_that_answers_nan_are_drawn(prepared, 
 def test_a_score_that_is_undefined_is_called_so_in_the_section_of_a_run():
     labels = np.eye(3, dtype=int)[[0, 0, 1, 1]]
     scored = metrics.scores(labels, metrics.probabilities(labels * 1e4, "multiclass"), CLASSES, "multiclass")
-    (body,) = report_tables.per_class(scored["per_class"])["bodies"]
+    (body,) = report_tables.scores_of_classes(scored["per_class"])["bodies"]
     shown = [[cell["text"] for cell in row] for row in body["rows"]]
     assert shown[2][4] == "undefined" and shown[0][4] == "1.000"
 

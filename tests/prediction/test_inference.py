@@ -15,7 +15,7 @@ from lungkeras.prediction.predict import load_predictor, predict_images
 from lungkeras.scores import metrics
 from lungkeras.system import files
 from lungkeras.system.errors import RunError
-from lungkeras.system.processes import environment
+from lungkeras.system.processes import variables
 
 SIZE = 64
 
@@ -132,7 +132,7 @@ def test_a_checked_model_is_asked_without_keras(tmp_path):
         "sys.exit(status or ' '.join({'keras', 'tensorflow', 'torch', 'jax', 'sklearn'} & set(sys.modules)) or 0)"
     )
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment())
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=variables())
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["computed_by"] == "ONNX Runtime"

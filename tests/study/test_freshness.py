@@ -16,10 +16,10 @@ import pytest
 import yaml
 
 from lungkeras.preparation.audit.dataset import TABLES as AUDIT_TABLES
+from lungkeras.preparation.made_from import of_prepared
 from lungkeras.preparation.prepare import prepare_dataset
-from lungkeras.study import freshness, table_names
+from lungkeras.study import freshness, made_from, table_names
 from lungkeras.study.params import load_study
-from lungkeras.system import provenance
 from lungkeras.system.files import write_json
 
 SCRATCH, HEIR = "pneumonia-efficientnet_b1-random", "covid-efficientnet_b1-transfer"
@@ -57,11 +57,11 @@ def original(phantom_source, tmp_path_factory):
     for name in (SCRATCH, HEIR, OTHER):  # the heir after the run whose weights it starts from
         folder = runs[name].run_folder
         folder.mkdir(parents=True)
-        for file in provenance.RESULTS:
+        for file in made_from.RESULTS:
             (folder / file).write_text(f"{file} of {name}")
-        data = provenance.of_prepared(runs[name].prepared_folder)
-        made_from = provenance.training_made_from(runs[name], data)
-        write_json(folder / "fingerprint.json", {"made_from": made_from, "results": provenance.of_results(folder)})
+        data = of_prepared(runs[name].prepared_folder)
+        hashes = made_from.training_made_from(runs[name], data)
+        write_json(folder / "fingerprint.json", {"made_from": hashes, "results": made_from.of_results(folder)})
     report = root / "report"
     outputs = [f"tables/{name}.csv" for name in TABLES]
     outputs += [f"figures/{name}.png" for name in [*NAMED, *(f"figure_{number}" for number in PICTURES)]]

@@ -14,7 +14,7 @@ from prepared_data import write_prepared
 from lungkeras.study.params import Params, load_params
 from lungkeras.system import backends
 from lungkeras.system.errors import ParamsError
-from lungkeras.system.processes import environment
+from lungkeras.system.processes import variables
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 BACKEND = keras.backend.backend()
@@ -174,5 +174,5 @@ def test_keras_is_imported_without_what_it_seldom_needs():
         "import keras, matplotlib.pyplot, sklearn.base\n"
         "sys.exit(' '.join(found) or int(keras.ops.sum(keras.ops.ones(3)) != 3))"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, env=environment())
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, env=variables())
     assert done.returncode == 0, done.stderr

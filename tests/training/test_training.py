@@ -16,10 +16,11 @@ from sklearn.metrics import f1_score
 from small_training import interrupted, params_of, small_model
 
 from lungkeras.preparation.folder import load_prepared
+from lungkeras.preparation.made_from import of_prepared
 from lungkeras.scores import metrics, temperature
+from lungkeras.study import made_from
 from lungkeras.study.params import load_params
 from lungkeras.study.runs import read_run, split_of
-from lungkeras.system import provenance
 from lungkeras.system.errors import RunError
 from lungkeras.training import one_run
 
@@ -70,7 +71,7 @@ def test_the_temperature_is_that_of_the_validation_split(finished):
 
 def test_a_run_leaves_every_file_with_its_columns(finished):
     params, folder = finished
-    assert {file.name for file in folder.iterdir()} == {*provenance.RESULTS, "fingerprint.json"}
+    assert {file.name for file in folder.iterdir()} == {*made_from.RESULTS, "fingerprint.json"}
     history = pd.read_csv(folder / "history.csv")
     columns = ["epoch", "loss", "macro_f1", "val_loss", "val_macro_f1", "learning_rate", "seconds"]
     assert list(history.columns) == columns
@@ -105,7 +106,7 @@ def test_the_macro_f1_of_a_run_is_that_of_scikit_learn_on_its_predictions(finish
 
 
 def is_finished(params) -> bool:
-    return provenance.is_trained(params.run_folder, params, provenance.of_prepared(params.prepared_folder))
+    return made_from.is_trained(params.run_folder, params, of_prepared(params.prepared_folder))
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import numpy as np
 from lungkeras.datasets.scans.decoding import decode_grey
 from lungkeras.datasets.scans.opencv import MOST_PIXELS
 from lungkeras.system.errors import RunError, ScanError
-from lungkeras.system.processes import ending, environment
+from lungkeras.system.processes import ending, variables
 
 SERVE = "from lungkeras.datasets.scans.workers import serve; serve()"
 READY = b"ready"
@@ -99,7 +99,7 @@ class Decoder:
                 stdout=subprocess.PIPE,
                 bufsize=0,
                 pass_fds=[memory],
-                env=environment(OPENBLAS_NUM_THREADS="1"),
+                env=variables(OPENBLAS_NUM_THREADS="1"),
             )
         try:
             self._read(len(READY))

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
-from scipy.stats import rankdata
 
 from lungkeras.evaluation.paper.evidence import C, Evidence, P, X
 from lungkeras.scores import intervals
+from lungkeras.scores.correlation import rank_correlations
 
 HOLDS, FAILS, CANNOT_TELL, NOT_RUN = "holds", "fails", "cannot tell", "not run"
 SURE = 0.95
@@ -304,10 +304,8 @@ def rank_correlation(first: list[np.ndarray], second: list[np.ndarray]) -> np.nd
     stacked = np.stack(np.broadcast_arrays(*first, *second))
     if np.isnan(stacked).any():
         return np.full((1, 1), np.nan)
-    ranks = [rankdata(part, axis=0) for part in np.split(stacked, 2)]
-    ranks = [part - part.mean(axis=0) for part in ranks]
-    spread = np.sqrt((ranks[0] ** 2).sum(axis=0) * (ranks[1] ** 2).sum(axis=0))
-    return np.divide((ranks[0] * ranks[1]).sum(axis=0), spread, out=np.zeros_like(spread), where=spread > 0)
+    of_models = (part.reshape(len(part), -1).T for part in np.split(stacked, 2))
+    return np.nan_to_num(rank_correlations(*of_models)).reshape(stacked.shape[1:])
 
 
 @predicate

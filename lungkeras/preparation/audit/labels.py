@@ -21,7 +21,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lungkeras.preparation.audit.shortcuts import FEWEST, weighted_auroc
+from lungkeras.preparation.audit.shortcuts import FEWEST
+from lungkeras.scores.intervals import ranking
 
 FOLDS, REPEATS = 5, 2
 FREEDOM = 0.3  # of the logistic regression: less is smoother
@@ -63,7 +64,7 @@ def label_noise(
     place = np.unique(groups, return_inverse=True)[1]
     enough = [min(len(np.unique(place[own])), len(np.unique(place[~own]))) >= FEWEST for own in labels.T]
     even = np.ones((1, len(labels)))
-    aurocs = [float(weighted_auroc(own, probabilities[:, c], even)[0]) for c, own in enumerate(labels.T)]
+    aurocs = [float(ranking(own, probabilities[:, c], even)[0][0]) for c, own in enumerate(labels.T)]
     told = np.array(enough) & (np.nan_to_num(aurocs) >= TOLD)
     rng, count = np.random.default_rng(seed), place.max() + 1
     times = np.concatenate([even, rng.multinomial(count, np.full(count, 1 / count), BOOTSTRAPS)[:, place]])

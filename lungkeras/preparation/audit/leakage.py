@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lungkeras.datasets.registry import class_columns
-from lungkeras.preparation.audit.shortcuts import unseen_scores, weighted_auroc
+from lungkeras.preparation.audit.shortcuts import unseen_scores
+from lungkeras.scores.intervals import ranking
 from lungkeras.splits import SHARES
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def leaked_auroc(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, *
     found = {}
     for name, parts in (("auroc_by_patient", groups), ("auroc_by_scan", np.arange(len(groups)))):
         scores, even = unseen_scores(features, labels, parts, seed=seed), np.ones((1, len(labels)))
-        aurocs = [weighted_auroc(own, scores[:, column], even)[0] for column, own in enumerate(labels.T)]
+        aurocs = [ranking(own, scores[:, column], even)[0][0] for column, own in enumerate(labels.T)]
         found[name] = None if np.isnan(aurocs).all() else float(np.nanmean(aurocs))
     return found
 

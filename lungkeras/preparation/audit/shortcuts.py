@@ -24,7 +24,7 @@ import numpy as np
 
 from lungkeras.preparation.alignment import HALF as SIDE
 from lungkeras.preparation.prints import Fingerprints
-from lungkeras.scores.intervals import widened
+from lungkeras.scores.intervals import ranking, widened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -165,19 +165,8 @@ def auroc_interval(
     drawn = []
     for start in range(0, draws, 50):
         times = rng.multinomial(count, np.full(count, 1 / count), min(50, draws - start))
-        drawn.append(weighted_auroc(labels, scores, times[:, place]))
-    auroc = float(weighted_auroc(labels, scores, np.ones((1, len(labels))))[0])
+        drawn.append(ranking(labels, scores, times[:, place])[0])
+    auroc = float(ranking(labels, scores, np.ones((1, len(labels))))[0][0])
     low, high = np.nanquantile(np.concatenate(drawn), [0.025, 0.975])
     low, high = widened(float(low), float(high), auroc, rarer)
     return auroc, low, high
-
-
-def weighted_auroc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """AUROC of bool labels (N,) and scores (N,) under each row of weights (draws, N); ties count half."""
-    order = np.argsort(scores, kind="stable")
-    first = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])
-    positive = np.add.reduceat(weights[:, order] * labels[order], first, axis=1)
-    negative = np.add.reduceat(weights[:, order] * ~labels[order], first, axis=1)
-    won = (positive * (np.cumsum(negative, axis=1) - negative / 2)).sum(axis=1)
-    pairs = positive.sum(axis=1) * negative.sum(axis=1)
-    return np.divide(won, pairs, out=np.full(len(won), np.nan), where=pairs > 0)

@@ -20,5 +20,6 @@ __getattr__, __dir__, __all__ = lend(
             "strip",
             "transfer_curves",
         ),
+        "failures": ("write_galleries",),
     },
 )

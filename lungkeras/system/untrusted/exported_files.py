@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.parsers import expat
 
+from lungkeras.system.errors import Refused
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -74,10 +76,6 @@ SAVED_MODEL_FILES = {"saved_model.pb", "fingerprint.pb", "variables/variables.in
                      "variables/variables.data-00000-of-00001"}  # fmt: skip
 OPENVINO_BITS = {"f64": 64, "f32": 32, "f16": 16, "bf16": 16, "i64": 64, "i32": 32, "i16": 16, "i8": 8, "i4": 4,
                  "u64": 64, "u32": 32, "u16": 16, "u8": 8, "u4": 4, "u1": 1, "boolean": 8}  # fmt: skip
-
-
-class Refused(ValueError):
-    """Why a file is not given to its runtime, in a few words."""
 
 
 def content(path: Path, most: int = MOST_BYTES) -> bytes:

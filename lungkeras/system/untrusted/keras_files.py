@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lungkeras.system.errors import RunError
+from lungkeras.system.errors import Refused, RunError
 
 MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
 MOST_BYTES = 4 * 2**30
@@ -69,10 +69,6 @@ LAYERS = {
     "keras.src.applications.convnext": {"LayerScale", "StochasticDepth"},
     "keras.src.applications.inception_resnet_v2": {"CustomScaleLayer"},
 }
-
-
-class Refused(ValueError):
-    """Why a file is not let through, in a few words."""
 
 
 def check_model_file(path: Path | str) -> None:
