@@ -17,7 +17,7 @@ WHOLE = {"atomic", "atomic_folder", "temporary_folder", "replaced_folder", "_who
 WITHIN = {
     "datasets/phantoms/phantom": {"_draw", "_write_boxes", "_write_covid_lists", "_write_xray8_lists"},
     "datasets/phantoms/planting": {"write_truth"},
-    "training/parity": {"measure"},
+    "parity": {"measure"},
     "report/page": {"embedded"},
     "system/untrusted/archives": {"unpack"},
 }
