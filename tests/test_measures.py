@@ -7,6 +7,7 @@ import pytest
 
 from lungkeras import measures, metrics
 from lungkeras.evaluation import outputs
+from lungkeras.explanation import features
 from lungkeras.pipeline import Prepared
 from lungkeras.runs import Run
 
@@ -62,7 +63,8 @@ def study():
 
 def test_each_test_scan_has_a_row_a_model(study):
     models, _, prepared = study
-    found = measures.feature_measures(models, prepared)
+    vectors = {name: features(model, prepared.images["test"]) for name, model in models.items()}
+    found = measures.feature_measures(vectors, prepared)
     assert list(found.columns) == measures.FEATURE_COLUMNS
     assert found["run"].value_counts().to_dict() == dict.fromkeys(models, 12)
     assert found["purity"].between(0, 1).all() and found["silhouette"].between(-1, 1).all()

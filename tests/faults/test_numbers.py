@@ -36,6 +36,7 @@ from lungkeras import (
 )
 from lungkeras.datasets.phantom import draw_source
 from lungkeras.divergence import best_epoch, diverged_at
+from lungkeras.explanation import features
 from lungkeras.figure_files import description
 from lungkeras.files import write_csv, write_json
 from lungkeras.pipeline import load_prepared
@@ -308,9 +309,10 @@ def test_features_and_heat_maps_of_a_model_that_answers_nan_are_drawn(prepared, 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)  # of Keras on PyTorch
-        points = gallery.embeddings({run.name: model}, data)
+        vectors = {run.name: features(model, data.images["test"])}
+        points = gallery.embeddings(vectors, data)
         scans, maps, chances = gallery.explanations({run.name: model}, {run.name: run}, data)
-        separation = measures.feature_measures({run.name: model}, data)
+        separation = measures.feature_measures(vectors, data)
         heatmaps, _ = measures.heatmap_measures({run.name: model}, {run.name: run}, data)
         confusions = {run.name: metrics.confusion(*runs.split_of(run, "test"), run.classes)}
         figures.embeddings_and_confusions(points, confusions)
