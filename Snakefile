@@ -36,6 +36,7 @@ TABLES = expand(REPORT + "/tables/{table}.csv", table=table_names.EVALUATION)
 FIGURE = REPORT + "/figures/figure_{number}.png"
 PAIRS = [name for name, run in RUNS.items() if run.backbone == "efficientnet_b1" and not run.suffix]
 MAIN = list(main_runs(RUNS))
+SOURCES_OF_WEIGHTS = {Path(run.weights).parent.name for run in RUNS.values() if run.weights.endswith("/best.keras")}
 ABLATION = [name for name, run in RUNS.items() if run.suffix.startswith("-lr")]
 AUDIT = expand(REPORT + "/tables/audit_{table}.csv", table=AUDIT_TABLES)
 CURVES = expand(FIGURE, number=["03", *(["04"] if PAIRS else []), *(["09", "10"] if ABLATION else [])])
@@ -133,6 +134,12 @@ onstart:
     status.plan(Path(REPORT), {job.params.done: planned(job) for job in workflow.dag.needrun_jobs()})
 
 
+def urgency(wildcards):
+    """What others start from goes first, then the main runs: the pictures need these alone, and join the last run."""
+    name = wildcards.run
+    return 3 if name in SOURCES_OF_WEIGHTS else 2 if name in MAIN else 1
+
+
 wildcard_constraints:
     dataset="covid|pneumonia|xray8",
 
@@ -182,6 +189,7 @@ rule prepare:
         f"-p image_size {prepared_as(wildcards.dataset).image_size} -p split {prepared_as(wildcards.dataset).split} "
         f"{source_arguments(wildcards.dataset)}",
         done="prepared {dataset}",
+    priority: 4
     threads: THREADS
     resources:
         mem_mb=megabytes(2000, 8000),
@@ -206,6 +214,7 @@ rule train:
         failed=failed("02_training-{run}"),
         arguments=lambda wildcards: stated(RUNS[wildcards.run], "title", "source", "acquire", "scans", "seeds"),
         done="trained {run}",
+    priority: urgency
     threads: THREADS
     resources:
         mem_mb=megabytes(4000, 32000),

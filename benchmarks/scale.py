@@ -68,7 +68,9 @@ def evaluate(folder: str) -> Iterator[str]:
     import lungkeras
     from lungkeras import evaluation
     from lungkeras.evaluation import calibration, comparison
-    from lungkeras.explanation import examples, measures
+    from lungkeras.explanation import examples as gallery
+    from lungkeras.explanation import measures
+    from lungkeras.explanation.gradcam import features
 
     data = {dataset: lungkeras.load_prepared(Path(folder) / "prepared" / dataset) for dataset in DATASETS}
     models = {
@@ -87,8 +89,9 @@ def evaluate(folder: str) -> Iterator[str]:
     yield "scores"
     for dataset in ("pneumonia", "covid"):  # those of which the study shows t-SNE and maps
         own = {"-".join(key): model for key, model in models.items() if key[0] == dataset}
-        examples.embeddings(own, data[dataset])
-        measures.feature_measures(own, data[dataset])
+        vectors = {name: features(model, data[dataset].images["test"]) for name, model in own.items()}
+        gallery.embeddings(vectors, data[dataset])
+        measures.feature_measures(vectors, data[dataset])
     yield "features"
     for dataset in ("pneumonia", "covid"):
         own = {"-".join(key): model for key, model in models.items() if key[0] == dataset}

@@ -34,7 +34,7 @@ import lungkeras
 
 lungkeras.use_backend(backend)
 
-from lungkeras import evaluation
+from lungkeras import evaluation, explanation
 from lungkeras.explanation import examples as gallery
 from lungkeras.explanation import measures
 from lungkeras.report import figures
@@ -81,11 +81,13 @@ def of(dataset):
 
 
 models = {name: lungkeras.load_model(from_project(runs) / name / "best.keras") for name in main}
+shown = [dataset for dataset in ("pneumonia", "covid") if of(dataset)]
+vectors = {d: {name: explanation.features(models[name], data[d].images["test"]) for name in of(d)} for d in shown}
 
 # %%
 for number, dataset in ((5, "pneumonia"), (6, "covid")):
     if chosen := of(dataset):
-        points = gallery.embeddings({name: models[name] for name in chosen}, data[dataset], seed=seed)
+        points = gallery.embeddings(vectors[dataset], data[dataset], seed=seed)
         confusions = {
             name: metrics.confusion(*evaluation.split_of(run, "test"), run.classes) for name, run in chosen.items()
         }
@@ -116,8 +118,7 @@ for number, dataset in ((7, "pneumonia"), (8, "covid")):
 # features share its class, and how one-sided, wide and low its map is. The claims are judged by these.
 
 # %%
-shown = [dataset for dataset in ("pneumonia", "covid") if of(dataset)]
-separation = [measures.feature_measures({name: models[name] for name in of(d)}, data[d]) for d in shown]
+separation = [measures.feature_measures(vectors[d], data[d]) for d in shown]
 if shown:
     features = pd.concat(separation, ignore_index=True)
     write_csv(study / "tables" / "features.csv", features)

@@ -12,7 +12,7 @@ collection goes by the same rules: it tests the machinery.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +72,7 @@ class Collection:
 
     prepared: Prepared
     prints: Fingerprints
+    searched: dict = field(default_factory=dict, compare=False, repr=False)  # what `copies` has found already
 
     @property
     def records(self) -> pd.DataFrame:
@@ -95,6 +96,13 @@ def copies(collection: Collection, other: Collection, asked: np.ndarray, among: 
 
     `among`, bool (scans of collection,), are the scans that copies are looked for among, by default all.
     """
+    question = (other.prepared.name, asked.tobytes(), None if among is None else among.tobytes())
+    if question not in collection.searched:
+        collection.searched[question] = _copies(collection, other, asked, among)
+    return collection.searched[question]
+
+
+def _copies(collection: Collection, other: Collection, asked: np.ndarray, among: np.ndarray | None) -> np.ndarray:
     records = other.records[asked].reset_index(drop=True)
     prints, own = collection.prints, collection.records
     if among is not None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from lungkeras.explanation.gradcam import embed, features, grad_cam
+from lungkeras.explanation.gradcam import embed, grad_cam
 from lungkeras.preparation.folder import Prepared
 from lungkeras.preparation.scan import preparation_steps
 from lungkeras.scores.intervals import mean_of_defined
@@ -50,12 +50,15 @@ def steps(prepared: Prepared) -> dict[str, np.ndarray]:
         return {"resized": np.asarray(prepared.images["train"][0])}
 
 
-def embeddings(models: Mapping[str, object], prepared: Prepared, *, seed: int = 0) -> pd.DataFrame:
-    """t-SNE of the test split's features under the logits, a row a run and scan: run, x, y, label (the true class)."""
+def embeddings(vectors: Mapping[str, np.ndarray], prepared: Prepared, *, seed: int = 0) -> pd.DataFrame:
+    """t-SNE of the test split's features (`explanation.features`) of each run: run, x, y, label (the true class).
+
+    One row per run and scan.
+    """
     labels = np.array(prepared.classes)[prepared.labels("test").argmax(axis=1)]
     parts = []
-    for run, model in models.items():
-        x, y = embed(features(model, prepared.images["test"]), seed=seed).T
+    for run, found in vectors.items():
+        x, y = embed(found, seed=seed).T
         parts.append(pd.DataFrame({"run": run, "x": x, "y": y, "label": labels}))
     return pd.concat(parts, ignore_index=True)
 

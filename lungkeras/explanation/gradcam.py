@@ -5,7 +5,7 @@ Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391), Grad-CAM++ (Chattopadhay et 
 forwards; the gradient is taken of what follows it. So no gradient has to pass the uint8 input, where there is none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from lungkeras.models import architectures
 from lungkeras.system.errors import ParamsError
 
 STRENGTH = 0.6
+FEW_STEPS = 6  # batches that are differentiated sooner than a graph is traced
 
 
 def explained_layer(model):
@@ -123,7 +124,8 @@ def heat_maps(
     count = model.output_shape[-1]
     asked = np.arange(count)[None] if classes_index is None else np.reshape(classes_index, (-1, 1))
     asked = np.broadcast_to(asked, (len(images), asked.shape[1]))
-    explained, look = _explained(model, layer)
+    steps = -(-len(images) // batch_size) * asked.shape[1]
+    explained, look = _explained(model, layer, often=steps > FEW_STEPS)
     size = images.shape[1:] if enlarge else explained.output.shape[1:3]
     maps = {method: np.zeros((*asked.shape, *size), np.float32) for method in methods}
     for start in range(0, len(images), batch_size):
@@ -138,8 +140,11 @@ def heat_maps(
     return maps if classes_index is None else {method: found[:, 0] for method, found in maps.items()}
 
 
-def _explained(model, name: str | None):
-    """The layer that heat maps explain, and a function from images and chosen logits to its activations and slopes."""
+def _explained(model, name: str | None, *, often: bool):
+    """The layer that heat maps explain, and a function from images and chosen logits to its activations and slopes.
+
+    Where it is called `often`, tracing its gradient pays.
+    """
     if not hasattr(model, "layers"):  # an inference.Network
         if name not in (None, model.layer.name):
             raise ParamsError(f"layer: without Keras only {model.layer.name} is explained, received {name!r}.")
@@ -150,12 +155,12 @@ def _explained(model, name: str | None):
 
     layer = _named(model, name)
     forwards, head = keras.Model(model.input, layer.output), keras.Model(layer.output, model.output)
-    held = {}
+    held, differentiate = {}, slopes_of(head, traced=often)
 
     def look(images: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if held.get("images") is not images:
             held.update(images=images, activations=outputs(forwards, images).astype(np.float32))
-        return held["activations"], slopes(head, held["activations"], chosen)
+        return held["activations"], differentiate(held["activations"], chosen)
 
     return layer, look
 
@@ -186,38 +191,53 @@ def positive_slopes(activations: np.ndarray, gradient: np.ndarray) -> np.ndarray
 METHODS = {"grad_cam": mean_slopes, "grad_cam_plus_plus": weighted_slopes, "layer_cam": positive_slopes}
 
 
-def slopes(head, activations: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+def slopes_of(head, *, traced: bool = False) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """How a logit of each image changes with its activations, by the backend's own differentiation.
 
-    `head` is a keras.Model from activations, float32 (N, h, w, C), to logits (N, classes); `chosen`, float32
-    (N, classes), is 1 at the image's logit. Returns float32 of the activations' shape.
+    `head` is a keras.Model from activations, float32 (N, h, w, C), to logits (N, classes). Returns a function of
+    activations and of float32 (N, classes) that is 1 at each image's logit, to float32 of the activations' shape. It is
+    `traced` once where that is worth some seconds.
     """
     import keras
 
-    def score(logits):
+    def score(logits, chosen):
         return keras.ops.sum(keras.ops.multiply(keras.ops.cast(logits, "float32"), chosen))
 
-    backend, inputs = keras.backend.backend(), keras.ops.convert_to_tensor(activations)
+    backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
 
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(inputs)
-            scored = score(head(inputs, training=False))
-        gradient = tape.gradient(scored, inputs)
+        def gradient(inputs, chosen):
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(inputs)
+                scored = score(head(inputs, training=False), chosen)
+            return tape.gradient(scored, inputs)
+
+        shapes = [tf.TensorSpec((None, *tensor.shape[1:])) for tensor in (head.input, head.output)]
+        gradient = tf.function(gradient, input_signature=shapes) if traced else gradient
     elif backend == "torch":
         import torch
 
-        inputs = inputs.detach().requires_grad_()
-        gradient = torch.autograd.grad(score(head(inputs, training=False)), inputs)[0]
+        def gradient(inputs, chosen):
+            inputs = inputs.detach().requires_grad_()
+            return torch.autograd.grad(score(head(inputs, training=False), chosen), inputs)[0]
+
     else:
         import jax
 
         state = [
             [variable.value for variable in group] for group in (head.trainable_variables, head.non_trainable_variables)
         ]
-        gradient = jax.grad(lambda inputs: score(head.stateless_call(*state, inputs, training=False)[0]))(inputs)
-    return keras.ops.convert_to_numpy(gradient)
+        gradient = jax.grad(
+            lambda inputs, chosen: score(head.stateless_call(*state, inputs, training=False)[0], chosen)
+        )
+        gradient = jax.jit(gradient) if traced else gradient
+
+    def slopes(activations: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        given = [keras.ops.convert_to_tensor(array) for array in (activations, chosen)]
+        return keras.ops.convert_to_numpy(gradient(*given))
+
+    return slopes
 
 
 def enlarged(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from lungkeras.explanation.gradcam import features, grad_cam
+from lungkeras.explanation.gradcam import grad_cam
 from lungkeras.preparation.folder import Prepared
 from lungkeras.scores import metrics
 from lungkeras.scores.correlation import row_correlations
@@ -38,17 +38,20 @@ def neighbour_purity(vectors: np.ndarray, labels: np.ndarray, neighbours: int = 
     return (np.asarray(labels)[nearest] == np.asarray(labels)[:, None]).mean(axis=1)
 
 
-def feature_measures(models: Mapping[str, object], prepared: Prepared) -> pd.DataFrame:
-    """Purity of neighbours and silhouette of each test scan among a model's last features, with FEATURE_COLUMNS."""
+def feature_measures(vectors: Mapping[str, np.ndarray], prepared: Prepared) -> pd.DataFrame:
+    """Purity of neighbours and silhouette of each test scan among a run's features, with FEATURE_COLUMNS.
+
+    `vectors` are the features of the test split by run, float (N, F), as `explanation.features` gives them.
+    """
     from sklearn.metrics import silhouette_samples
 
     about, truth = _about(prepared)
     parts = [pd.DataFrame(columns=FEATURE_COLUMNS)]
-    for run, model in models.items():
-        vectors = np.nan_to_num(features(model, prepared.images["test"]), posinf=0.0, neginf=0.0)
+    for run, given in vectors.items():
+        found = np.nan_to_num(given, posinf=0.0, neginf=0.0)
         several = 1 < len(set(truth)) < len(truth)
-        silhouette = silhouette_samples(vectors, truth) if several else np.nan
-        parts.append(about.assign(run=run, purity=neighbour_purity(vectors, truth), silhouette=silhouette))
+        silhouette = silhouette_samples(found, truth) if several else np.nan
+        parts.append(about.assign(run=run, purity=neighbour_purity(found, truth), silhouette=silhouette))
     return pd.concat(parts[1:] or parts, ignore_index=True)[FEATURE_COLUMNS]
 
 

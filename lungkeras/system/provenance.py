@@ -27,7 +27,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 SAME_NUMBERS = dict(
     (
         (
-            "3e939e11f312c886cd2edd390da6fa1d613f1033944f0e6225acfdfe3f1e9c7e",
+            "787518eb687cfe618280b038bcc1946b7322df3eddcb062a5d1548df46379a20",
             "3d83246d061ecddfdb491d109719881e1c96f0eb1df47a417854a4a48d54d635",
         ),
         (

@@ -30,7 +30,7 @@ def collection_of(dataset: str, scans: list[np.ndarray]) -> Collection:
         prints.take(row, scan)
     names = [f"{dataset}-{row:02}.png" for row in range(len(scans))]
     records = pd.DataFrame({"scan": names, "patient": names, "split": np.repeat(["train", "val", "test"], EACH // 3)})
-    return Collection(SimpleNamespace(records=records, classes=CLASSES[dataset]), prints)
+    return Collection(SimpleNamespace(name=dataset, records=records, classes=CLASSES[dataset]), prints)
 
 
 @pytest.fixture(scope="module")

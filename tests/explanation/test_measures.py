@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from lungkeras.explanation import measures
+from lungkeras.explanation.gradcam import features
 from lungkeras.preparation.folder import Prepared
 from lungkeras.scores import metrics
 from lungkeras.study.runs import Run
@@ -63,7 +64,8 @@ def study():
 
 def test_each_test_scan_has_a_row_a_model(study):
     models, _, prepared = study
-    found = measures.feature_measures(models, prepared)
+    vectors = {name: features(model, prepared.images["test"]) for name, model in models.items()}
+    found = measures.feature_measures(vectors, prepared)
     assert list(found.columns) == measures.FEATURE_COLUMNS
     assert found["run"].value_counts().to_dict() == dict.fromkeys(models, 12)
     assert found["purity"].between(0, 1).all() and found["silhouette"].between(-1, 1).all()

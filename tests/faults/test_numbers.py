@@ -19,7 +19,9 @@ from lungkeras.datasets.phantoms.phantom import draw_source
 from lungkeras.evaluation import baselines, calibration, comparison, failures, run_tables
 from lungkeras.evaluation.paper import claims, tables
 from lungkeras.evaluation.run_evidence import RunEvidence
-from lungkeras.explanation import examples, measures
+from lungkeras.explanation import examples as gallery
+from lungkeras.explanation import measures
+from lungkeras.explanation.gradcam import features
 from lungkeras.preparation.folder import load_prepared
 from lungkeras.report import page as report
 from lungkeras.report import tables as report_tables
@@ -299,9 +301,10 @@ def test_features_and_heat_maps_of_a_model_that_answers_nan_are_drawn(prepared, 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)  # of Keras on PyTorch
-        points = examples.embeddings({run.name: model}, data)
-        scans, maps, chances = examples.explanations({run.name: model}, {run.name: run}, data)
-        separation = measures.feature_measures({run.name: model}, data)
+        vectors = {run.name: features(model, data.images["test"])}
+        points = gallery.embeddings(vectors, data)
+        scans, maps, chances = gallery.explanations({run.name: model}, {run.name: run}, data)
+        separation = measures.feature_measures(vectors, data)
         heatmaps, _ = measures.heatmap_measures({run.name: model}, {run.name: run}, data)
         confusions = {run.name: metrics.confusion(*runs.split_of(run, "test"), run.classes)}
         paper.embeddings_and_confusions(points, confusions)
