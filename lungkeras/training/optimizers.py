@@ -21,25 +21,22 @@ class FusedAdam(keras.optimizers.Adam):
     precisions, several replicas) takes Keras' own path.
     """
 
-    def update_step(self, gradient, variable, learning_rate):
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
         import tensorflow as tf
 
-        if not self._fits(gradient, variable):
-            return super().update_step(gradient, variable, learning_rate)
-        place = self._get_variable_index(variable)
+        weights = [getattr(variable, "value", variable) for variable in trainable_variables]
+        if not all(map(self._fits, grads, weights)):
+            return super()._backend_update_step(grads, trainable_variables, learning_rate)
+        # Once for all weights: a constant and a power for each would be most of what is traced.
         step = tf.cast(self.iterations + 1, tf.float32)
-        return tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=self._momentums[place].value.handle,
-            v=self._velocities[place].value.handle,
-            beta1_power=self.beta_1**step,
-            beta2_power=self.beta_2**step,
-            lr=tf.cast(learning_rate, tf.float32),
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
-            grad=gradient,
-        )
+        beta_1, beta_2, epsilon = (tf.constant(value, tf.float32) for value in (self.beta_1, self.beta_2, self.epsilon))
+        shared = {"beta1_power": beta_1**step, "beta2_power": beta_2**step, "lr": tf.cast(learning_rate, tf.float32)}
+        shared |= {"beta1": beta_1, "beta2": beta_2, "epsilon": epsilon}
+        for gradient, weight in zip(grads, weights, strict=True):
+            place = self._get_variable_index(weight)
+            moments = {"m": self._momentums[place].value.handle, "v": self._velocities[place].value.handle}
+            tf.raw_ops.ResourceApplyAdam(var=weight.handle, grad=gradient, **moments, **shared)
+        return None
 
     def _fits(self, gradient, variable) -> bool:
         dense = not hasattr(gradient, "indices")
