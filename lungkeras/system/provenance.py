@@ -28,7 +28,7 @@ SAME_NUMBERS = dict(
     (
         (
             "787518eb687cfe618280b038bcc1946b7322df3eddcb062a5d1548df46379a20",
-            "3d83246d061ecddfdb491d109719881e1c96f0eb1df47a417854a4a48d54d635",
+            "03fe4ef6a3bc8fc50b9c161064ef350803e6dc38dc002d7e89a68f5ef08e7b50",
         ),
         (
             "0a9d33cfcd363a413d509798a9811b846299f90e8513fdcd9ff77bb0c943b40c",
