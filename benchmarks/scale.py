@@ -68,8 +68,7 @@ def evaluate(folder: str) -> Iterator[str]:
     import lungkeras
     from lungkeras import evaluation
     from lungkeras.evaluation import calibration, comparison
-    from lungkeras.explanation import examples as gallery
-    from lungkeras.explanation import measures
+    from lungkeras.explanation import gallery, measures
     from lungkeras.explanation.gradcam import features
 
     data = {dataset: lungkeras.load_prepared(Path(folder) / "prepared" / dataset) for dataset in DATASETS}

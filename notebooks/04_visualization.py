@@ -35,14 +35,14 @@ import lungkeras
 lungkeras.use_backend(backend)
 
 from lungkeras import evaluation, explanation
-from lungkeras.explanation import examples as gallery
-from lungkeras.explanation import measures
+from lungkeras.explanation import gallery, measures
 from lungkeras.report import figures
 from lungkeras.report.figures.files import save_figure
 from lungkeras.scores import metrics
 from lungkeras.study.params import from_project
 from lungkeras.system.files import write_csv
 
+# %%
 study = from_project(runs).parent
 main = evaluation.main_runs(lungkeras.read_runs(from_project(runs)))
 datasets = list(dict.fromkeys(run.dataset for run in main.values()))

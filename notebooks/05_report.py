@@ -50,6 +50,7 @@ from lungkeras.report import model_card, notebook_pages, study_audit
 from lungkeras.system import machine
 from lungkeras.system.files import write_csv
 
+# %%
 study = params.study_folder
 folders = sorted(folder.parent for folder in Path(params.prepared_folder).parent.glob("*/statistics.json"))
 [folder.name for folder in folders]

@@ -275,7 +275,8 @@ def study(folder, *, drawn: bool = True, images=None, rename=str, dpi: int = 60)
     `images` gives a scan by its number; `rename` spoils the names of classes and files, to see them escaped.
     """
     from lungkeras.evaluation.paper import tables
-    from lungkeras.report.figures import explanations, paper
+    from lungkeras.report.figures import explanations as explanation_figures
+    from lungkeras.report.figures import paper
     from lungkeras.report.figures.files import save_figure
     from lungkeras.system.files import write_csv
 
@@ -307,7 +308,7 @@ def study(folder, *, drawn: bool = True, images=None, rename=str, dpi: int = 60)
     of = {name: main.loc[main["dataset"] == name, "run"].tolist() for name in CLASSES}
     drawings = {
         "reliability": paper.reliability_diagrams(reliability(main), evidence(main)["calibration"]),
-        "pointing": explanations.pointing(
+        "pointing": explanation_figures.pointing(
             tested["localisation"],
             {
                 "xray8": [
@@ -321,7 +322,7 @@ def study(folder, *, drawn: bool = True, images=None, rename=str, dpi: int = 60)
                 ]
             },
         ),
-        "cascade": explanations.cascade(
+        "cascade": explanation_figures.cascade(
             tested["randomisation"],
             {name: {"scan": images(0), "maps": [heatmap(len(images(0)))] * 4} for name in CLASSES},
         ),

@@ -74,7 +74,8 @@ def open_network(path: Path | str, task: str) -> Network | None:
         network = Network(path)
     except onnx_graph.Unknown:
         return None
-    stamp = {"model_sha256": file_digest(path), "code_sha256": code_digest(["onnx_graph", "inference"])}
+    code = code_digest(["prediction/onnx_graph", "prediction/inference"])
+    stamp = {"model_sha256": file_digest(path), "code_sha256": code}
     note = path.with_suffix(".checked.json")
     told = _read(note)
     if {key: told.get(key) for key in stamp} == stamp:

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from lungkeras.datasets.scans.decoding import decode_grey
-from lungkeras.explanation import examples
+from lungkeras.explanation import gallery
 from lungkeras.preparation.folder import load_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.study.runs import Run
@@ -20,7 +20,7 @@ def prepared(phantom_source, tmp_path_factory):
 
 
 def test_an_example_of_each_class_is_the_scan_as_it_lies_in_the_source(prepared, phantom_source):
-    found = examples.examples(prepared)
+    found = gallery.examples(prepared)
     assert list(found) == list(prepared.classes)
     train = prepared.split("train")
     for name, image in found.items():
@@ -37,7 +37,7 @@ def test_no_scan_stands_for_two_classes_where_another_is_there(prepared):
     records.loc[train, list(prepared.classes)] = 0
     records.loc[train[0], [bacterial, viral]] = records.loc[train[1], [bacterial, viral]] = 1
     records.loc[train[2], normal] = 1
-    found = examples.examples(replace(prepared, records=records, source="/no/such/folder"))
+    found = gallery.examples(replace(prepared, records=records, source="/no/such/folder"))
     for name, place in zip(prepared.classes, (0, 1, 2), strict=True):
         np.testing.assert_array_equal(found[name], prepared.images["train"][place])
 
@@ -46,8 +46,8 @@ def test_without_the_source_the_prepared_scan_stands_in(prepared):
     from dataclasses import replace
 
     moved = replace(prepared, source="/no/such/folder")
-    assert all(image.shape == (32, 32) for image in examples.examples(moved).values())
-    assert list(examples.steps(moved)) == ["resized"]
+    assert all(image.shape == (32, 32) for image in gallery.examples(moved).values())
+    assert list(gallery.steps(moved)) == ["resized"]
 
 
 def test_the_scan_that_is_explained_is_the_one_that_models_are_most_sure_of(prepared):
@@ -63,7 +63,7 @@ def test_the_scan_that_is_explained_is_the_one_that_models_are_most_sure_of(prep
     for column, name in enumerate(prepared.classes):
         predictions[f"label_{name}"], predictions[f"probability_{name}"] = labels[:, column], probabilities[:, column]
     run = Run("pneumonia-resnet34-random", {}, pd.DataFrame(), predictions, {}, prepared.classes, "multiclass")
-    scans, heatmaps, given = examples.explanations({run.name: model}, {run.name: run}, prepared)
+    scans, heatmaps, given = gallery.explanations({run.name: model}, {run.name: run}, prepared)
     for column, name in enumerate(prepared.classes):
         np.testing.assert_array_equal(scans[name], prepared.images["test"][sure[column]])
         assert given[run.name][name] == pytest.approx(0.9)

@@ -19,8 +19,7 @@ from lungkeras.datasets.phantoms.phantom import draw_source
 from lungkeras.evaluation import baselines, calibration, comparison, failures, run_tables
 from lungkeras.evaluation.paper import claims, tables
 from lungkeras.evaluation.run_evidence import RunEvidence
-from lungkeras.explanation import examples as gallery
-from lungkeras.explanation import measures
+from lungkeras.explanation import gallery, measures
 from lungkeras.explanation.gradcam import features
 from lungkeras.preparation.folder import load_prepared
 from lungkeras.report import page as report
