@@ -159,7 +159,7 @@ def find_images(paths: Iterable[Path | str]) -> list[Path]:
 
 def _images_in(folder: Path) -> list[Path]:
     once: dict[str, Path] = {}
-    for below in folders_under(folder, deepest=None):
+    for below in folders_under(folder):
         for file in files_in(below):
             if no_image(file) is None:
                 once.setdefault(os.path.realpath(file), file)
