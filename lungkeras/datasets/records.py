@@ -104,7 +104,7 @@ def count_other_files(
     for path, real in files.items():
         if real not in known and path.rpartition("/")[2] not in TEXTS:
             others.setdefault(path if real is None else real, path)
-    kinds = {path: no_image(source / path) for path in others.values()}
+    kinds = {path: no_image(source / path) if files[path] is not None else "broken link" for path in others.values()}
     counts = Counter(f"no image ({kind})" for kind in kinds.values() if kind)
     as_kinds = dict.fromkeys(counts, "no image")
     if images := [path for path, kind in kinds.items() if not kind]:
@@ -137,8 +137,12 @@ def _leave_out_files(records: pd.DataFrame, counts: Mapping[str, int], kinds: Ma
 
 
 def in_folders(paths: list[str]) -> str:
-    """The reason why the images at these paths are not read, with the folders in which they lie."""
-    return f"in folders that are not read ({named(Counter(path.rpartition('/')[0] or '.' for path in paths))})"
+    """The reason why the images at these paths are not read, with the folders in which they lie.
+
+    >>> in_folders(["chest_xray/holdout/NORMAL/a.png", "a.png"])
+    'in folders that are not read (. 1, holdout/NORMAL 1)'
+    """
+    return f"in folders that are not read ({named(Counter('/'.join(path.split('/')[-3:-1]) or '.' for path in paths))})"
 
 
 def named(counts: Mapping[str, int]) -> str:
@@ -150,7 +154,7 @@ def named(counts: Mapping[str, int]) -> str:
     first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     shown = [f"{printable(name)[:60]} {number:,}" for name, number in first[:MOST_NAMES]]
     rest = sum(number for _, number in first[MOST_NAMES:])
-    return ", ".join([*shown, *([f"{len(first) - MOST_NAMES:,} others {rest:,}"] if rest else [])])
+    return ", ".join([*shown, *([f"others {rest:,}"] if rest else [])])
 
 
 def one_hot(records: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:

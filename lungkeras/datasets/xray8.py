@@ -115,7 +115,11 @@ def read(source: Path, found: list[Path], *, require_files: bool = True, seed: i
         entries["path"] = entries["path"].fillna(images + "/" + entries["scan"])
         return _draw_normals(_keep_findings(found[0], entries), seed)
     _require_a_listed_file(source, found[0], entries, files)
-    listed = list(entries["path"].dropna())
+    names = set(entries["scan"])
+    listed = [
+        *entries["path"].dropna(),
+        *(path for path, real in files.items() if not real and _file_name(path) in names),
+    ]
     entries = leave_out(entries, entries["path"].isna(), ABSENT, kind="absent")
     if (again := entries["path"].map(files).duplicated()).any():
         entries = leave_out(entries, again, "a link to the file of another scan")
@@ -248,7 +252,7 @@ def _plain(column: str) -> str:
 
 def _patients(file: Path, entries: pd.DataFrame) -> pd.Series:
     """Patients as eight digits; who is unknown stands alone, under the scan's name, and is counted on stderr."""
-    patients = entries["patient"].str.replace(r"\.0+$", "", regex=True)
+    patients = entries["patient"].str.replace(r"[.,]0+$", "", regex=True)
     lost = patients.str.fullmatch(r"[\d.,]+[eE][+-]?\d+")
     absent = patients.str.casefold().isin(("", "nan", "na", "none", "null", "n/a"))
     if lost.any():
