@@ -347,7 +347,7 @@ def test_xray8_names_what_broke_its_list(change, words, xray8_source):
         read_records("xray8", edited(xray8_source, change))
 
 
-@pytest.mark.parametrize("lost", [b"1.23E+05", b""])
+@pytest.mark.parametrize("lost", [b"1.23E+05", b"#####", b"", b"NaN", b"-"])
 def test_xray8_rows_without_a_whole_patient_id_stand_alone_and_are_counted(lost, xray8_source, capsys):
     edited(
         xray8_source,
@@ -358,7 +358,13 @@ def test_xray8_rows_without_a_whole_patient_id_stand_alone_and_are_counted(lost,
     assert re.search(r"xray8: 4 (rows|patient ids)", capsys.readouterr().err)
 
 
-@pytest.mark.parametrize(("age", "years"), [("013M", 1), ("411Y", pd.NA), ("021D", 0), ("58", 58), ("", pd.NA)])
+@pytest.mark.parametrize(
+    ("age", "years"),
+    [
+        *[("013M", 1), ("411Y", pd.NA), ("021D", 0), ("58", 58), ("", pd.NA), ("110W", 2), ("45yrs", 45)],
+        *[("45 years", 45), ("18 months", 1), ("58.5", 58), ("-1", pd.NA), ("9" * 30, pd.NA), ("7F", pd.NA)],
+    ],
+)
 def test_xray8_ages_are_years(age, years, xray8_source):
     entries = read_entries(
         edited(xray8_source, lambda text: text.replace(b",058,", f",{age},".encode())) / "Data_Entry_2017.csv"
@@ -483,7 +489,7 @@ def test_of_links_in_xray8_each_real_file_counts_once_and_a_broken_one_is_absent
     records = read_records("xray8", xray8_source)
     assert records.equals(expected)
     assert records.attrs["absent"] == 1
-    assert left_out(records)["a link to the file of another scan"] == 1
+    assert left_out(records)["a second name of another scan's file"] == 1
 
 
 def test_scans_linked_into_a_store_beside_them_are_read_by_their_names(xray8_source):

@@ -45,14 +45,14 @@ def files_in(folder: Path) -> list[Path]:
     return sorted(Path(entry.path) for entry in _entries(folder) if not _is_folder(entry))
 
 
-def no_image(file: Path) -> str | None:
+def no_image(file: Path | str) -> str | None:
     """What a file is that neither its content nor its name says to be an image, such as "text"; None for an image.
 
     A file with an image's name and other contents is for the preparation to quarantine, not to be ignored.
     """
     from lungkeras.decoding import SCANS, kind_of
 
-    if file.name.lower().endswith(IMAGE_SUFFIXES):
+    if os.fspath(file).lower().endswith(IMAGE_SUFFIXES):
         return None
     try:
         kind = kind_of(file)

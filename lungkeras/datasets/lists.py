@@ -13,7 +13,7 @@ MARKS = (
 )
 
 
-class BrokenListError(ValueError):
+class BrokenListError(Exception):
     """What is wrong with the text of a list, in a few words."""
 
 

@@ -79,7 +79,7 @@ def leave_out(records: pd.DataFrame, unwanted: pd.Series, reason: str, kind: str
     scans of a label that is none of the collection's, else "left out".
     """
     kept = records[~unwanted]
-    example = {f"left out: {reason}": records.loc[unwanted, "scan"].iloc[0]} if unwanted.any() else {}
+    example = {f"left out: {reason}": printable(records.loc[unwanted, "scan"].iloc[0])} if unwanted.any() else {}
     kept.attrs["flow"] = [*records.attrs["flow"], [f"left out: {reason}", int(unwanted.sum())]]
     kept.attrs["kinds"] = records.attrs.get("kinds", {}) | {f"left out: {reason}": kind}
     kept.attrs["examples"] = records.attrs.get("examples", {}) | example
@@ -99,7 +99,7 @@ def count_other_files(
     `why` makes of the paths of images among them the reason. What is no image is counted by kind.
     """
     files = file_paths(source) if files is None else files
-    known = {_real(source, files, path) for path in read}
+    known = {_real(source, files, utf8(path)) for path in read}
     others: dict[object, str] = {}
     for path, real in files.items():
         if real not in known and path.rpartition("/")[2] not in TEXTS:

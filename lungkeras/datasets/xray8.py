@@ -51,6 +51,7 @@ COLUMNS = {
     "Follow-up #": "follow_up",
 }
 OLDEST = 120  # years
+NOBODY = frozenset({"", "-", "?", "nan", "na", "n/a", "#n/a", "<na>", "none", "null", "unknown"})  # as a patient
 NORMAL_SCANS = 7000
 HIGHLY_IMBALANCED = 3.0
 
@@ -113,7 +114,7 @@ def read(source: Path, found: list[Path], *, require_files: bool = True, seed: i
     entries["path"] = _paths(source, entries["scan"], files)
     if not require_files:
         entries["path"] = entries["path"].fillna(images + "/" + entries["scan"])
-        return _draw_normals(_keep_findings(found[0], entries), seed)
+        return _draw_normals(_keep_findings(entries), seed)
     _require_a_listed_file(source, found[0], entries, files)
     names = set(entries["scan"])
     listed = [
@@ -122,8 +123,8 @@ def read(source: Path, found: list[Path], *, require_files: bool = True, seed: i
     ]
     entries = leave_out(entries, entries["path"].isna(), ABSENT, kind="absent")
     if (again := entries["path"].map(files).duplicated()).any():
-        entries = leave_out(entries, again, "a link to the file of another scan")
-    records = _draw_normals(_keep_findings(found[0], entries), seed)
+        entries = leave_out(entries, again, "a second name of another scan's file")
+    records = _draw_normals(_keep_findings(entries), seed)
     return count_other_files(records, source, listed, _without_a_row, files=files)
 
 
@@ -141,14 +142,13 @@ def _paths(source: Path, scans: pd.Series, files: Mapping[str, object]) -> pd.Se
         if real is not None:
             there.setdefault(path.rpartition("/")[2], path)
     paths = scans.map(there)
-    if not (missing := paths.isna()).any():
-        return paths
-    wanted, by_stem = set(scans[missing].map(_stem)), {}
-    for name, path in there.items():
+    stems = scans[paths.isna()].map(_stem)
+    wanted, by_stem = set(stems), {}
+    for name, path in there.items() if wanted else ():
         stem = _stem(name)
-        if stem in wanted and stem not in by_stem and (name == stem or no_image(source / path) is None):
+        if stem in wanted and stem not in by_stem and (name == stem or no_image(f"{source}/{path}") is None):
             by_stem[stem] = path
-    return paths.fillna(scans.map(_stem).map(by_stem))
+    return paths.fillna(stems.map(by_stem))
 
 
 def _stem(name: str) -> str:
@@ -184,56 +184,26 @@ def _require_a_listed_file(source: Path, file: Path, entries: pd.DataFrame, file
 def read_entries(file: Path) -> pd.DataFrame:
     """The list as published, under the names of the records: every scan, with its findings in the column `label`.
 
-    Names of columns count without case and blanks; the separator is that of the heading (comma, semicolon or tab). A
-    row without a patient, or with one in a spreadsheet's number format (1.23E+05), which has lost digits, stands alone.
+    Names of columns count without case and blanks; the separator is that of the heading (comma, semicolon, tab or bar).
+    A row without a patient, or with one in a spreadsheet's number format (1.23E+05), which has lost digits, stands
+    alone.
 
     Raises SourceError where the list can't be read, naming the row where one is broken.
     """
     import pandas as pd
 
-    try:
-        text = list_text(file)
-    except BrokenListError as error:
-        raise _unreadable(file, str(error)) from None
-    heading = text.partition("\n")[0]
-    separator, named = separator_of(heading), {_plain(column): name for column, name in COLUMNS.items()}
-    try:
-        entries = pd.read_csv(
-            io.StringIO(text),
-            sep=separator,
-            usecols=lambda column: _plain(column) in named,
-            dtype="str",
-            keep_default_na=False,
-            skipinitialspace=True,
-        )
-    except ValueError as error:
-        raise _unreadable(file, f"{type(error).__name__}: {error}".splitlines()[0]) from None
-    entries = entries.rename(columns=lambda column: named[_plain(column)])
-    columns = heading.split(separator)
-    missing = [column for column, name in COLUMNS.items() if name in NEEDED and name not in entries]
-    if missing:
-        like = "".join(nearest(column, columns) for column in missing)
-        raise _unreadable(file, f"no column {', '.join(missing)} in {printable(heading[:200])!r}{like}")
-    if twice := [column for column, name in COLUMNS.items() if name in NEEDED and list(entries).count(name) > 1]:
-        raise _unreadable(file, f"the column {', '.join(twice)} twice in {printable(heading[:200])!r}")
-    entries = entries.loc[:, ~entries.columns.duplicated()]
-    is_needed = [named.get(_plain(column)) in NEEDED for column in columns]
-    if flaw := broken_row(text, max((place for place, needed in enumerate(is_needed) if needed), default=0)):
-        raise _unreadable(file, flaw)
+    entries = _columns(file)
     for name in entries:
         entries[name] = entries[name].str.strip()
-    entries["scan"] = entries["scan"].map(_file_name)
+    if entries["scan"].str.contains(r"[/\\]").any():
+        entries["scan"] = entries["scan"].map(_file_name)
     entries = entries[(entries[list(NEEDED)] != "").any(axis=1)].reset_index(drop=True)  # a spreadsheet's empty rows
     if entries.empty:
         raise _unreadable(file, "no row below its heading")
-    if (nameless := entries["scan"] == "").any():
-        raise _unreadable(
-            file, f"{nameless.sum():,} rows without a scan, the first for {entries['label'][nameless].iloc[0]!r}"
-        )
-    if (twice := entries["scan"].duplicated()).any():
-        raise _unreadable(
-            file, f"{twice.sum():,} rows of scans listed before, such as {entries['scan'][twice].iloc[0]!r}"
-        )
+    if (nameless := entries[entries["scan"] == ""]).size:
+        raise _unreadable(file, f"{len(nameless):,} rows without a scan, the first for {nameless['label'].iloc[0]!r}")
+    if (twice := entries.loc[entries["scan"].duplicated(), "scan"]).size:
+        raise _unreadable(file, f"{len(twice):,} rows of scans listed before, such as {twice.iloc[0]!r}")
     entries["label"] = entries["label"].str.replace(r"\s*\|\s*", "|", regex=True)
     entries["patient"] = _patients(file, entries)
     if "age" in entries:
@@ -246,6 +216,40 @@ def read_entries(file: Path) -> pd.DataFrame:
     return entries
 
 
+def _columns(file: Path) -> pd.DataFrame:
+    """The columns of the list that are read, as texts, under the names of the records. Raises SourceError."""
+    import pandas as pd
+
+    ours = {_plain(column): name for column, name in COLUMNS.items()}
+    try:
+        text = list_text(file)
+        heading = text.partition("\n")[0]
+        columns = heading.split(separator_of(heading))
+        table = pd.read_csv(
+            io.StringIO(text),
+            sep=separator_of(heading),
+            usecols=lambda column: _plain(column) in ours,
+            dtype="str",
+            keep_default_na=False,
+            skipinitialspace=True,
+        ).rename(columns=lambda column: ours[_plain(column)])
+    except BrokenListError as error:
+        raise _unreadable(file, str(error)) from None
+    except ValueError as error:
+        raise _unreadable(file, f"{type(error).__name__}: {error}".splitlines()[0]) from None
+    there = f"in {printable(heading[:200])!r}"
+    needed = {column: name for column, name in COLUMNS.items() if name in NEEDED}
+    if missing := [column for column, name in needed.items() if name not in table]:
+        like = "".join(nearest(column, columns) for column in missing)
+        raise _unreadable(file, f"no column {', '.join(missing)} {there}{like}")
+    if twice := [column for column, name in needed.items() if list(table).count(name) > 1]:
+        raise _unreadable(file, f"the column {', '.join(twice)} twice {there}")
+    places = [place for place, column in enumerate(columns) if ours.get(_plain(column)) in NEEDED]
+    if flaw := broken_row(text, max(places, default=0)):
+        raise _unreadable(file, flaw)
+    return table.loc[:, ~table.columns.duplicated()]
+
+
 def _plain(column: str) -> str:
     return "".join(column.split()).casefold()
 
@@ -253,8 +257,8 @@ def _plain(column: str) -> str:
 def _patients(file: Path, entries: pd.DataFrame) -> pd.Series:
     """Patients as eight digits; who is unknown stands alone, under the scan's name, and is counted on stderr."""
     patients = entries["patient"].str.replace(r"[.,]0+$", "", regex=True)
-    lost = patients.str.fullmatch(r"[\d.,]+[eE][+-]?\d+")
-    absent = patients.str.casefold().isin(("", "nan", "na", "none", "null", "n/a"))
+    lost = patients.str.fullmatch(r"[\d.,]+[eE][+-]?\d+|#+")
+    absent = patients.str.casefold().isin(NOBODY)
     if lost.any():
         first = entries[lost].iloc[0]
         print(
@@ -281,9 +285,11 @@ def _unreadable(file: Path, found: str, expected: str | None = None) -> SourceEr
 
 def _years(file: Path, ages: pd.Series) -> pd.Series:
     """Whole years of 58, 058Y, 013M (months) or 021D (days); what is no age of a person is unknown, and counted."""
-    parts = ages.str.extract(r"^(\d+)(?:\.0+)?\s*([YMWD]?)$", flags=re.IGNORECASE)
-    per_year = parts[1].str.upper().map({"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}).astype("Int64")
-    years = parts[0].astype("Int64") // per_year
+    unit = r"y(?:ea)?r?s?|mo?(?:nths?)?|w(?:eeks?)?|d(?:ays?)?"
+    each = ages.drop_duplicates()  # of a hundred thousand, some hundred
+    parts = each.str.extract(rf"^(\d{{1,9}})(?:[.,]\d+)?\s*({unit}|)$", flags=re.IGNORECASE)
+    per_year = parts[1].str[:1].str.upper().map({"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}).astype("Int64")
+    years = ages.map(dict(zip(each, parts[0].astype("Int64") // per_year, strict=True))).astype("Int64")
     impossible = ((ages != "") & years.isna()) | (years > OLDEST).fillna(False)
     if impossible.any():
         print(
@@ -295,7 +301,7 @@ def _years(file: Path, ages: pd.Series) -> pd.Series:
     return years if years.hasnans else years.astype("int64")
 
 
-def _keep_findings(file: Path, entries: pd.DataFrame) -> pd.DataFrame:
+def _keep_findings(entries: pd.DataFrame) -> pd.DataFrame:
     """The rows whose labels are all among the study's, with a column a class; others are counted, by unknown labels."""
     known = {_plain_label(label): label for label in (*LABELS, *OTHER_FINDINGS)}
     each = entries["label"].str.split("|").explode()
