@@ -531,7 +531,9 @@ def test_links_count_each_real_file_once_and_end(tmp_path):
     (tmp_path / "latest").symlink_to(release)
     (release / "COVID" / "images" / "loop").symlink_to(".")
     (release / "COVID" / "images" / "COVID-8.png").symlink_to("nowhere.png")
+    (release / "lost").symlink_to("nowhere")
     records = read_records("covid", tmp_path)
+    assert left_out(records)["no image (broken link)"] == 1
     assert list(records["path"]) == list(expected["path"])
     assert records.attrs["absent"] == 1
 

@@ -101,9 +101,9 @@ def count_other_files(
     files = file_paths(source) if files is None else files
     known = {_real(source, files, utf8(path)) for path in read}
     others: dict[object, str] = {}
-    for path, real in files.items():
-        if real not in known and path.rpartition("/")[2] not in TEXTS:
-            others.setdefault(path if real is None else real, path)
+    for path in files:
+        if (real := _real(source, files, path)) not in known and path.rpartition("/")[2] not in TEXTS:
+            others.setdefault(real, path)
     kinds = {path: no_image(source / path) if files[path] is not None else "broken link" for path in others.values()}
     counts = Counter(f"no image ({kind})" for kind in kinds.values() if kind)
     as_kinds = dict.fromkeys(counts, "no image")
@@ -114,9 +114,12 @@ def count_other_files(
 
 
 def _real(source: Path, files: Mapping[str, object], path: str) -> object:
-    """What tells the real file of a path, which may lead there by a link that `files` does not follow."""
+    """What tells the real file of a path, which may lead there by a link that `files` does not follow.
+
+    It is the path itself where that leads nowhere.
+    """
     if path in files:
-        return files[path]
+        return path if files[path] is None else files[path]
     try:
         about = (source / path).stat()
     except OSError:
