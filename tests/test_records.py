@@ -517,7 +517,12 @@ def test_advice_for_scans_of_ones_own_goes_in_no_circle(tmp_path):
     with pytest.raises(SourceError) as of_pneumonia:
         read_records("pneumonia", tmp_path)
     said = str(of_pneumonia.value)
-    for words in ("named as IM-0115-0001.jpeg", "class: 8, such as Normal_0.png", "(hospital/TB 4): 4", "name them so"):
+    for words in (
+        "named as IM-0115-0001.jpeg",
+        "class: 8, such as Normal_0.png",
+        "(hospital/TB 4): 4",
+        "name your own scans so",
+    ):
         assert words in said
     for dataset in DATASETS:
         with pytest.raises(SourceError, match=f"^{dataset}: no scan in ") as error:

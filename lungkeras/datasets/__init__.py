@@ -143,7 +143,8 @@ def _nothing_found(dataset: Dataset, source: Path, records: pd.DataFrame | None 
         for step, scans in flow[:-1]
         if scans
     )
-    return f"{start} ({left_out or 'no file in its folders'}). Lay the scans out and name them so, {draw}"
+    there = left_out or "no file in its folders"
+    return f"{start} ({there}). Fetch the collection anew, lay out and name your own scans so, {draw}"
 
 
 def _can_be_read(dataset: Dataset, source: Path) -> bool:
