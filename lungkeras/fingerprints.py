@@ -46,6 +46,7 @@ PREPARATION = (
     "datasets/boxes",
     "datasets/drawn",
     "datasets/folders",
+    "datasets/lists",
     "datasets/records",
 )
 TRAINING = (
