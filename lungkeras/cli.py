@@ -348,16 +348,22 @@ def given_source(text: str) -> tuple[str, str]:
 def predict_scans(options) -> int:
     if options.backend:
         use_backend(options.backend)
-    from lungkeras.prediction.predict import find_images, load_predictor, predict_images, write_heatmaps
+    from lungkeras.prediction.predict import (
+        images_and_others,
+        load_predictor,
+        passed_over,
+        predict_images,
+        write_heatmaps,
+    )
 
-    files = find_images(options.images)
+    files, others = images_and_others(options.images)
     predictor = load_predictor(options.model, calibrated=not options.uncalibrated, with_keras=bool(options.backend))
     table, failed = predict_images(predictor, files)
     if options.json:
         import json
 
         rows = json.loads(table.to_json(orient="records"))
-        about = {"computed_by": predictor.computed_by, "failed": failed.to_dict("records")}
+        about = {"computed_by": predictor.computed_by, "failed": failed.to_dict("records"), "no_image": others}
         about |= predictor.correction.as_dict() if predictor.correction else {}
         print(as_json({"predictions": rows} | about))
     elif options.csv:
@@ -373,6 +379,8 @@ def predict_scans(options) -> int:
     print(f"computed by {predictor.computed_by}", file=sys.stderr)
     for row in failed.itertuples():
         print(f"lungkeras: {row.file}: {row.reason}", file=sys.stderr)
+    if others:
+        print(f"passed over{passed_over(others)}", file=sys.stderr)
     return 1 if len(failed) else 0
 
 

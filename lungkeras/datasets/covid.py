@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lungkeras.datasets.folders import files_in, folders_under, subfolders
-from lungkeras.datasets.records import leave_out, one_hot, tabulate
+from lungkeras.datasets.records import count_other_files, in_folders, leave_out, one_hot, tabulate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,21 +59,22 @@ def _plain(name: str) -> str:
 
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
     """Records of the releases in `found`; `seed` draws the normals. Every scan is a file here: none can be absent."""
-    scans = []
+    scans, masks = [], []
     for release in found:
         for folder in subfolders(release):
             if _plain(folder.name) in CLASS_OF_FOLDER:
                 label = CLASS_OF_FOLDER[_plain(folder.name)]
-                scans += [(file, None, label) for file in _scans_of_class(folder)]
+                scans += [(file, None, label) for file in [*files_in(folder), *_files_of(folder, "images")]]
+                masks += _files_of(folder, "masks")
     records = tabulate(source, scans)
     records = leave_out(records, records["label"].isna(), "lung opacity, not used by the study")
-    return one_hot(_undersample_normals(records, seed), CLASSES)
+    records = _undersample_normals(records, seed)
+    read = [file.relative_to(source).as_posix() for file in [*(file for file, *_ in scans), *masks]]
+    return one_hot(count_other_files(records, source, read, in_folders), CLASSES)
 
 
-def _scans_of_class(folder: Path) -> list[Path]:
-    return files_in(folder) + [
-        file for child in subfolders(folder) if child.name.lower() == "images" for file in files_in(child)
-    ]
+def _files_of(folder: Path, name: str) -> list[Path]:
+    return [file for child in subfolders(folder) if child.name.lower() == name for file in files_in(child)]
 
 
 def _undersample_normals(records: pd.DataFrame, seed: int) -> pd.DataFrame:

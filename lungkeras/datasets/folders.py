@@ -7,22 +7,24 @@ from pathlib import Path
 from lungkeras.system.errors import SourceError
 from lungkeras.system.text import utf8
 
-DEEPEST = 5
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".jpe", ".jfif"})
-OTHER_IMAGES = frozenset({"gif", "bmp", "tiff", "jpeg 2000", "jpeg xl", "webp", "avif", "heic"})
-NO_DATA = frozenset({"__MACOSX", "@eaDir"})
+# What a name says to be an image, whether it is read or refused.
+IMAGE_SUFFIXES = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".dcm", ".dicom", ".dic"),
+    *(".gif", ".bmp", ".tif", ".tiff", ".webp", ".avif", ".heic", ".heif", ".svg"),
+    *(".jp2", ".j2k", ".jpx", ".jls", ".jxl", ".pgm", ".ppm", ".pnm", ".nii", ".nii.gz", ".mha", ".nrrd"),
+)
+OTHER_IMAGES = frozenset({"gif", "bmp", "tiff", "jpeg 2000", "jpeg xl", "webp", "avif", "heic", "svg"})
+NO_DATA = frozenset({"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
 
 
-def folders_under(source: Path, *, deepest: int | None = DEEPEST) -> Iterator[Path]:
-    """`source` itself, then the folders below it, those nearest first, in order of their names.
+def folders_under(source: Path) -> Iterator[Path]:
+    """`source` itself, then all folders below it, those nearest first, in order of their names.
 
-    Links are followed (data often lies elsewhere), each real folder once. Hidden folders, __MACOSX and @eaDir are no
-    data.
+    Links are followed (data often lies elsewhere), each real folder once, so that a loop ends. Hidden folders and those
+    of NO_DATA, in which systems keep what is theirs, are left alone.
     """
     level, seen = ([source] if source.is_dir() else []), set()
-    depth = 0
-    while level and (deepest is None or depth <= deepest):
-        depth += 1
+    while level:
         new = []
         for folder in level:
             if (real := os.path.realpath(folder)) not in seen:
@@ -34,23 +36,23 @@ def folders_under(source: Path, *, deepest: int | None = DEEPEST) -> Iterator[Pa
 
 def subfolders(folder: Path) -> list[Path]:
     """The folders in a folder, sorted; links after real folders, which they may repeat."""
-    inner = [entry for entry in _entries(folder) if entry.is_dir() and entry.name not in NO_DATA]
+    inner = [entry for entry in _entries(folder) if _is_folder(entry) and entry.name not in NO_DATA]
     return [Path(entry.path) for entry in sorted(inner, key=lambda entry: (entry.is_symlink(), entry.name))]
 
 
 def files_in(folder: Path) -> list[Path]:
     """Every file directly in `folder`, hidden ones aside, sorted; links that lead nowhere among them."""
-    return [folder / name for name in _file_names(folder)]
+    return sorted(Path(entry.path) for entry in _entries(folder) if not _is_folder(entry))
 
 
-def no_image(file: Path) -> str | None:
+def no_image(file: Path | str) -> str | None:
     """What a file is that neither its content nor its name says to be an image, such as "text"; None for an image.
 
     A file with an image's name and other contents is for the preparation to quarantine, not to be ignored.
     """
     from lungkeras.datasets.scans.decoding import SCANS, kind_of
 
-    if file.suffix.lower() in IMAGE_SUFFIXES:
+    if os.fspath(file).lower().endswith(IMAGE_SUFFIXES):
         return None
     try:
         kind = kind_of(file)
@@ -59,21 +61,35 @@ def no_image(file: Path) -> str | None:
     return None if kind in SCANS or kind in OTHER_IMAGES else kind
 
 
-def file_paths(source: Path) -> dict[str, str]:
-    """All files below `source`: file name -> path from there; of files that share a name, the nearest.
+def file_paths(source: Path) -> dict[str, object]:
+    """All files below `source`, those of the nearest folders first: path from there -> what tells the real file.
+
+    A link and the file that it leads to have the same value; a link that leads nowhere has None.
 
     On names, not on Path objects: the NIH's hundred thousand take a second so, and five otherwise.
     """
-    paths: dict[str, str] = {}
+    files: dict[str, os.DirEntry] = {}
+    any_link = False
     for folder in folders_under(source):
         start = "" if folder == source else folder.relative_to(source).as_posix() + "/"
-        for name in _file_names(folder):
-            paths.setdefault(utf8(name), utf8(start + name))
-    return paths
+        entries = sorted(_entries(folder), key=lambda entry: entry.name)
+        any_link |= any(entry.is_symlink() for entry in entries)
+        files |= {utf8(start + entry.name): entry for entry in entries if not _is_folder(entry)}
+    return {path: _real_file(entry) if any_link else path for path, entry in files.items()}
 
 
-def _file_names(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in _entries(folder) if not entry.is_dir())
+def _real_file(entry: os.DirEntry) -> tuple[int, int] | None:
+    try:
+        return entry.stat().st_dev, entry.stat().st_ino
+    except OSError:
+        return None
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _entries(folder: Path) -> list[os.DirEntry]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import yaml
 
-from lungkeras.datasets.folders import IMAGE_SUFFIXES
+from lungkeras.datasets.folders import files_in, folders_under, no_image
 from lungkeras.datasets.registry import DATASETS
 from lungkeras.system.provenance import file_digest
 
@@ -38,13 +37,11 @@ def differences(dataset: str, source: Path | str) -> list[str]:
 
 
 def scans_by_folder(folder: Path) -> dict[str, int]:
-    """How many scans lie in each folder of a name, or in one called images within it; links are followed nowhere."""
+    """How many images lie in the folders of each name, or in one called images within them; each real folder once."""
     counts: dict[str, int] = {}
-    for parent, _, names in os.walk(folder):
-        place = Path(parent)
+    for place in folders_under(folder):
         name = place.parent.name if place.name.lower() == "images" else place.name
-        scans = sum(not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES for name in names)
-        counts[name] = counts.get(name, 0) + scans
+        counts[name] = counts.get(name, 0) + sum(no_image(file) is None for file in files_in(place))
     return counts
 
 

@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lungkeras.datasets.folders import files_in, folders_under, subfolders
-from lungkeras.datasets.records import leave_out, one_hot, tabulate
+from lungkeras.datasets.records import count_other_files, in_folders, leave_out, named, one_hot, tabulate
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CLASSES = ("bacterial_pneumonia", "viral_pneumonia", "normal")
-LAYOUT = "chest_xray/<train|val|test>/<NORMAL|PNEUMONIA>/*.jpeg"
+LAYOUT = (
+    "chest_xray/<train|val|test>/<NORMAL|PNEUMONIA>/*.jpeg, named as IM-0115-0001.jpeg and person7_bacteria_24.jpeg are"
+)
 HOLDS = "chest_xray/"
 CITATION = "Kermany, Zhang, Goldbaum 2018, Mendeley Data, doi:10.17632/rscbjbr9sj; CC BY 4.0"
 
@@ -31,8 +33,8 @@ CLASS_OF_CAUSE = {"bacteria": "bacterial_pneumonia", "virus": "viral_pneumonia"}
 SPLIT_FOLDERS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 NAMES_IN_FOLDER = {
     "pneumonia": re.compile(
-        r"(?P<patient>person\d+)_(?P<cause>bacteria|virus)_\d+"
-        r"|(?P<later_cause>bacteria|virus)-(?P<later_patient>\d+)(?:-\d+)*",
+        r"(?P<patient>person\d+)_(?P<cause>[^\W\d_]+)_\d+"
+        r"|(?P<later_cause>[^\W\d_]+)-(?P<later_patient>\d+)(?:-\d+)*",
         re.IGNORECASE,
     ),
     "normal": re.compile(
@@ -62,11 +64,18 @@ def read(source: Path, found: list[Path], *, require_files: bool = True, seed: i
     scans = [(file, *patient_and_label(file)) for folder in class_folders for file in files_in(folder)]
     records = tabulate(source, scans)
     records = leave_out(records, records["label"].isna(), "file name gives no patient and class")
-    return one_hot(records, CLASSES)
+    strange = ~records["label"].isin(CLASSES)
+    if strange.any():
+        causes = named(records.loc[strange, "label"].value_counts())
+        records = leave_out(records, strange, f"unknown cause of pneumonia ({causes})", kind="unknown")
+    read = [file.relative_to(source).as_posix() for file, *_ in scans]
+    return one_hot(count_other_files(records, source, read, in_folders), CLASSES)
 
 
 def patient_and_label(file: Path) -> tuple[str | None, str | None]:
     """What the class folder and the file's name say; None, None where the name is none of those published.
+
+    Of a cause that is none of the collection's, the label is its name.
 
     >>> patient_and_label(Path("chest_xray/test/PNEUMONIA/person14_virus_44.jpeg"))
     ('person14', 'viral_pneumonia')
@@ -78,5 +87,5 @@ def patient_and_label(file: Path) -> tuple[str | None, str | None]:
         return None, None
     parts = name.groupdict()
     cause = parts.get("cause") or parts.get("later_cause")
-    label = CLASS_OF_CAUSE[cause.lower()] if cause else "normal"
+    label = CLASS_OF_CAUSE.get(cause.lower(), cause) if cause else "normal"
     return parts["patient"] or parts["later_patient"], label

@@ -7,16 +7,19 @@
     age, sex, view, follow_up where the collection tells them
 
 `records.attrs` holds "dataset", "classes", "absent" (scans that a list names and no file holds), and "flow": [step,
-scans] from what was found, through what was left out and why, to what was kept; found = left out + kept.
+scans] from what was found, through what was left out and why, to what was kept; found = left out + kept. Every file
+below the source counts in it, those aside that say what the scans are (TEXTS); "kinds" and "examples" are by step.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lungkeras.datasets.folders import no_image
+from lungkeras.datasets.folders import file_paths, no_image
 from lungkeras.system.errors import SourceError
 from lungkeras.system.text import printable, utf8
 
@@ -25,6 +28,12 @@ if TYPE_CHECKING:
 
 ABSENT = "file absent"
 EXTRAS = ("age", "sex", "view", "follow_up")
+# Lists that are read, or that tell of what was drawn.
+TEXTS = frozenset(
+    {"Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv", "BBox_List_2017.csv", "test_list.txt", "train_val_list.txt"}
+    | {"PHANTOM.txt", "BOXES.csv", "TRUTH.csv"}
+)
+MOST_NAMES = 5  # of what is named with its count
 
 
 def tabulate(source: Path, scans: list[tuple[Path, str | None, str | None]]) -> pd.DataFrame:
@@ -66,12 +75,89 @@ def leave_out(records: pd.DataFrame, unwanted: pd.Series, reason: str, kind: str
     """The other rows; how many were left out, and why, goes into the flow.
 
     `kind` says it for programs: "normal" for normal scans that undersampling leaves out, "absent" for listed scans that
-    no file holds, "no image" for files that are none, else "left out".
+    no file holds, "no image" for files that are none, "not read" for images in no place that is read, "unknown" for
+    scans of a label that is none of the collection's, else "left out".
     """
     kept = records[~unwanted]
+    example = {f"left out: {reason}": printable(records.loc[unwanted, "scan"].iloc[0])} if unwanted.any() else {}
     kept.attrs["flow"] = [*records.attrs["flow"], [f"left out: {reason}", int(unwanted.sum())]]
     kept.attrs["kinds"] = records.attrs.get("kinds", {}) | {f"left out: {reason}": kind}
+    kept.attrs["examples"] = records.attrs.get("examples", {}) | example
     return kept
+
+
+def count_other_files(
+    records: pd.DataFrame,
+    source: Path,
+    read: Iterable[str],
+    why: Callable[[list[str]], str],
+    *,
+    files: Mapping[str, object] | None = None,
+) -> pd.DataFrame:
+    """The records, with the files below the source that were not `read` in their flow, as found and as left out.
+
+    `why` makes of the paths of images among them the reason. What is no image is counted by kind.
+    """
+    files = file_paths(source) if files is None else files
+    known = {_real(source, files, utf8(path)) for path in read}
+    others: dict[object, str] = {}
+    for path in files:
+        if (real := _real(source, files, path)) not in known and path.rpartition("/")[2] not in TEXTS:
+            others.setdefault(real, path)
+    kinds = {path: no_image(source / path) if files[path] is not None else "broken link" for path in others.values()}
+    counts = Counter(f"no image ({kind})" for kind in kinds.values() if kind)
+    as_kinds = dict.fromkeys(counts, "no image")
+    if images := [path for path, kind in kinds.items() if not kind]:
+        reason = why(images)
+        counts[reason], as_kinds[reason] = len(images), "not read"
+    return _leave_out_files(records, counts, as_kinds)
+
+
+def _real(source: Path, files: Mapping[str, object], path: str) -> object:
+    """What tells the real file of a path, which may lead there by a link that `files` does not follow.
+
+    It is the path itself where that leads nowhere.
+    """
+    if path in files:
+        return path if files[path] is None else files[path]
+    try:
+        about = (source / path).stat()
+    except OSError:
+        return path
+    return about.st_dev, about.st_ino
+
+
+def _leave_out_files(records: pd.DataFrame, counts: Mapping[str, int], kinds: Mapping[str, str]) -> pd.DataFrame:
+    flow = {step: scans for step, scans in records.attrs["flow"]}
+    flow["found"] += sum(counts.values())
+    for reason, number in sorted(counts.items()):
+        flow[f"left out: {reason}"] = flow.get(f"left out: {reason}", 0) + number
+    records.attrs["flow"] = [[step, scans] for step, scans in flow.items()]
+    records.attrs["kinds"] = records.attrs.get("kinds", {}) | {
+        f"left out: {reason}": kind for reason, kind in kinds.items()
+    }
+    return records
+
+
+def in_folders(paths: list[str]) -> str:
+    """The reason why the images at these paths are not read, with the folders in which they lie.
+
+    >>> in_folders(["chest_xray/holdout/NORMAL/a.png", "a.png"])
+    'in folders that are not read (. 1, holdout/NORMAL 1)'
+    """
+    return f"in folders that are not read ({named(Counter('/'.join(path.split('/')[-3:-1]) or '.' for path in paths))})"
+
+
+def named(counts: Mapping[str, int]) -> str:
+    """Names with their counts, the most frequent first, for a sentence; of many, the rest in one.
+
+    >>> named({"TB": 3, "Mass": 1000})
+    'Mass 1,000, TB 3'
+    """
+    first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{printable(name)[:60]} {number:,}" for name, number in first[:MOST_NAMES]]
+    rest = sum(number for _, number in first[MOST_NAMES:])
+    return ", ".join([*shown, *([f"others {rest:,}"] if rest else [])])
 
 
 def one_hot(records: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
@@ -93,7 +179,9 @@ def finish(records: pd.DataFrame, dataset: str, classes: tuple[str, ...]) -> pd.
         )
     extras = [name for name in EXTRAS if name in records]
     flow, kinds = [*records.attrs["flow"], ["kept", len(records)]], records.attrs.get("kinds", {})
+    examples = records.attrs.get("examples", {})
     records = records[["scan", "path", "patient", *classes, *extras]].reset_index(drop=True)
     absent = sum(scans for step, scans in flow if step.endswith(ABSENT))
     records.attrs = {"dataset": dataset, "classes": list(classes), "absent": absent, "flow": flow, "kinds": kinds}
+    records.attrs["examples"] = examples
     return records

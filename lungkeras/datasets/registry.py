@@ -9,6 +9,9 @@ download.py                        Kaggle, or a local archive, to a folder
 
 from __future__ import annotations
 
+import contextlib
+import io
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,7 +114,12 @@ def read_records(dataset: str, source: Path | str, *, require_files: bool = True
         raise SourceError(_nothing_found(chosen, source))
     records = finish(chosen.read(source, found, require_files=require_files, seed=seed), dataset, chosen.classes)
     if records.empty:
-        raise SourceError(_nothing_found(chosen, source, flow=records.attrs["flow"]))
+        raise SourceError(_nothing_found(chosen, source, records))
+    kinds = records.attrs["kinds"]
+    for step, scans in records.attrs["flow"]:
+        if kinds.get(step) in ("unknown", "not read"):
+            what = "images" if kinds[step] == "not read" else "scans"
+            print(f"{dataset}: {scans:,} {what} {step}", file=sys.stderr)
     return records
 
 
@@ -122,15 +130,30 @@ def known_dataset(name: str) -> Dataset:
     return DATASETS[name]
 
 
-def _nothing_found(dataset: Dataset, source: Path, flow: list | None = None) -> str:
-    others = [other.name for other in DATASETS.values() if other is not dataset and other.find(source)]
+def _nothing_found(dataset: Dataset, source: Path, records: pd.DataFrame | None = None) -> str:
+    others = [other.name for other in DATASETS.values() if other is not dataset and _can_be_read(other, source)]
     is_other = f", which is a source of {' and '.join(others)}" if others else ""
-    left_out = "; ".join(f"{step}: {scans:,}" for step, scans in (flow or [])[:-1] if scans)
-    there = f"{glance(source)} ({left_out})" if left_out else glance(source)
-    return (
-        f"{dataset.name}: no scan in {source}. Expected {dataset.layout}; found {there}{is_other}. "
-        f"Give the folder that holds {dataset.holds}, or draw one: lungkeras phantom {dataset.name} --to DIR"
+    start = f"{dataset.name}: no scan in {source}. Expected {dataset.layout}; found {glance(source)}{is_other}"
+    draw = f"or draw one: lungkeras phantom {dataset.name} --to DIR"
+    if records is None:
+        return f"{start}. Give the folder that holds {dataset.holds}, lay out your own scans so, {draw}"
+    flow, examples = records.attrs["flow"], records.attrs["examples"]
+    left_out = "; ".join(
+        f"{step}: {scans:,}" + (f", such as {examples[step]}" if step in examples else "")
+        for step, scans in flow[:-1]
+        if scans
     )
+    there = left_out or "no file in its folders"
+    return f"{start} ({there}). Fetch the collection anew, lay out and name your own scans so, {draw}"
+
+
+def _can_be_read(dataset: Dataset, source: Path) -> bool:
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            found = dataset.find(source)
+            return bool(found) and len(dataset.read(source, found)) > 0
+    except SourceError:
+        return False
 
 
 def class_columns(records: pd.DataFrame) -> list[str]:

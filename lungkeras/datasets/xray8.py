@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lungkeras.datasets.folders import file_paths, folders_under, no_image
-from lungkeras.datasets.records import ABSENT, leave_out
-from lungkeras.system.errors import SourceError
+from lungkeras.datasets.lists import BrokenListError, broken_row, list_text, separator_of
+from lungkeras.datasets.records import ABSENT, TEXTS, count_other_files, leave_out, named
+from lungkeras.system.errors import SourceError, nearest
 from lungkeras.system.files import glance
 from lungkeras.system.text import printable
 
@@ -36,6 +37,9 @@ LISTS = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv")
 TEST_LIST = "test_list.txt"
 NEEDED = ("scan", "label", "patient")
 LABELS = tuple("No Finding" if name == "no_finding" else name.capitalize() for name in CLASSES)
+OTHER_FINDINGS = (
+    *("Cardiomegaly", "Edema", "Emphysema", "Fibrosis", "Hernia", "Infiltration", "Pleural_Thickening", "Pneumonia"),
+)
 COLUMNS = {
     "Image Index": "scan",
     "Finding Labels": "label",
@@ -47,6 +51,7 @@ COLUMNS = {
     "Follow-up #": "follow_up",
 }
 OLDEST = 120  # years
+NOBODY = frozenset({"", "-", "?", "nan", "na", "n/a", "#n/a", "<na>", "none", "null", "unknown"})  # as a patient
 NORMAL_SCANS = 7000
 HIGHLY_IMBALANCED = 3.0
 
@@ -88,7 +93,11 @@ def official_test_scans(source: Path | str) -> list[str]:
             f"xray8: `split: official` needs {TEST_LIST} beside {HOLDS}; {file.parent} holds {glance(file.parent)}. "
             f"Fetch it with the collection, or leave out `split: official`"
         )
-    return file.read_text(encoding="utf-8-sig").split()
+    try:
+        names = list_text(file).replace(",", " ").split()
+    except BrokenListError as error:
+        raise _unreadable(file, str(error), "the name of a scan a line") from None
+    return [_file_name(name) for name in names]
 
 
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
@@ -101,26 +110,45 @@ def read(source: Path, found: list[Path], *, require_files: bool = True, seed: i
     """
     entries = read_entries(found[0])
     images = (found[0].parent / "images").relative_to(source).as_posix()
-    paths = file_paths(source)
-    entries["path"] = entries["scan"].map(paths)
-    if entries["path"].isna().any():
-        entries["path"] = entries["path"].fillna(_by_stem(source, entries["scan"], paths))
-    if require_files:
-        _say_what_is_not_listed(source, entries, paths)
-        entries = leave_out(entries, entries["path"].isna(), ABSENT, kind="absent")
-    entries["path"] = entries["path"].fillna(images + "/" + entries["scan"])
-    entries = _keep_findings(entries)
-    return _draw_normals(entries, seed)
+    files = file_paths(source)
+    entries["path"] = _paths(source, entries["scan"], files)
+    if not require_files:
+        entries["path"] = entries["path"].fillna(images + "/" + entries["scan"])
+        return _draw_normals(_keep_findings(entries), seed)
+    _require_a_listed_file(source, found[0], entries, files)
+    names = set(entries["scan"])
+    listed = [
+        *entries["path"].dropna(),
+        *(path for path, real in files.items() if not real and _file_name(path) in names),
+    ]
+    entries = leave_out(entries, entries["path"].isna(), ABSENT, kind="absent")
+    if (again := entries["path"].map(files).duplicated()).any():
+        entries = leave_out(entries, again, "a second name of another scan's file")
+    records = _draw_normals(_keep_findings(entries), seed)
+    return count_other_files(records, source, listed, _without_a_row, files=files)
 
 
-def _by_stem(source: Path, scans: pd.Series, paths: dict[str, str]) -> pd.Series:
-    """Where the scans lie under another suffix, or none; a file of a strange suffix is looked into."""
-    wanted = {_stem(scan) for scan in scans}
+def _without_a_row(paths: list[str]) -> str:
+    return f"no row of their own in the list (such as {printable(paths[0])})"
+
+
+def _paths(source: Path, scans: pd.Series, files: Mapping[str, object]) -> pd.Series:
+    """Where each scan lies: under its name, else under its name with another suffix or none; NaN for an absent one.
+
+    A link that leads nowhere is no file. One of a strange suffix is looked into.
+    """
     there: dict[str, str] = {}
-    for name, path in paths.items():
-        if _stem(name) in wanted and no_image(source / path) is None:
-            there.setdefault(_stem(name), path)
-    return scans.map(_stem).map(there)
+    for path, real in files.items():
+        if real is not None:
+            there.setdefault(path.rpartition("/")[2], path)
+    paths = scans.map(there)
+    stems = scans[paths.isna()].map(_stem)
+    wanted, by_stem = set(stems), {}
+    for name, path in there.items() if wanted else ():
+        stem = _stem(name)
+        if stem in wanted and stem not in by_stem and (name == stem or no_image(f"{source}/{path}") is None):
+            by_stem[stem] = path
+    return paths.fillna(stems.map(by_stem))
 
 
 def _stem(name: str) -> str:
@@ -133,56 +161,49 @@ def _stem(name: str) -> str:
     return stem if dot and suffix[:1].isalpha() else name
 
 
-def _say_what_is_not_listed(source: Path, entries: pd.DataFrame, paths: dict[str, str]) -> None:
-    """Counts the images without a row on stderr. Raises SourceError where no name of the list is that of a file."""
-    listed = set(entries["path"].dropna())
-    others = [path for path in paths.values() if path not in listed and no_image(source / path) is None]
-    if not listed and len(entries) and others:
+def _file_name(name: str) -> str:
+    return name.replace("\\", "/").rpartition("/")[2]
+
+
+def _require_a_listed_file(source: Path, file: Path, entries: pd.DataFrame, files: Mapping[str, object]) -> None:
+    """Raises SourceError where no name of the list is that of a file."""
+    if entries["path"].notna().any():
+        return
+    lists = f"xray8: {file.name} lists {len(entries):,} scans such as {printable(entries['scan'].iloc[0])}"
+    images = [path for path in files if _file_name(path) not in TEXTS and no_image(source / path) is None]
+    if not images:
         raise SourceError(
-            f"xray8: {HOLDS} lists {len(entries):,} scans such as {printable(entries['scan'].iloc[0])}, and "
-            f"{len(others):,} images lie in {source}, such as {printable(others[0])}: none has the name of another; "
-            "name the files as the list does"
+            f"{lists}, and no image lies in {source}: put the images beside the list, or name the folder of both"
         )
-    if others:
-        print(
-            f"xray8: {len(others):,} images in {source} have no row in the list, such as {printable(others[0])}",
-            file=sys.stderr,
-        )
+    raise SourceError(
+        f"{lists}, and {len(images):,} images lie in {source}, such as {printable(images[0])}: none has the name of "
+        "another; name the files as the list does"
+    )
 
 
 def read_entries(file: Path) -> pd.DataFrame:
     """The list as published, under the names of the records: every scan, with its findings in the column `label`.
 
-    Names of columns count without case and blanks; the separator is that of the heading (comma, semicolon or tab). A
-    row without a patient, or with one in a spreadsheet's number format (1.23E+05), which has lost digits, stands alone.
+    Names of columns count without case and blanks; the separator is that of the heading (comma, semicolon, tab or bar).
+    A row without a patient, or with one in a spreadsheet's number format (1.23E+05), which has lost digits, stands
+    alone.
 
     Raises SourceError where the list can't be read, naming the row where one is broken.
     """
     import pandas as pd
 
-    text = _text(file)
-    heading, *rows = text.splitlines() or [""]
-    separator = max(",;\t", key=heading.count)
-    if not text.endswith("\n") and rows and rows[-1].count(separator) < rows[0].count(separator):
-        raise _unreadable(file, f"its last row cut short ({rows[-1][:60]!r})")
-    named = {_plain(column): name for column, name in COLUMNS.items()}
-    try:
-        entries = pd.read_csv(
-            io.StringIO(text),
-            sep=separator,
-            usecols=lambda column: _plain(column) in named,
-            dtype="str",
-            keep_default_na=False,
-            skipinitialspace=True,
-        )
-    except ValueError as error:
-        raise _unreadable(file, f"{type(error).__name__}: {error}".splitlines()[0]) from None
-    entries = entries.rename(columns=lambda column: named[_plain(column)])
-    missing = [column for column, name in COLUMNS.items() if name in NEEDED and name not in entries]
-    if missing:
-        raise _unreadable(file, f"no column {', '.join(missing)} in {printable(heading[:200])!r}")
+    entries = _columns(file)
     for name in entries:
         entries[name] = entries[name].str.strip()
+    if entries["scan"].str.contains(r"[/\\]").any():
+        entries["scan"] = entries["scan"].map(_file_name)
+    entries = entries[(entries[list(NEEDED)] != "").any(axis=1)].reset_index(drop=True)  # a spreadsheet's empty rows
+    if entries.empty:
+        raise _unreadable(file, "no row below its heading")
+    if (nameless := entries[entries["scan"] == ""]).size:
+        raise _unreadable(file, f"{len(nameless):,} rows without a scan, the first for {nameless['label'].iloc[0]!r}")
+    if (twice := entries.loc[entries["scan"].duplicated(), "scan"]).size:
+        raise _unreadable(file, f"{len(twice):,} rows of scans listed before, such as {twice.iloc[0]!r}")
     entries["label"] = entries["label"].str.replace(r"\s*\|\s*", "|", regex=True)
     entries["patient"] = _patients(file, entries)
     if "age" in entries:
@@ -195,32 +216,49 @@ def read_entries(file: Path) -> pd.DataFrame:
     return entries
 
 
+def _columns(file: Path) -> pd.DataFrame:
+    """The columns of the list that are read, as texts, under the names of the records. Raises SourceError."""
+    import pandas as pd
+
+    ours = {_plain(column): name for column, name in COLUMNS.items()}
+    try:
+        text = list_text(file)
+        heading = text.partition("\n")[0]
+        columns = heading.split(separator_of(heading))
+        table = pd.read_csv(
+            io.StringIO(text),
+            sep=separator_of(heading),
+            usecols=lambda column: _plain(column) in ours,
+            dtype="str",
+            keep_default_na=False,
+            skipinitialspace=True,
+        ).rename(columns=lambda column: ours[_plain(column)])
+    except BrokenListError as error:
+        raise _unreadable(file, str(error)) from None
+    except ValueError as error:
+        raise _unreadable(file, f"{type(error).__name__}: {error}".splitlines()[0]) from None
+    there = f"in {printable(heading[:200])!r}"
+    needed = {column: name for column, name in COLUMNS.items() if name in NEEDED}
+    if missing := [column for column, name in needed.items() if name not in table]:
+        like = "".join(nearest(column, columns) for column in missing)
+        raise _unreadable(file, f"no column {', '.join(missing)} {there}{like}")
+    if twice := [column for column, name in needed.items() if list(table).count(name) > 1]:
+        raise _unreadable(file, f"the column {', '.join(twice)} twice {there}")
+    places = [place for place, column in enumerate(columns) if ours.get(_plain(column)) in NEEDED]
+    if flaw := broken_row(text, max(places, default=0)):
+        raise _unreadable(file, flaw)
+    return table.loc[:, ~table.columns.duplicated()]
+
+
 def _plain(column: str) -> str:
     return "".join(column.split()).casefold()
 
 
-def _text(file: Path) -> str:
-    """The list's text. Raises SourceError where it is not UTF-8, or holds NUL bytes, naming the row."""
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise _unreadable(file, error.strerror) from None
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise _unreadable(file, "a text in UTF-16, expected UTF-8 (save it as CSV UTF-8)")
-    if b"\0" in content:
-        raise _unreadable(file, f"NUL bytes in row {content[: content.index(0)].count(10) + 1}")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        row = content[: error.start].count(10) + 1
-        raise _unreadable(file, f"a text in another encoding than UTF-8, likely cp1252 (row {row})") from None
-
-
 def _patients(file: Path, entries: pd.DataFrame) -> pd.Series:
     """Patients as eight digits; who is unknown stands alone, under the scan's name, and is counted on stderr."""
-    patients = entries["patient"].str.replace(r"\.0+$", "", regex=True)
-    lost = patients.str.fullmatch(r"[\d.,]+[eE][+-]?\d+")
-    absent = patients.str.casefold().isin(("", "nan", "na", "none", "null", "n/a"))
+    patients = entries["patient"].str.replace(r"[.,]0+$", "", regex=True)
+    lost = patients.str.fullmatch(r"[\d.,]+[eE][+-]?\d+|#+")
+    absent = patients.str.casefold().isin(NOBODY)
     if lost.any():
         first = entries[lost].iloc[0]
         print(
@@ -237,18 +275,21 @@ def _patients(file: Path, entries: pd.DataFrame) -> pd.Series:
     return patients.str.zfill(8).mask(lost | absent, entries["scan"])
 
 
-def _unreadable(file: Path, found: str) -> SourceError:
+def _unreadable(file: Path, found: str, expected: str | None = None) -> SourceError:
+    expected = expected or "a CSV with the columns Image Index, Finding Labels, Patient ID"
     return SourceError(
-        f"xray8: {file} is not as published. Expected a CSV with the columns Image Index, Finding Labels, Patient ID; "
-        f"found {found}. Fetch it anew, or draw a source: lungkeras phantom xray8 --to DIR"
+        f"xray8: {file} is not as published. Expected {expected}; found {found}. Fetch it anew, or draw a source: "
+        "lungkeras phantom xray8 --to DIR"
     )
 
 
 def _years(file: Path, ages: pd.Series) -> pd.Series:
     """Whole years of 58, 058Y, 013M (months) or 021D (days); what is no age of a person is unknown, and counted."""
-    parts = ages.str.extract(r"^(\d+)(?:\.0+)?\s*([YMWD]?)$", flags=re.IGNORECASE)
-    per_year = parts[1].str.upper().map({"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}).astype("Int64")
-    years = parts[0].astype("Int64") // per_year
+    unit = r"y(?:ea)?r?s?|mo?(?:nths?)?|w(?:eeks?)?|d(?:ays?)?"
+    each = ages.drop_duplicates()  # of a hundred thousand, some hundred
+    parts = each.str.extract(rf"^(\d{{1,9}})(?:[.,]\d+)?\s*({unit}|)$", flags=re.IGNORECASE)
+    per_year = parts[1].str[:1].str.upper().map({"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}).astype("Int64")
+    years = ages.map(dict(zip(each, parts[0].astype("Int64") // per_year, strict=True))).astype("Int64")
     impossible = ((ages != "") & years.isna()) | (years > OLDEST).fillna(False)
     if impossible.any():
         print(
@@ -261,11 +302,31 @@ def _years(file: Path, ages: pd.Series) -> pd.Series:
 
 
 def _keep_findings(entries: pd.DataFrame) -> pd.DataFrame:
-    findings = entries["label"].str.get_dummies("|").astype("int64")
-    known = findings.reindex(columns=list(LABELS), fill_value=0)
-    other = (known.sum(axis=1) == 0) | (known.sum(axis=1) < findings.sum(axis=1))
-    entries = entries.assign(**{name: known[label] for name, label in zip(CLASSES, LABELS, strict=True)})
+    """The rows whose labels are all among the study's, with a column a class; others are counted, by unknown labels."""
+    known = {_plain_label(label): label for label in (*LABELS, *OTHER_FINDINGS)}
+    each = entries["label"].str.split("|").explode()
+    each = each[each.str.strip() != ""]
+    finding = each.map({label: known.get(_plain_label(label)) for label in each.unique()})
+    shown = {label: entries.index.isin(finding.index[finding == label]) for label in LABELS}
+    entries = entries.assign(
+        **{name: shown[label].astype("int64") for name, label in zip(CLASSES, LABELS, strict=True)}
+    )
+    unlabelled = ~entries.index.isin(each.index)
+    if unlabelled.any():
+        entries = leave_out(entries, unlabelled, "no label", kind="unknown")
+    if (unknown := finding.isna()).any():
+        reason = f"labels that are none of the collection's ({named(each[unknown].value_counts())})"
+        entries = leave_out(entries, entries.index.isin(each.index[unknown]), reason, kind="unknown")
+    other = entries.index.isin(finding.index[finding.isin(OTHER_FINDINGS)])
     return leave_out(entries, other, "findings outside the study's six")
+
+
+def _plain_label(label: str) -> str:
+    """
+    >>> _plain_label(" Pleural Thickening")
+    'pleural_thickening'
+    """
+    return "_".join(label.replace("_", " ").split()).casefold()
 
 
 def _draw_normals(entries: pd.DataFrame, seed: int) -> pd.DataFrame:

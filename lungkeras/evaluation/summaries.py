@@ -35,7 +35,7 @@ def normals_left_out(prepared: Path | str) -> int:
 def scans_left_out(prepared: Path | str) -> int:
     """How many scans of the list the selection left out in all, for whatever reason: as a prepared flow.csv says."""
     flow = pd.read_csv(Path(prepared) / "flow.csv")
-    return int(flow.loc[flow["kind"].isin(["normal", "left out"]), "scans"].sum())
+    return int(flow.loc[flow["kind"].isin(["normal", "left out", "unknown"]), "scans"].sum())
 
 
 def per_class(scores: dict) -> pd.DataFrame:

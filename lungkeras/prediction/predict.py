@@ -6,7 +6,8 @@ A file that can't be read is listed with its reason; the others are answered.
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,28 +143,45 @@ def _correction(folder: Path, about: dict, classes: int) -> Correction:
 
 
 def find_images(paths: Iterable[Path | str]) -> list[Path]:
-    """The files to ask about: each stated file as it is, each folder's PNG, JPEG and DICOM files at any depth, sorted.
+    """The files to ask about: each stated file as it is, each folder's images at any depth, sorted.
 
     In a folder, a file is asked about where its content or its name says image, so notes are passed over; hidden files
     and folders are left alone. A stated file is always tried, so that its fault is reported. No file comes twice.
     Raises ScanError where there is none at all.
     """
-    found, paths = {}, [Path(path) for path in paths]
+    return images_and_others(paths)[0]
+
+
+def images_and_others(paths: Iterable[Path | str]) -> tuple[list[Path], dict[str, int]]:
+    """`find_images`, and how many files of the folders are no images, by what they are."""
+    found, others, paths = {}, {}, [Path(path) for path in paths]
     for path in paths:
-        for file in _images_in(path) if path.is_dir() else [path]:
-            found.setdefault(os.path.abspath(file), file)
+        for file in _files_below(path) if path.is_dir() else [path]:
+            place = os.path.join(os.path.realpath(file.parent), file.name)
+            if file is not path and (kind := no_image(file)):
+                others[place] = kind
+            else:
+                found.setdefault(place, file)
+    counts = dict(sorted(Counter(others.values()).items()))
     if not found:
         asked = ", ".join(map(str, paths))
-        raise ScanError(f"No PNG, JPEG or DICOM file in {asked}: give images, or folders that hold some.")
-    return list(found.values())
+        raise ScanError(
+            f"No PNG, JPEG or DICOM file in {asked}{passed_over(counts)}: give images, or folders that hold some."
+        )
+    return list(found.values()), counts
 
 
-def _images_in(folder: Path) -> list[Path]:
+def passed_over(others: Mapping[str, int]) -> str:
+    """What files of a folder were no images, for a sentence; empty where there was none."""
+    return f" (no image: {', '.join(f'{number:,} {kind}' for kind, number in others.items())})" if others else ""
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Each real file of a folder once, sorted; under its own name rather than under that of a link."""
     once: dict[str, Path] = {}
-    for below in folders_under(folder, deepest=None):
-        for file in files_in(below):
-            if no_image(file) is None:
-                once.setdefault(os.path.realpath(file), file)
+    for below in folders_under(folder):
+        for file in sorted(files_in(below), key=lambda file: file.is_symlink()):
+            once.setdefault(os.path.realpath(file), file)
     return sorted(once.values())
 
 

@@ -177,6 +177,15 @@ def test_a_collection_as_published_is_taken_in_silence_and_what_differs_is_said(
     ]
 
 
+def test_scans_are_counted_by_what_they_hold_and_each_real_folder_once(tmp_path):
+    release = WRITE["covid"](tmp_path) / "COVID-19_Radiography_Dataset"
+    for file in (release / "COVID" / "images").iterdir():
+        file.rename(file.with_suffix(""))
+    (release / "COVID" / "images" / "notes").write_text("a note")
+    (release / "again").symlink_to(release / "COVID")
+    assert manifest.scans_by_folder(release)["COVID"] == 3
+
+
 def test_a_changed_list_an_absent_one_and_a_part_of_the_scans_are_said_and_stop_nothing(tmp_path, monkeypatch, capsys):
     source = WRITE["xray8"](tmp_path / "published")
     entries = source / "Data_Entry_2017.csv"

@@ -13,6 +13,7 @@ from PIL import Image, PngImagePlugin
 from lungkeras.datasets.scans import jpeg
 from lungkeras.datasets.scans.decoding import decode
 from lungkeras.datasets.scans.opencv import Unreadable
+from lungkeras.preparation.prepare import fill
 
 
 def encoded(image: Image.Image, kind: str, **options) -> bytes:
@@ -106,6 +107,13 @@ def test_a_png_that_is_none_is_refused_by_its_reason(grey):
 def test_bytes_that_no_pixel_needs_are_passed_over(extra, options, grey):
     whole = encoded(Image.fromarray(grey), "JPEG", **options)
     assert np.array_equal(decode(whole[:-2] + extra + whole[-2:]), decode(whole))
+
+
+def test_of_a_scan_that_is_whole_no_library_says_that_it_is_corrupt(grey, tmp_path, capfd):
+    whole = encoded(Image.fromarray(grey), "JPEG")
+    (tmp_path / "scan.jpg").write_bytes(whole[:-2] + b"\x5a" * 40 + whole[-2:])
+    assert fill(np.zeros((1, 8, 8), np.uint8), [tmp_path / "scan.jpg"], 1) == [None]
+    assert "orrupt" not in "".join(capfd.readouterr())
 
 
 def test_odd_words_about_a_file_cost_no_pixel(grey):

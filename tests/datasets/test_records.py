@@ -135,7 +135,7 @@ def test_titles_are_for_reading():
     assert title("covid") == "COVID-19"
 
 
-@pytest.mark.parametrize("module", ["records", "pneumonia", "covid", "xray8", "folders", "download"])
+@pytest.mark.parametrize("module", ["records", "lists", "pneumonia", "covid", "xray8", "folders", "download"])
 def test_examples_in_docstrings_are_true(module):
     assert doctest.testmod(importlib.import_module(f"lungkeras.datasets.{module}")).failed == 0
 
@@ -347,7 +347,7 @@ def test_xray8_names_what_broke_its_list(change, words, xray8_source):
         read_records("xray8", edited(xray8_source, change))
 
 
-@pytest.mark.parametrize("lost", [b"1.23E+05", b""])
+@pytest.mark.parametrize("lost", [b"1.23E+05", b"#####", b"", b"NaN", b"-"])
 def test_xray8_rows_without_a_whole_patient_id_stand_alone_and_are_counted(lost, xray8_source, capsys):
     edited(
         xray8_source,
@@ -358,7 +358,13 @@ def test_xray8_rows_without_a_whole_patient_id_stand_alone_and_are_counted(lost,
     assert re.search(r"xray8: 4 (rows|patient ids)", capsys.readouterr().err)
 
 
-@pytest.mark.parametrize(("age", "years"), [("013M", 1), ("411Y", pd.NA), ("021D", 0), ("58", 58), ("", pd.NA)])
+@pytest.mark.parametrize(
+    ("age", "years"),
+    [
+        *[("013M", 1), ("411Y", pd.NA), ("021D", 0), ("58", 58), ("", pd.NA), ("110W", 2), ("45yrs", 45)],
+        *[("45 years", 45), ("18 months", 1), ("58.5", 58), ("-1", pd.NA), ("9" * 30, pd.NA), ("7F", pd.NA)],
+    ],
+)
 def test_xray8_ages_are_years(age, years, xray8_source):
     entries = read_entries(
         edited(xray8_source, lambda text: text.replace(b",058,", f",{age},".encode())) / "Data_Entry_2017.csv"
@@ -382,13 +388,157 @@ def test_xray8_list_of_other_names_says_both(xray8_source):
         read_records("xray8", xray8_source)
 
 
+def left_out(records) -> dict[str, int]:
+    """What was left out and why, steps of no scan aside."""
+    steps = dict(map(tuple, records.attrs["flow"]))
+    assert steps["found"] == len(records) + sum(scans for step, scans in steps.items() if step.startswith("left out"))
+    return {step.removeprefix("left out: "): n for step, n in steps.items() if step.startswith("left out") and n}
+
+
+@pytest.mark.parametrize(
+    ("was", "label", "reason"),
+    [
+        ("Nodule", "Nodul", "labels that are none of the collection's (Nodul 1)"),
+        ("Effusion|Mass", "Effusion;Mass", "labels that are none of the collection's (Effusion;Mass 1)"),
+        ("Nodule", "", "no label"),
+        ("Nodule", "Hernia", "findings outside the study's six"),
+        ("Nodule", " NODULE |", None),
+        ("No Finding", "no_finding", None),
+        ("Cardiomegaly|Effusion", "Pleural Thickening|Effusion", "findings outside the study's six"),
+    ],
+)
+def test_xray8_labels_are_found_without_case_and_unknown_ones_are_named_and_counted(
+    was, label, reason, xray8_source, capsys
+):
+    expected = read_records("xray8", xray8_source)
+    edited(xray8_source, lambda text: text.replace(was.encode() + b",", label.encode() + b","))
+    records = read_records("xray8", xray8_source)
+    found, known = left_out(records), left_out(expected)
+    if reason is None or reason in known:
+        assert found == known | ({"findings outside the study's six": 3} if label == "Hernia" else {})
+        assert reason or records.equals(expected)
+    else:
+        assert found == known | {reason: 1}
+        assert records.attrs["kinds"][f"left out: {reason}"] == "unknown"
+        assert f"xray8: 1 scans left out: {reason}" in capsys.readouterr().err
+
+
+def test_pneumonia_of_an_unknown_cause_is_named_and_counted(tmp_path, capsys):
+    write_scans(
+        write_pneumonia(tmp_path) / "chest_xray",
+        *(f"train/PNEUMONIA/person{number}_fungus_1.jpeg" for number in (20, 21)),
+        "test/PNEUMONIA/PARASITE-1001-0001.jpeg",
+    )
+    records = read_records("pneumonia", tmp_path)
+    assert left_out(records) == {"unknown cause of pneumonia (fungus 2, PARASITE 1)": 3}
+    assert "(fungus 2, PARASITE 1)" in capsys.readouterr().err
+    assert len(records) == 7
+
+
+def test_images_where_no_collection_reads_are_counted_with_their_folders(tmp_path, capsys):
+    write_pneumonia(tmp_path / "children")
+    write_scans(tmp_path / "children" / "chest_xray", "holdout/NORMAL/IM-0900-0001.jpeg", "train/NORMAL/more/a.jpeg")
+    (tmp_path / "children" / "chest_xray" / "README").write_text("a note")
+    (tmp_path / "children" / "chest_xray" / "train" / "NORMAL" / "list.txt").write_text("a list")
+    assert left_out(read_records("pneumonia", tmp_path / "children")) == {
+        "in folders that are not read (NORMAL/more 1, holdout/NORMAL 1)": 2,
+        "no image (text)": 2,
+    }
+    release = write_covid(tmp_path / "adults") / "COVID-19_Radiography_Dataset"
+    write_scans(release, "Tuberculosis/images/Tuberculosis-1.png")
+    (release / "Normal.metadata.xlsx").write_bytes(b"PK\3\4")
+    others = left_out(read_records("covid", tmp_path / "adults"))
+    assert others["in folders that are not read (Tuberculosis/images 1)"] == others["no image (zip)"] == 1
+    assert "pneumonia: 2 images left out: in folders that are not read (NORMAL/more 1" in capsys.readouterr().err
+
+
+def test_what_lies_beside_the_listed_scans_of_xray8_is_counted(xray8_source, capsys):
+    expected = read_records("xray8", xray8_source)
+    folder = xray8_source / "images_001" / "images"
+    (folder / "notes").write_text("a note")
+    (folder / "00000099_000.png").write_bytes(b"")
+    write_scans(xray8_source, "older/than/this/00000002_000.png")
+    records = read_records("xray8", xray8_source)
+    assert left_out(records) == left_out(expected) | {
+        "no image (text)": 1,
+        "no row of their own in the list (such as images_001/images/00000099_000.png)": 2,
+    }
+    assert records.equals(expected)
+    assert "xray8: 2 images left out: no row of their own" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_a_collection_lies_as_deep_as_it_likes(dataset, tmp_path):
+    write = {"pneumonia": write_pneumonia, "covid": write_covid}.get(
+        dataset, lambda source: write_xray8(source, {"00000001_000.png": "Mass"})
+    )
+    deep = tmp_path / "deep" / "/".join("abcdefgh")
+    write(deep)
+    write(tmp_path / "flat")
+    found, expected = (read_records(dataset, tmp_path / name) for name in ("deep", "flat"))
+    assert list(found["scan"]) == list(expected["scan"])
+
+
+def test_of_links_in_xray8_each_real_file_counts_once_and_a_broken_one_is_absent(xray8_source):
+    expected = read_records("xray8", xray8_source)
+    folder = xray8_source / "images_001" / "images"
+    (folder / "00000003_000.png").symlink_to("nowhere.png")
+    (folder / "00000004_000.png").symlink_to(next(xray8_source.rglob("00000003_002.png")))
+    (folder / "loop").symlink_to("loop")
+    (folder / "again").symlink_to(xray8_source)
+    records = read_records("xray8", xray8_source)
+    assert records.equals(expected)
+    assert records.attrs["absent"] == 1
+    assert left_out(records)["a second name of another scan's file"] == 1
+
+
+def test_scans_linked_into_a_store_beside_them_are_read_by_their_names(xray8_source):
+    expected = read_records("xray8", xray8_source)
+    (xray8_source / "a store").mkdir()
+    for number, file in enumerate(sorted(xray8_source.rglob("*.png"))):
+        file.rename(xray8_source / "a store" / f"{number}")
+        file.symlink_to(xray8_source / "a store" / f"{number}")
+    records = read_records("xray8", xray8_source)
+    assert records.equals(expected) and left_out(records) == left_out(expected)
+
+
+def test_a_class_that_is_linked_from_within_the_source_is_read_once(tmp_path):
+    expected = read_records("covid", write_covid(tmp_path))
+    release = tmp_path / "COVID-19_Radiography_Dataset"
+    (release / "COVID").rename(tmp_path / "A")
+    (release / "COVID").symlink_to(tmp_path / "A")
+    records = read_records("covid", tmp_path)
+    assert records.equals(expected) and left_out(records) == left_out(expected)
+
+
+def test_advice_for_scans_of_ones_own_goes_in_no_circle(tmp_path):
+    classes = ("Normal", "Pneumonia", "TB")
+    write_scans(tmp_path / "hospital", *(f"{name}/{name}_{number}.png" for name in classes for number in range(4)))
+    with pytest.raises(SourceError) as of_pneumonia:
+        read_records("pneumonia", tmp_path)
+    said = str(of_pneumonia.value)
+    for words in (
+        "named as IM-0115-0001.jpeg",
+        "class: 8, such as Normal_0.png",
+        "(hospital/TB 4): 4",
+        "name your own scans so",
+    ):
+        assert words in said
+    for dataset in DATASETS:
+        with pytest.raises(SourceError, match=f"^{dataset}: no scan in ") as error:
+            read_records(dataset, tmp_path)
+        assert "is a source of" not in str(error.value)
+
+
 def test_links_count_each_real_file_once_and_end(tmp_path):
     release = write_covid(tmp_path) / "COVID-19_Radiography_Dataset"
     expected = read_records("covid", tmp_path)
     (tmp_path / "latest").symlink_to(release)
     (release / "COVID" / "images" / "loop").symlink_to(".")
     (release / "COVID" / "images" / "COVID-8.png").symlink_to("nowhere.png")
+    (release / "lost").symlink_to("nowhere")
     records = read_records("covid", tmp_path)
+    assert left_out(records)["no image (broken link)"] == 1
     assert list(records["path"]) == list(expected["path"])
     assert records.attrs["absent"] == 1
 

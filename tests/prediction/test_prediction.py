@@ -7,7 +7,15 @@ import keras
 import numpy as np
 import pytest
 
-from lungkeras.prediction.predict import find_images, load_predictor, predict_images, write_heatmaps
+from lungkeras import cli
+from lungkeras.prediction.predict import (
+    find_images,
+    images_and_others,
+    load_predictor,
+    passed_over,
+    predict_images,
+    write_heatmaps,
+)
 from lungkeras.preparation.scan import prepare_scan
 from lungkeras.scores import metrics
 from lungkeras.system import files
@@ -57,8 +65,42 @@ def test_folders_are_searched_for_images_and_stated_files_are_tried(images):
     assert find_images([str(images / "absent.png")]) == [images / "absent.png"]
 
 
+def test_of_a_folder_every_image_by_name_or_content_is_asked_about_and_the_rest_is_counted(images):
+    scan = (images / "a/scan.png").read_bytes()
+    for name, content in {"scan": scan, "x.tif": b"", "y": b"GIF89a", "z.jpeg": b"<html>", "m.zip": b"PK\3\4"}.items():
+        (images / name).write_bytes(content)
+    for name in ("._scan.png", "@eaDir/scan.png", "__MACOSX/scan.png", ".ipynb_checkpoints/scan.png"):
+        (images / name).parent.mkdir(exist_ok=True)
+        (images / name).write_bytes(scan)
+    (images / "linked").symlink_to(images / "b")
+    (images / "round").symlink_to(images)
+    (images / "alias.png").symlink_to(images / "scan")
+    (images / "gone.png").symlink_to(images / "absent")
+    found, others = images_and_others([images])
+    names = ["a/scan.png", "b/scan.jpeg", "broken.png", "gone.png", "scan", "x.tif", "y", "z.jpeg"]
+    assert found == find_images([images]) == [images / name for name in names]
+    assert others == {"text": 1, "zip": 1}
+    assert passed_over(others) == " (no image: 1 text, 1 zip)"
+    assert find_images([images / "alias.png", images])[0] == images / "alias.png"
+
+
+def test_predict_ends_in_1_and_a_line_for_each_image_that_failed(run, images, capsys):
+    assert cli.main(["predict", str(run), str(images / "a"), str(images / "b")]) == 0
+    assert capsys.readouterr().err.startswith("computed by")
+    (images / "page.jpeg").write_text("<html>")
+    assert cli.main(["predict", str(run), str(images), "--json"]) == 1
+    told = capsys.readouterr()
+    answers = json.loads(told.out)
+    assert len(answers["predictions"]) == 2 and answers["no_image"] == {"text": 1}
+    for name, reason in (("broken.png", "PNG cut short"), ("page.jpeg", "neither PNG, JPEG nor DICOM (html)")):
+        assert {"file": str(images / name), "reason": reason} in answers["failed"]
+        assert f"lungkeras: {images / name}: {reason}" in told.err
+    assert "passed over (no image: 1 text)" in told.err
+
+
 def test_folders_without_an_image_are_refused(tmp_path):
-    with pytest.raises(ScanError, match="No PNG, JPEG or DICOM"):
+    (tmp_path / "notes.txt").write_text("a note")
+    with pytest.raises(ScanError, match=r"No PNG, JPEG or DICOM file in .* \(no image: 1 text\)"):
         find_images([tmp_path])
 
 

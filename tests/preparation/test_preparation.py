@@ -17,6 +17,7 @@ from lungkeras.datasets.scans.opencv import cv2
 from lungkeras.preparation import prepare
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.preparation.scan import preparation_steps, prepare_scan
+from lungkeras.report.page import dataset_facts
 from lungkeras.system.errors import FolderError, RunError, ScanError, SourceError
 
 
@@ -282,6 +283,24 @@ def test_unreadable_scans_are_quarantined_and_the_rest_goes_on(phantom_source, t
         ["quarantined", 2],
         ["prepared", len(scans) - 2],
     ]
+
+
+def test_unknown_labels_and_other_files_stand_in_the_flow_of_a_prepared_dataset_and_in_the_report(
+    phantom_source, tmp_path
+):
+    source, to = tmp_path / "source", tmp_path / "prepared"
+    shutil.copytree(phantom_source("xray8"), source)
+    entries = source / "Data_Entry_2017.csv"
+    entries.write_bytes(entries.read_bytes().replace(b",Mass,", b",Masse <b>,"))
+    (source / "images" / "notes.txt").write_text("a note")
+    prepare_dataset("xray8", source, to, size=16)
+    flow = pd.read_csv(to / "flow.csv").set_index("step")
+    steps = {step: scans for step, scans in dataset_facts(to, drawn=True)["flow"]}
+    unknown = next(step for step in flow.index if "none of the collection's (Masse <b> " in step)
+    assert flow.loc[unknown, "kind"] == "unknown" and steps[unknown] == flow.loc[unknown, "scans"] > 0
+    assert flow.loc["left out: no image (text)", "scans"] == 1
+    left_out = flow["scans"][flow.index.str.startswith("left out: ")].sum()
+    assert flow.loc["found", "scans"] == left_out + flow.loc["kept", "scans"]
 
 
 def test_a_class_of_two_patients_is_told_and_stops_nothing(phantom_source, tmp_path, capsys):

@@ -152,7 +152,10 @@ def serve(decode: Callable[[Path], np.ndarray] = decode_grey) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the one who asks
     pixels = np.frombuffer(mmap.mmap(int(sys.argv[1]), MOST_PIXELS), np.uint8)
     asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints is no answer
+    # What a library prints is no answer, and what it says of bytes that no pixel needs would worry in vain.
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(1, 2)
     answers.write(READY)
     answers.flush()
     while len(length := asked.read(LENGTH.size)) == LENGTH.size:

@@ -1,0 +1,91 @@
+"""Lists of labels as text: in which encoding they stand, what parts their columns, and which row is broken."""
+
+from pathlib import Path
+
+from lungkeras.system.text import printable
+
+SEPARATORS = ",;\t|"
+MARKS = (
+    (b"\xff\xfe\0\0", "UTF-32"),
+    (b"\0\0\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+)
+
+
+class BrokenListError(Exception):
+    """What is wrong with the text of a list, in a few words."""
+
+
+def list_text(file: Path) -> str:
+    r"""The text of a list, lines parted by \n.
+
+    Raises BrokenListError where it is no text in UTF-8, naming the encoding or the kind found, or the row of NUL bytes.
+    """
+    from lungkeras.datasets.scans.decoding import STARTS_WITHIN, kind_of
+
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise BrokenListError(error.strerror) from None
+    if encoding := _other_encoding(content):
+        raise BrokenListError(f"a text in {encoding}, expected UTF-8 (save it as CSV UTF-8)")
+    if (kind := kind_of(content[:STARTS_WITHIN])) not in ("text", "unknown", "empty", "zero bytes"):
+        raise BrokenListError(f"no text ({kind})")
+    if b"\0" in content:
+        raise BrokenListError(f"NUL bytes in row {_row(content, content.index(0))}")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = _row(content, error.start)
+        raise BrokenListError(f"a text in another encoding than UTF-8, likely cp1252 (row {row})") from None
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = text.lstrip("\n")
+    return text.partition("\n")[2] if text[:4].lower() == "sep=" else text  # which a spreadsheet writes for itself
+
+
+def _other_encoding(content: bytes) -> str | None:
+    """UTF-16 or UTF-32, by the mark at its start or by the zeros of its first letter; None for neither."""
+    if mark := next((name for start, name in MARKS if content.startswith(start)), None):
+        return mark
+    zeros = [not byte for byte in content[:4]]
+    if zeros in ([False, True, False, True], [True, False, True, False]):
+        return "UTF-16"
+    return "UTF-32" if zeros in ([False, True, True, True], [True, True, True, False]) else None
+
+
+def _row(content: bytes, at: int) -> int:
+    return max(content.count(end, 0, at) for end in (b"\n", b"\r")) + 1
+
+
+def separator_of(heading: str) -> str:
+    r"""What parts the columns: the most frequent of comma, semicolon, tab and bar in the heading.
+
+    >>> separator_of("Image Index;Finding Labels")
+    ';'
+    """
+    return max(SEPARATORS, key=heading.count)
+
+
+def broken_row(text: str, last_needed: int) -> str | None:
+    """The first row that is cut short or holds two, in a few words; None where all are whole.
+
+    A row may lack columns behind the one at `last_needed`, from 0, unless it is the last of a text that ends within it.
+    Rows of a text with quotes are not looked at, as a quoted column may hold a separator.
+    """
+    if '"' in text:
+        return None
+    lines = text.split("\n")
+    separator = separator_of(lines[0])
+    counts = [line.count(separator) for line in lines]
+    for place, (line, count) in enumerate(zip(lines, counts, strict=True)):
+        if not counts[0] >= count >= last_needed and line.strip():
+            shown = f"({printable(line[:60])!r})"
+            if count < last_needed:
+                ends = not any(rest.strip() for rest in lines[place + 1 :])
+                return f"{'its last row' if ends else f'row {place + 1}'} cut short {shown}"
+            if "".join(line.split(separator)[counts[0] + 1 :]).strip():
+                return f"{count + 1} columns in row {place + 1}, {counts[0] + 1} in the heading {shown}"
+    if len(lines) > 2 and lines[-1].strip() and counts[-1] < max(counts[1:-1]):
+        return f"its last row cut short ({printable(lines[-1][:60])!r})"
+    return None
