@@ -103,7 +103,7 @@ def _members(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
                         yield name, content
         return
     try:
-        tar = tarfile.open(archive, tarinfo=_BoundedMember)
+        tar = tarfile.open(archive, tarinfo=_BoundedMember)  # noqa: SIM115 (closed below)
     except (tarfile.TarError, EOFError):
         raise LungkerasError(
             f"expected {archive} to be a whole zip or tar archive, found {_likely_kind(archive)}: get the archive anew"
@@ -177,7 +177,7 @@ def plain_zip(file: Path | str | IO[bytes], methods: tuple[int, ...] = STEADY) -
 
 
 def read_member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
-    """The content of a member. Raises ValueError where it claims more than `most` bytes, or another size than it has."""
+    """The content of a member. Raises ValueError where it claims more than `most` bytes, or another size than it is."""
     claimed = archive.getinfo(name).file_size
     if claimed > most:
         raise ValueError(f"{name[:80]!r} of it claims to be {claimed:,} bytes")

@@ -3,14 +3,20 @@
 import bz2
 import gzip
 import io
+import io
 import lzma
 import struct
 import tarfile
 import zipfile
 import zlib
 
+import numpy as np
 import pytest
 from measuring import measured
+
+from lungkeras.errors import RunError
+from lungkeras.model_files import check_model_file
+from lungkeras.safe_arrays import load
 
 SCAN = "COVID-19_Radiography_Dataset/COVID/images/COVID-1.png"
 UNPACK = """
@@ -98,3 +104,75 @@ def test_an_archive_that_would_fill_memory_is_a_sentence(name, tmp_path, injecte
     assert done.megabytes < 200 and done.seconds < 10
     assert not list((tmp_path / "in").iterdir())
     injected("archives that would fill memory", 1)
+
+
+MODEL = """
+from lungkeras.model_files import check_model_file
+check_model_file(sys.argv[1])
+"""
+MEMBERS = ("config.json", "model.weights.h5")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("claimed", [100, ZEROS])
+def test_a_model_file_that_would_fill_memory_is_a_sentence(method, claimed, tmp_path, injected):
+    """One that claims a hundred bytes, and is packed to look like many, or says what it is."""
+    file = tmp_path / "model.keras"
+    packed = packed_zeros(method, ZEROS)
+    file.write_bytes(zip_with(("metadata.json", packed, method, claimed), *((name, b"{}", 0, 2) for name in MEMBERS)))
+    done = measured(MODEL, file)
+    assert done.said.startswith(f"RunError: {file} ") and "\n" not in done.said
+    assert done.megabytes < 100
+    injected("model files that would fill memory", 1)
+
+
+def test_a_member_that_holds_more_than_it_claims_is_refused(tmp_path):
+    """Python checks what is claimed, and unpacks the rest first."""
+    file = tmp_path / "model.keras"
+    file.write_bytes(zip_with(*((name, b"{}" * 10, 0, 2) for name in ("metadata.json", *MEMBERS))))
+    with pytest.raises(RunError, match="could not be read as a Keras model"):
+        check_model_file(file)
+
+
+ARRAYS = """
+from lungkeras.safe_arrays import load
+print(len(load(sys.argv[1])["a"]))
+"""
+
+
+def npy(shape: tuple[int, ...], content: bytes) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.getvalue() + content
+
+
+def arrays_of(name: str) -> bytes:
+    content = npy((ZEROS,), b"")
+    match name:
+        case "bzip2":
+            packed = packed_zeros(zipfile.ZIP_BZIP2, ZEROS)
+            return zip_with(("a.npy", packed, zipfile.ZIP_BZIP2, ZEROS))
+        case "claims":
+            return zip_with(("a.npy", npy((10**12,), b"1"), 0, len(npy((10**12,), b"1"))))
+        case "objects":
+            file = io.BytesIO()
+            np.savez(file, a=np.array([{}], object))
+            return file.getvalue()
+        case _:
+            return content
+
+
+@pytest.mark.parametrize("name", ["bzip2", "claims", "objects", "no zip"])
+def test_arrays_that_are_not_what_they_claim_are_an_error(name, tmp_path):
+    file = tmp_path / "arrays.npz"
+    file.write_bytes(arrays_of(name))
+    done = measured(ARRAYS, file)
+    assert done.said.split(":")[0] in ("ValueError", "BadZipFile") and done.megabytes < 100
+
+
+def test_arrays_that_we_write_are_loaded(tmp_path):
+    arrays = {"a": np.arange(6).reshape(2, 3), "b": np.zeros((0, 4), bool), "c": np.array("text")}
+    np.savez_compressed(tmp_path / "some.npz", **arrays)
+    with load(tmp_path / "some.npz") as held:
+        assert set(held.files) == set(arrays)
+        assert all(np.array_equal(held[name], arrays[name]) for name in arrays)
