@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from lungkeras.decoder import decode_alone
 from lungkeras.errors import ScanError
 from lungkeras.evaluation import split_of
 from lungkeras.explanation import embed, features, grad_cam
@@ -35,7 +36,7 @@ def examples(prepared: Prepared) -> dict[str, np.ndarray]:
 
 def _original(prepared: Prepared, path: str, stand_in: np.ndarray) -> np.ndarray:
     try:
-        return preparation_steps(from_project(prepared.source) / path, prepared.size)["original"]
+        return preparation_steps(from_project(prepared.source) / path, prepared.size, decode_alone)["original"]
     except ScanError:
         return np.asarray(stand_in)
 
@@ -46,7 +47,8 @@ def steps(prepared: Prepared) -> dict[str, np.ndarray]:
     Where the source is no longer there, the last step is all there is.
     """
     try:
-        return preparation_steps(from_project(prepared.source) / prepared.split("train")["path"][0], prepared.size)
+        first = from_project(prepared.source) / prepared.split("train")["path"][0]
+        return preparation_steps(first, prepared.size, decode_alone)
     except ScanError:
         return {"resized": np.asarray(prepared.images["train"][0])}
 

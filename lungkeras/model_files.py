@@ -94,8 +94,8 @@ def check_model_file(path: Path | str) -> None:
         _check_graph(config, numbers)
     except Refused as reason:
         raise RunError(
-            f"{path} is refused before Keras opens it: {printable(reason)}. Give a .keras file that lungkeras has written, "
-            "or train the run again."
+            f"{path} is refused before Keras opens it: {printable(reason)}. Give a .keras file that lungkeras has "
+            "written, or train the run again."
         ) from None
     except Exception as error:
         # A damaged archive, or a config of another shape, ends in any of a dozen classes, by where the damage is.

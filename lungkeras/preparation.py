@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras.decoder import decoders
+from lungkeras.decoder import decode_alone, decoders
 from lungkeras.decoding import decode_grey
 from lungkeras.errors import RunError, ScanError, SourceError
 from lungkeras.files import atomic_folder, glance, new_array, require_room, write_csv, write_json, write_parquet
@@ -73,7 +73,7 @@ def first_steps(paths: Iterable[Path], size: int) -> dict[str, np.ndarray]:
     reason = ScanError("expected a scan that can be read, found no scan at all: name another source")
     for path in paths:
         try:
-            return preparation_steps(path, size)
+            return preparation_steps(path, size, decode_alone)
         except ScanError as error:
             reason = error
     raise reason

@@ -1,4 +1,4 @@
-"""Tables that come from somebody's files: no more rows and columns than a study has, whatever few bytes would become."""
+"""Tables that come from somebody's files: no more rows and columns than a study has, however few bytes they come in."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def read_csv(file: Path | str, **options) -> pd.DataFrame:
 
 
 def check_csv(content: bytes | None, separators: bytes = b",") -> None:
-    """Raises ValueError where the bytes of a CSV file, None for too many of them, would be more than a study's table."""
+    """Raises ValueError where the bytes of a CSV file, None for too many, would be more than a study's table."""
     if content is None or len(content) > MOST_BYTES:
         raise ValueError(f"it is larger than {MOST_BYTES // 1_000_000} MB")
     rows = content.count(b"\n") + content.count(b"\r") + 1

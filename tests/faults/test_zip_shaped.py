@@ -3,7 +3,6 @@
 import bz2
 import gzip
 import io
-import io
 import lzma
 import struct
 import tarfile
