@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING
 
 from lungkeras import freshness
 from lungkeras.datasets import DATASETS
+from lungkeras.errors import FolderError
 from lungkeras.files import TEMPORARY as TEMPORARY_NAME
+from lungkeras.files import open_plain
 from lungkeras.fingerprints import is_prepared, is_trained
 from lungkeras.locks import alone
 from lungkeras.params import Params, from_project, load_study, project_folder
@@ -123,9 +125,9 @@ def real_folders(folder: Path, deepest: int = DEEPEST) -> Iterator[Path]:
 def is_held(file: Path) -> bool:
     """Whether a living process holds the lock of a file; so does, as far as can be told, one that takes no locks."""
     try:
-        handle = os.open(file, os.O_RDWR | os.O_NOFOLLOW)
-    except OSError:
-        return False  # a folder, or gone
+        handle = open_plain(file, os.O_RDWR)
+    except (OSError, FolderError):
+        return False  # a folder, a link, or gone
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return False

@@ -171,12 +171,12 @@ def _last_name(node: ast.AST) -> str:
 
 
 def _speaks(node: ast.AST) -> bool:
-    """Whether an expression prints, warns, or logs: print(...), warnings.warn(...), logger.info(...)."""
+    """Whether an expression prints, warns, or logs: print(...), warnings.warn(...), logger.info(...), say(...)."""
     if not isinstance(node, ast.Call):
         return False
     if isinstance(node.func, ast.Attribute):
         return _last_name(node.func.value) in ("warnings", "logging", "logger") and node.func.attr in LOGGING
-    return _last_name(node.func) == "print"
+    return _last_name(node.func) in ("print", "say")
 
 
 def _is_text(node: ast.AST) -> bool:

@@ -1,7 +1,9 @@
 """Names that come from outside, made harmless where they are shown: on a terminal, in a spreadsheet, in Markdown."""
 
 import re
+import sys
 import unicodedata
+from typing import IO
 
 FORMULA_STARTS = ("=", "+", "-", "@")
 MARKDOWN = re.compile(r"[\\`*_{}\[\]<>|&~$@]|:(?=//)|(?<=www)\.")
@@ -28,6 +30,17 @@ def _acts(character: str) -> bool:
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape", errors="surrogatepass").decode()
+
+
+def say(*lines: object, file: IO[str] | None = None) -> None:
+    """Prints each as one line of text, whatever it holds; what a terminal acts on is shown as its escape."""
+    file = file or sys.stdout
+    for line in lines:
+        text = printable(line)
+        try:
+            print(text, file=file, flush=True)
+        except UnicodeEncodeError:  # a terminal that has not all letters
+            print(text.encode(file.encoding, "backslashreplace").decode(file.encoding), file=file, flush=True)
 
 
 def utf8(text: str) -> str:

@@ -20,6 +20,7 @@ from lungkeras import devices
 from lungkeras.errors import RunError
 from lungkeras.files import glance
 from lungkeras.fingerprints import changed_files
+from lungkeras.inert import say
 
 SPLITS = ("train", "val", "test")
 WORKERS = 2  # threads that gather batches where tf.data does not
@@ -97,7 +98,7 @@ def load_prepared(folder: Path | str) -> Prepared:
         if owner:
             raise RunError(f"{folder / name} holds what {owner} held when it was prepared. {again}")
     if changed:
-        print(f"{folder}: {', '.join(changed)} changed since it was prepared, and is taken as it is", file=sys.stderr)
+        say(f"{folder}: {', '.join(changed)} changed since it was prepared, and is taken as it is", file=sys.stderr)
     return replace(prepared, images=images)
 
 

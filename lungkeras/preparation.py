@@ -30,6 +30,7 @@ from lungkeras.decoding import decode_grey
 from lungkeras.errors import RunError, ScanError, SourceError
 from lungkeras.files import atomic_folder, glance, new_array, require_room, write_csv, write_json, write_parquet
 from lungkeras.fingerprints import file_digest, of_prepared, preparation_made_from, read
+from lungkeras.inert import say
 from lungkeras.locks import making
 from lungkeras.opencv import cv2, enough_memory
 from lungkeras.progress import progress
@@ -144,7 +145,7 @@ def prepare_dataset(
                 copied = copies_of(listed & set(records["scan"]), pairs) - listed
                 records, left_out = records[~records["scan"].isin(copied)], len(copied)
                 if left_out:
-                    print(f"{dataset}: {left_out} scans that copy a test scan are left out", file=sys.stderr)
+                    say(f"{dataset}: {left_out} scans that copy a test scan are left out", file=sys.stderr)
                 pairs = pairs[pairs["scan"].isin(records["scan"]) & pairs["other"].isin(records["scan"])]
                 records = official_split(records, listed, seed=seed)
             else:
@@ -267,7 +268,7 @@ def split_what_is_there(records: pd.DataFrame, seed: int) -> pd.DataFrame:
         split = split_records(records, seed=seed, every_class=False)
         if not records[class_columns(records)].any().all() or split["split"].nunique() < len(SPLITS):
             raise
-        print(f"{error}. The split goes on without them where they lack.", file=sys.stderr)
+        say(f"{error}. The split goes on without them where they lack.", file=sys.stderr)
         return split
 
 

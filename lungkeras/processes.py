@@ -11,9 +11,12 @@ PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment of such a process: this one's, `more`, and a PYTHONPATH that begins with this package's."""
-    paths = [str(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | more | {"PYTHONPATH": os.pathsep.join(paths)}
+    """The environment of such a process: this one's, `more`, and a PYTHONPATH that begins with this package's.
+
+    No module is looked for in the folder in which a command was typed: an entry that names none means that folder.
+    """
+    paths = [str(PACKAGE), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return os.environ | more | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
 
 
 def ending(status: int | None) -> str:

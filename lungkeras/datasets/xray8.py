@@ -22,7 +22,7 @@ from lungkeras.datasets.folders import file_paths, folders_under, no_image
 from lungkeras.datasets.records import ABSENT, leave_out
 from lungkeras.errors import SourceError
 from lungkeras.files import glance
-from lungkeras.inert import printable
+from lungkeras.inert import printable, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,7 +144,7 @@ def _say_what_is_not_listed(source: Path, entries: pd.DataFrame, paths: dict[str
             "name the files as the list does"
         )
     if others:
-        print(
+        say(
             f"xray8: {len(others):,} images in {source} have no row in the list, such as {printable(others[0])}",
             file=sys.stderr,
         )
@@ -223,14 +223,14 @@ def _patients(file: Path, entries: pd.DataFrame) -> pd.Series:
     absent = patients.str.casefold().isin(("", "nan", "na", "none", "null", "n/a"))
     if lost.any():
         first = entries[lost].iloc[0]
-        print(
+        say(
             f"xray8: {lost.sum()} patient ids of {file.name} have lost digits to a spreadsheet's number format, such "
             f"as {first['patient']} of {first['scan']}: each of these scans stands alone",
             file=sys.stderr,
         )
     if absent.any():
         first = entries.loc[absent, "scan"].iloc[0]
-        print(
+        say(
             f"xray8: {absent.sum()} rows of {file.name} name no patient, such as {first}: each stands alone",
             file=sys.stderr,
         )
@@ -251,7 +251,7 @@ def _years(file: Path, ages: pd.Series) -> pd.Series:
     years = parts[0].astype("Int64") // per_year
     impossible = ((ages != "") & years.isna()) | (years > OLDEST).fillna(False)
     if impossible.any():
-        print(
+        say(
             f"xray8: {impossible.sum()} ages of {file.name} are none, such as {printable(ages[impossible].iloc[0])}: "
             "taken as unknown",
             file=sys.stderr,
