@@ -6,6 +6,7 @@ import unicodedata
 from typing import IO
 
 FORMULA_STARTS = ("=", "+", "-", "@")
+CELL_ENDS = re.compile(r"([;|])")
 MARKDOWN = re.compile(r"[\\`*_{}\[\]<>|&~$@]|:(?=//)|(?<=www)\.")
 
 
@@ -49,15 +50,21 @@ def utf8(text: str) -> str:
 
 
 def csv_cell(value: object) -> object:
-    """A text as a cell that a spreadsheet takes for text: one that would be a formula gets an apostrophe before it.
+    """A text as a cell that a spreadsheet takes for text: what would be a formula gets an apostrophe before it.
 
-    >>> csv_cell("=1+1"), csv_cell("scan-1.png"), csv_cell(-1.5)
-    ("'=1+1", 'scan-1.png', -1.5)
+    So does what stands behind a semicolon or a bar, by which a spreadsheet of another language parts cells.
+
+    >>> csv_cell("=1+1"), csv_cell("scan-1.png"), csv_cell(-1.5), csv_cell("a;=1+1;b")
+    ("'=1+1", 'scan-1.png', -1.5, "a;'=1+1;b")
     """
     if not isinstance(value, str):
         return value
-    text = printable(value)
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+    return "".join(f"'{part}" if _is_formula(part) else part for part in CELL_ENDS.split(printable(value)))
+
+
+def _is_formula(text: str) -> bool:
+    """Whether a spreadsheet takes it for one: wide letters and blanks before it are no hindrance."""
+    return unicodedata.normalize("NFKC", text).lstrip().startswith(FORMULA_STARTS)
 
 
 def markdown_text(value: object) -> str:

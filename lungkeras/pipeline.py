@@ -5,7 +5,6 @@ which batch; tf.data on TensorFlow, elsewhere a keras.utils.PyDataset with threa
 """
 
 import functools
-import json
 import math
 import shlex
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras import devices
+from lungkeras import devices, safe_json, safe_tables
 from lungkeras.errors import RunError
 from lungkeras.files import glance
 from lungkeras.fingerprints import changed_files
@@ -66,7 +65,7 @@ def load_prepared(folder: Path | str) -> Prepared:
     """
     folder = Path(folder)
     try:
-        statistics = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
+        statistics = safe_json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
         prepared = Prepared(
             name=statistics["dataset"],
             task=statistics["task"],
@@ -105,7 +104,7 @@ def load_prepared(folder: Path | str) -> Prepared:
 def _open_records(file: Path, prepared: Prepared) -> pd.DataFrame:
     """The records. Raises OSError or ValueError, naming the file, for what they should not be."""
     try:
-        records = pd.read_parquet(file)
+        records = safe_tables.read_parquet(file)
     except ValueError as error:
         raise ValueError(f"{file.name} can't be opened ({error})") from error
     if missing := [name for name in ("scan", "split", *prepared.classes) if name not in records]:

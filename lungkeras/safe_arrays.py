@@ -10,6 +10,8 @@ import numpy as np
 from lungkeras.safe_archives import plain_zip
 
 MOST_MEMBERS = 100_000
+MOST_RATIO = 20  # of what is unpacked to what is there
+ALWAYS_FIT = 10**8  # bytes that need no ratio
 LONGEST_HEADER = 10_000  # bytes, as NumPy has it
 
 
@@ -24,6 +26,9 @@ def load(file: Path | str | IO[bytes], *, allow_pickle: bool = False) -> np.lib.
     with plain_zip(file) as archive:
         if len(archive.infolist()) > MOST_MEMBERS:
             raise ValueError(f"it holds more than {MOST_MEMBERS:,} arrays")
+        size = sum(member.file_size for member in archive.infolist())
+        if size > max(ALWAYS_FIT, MOST_RATIO * sum(member.compress_size for member in archive.infolist())):
+            raise ValueError(f"its few bytes claim to be {size:,}")
         for member in archive.infolist():
             _check(archive, member)
     if hasattr(file, "seek"):

@@ -80,7 +80,7 @@ def check_csv(content: bytes | None, separators: bytes = b",") -> None:
     if content is None or len(content) > MOST_BYTES:
         raise ValueError(f"it is larger than {MOST_BYTES // 1_000_000} MB")
     rows = content.count(b"\n") + content.count(b"\r") + 1
-    columns = max(content[: _end_of_line(content)].count(separator) for separator in separators) + 1
+    columns = max(content[: _end_of_line(content)].count(bytes([separator])) for separator in separators) + 1
     if rows > MOST_ROWS or rows * columns > MOST_CELLS:
         raise ValueError(f"it holds {rows:,} rows of {columns:,} columns")
 

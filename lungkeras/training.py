@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
-from lungkeras import devices, metrics, replicas
+from lungkeras import devices, metrics, replicas, safe_arrays, safe_json
 from lungkeras.backends import use_backend
 from lungkeras.divergence import best_epoch, diverged_at
 from lungkeras.errors import RunError, memory_ran_out
@@ -361,8 +361,8 @@ class Progress(keras.callbacks.Callback):
 
 def read_checkpoint(file: Path) -> tuple[dict, dict[str, list[np.ndarray]]]:
     """The state that `Progress.save` wrote, and its arrays by group."""
-    with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
-        state = json.loads(arrays["state"].tobytes())
+    with safe_arrays.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
+        state = safe_json.loads(arrays["state"].tobytes())
         return state, {
             group: [arrays[name] for name in arrays.files if name.startswith(f"{group}_")]
             for group in ("weights", "best", "optimizer")

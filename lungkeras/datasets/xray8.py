@@ -23,6 +23,7 @@ from lungkeras.datasets.records import ABSENT, leave_out
 from lungkeras.errors import SourceError
 from lungkeras.files import glance
 from lungkeras.inert import printable, say
+from lungkeras.safe_tables import check_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -207,6 +208,10 @@ def _text(file: Path) -> str:
         raise _unreadable(file, error.strerror) from None
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise _unreadable(file, "a text in UTF-16, expected UTF-8 (save it as CSV UTF-8)")
+    try:
+        check_csv(content, b",;\t")
+    except ValueError as error:
+        raise _unreadable(file, f"a list that is none: {error}") from None
     if b"\0" in content:
         raise _unreadable(file, f"NUL bytes in row {content[: content.index(0)].count(10) + 1}")
     try:
@@ -261,10 +266,13 @@ def _years(file: Path, ages: pd.Series) -> pd.Series:
 
 
 def _keep_findings(entries: pd.DataFrame) -> pd.DataFrame:
-    findings = entries["label"].str.get_dummies("|").astype("int64")
-    known = findings.reindex(columns=list(LABELS), fill_value=0)
-    other = (known.sum(axis=1) == 0) | (known.sum(axis=1) < findings.sum(axis=1))
-    entries = entries.assign(**{name: known[label] for name, label in zip(CLASSES, LABELS, strict=True)})
+    import pandas as pd
+
+    # A column for each of the study's findings alone: a list may name as many others as it has rows.
+    found = [frozenset(label.split("|")) - {""} for label in entries["label"]]
+    other = pd.Series([not each or not each <= frozenset(LABELS) for each in found], entries.index, dtype=bool)
+    known = {name: [int(label in each) for each in found] for name, label in zip(CLASSES, LABELS, strict=True)}
+    entries = entries.assign(**{name: pd.Series(of, entries.index, dtype="int64") for name, of in known.items()})
     return leave_out(entries, other, "findings outside the study's six")
 
 
