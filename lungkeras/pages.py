@@ -16,6 +16,7 @@ POLICY = (
 SHOWN = {"text/plain", "image/png", "image/jpeg"}
 TABLE_ELEMENTS = {"div", "style", "table", "thead", "tbody", "tfoot", "tr", "th", "td", "p"}
 TABLE_ATTRIBUTES = {"border", "class", "scoped", "style", "colspan", "rowspan", "halign", "valign"}
+SOURCE = re.compile(r"^(source = .)(?:.*/)?([^/\n]*)$", re.MULTILINE)  # of a page the folder's own name is enough
 SCRIPT = re.compile(r"<script\b.*?</script\s*>", re.DOTALL | re.IGNORECASE)
 
 
@@ -59,8 +60,13 @@ def inert_page(html: str) -> str:
 
 
 def with_plain_outputs(notebook):
-    """The notebook, of whose outputs text, pictures and plain tables stay: other HTML may lead a browser elsewhere."""
+    """The notebook, of whose outputs text, pictures and plain tables stay: other HTML may lead a browser elsewhere.
+
+    The place of its source goes.
+    """
     for cell in notebook.cells:
+        if "injected-parameters" in cell.get("metadata", {}).get("tags", []):
+            cell.source = SOURCE.sub(r"\1\2", cell.source)
         for output in cell.get("outputs", []):
             if "data" in output:
                 output.data = {kind: shown for kind, shown in output.data.items() if _is_plain(kind, shown)}

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras import devices, safe_json, safe_tables
+from lungkeras import devices, places, safe_json, safe_tables
 from lungkeras.errors import RunError
 from lungkeras.files import glance
 from lungkeras.fingerprints import changed_files
@@ -84,7 +84,8 @@ def load_prepared(folder: Path | str) -> Prepared:
             f"Prepare one: lungkeras prepare DATASET --source DIR --to {folder}"
         ) from error
     again = (
-        f"Prepare it again: lungkeras prepare {prepared.name} --source {shlex.quote(prepared.source or 'DIR')} "
+        f"Prepare it again: lungkeras prepare {prepared.name} "
+        f"--source {shlex.quote(str(places.find(prepared.source) or 'DIR'))} "
         f"--to {shlex.quote(str(folder))} --size {prepared.size}"
     )
     try:

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lungkeras import places
 from lungkeras.decoder import decode_alone, decoders
 from lungkeras.decoding import decode_grey
 from lungkeras.errors import RunError, ScanError, SourceError
@@ -169,7 +170,7 @@ def prepare_dataset(
             mean, std = grey_statistics(np.load(folder / "train.npy", mmap_mode="r"))
             summary = {
                 "dataset": dataset,
-                "source": str(source),
+                "source": places.told(source),
                 "drawn": is_drawn(source),
                 "task": DATASETS[dataset].task,
                 "classes": list(DATASETS[dataset].classes),
@@ -193,6 +194,7 @@ def prepare_dataset(
             write_json(folder / "statistics.json", summary)
             summary["fingerprint"] = of_prepared(folder)
             write_json(folder / "statistics.json", summary)
+    places.remember(source)
     return summary
 
 

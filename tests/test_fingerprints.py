@@ -15,7 +15,17 @@ from lungkeras.preparation import prepare_dataset
 
 # Modules that training or preparation import and that move no number.
 HARMLESS = {"backends", "complexity", "decoder", "errors", "files", "fingerprints", "inert", "locks", "model_files"}
-HARMLESS |= {"machine", "params", "processes", "progress", "safe_archives", "safe_arrays", "safe_json", "safe_tables"}
+HARMLESS |= {
+    "machine",
+    "params",
+    "places",
+    "processes",
+    "progress",
+    "safe_archives",
+    "safe_arrays",
+    "safe_json",
+    "safe_tables",
+}
 HARMLESS |= {"datasets/phantom"}  # of which preparation knows the name of a file
 
 CODE = '''
