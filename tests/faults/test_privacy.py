@@ -52,8 +52,7 @@ def test_a_source_within_the_project_is_named_from_there(project):
 
 @pytest.mark.parametrize("source", ["/", "../..", "sources/../../..", "", "\0"])
 def test_a_strangers_result_names_no_place_outside(source, project):
-    with pytest.raises(ValueError) if "\0" in source else pytest.MonkeyPatch.context():
-        assert places.find(source) is None
+    assert places.find(source) is None
 
 
 def test_results_of_a_stranger_within_the_checkout_bring_no_snakefile(monkeypatch, tmp_path):
