@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING
 
 from lungkeras import freshness
 from lungkeras.datasets import DATASETS
+from lungkeras.errors import FolderError
 from lungkeras.files import TEMPORARY as TEMPORARY_NAME
-from lungkeras.fingerprints import is_prepared, is_trained
+from lungkeras.files import open_plain
+from lungkeras.fingerprints import RESULTS, is_prepared, is_trained
 from lungkeras.locks import alone
 from lungkeras.params import Params, from_project, load_study, project_folder
 
@@ -36,6 +38,8 @@ UNNAMED_RUN, UNNAMED_DATA, UNNAMED_PAGE = "unnamed run", "unnamed prepared datas
 UNNAMED_SOURCE = "unnamed drawn source"
 UNNAMED = (UNNAMED_RUN, UNNAMED_DATA, UNNAMED_PAGE, UNNAMED_SOURCE)
 LOGS_KEPT = 10
+RUN_FILES = {*RESULTS, "fingerprint.json", "checkpoint.npz", "checkpoint-before.npz", "best.checked.json",
+             "model_card.md", "export", ".lock"}  # fmt: skip
 DEEPEST = 3  # reports/<study>/runs/<run>/export
 
 
@@ -123,9 +127,9 @@ def real_folders(folder: Path, deepest: int = DEEPEST) -> Iterator[Path]:
 def is_held(file: Path) -> bool:
     """Whether a living process holds the lock of a file; so does, as far as can be told, one that takes no locks."""
     try:
-        handle = os.open(file, os.O_RDWR | os.O_NOFOLLOW)
-    except OSError:
-        return False  # a folder, or gone
+        handle = open_plain(file, os.O_RDWR)
+    except (OSError, FolderError):
+        return False  # a folder, a link, or gone
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return False
@@ -183,6 +187,13 @@ def noted_path(name: Path) -> str:
         return "."  # not one of its notes: a path that is there
 
 
+def is_a_run(folder: Path) -> bool:
+    """Whether a folder holds what a run leaves, and nothing else: with another file it is somebody's."""
+    return (folder / "params.yaml").is_file() and all(
+        entry.name in RUN_FILES or entry.name.startswith(TEMPORARY_NAME) for entry in folder.iterdir()
+    )
+
+
 def unnamed(shared: Params, runs: Mapping[str, Params]) -> Iterator[tuple[Path, str]]:
     """(path, kind) of runs, prepared datasets and drawn sources that no study names, and of the notebooks about them.
 
@@ -200,7 +211,7 @@ def unnamed(shared: Params, runs: Mapping[str, Params]) -> Iterator[tuple[Path, 
     from lungkeras.preparation import FILES
 
     for folder in real_folders(from_project(shared.runs), 1):
-        if (folder / "params.yaml").is_file() and folder.resolve() not in named and not is_being_made(folder):
+        if is_a_run(folder) and folder.resolve() not in named and not is_being_made(folder):
             yield folder, UNNAMED_RUN
     for folder in real_folders(from_project(shared.prepared), 1):
         is_one = folder.name in DATASETS and (folder / "statistics.json").is_file()

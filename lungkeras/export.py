@@ -7,7 +7,6 @@ these.
 """
 
 import gc
-import json
 import logging
 import shutil
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras import calibration, metrics, runtimes
+from lungkeras import calibration, metrics, runtimes, safe_json
 from lungkeras.errors import ParamsError, RunError
 from lungkeras.evaluation import outputs
 from lungkeras.files import temporary_folder, write_csv, write_json
@@ -75,7 +74,7 @@ def export_run(folder: Path | str, format: str, *, int8: bool = False, to: Path 
     with temporary_folder(target.parent) as temporary:
         draft = temporary / target.name
         _convert(model, draft, format, _calibration(prepared) if int8 else None)
-        received = metrics.probabilities(runtimes.open_exported(draft)(scans), run.task)
+        received = metrics.probabilities(runtimes.open_exported(draft, here=True)(scans), run.task)
         checked = compare(expected, received, run.task)
         if fault := _fault(checked, int8):
             raise RunError(f"{target} is not kept: {fault}, on {len(scans)} test scans of {run.name}.")
@@ -109,7 +108,7 @@ def _measured(exported: Path, format: str, file: Path, model, scans: np.ndarray)
     machine = environment()
     return {
         "megabytes": _megabytes(exported),
-        "milliseconds": _milliseconds(runtimes.open_exported(exported, threads=1), scans),
+        "milliseconds": _milliseconds(runtimes.open_exported(exported, threads=1, here=True), scans),
         "threads": None if format == "saved_model" else 1,
         "keras_megabytes": _megabytes(file),
         "keras_milliseconds": _milliseconds(lambda scan: model.predict_on_batch(scan[..., None]), scans),
@@ -380,7 +379,7 @@ def devices(study: Path | str) -> pd.DataFrame:
         if not (folder.parent / "metrics.json").is_file():
             continue
         run, digest = read_run(folder.parent), file_digest(folder.parent / "best.keras")
-        found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
+        found = [safe_json.read(file) for file in sorted(folder.glob("*.json"))]
         found = [about for about in found if about["model_sha256"] == digest]
         if not found:
             continue

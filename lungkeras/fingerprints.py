@@ -20,11 +20,12 @@ import ast
 import builtins
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from lungkeras import errors
+from lungkeras import errors, safe_json, safe_tables
 from lungkeras.files import as_json
 from lungkeras.params import Params
 from lungkeras.progress import progress
@@ -62,6 +63,9 @@ EXCEPTIONS = {
     for name, value in (vars(builtins) | vars(errors)).items()
     if isinstance(value, type) and issubclass(value, BaseException)
 }
+OWN_FILE = re.compile(r"\w{1,40}\.[a-z0-9]{1,10}")  # in the folder itself
+# Readers within bounds, by the module whose function of the same name they stand for: numbers are the same.
+WITHIN_BOUNDS = {"safe_json": "json", "safe_tables": "pd", "safe_arrays": "np"}
 LOGGING = {"warn", "debug", "info", "warning", "error", "exception", "critical", "log"}
 RESULTS = ("params.yaml", "environment.json", "best.keras", "history.csv", "predictions.parquet", "metrics.json")
 
@@ -110,6 +114,10 @@ class _Words(ast.NodeTransformer):
 
     def visit_ImportFrom(self, node):
         return None
+
+    def visit_Name(self, node):
+        node.id = WITHIN_BOUNDS.get(node.id, node.id)
+        return node
 
     def visit_If(self, node):
         return None if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" else self.generic_visit(node)
@@ -172,12 +180,12 @@ def _last_name(node: ast.AST) -> str:
 
 
 def _speaks(node: ast.AST) -> bool:
-    """Whether an expression prints, warns, or logs: print(...), warnings.warn(...), logger.info(...)."""
+    """Whether an expression prints, warns, or logs: print(...), warnings.warn(...), logger.info(...), say(...)."""
     if not isinstance(node, ast.Call):
         return False
     if isinstance(node.func, ast.Attribute):
         return _last_name(node.func.value) in ("warnings", "logging", "logger") and node.func.attr in LOGGING
-    return _last_name(node.func) == "print"
+    return _last_name(node.func) in ("print", "say")
 
 
 def _is_text(node: ast.AST) -> bool:
@@ -211,11 +219,9 @@ def _scan_digest(path: Path) -> str:
 
 def of_prepared(folder: Path) -> str | None:
     """SHA-256 of a prepared dataset's arrays, records and statistics; None where one of them is missing or broken."""
-    import pandas as pd
-
     try:
-        records = pd.read_parquet(folder / "records.parquet").to_csv(index=False)
-        statistics = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
+        records = safe_tables.read_parquet(folder / "records.parquet").to_csv(index=False)
+        statistics = safe_json.read(folder / "statistics.json")
         arrays = [file_digest(folder / f"{split}.npy") for split in ("train", "val", "test")]
         return digest(records, as_json([statistics[key] for key in STATISTICS]), *arrays)
     except (OSError, ValueError, KeyError):
@@ -225,11 +231,19 @@ def of_prepared(folder: Path) -> str | None:
 def changed_files(folder: Path, recorded: Mapping[str, str]) -> dict[str, str | None]:
     """The files of a folder that no longer have the hash that was recorded of them, with the file that had their hash.
 
-    {"val.npy": "test.npy", "test.npy": "val.npy"} where two were swapped; None where no file had it.
+    {"val.npy": "test.npy", "test.npy": "val.npy"} where two were swapped; None where no file had it. What is no plain
+    name of a file, as a copied folder may hold it, is left out.
     """
+    recorded = {name: value for name, value in _pairs(recorded) if OWN_FILE.fullmatch(name)}
     now = {name: file_digest(folder / name) for name in recorded if (folder / name).is_file()}
     owner = {value: name for name, value in recorded.items()}
     return {name: owner.get(value) for name, value in now.items() if value != recorded[name]}
+
+
+def _pairs(recorded: object) -> list[tuple[str, str]]:
+    """The pairs of texts in what a file of hashes holds, which may be a stranger's."""
+    pairs = recorded.items() if isinstance(recorded, dict) else ()
+    return [pair for pair in pairs if all(isinstance(word, str) for word in pair)]
 
 
 def preparation_made_from(
@@ -277,9 +291,10 @@ def of_results(folder: Path) -> dict[str, str]:
 def read(file: Path) -> dict:
     """A JSON file of hashes; empty where it is missing or broken."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        held = safe_json.read(file)
     except (OSError, ValueError):
         return {}
+    return held if isinstance(held, dict) else {}
 
 
 def agree(recorded: Mapping[str, str], now: Mapping[str, str | None]) -> bool:
@@ -291,7 +306,7 @@ def is_prepared(
     folder: Path, dataset: str, source: Path | None, *, size: int, seed: int, split: str = "patients"
 ) -> bool:
     """Whether a prepared dataset stands there, made from this source with this size, seed and split, by this code."""
-    recorded = read(folder / "statistics.json").get("made_from", {})
+    recorded = dict(_pairs(read(folder / "statistics.json").get("made_from")))
     return bool(recorded) and agree(recorded, preparation_made_from(dataset, source, size=size, seed=seed, split=split))
 
 
@@ -302,4 +317,4 @@ def is_trained(folder: Path, params: Params, prepared: str | None) -> bool:
         unchanged = recorded.get("results") == of_results(folder)
     except OSError:
         return False
-    return unchanged and agree(recorded.get("made_from", {}), training_made_from(params, prepared))
+    return unchanged and agree(dict(_pairs(recorded.get("made_from"))), training_made_from(params, prepared))

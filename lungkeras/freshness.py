@@ -4,10 +4,10 @@ A changed dataset concerns its runs, a changed run those that start from its wei
 read the runs. What is missing is left to the graph of notebooks: it makes what something else needs.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from lungkeras import safe_json
 from lungkeras.errors import SourceError
 from lungkeras.files import as_json, write_json
 from lungkeras.fingerprints import (
@@ -102,7 +102,7 @@ def reading_notebooks(shared: Params, runs: Mapping[str, Params]) -> dict[str, s
 
 def cells(notebook: Path) -> str:
     """The cells of a notebook as text, without their outputs."""
-    held = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    held = safe_json.read(notebook)["cells"]
     return as_json([[cell["cell_type"], "".join(cell["source"])] for cell in held])
 
 

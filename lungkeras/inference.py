@@ -5,7 +5,7 @@ tampered with. Before it is used, its answers are compared once with those of Ke
 its test scans, or, where these are not at hand, with Keras itself. <name>.checked.json beside the file says so.
 """
 
-import json
+import math
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -13,14 +13,15 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from lungkeras import architectures, onnx_graph, runtimes
-from lungkeras.errors import FolderError, LungkerasError
+from lungkeras import architectures, onnx_graph, runtimes, safe_json
+from lungkeras.errors import FolderError, LungkerasError, RunError
 from lungkeras.files import write_json
 from lungkeras.fingerprints import code_digest, file_digest
 from lungkeras.model_files import check_model_file
 
 LARGEST_DIFFERENCE = 1e-4  # of a probability
 PROBES = 32
+MOST_NUMBERS = 2**27  # that one layer gives for a batch of scans
 BATCH = 32
 
 
@@ -34,13 +35,17 @@ class Network:
         if sum(onnx_graph.is_overlapping_pool(layer) for layer in self.plan.layers) > 1:
             # One is the stem's, before any layer that is explained.
             raise onnx_graph.Unknown("slopes of overlapping pools")
+        largest = max(map(math.prod, onnx_graph.map_shapes(self.plan).values()), default=1)
+        if largest > MOST_NUMBERS:
+            raise RunError(f"{path} is refused: one of its layers gives more than {MOST_NUMBERS:,} numbers a scan.")
+        self.batch = max(1, min(BATCH, MOST_NUMBERS // largest))
         self.session = runtimes.onnx_session(onnx_graph.write_model(self.plan))
         self.input_shape = (None, self.plan.size, self.plan.size, 1)
         self.output_shape = (None, self(np.zeros((1, self.plan.size, self.plan.size), np.uint8)).shape[1])
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Logits, float32 (N, classes), of uint8 images (N, size, size)."""
-        batches = (images[start : start + BATCH, ..., None] for start in range(0, len(images), BATCH))
+        batches = (images[start : start + self.batch, ..., None] for start in range(0, len(images), self.batch))
         return np.concatenate([self.session.run(["logits"], {"scan": batch})[0] for batch in batches])
 
     @cached_property
@@ -89,9 +94,9 @@ def open_network(path: Path | str, task: str) -> Network | None:
 
 def _read(note: Path) -> dict:
     try:
-        told = json.loads(note.read_text(encoding="utf-8"))
+        told = safe_json.read(note)
         return told if isinstance(told, dict) else {}
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return {}
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras import intervals
+from lungkeras import intervals, safe_tables
 from lungkeras.errors import RunError
 from lungkeras.explanation import METHODS as EXPLANATIONS
 from lungkeras.explanation import enlarged, explained_layer, heat_maps
@@ -47,7 +47,7 @@ def load_boxes(prepared: Path | str) -> pd.DataFrame:
     """The boxes of a prepared dataset's folder, as `datasets.boxes.read_boxes` gives them. Raises RunError."""
     file = Path(prepared) / "boxes.parquet"
     try:
-        return pd.read_parquet(file)
+        return safe_tables.read_parquet(file)
     except (OSError, ValueError) as error:
         raise RunError(
             f"{file} can't be read as boxes ({type(error).__name__}). Prepare the dataset again: "

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lungkeras import fingerprints, safe_yaml
+from lungkeras import fingerprints, safe_tables, safe_yaml
 from lungkeras.datasets import DATASETS, title
 from lungkeras.files import write_text
 from lungkeras.inert import markdown_text, printable
@@ -68,7 +68,7 @@ def cards(study_folder: Path | str, datasets: Iterable[Mapping] = ()) -> dict[st
     """
     folder = Path(study_folder)
     files = {name: folder / "tables" / f"{name}.csv" for name in TABLES}
-    tables = {name: pd.read_csv(file) for name, file in files.items() if file.is_file()}
+    tables = {name: safe_tables.read_csv(file) for name, file in files.items() if file.is_file()}
     facts = {entry["dataset"]: entry for entry in datasets}
     finished = sorted(file.parent for file in folder.glob("runs/*/metrics.json"))
     return {run.name: card(run, tables, facts) for run in finished}

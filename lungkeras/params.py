@@ -242,9 +242,13 @@ def _is_exponent(value: object) -> bool:
 
 
 def project_folder() -> Path:
-    """The folder that holds the Snakefile: the working directory or one above it, else the package's checkout."""
-    here = Path.cwd()
-    for folder in (here, *here.parents, Path(__file__).resolve().parent.parent):
+    """The folder that holds the Snakefile: the working directory or one above it, else the package's checkout.
+
+    Within the checkout it is that: the results of a stranger, which lie there, may bring a Snakefile of their own.
+    """
+    here, checkout = Path.cwd(), Path(__file__).resolve().parent.parent
+    above = (here, *here.parents)
+    for folder in (checkout,) if checkout in above else (*above, checkout):
         if (folder / "Snakefile").is_file() and (folder / "notebooks").is_dir():
             return folder
     return here

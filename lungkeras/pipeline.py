@@ -5,7 +5,6 @@ which batch; tf.data on TensorFlow, elsewhere a keras.utils.PyDataset with threa
 """
 
 import functools
-import json
 import math
 import shlex
 import sys
@@ -16,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras import devices
+from lungkeras import devices, places, safe_json, safe_tables
 from lungkeras.errors import RunError
 from lungkeras.files import glance
 from lungkeras.fingerprints import changed_files
+from lungkeras.inert import say
 
 SPLITS = ("train", "val", "test")
 WORKERS = 2  # threads that gather batches where tf.data does not
@@ -65,7 +65,7 @@ def load_prepared(folder: Path | str) -> Prepared:
     """
     folder = Path(folder)
     try:
-        statistics = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
+        statistics = safe_json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
         prepared = Prepared(
             name=statistics["dataset"],
             task=statistics["task"],
@@ -84,7 +84,8 @@ def load_prepared(folder: Path | str) -> Prepared:
             f"Prepare one: lungkeras prepare DATASET --source DIR --to {folder}"
         ) from error
     again = (
-        f"Prepare it again: lungkeras prepare {prepared.name} --source {shlex.quote(prepared.source or 'DIR')} "
+        f"Prepare it again: lungkeras prepare {prepared.name} "
+        f"--source {shlex.quote(str(places.find(prepared.source) or 'DIR'))} "
         f"--to {shlex.quote(str(folder))} --size {prepared.size}"
     )
     try:
@@ -97,14 +98,14 @@ def load_prepared(folder: Path | str) -> Prepared:
         if owner:
             raise RunError(f"{folder / name} holds what {owner} held when it was prepared. {again}")
     if changed:
-        print(f"{folder}: {', '.join(changed)} changed since it was prepared, and is taken as it is", file=sys.stderr)
+        say(f"{folder}: {', '.join(changed)} changed since it was prepared, and is taken as it is", file=sys.stderr)
     return replace(prepared, images=images)
 
 
 def _open_records(file: Path, prepared: Prepared) -> pd.DataFrame:
     """The records. Raises OSError or ValueError, naming the file, for what they should not be."""
     try:
-        records = pd.read_parquet(file)
+        records = safe_tables.read_parquet(file)
     except ValueError as error:
         raise ValueError(f"{file.name} can't be opened ({error})") from error
     if missing := [name for name in ("scan", "split", *prepared.classes) if name not in records]:

@@ -25,11 +25,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras.decoder import decoders
+from lungkeras import places
+from lungkeras.decoder import decode_alone, decoders
 from lungkeras.decoding import decode_grey
 from lungkeras.errors import RunError, ScanError, SourceError
 from lungkeras.files import atomic_folder, glance, new_array, require_room, write_csv, write_json, write_parquet
 from lungkeras.fingerprints import file_digest, of_prepared, preparation_made_from, read
+from lungkeras.inert import say
 from lungkeras.locks import making
 from lungkeras.opencv import cv2, enough_memory
 from lungkeras.progress import progress
@@ -73,7 +75,7 @@ def first_steps(paths: Iterable[Path], size: int) -> dict[str, np.ndarray]:
     reason = ScanError("expected a scan that can be read, found no scan at all: name another source")
     for path in paths:
         try:
-            return preparation_steps(path, size)
+            return preparation_steps(path, size, decode_alone)
         except ScanError as error:
             reason = error
     raise reason
@@ -144,7 +146,7 @@ def prepare_dataset(
                 copied = copies_of(listed & set(records["scan"]), pairs) - listed
                 records, left_out = records[~records["scan"].isin(copied)], len(copied)
                 if left_out:
-                    print(f"{dataset}: {left_out} scans that copy a test scan are left out", file=sys.stderr)
+                    say(f"{dataset}: {left_out} scans that copy a test scan are left out", file=sys.stderr)
                 pairs = pairs[pairs["scan"].isin(records["scan"]) & pairs["other"].isin(records["scan"])]
                 records = official_split(records, listed, seed=seed)
             else:
@@ -168,7 +170,7 @@ def prepare_dataset(
             mean, std = grey_statistics(np.load(folder / "train.npy", mmap_mode="r"))
             summary = {
                 "dataset": dataset,
-                "source": str(source),
+                "source": places.told(source),
                 "drawn": is_drawn(source),
                 "task": DATASETS[dataset].task,
                 "classes": list(DATASETS[dataset].classes),
@@ -192,6 +194,7 @@ def prepare_dataset(
             write_json(folder / "statistics.json", summary)
             summary["fingerprint"] = of_prepared(folder)
             write_json(folder / "statistics.json", summary)
+    places.remember(source)
     return summary
 
 
@@ -267,7 +270,7 @@ def split_what_is_there(records: pd.DataFrame, seed: int) -> pd.DataFrame:
         split = split_records(records, seed=seed, every_class=False)
         if not records[class_columns(records)].any().all() or split["split"].nunique() < len(SPLITS):
             raise
-        print(f"{error}. The split goes on without them where they lack.", file=sys.stderr)
+        say(f"{error}. The split goes on without them where they lack.", file=sys.stderr)
         return split
 
 

@@ -10,7 +10,6 @@ import base64
 import datetime
 import hashlib
 import io
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,7 +18,16 @@ from urllib.parse import quote
 import pandas as pd
 import yaml
 
-from lungkeras import checklists, model_card, report_evidence, report_explanations, report_tables, safe_yaml
+from lungkeras import (
+    checklists,
+    model_card,
+    report_evidence,
+    report_explanations,
+    report_tables,
+    safe_json,
+    safe_tables,
+    safe_yaml,
+)
 from lungkeras.audit import TABLES as AUDIT_TABLES
 from lungkeras.datasets.datasheets import datasheets
 from lungkeras.export import write_devices
@@ -59,15 +67,15 @@ def dataset_facts(prepared: Path | str, *, drawn: bool) -> dict:
     fingerprint).
     """
     folder = Path(prepared)
-    statistics = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
+    statistics = safe_json.read(folder / "statistics.json")
     keys = ("dataset", "task", "classes", "size", "mean", "std", "scans", "absent", "missing")
     keys += ("made_from", "fingerprint")
     known = {key: statistics.get(key) for key in keys}
-    quarantine = pd.read_csv(folder / "quarantine.csv", dtype=str).fillna("").to_dict("records")
+    quarantine = safe_tables.read_csv(folder / "quarantine.csv", dtype=str).fillna("").to_dict("records")
     for entry in quarantine:  # a reason names the file in full; the scan is named already
         entry["reason"] = entry["reason"].rpartition(f"{entry['scan']}: ")[2]
     quarantined = Counter(name for entry in quarantine for name in entry.get("classes", "").split())
-    flow = pd.read_csv(folder / "flow.csv")[["step", "scans"]].to_numpy().tolist()
+    flow = safe_tables.read_csv(folder / "flow.csv")[["step", "scans"]].to_numpy().tolist()
     changed = sorted(changed_files(folder, statistics.get("files", {})))
     return known | {
         "drawn": drawn,
@@ -109,7 +117,9 @@ def write_report(
         folder / "tables" / "datasheets.csv", datasheets({facts["dataset"]: facts["drawn"] for facts in datasets})
     )
     names = [*captions["tables"], *(file for files in BESIDE.values() for file in files.values())]
-    frames = {name: pd.read_csv(file) for name in names if (file := folder / "tables" / f"{name}.csv").is_file()}
+    frames = {
+        name: safe_tables.read_csv(file) for name in names if (file := folder / "tables" / f"{name}.csv").is_file()
+    }
     audit_png = folder / "figures" / "audit_scans.png"
     audit_files = [("PNG", audit_png), *((name, folder / "tables" / f"audit_{name}.csv") for name in AUDIT_TABLES)]
     key_results = headlines(
@@ -206,7 +216,7 @@ def read_runs(folder: Path, results: pd.DataFrame | None, notebooks: Mapping[str
 
 
 def _run(folder: Path, run: Path, notebook: str | None, card: list[model_card.Part]) -> dict:
-    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    metrics = safe_json.read(run / "metrics.json")
     test = metrics.get("test", {})
     params, environment = _yaml(run / "params.yaml"), _yaml(run / "environment.json")
     environment |= environment.pop("versions", {})

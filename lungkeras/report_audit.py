@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lungkeras import safe_tables
 from lungkeras.audit import TABLES
 from lungkeras.report_grid import NUMBER, Column, grid, span
 from lungkeras.style import decimal, heading
@@ -24,7 +25,7 @@ def read_audit(folder: Path | str) -> dict[str, pd.DataFrame]:
     files = {name: Path(folder) / "tables" / f"audit_{name}.csv" for name in TABLES}
     if not all(file.is_file() for file in files.values()):
         return {}
-    return {name: pd.read_csv(file) for name, file in files.items()}
+    return {name: safe_tables.read_csv(file) for name, file in files.items()}
 
 
 def audit_section(audit: dict[str, pd.DataFrame]) -> dict | None:

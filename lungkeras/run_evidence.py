@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from lungkeras import intervals, metrics
+from lungkeras import intervals, metrics, safe_tables
 from lungkeras.comparison import macro_auroc_interval
 from lungkeras.evidence import BACKBONES, C, Evidence, P
 from lungkeras.published import published
@@ -293,8 +293,8 @@ def study_evidence(folder: Path | str) -> RunEvidence:
         "agreement": "heatmap_agreement",
     }
     files = {key: tables / f"{name}.csv" for key, name in names.items()}
-    found = {key: pd.read_csv(file, dtype={"patient": str}) for key, file in files.items() if file.is_file()}
+    found = {key: safe_tables.read_csv(file, dtype={"patient": str}) for key, file in files.items() if file.is_file()}
     if (elsewhere := tables / "external.csv").is_file():
-        scores = pd.read_csv(elsewhere)
+        scores = safe_tables.read_csv(elsewhere)
         found["external"] = scores[scores["measure"] == "macro_f1"].rename(columns={"value": "macro_f1"})
     return RunEvidence(read_runs(Path(folder) / "runs"), **found)

@@ -7,7 +7,6 @@ runs/<run>/params.yaml  environment.json  best.keras
           /fingerprint.json      hashes of what the run was made from and of these files (fingerprints.py)
 """
 
-import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras import safe_yaml
+from lungkeras import safe_json, safe_tables, safe_yaml
 from lungkeras.errors import RunError
 from lungkeras.files import glance
 from lungkeras.fingerprints import changed_files
@@ -88,19 +87,19 @@ def read_run(folder: Path | str) -> Run:
             "Train it: lungkeras train --params FILE"
         )
     recorded = recorded_hashes(folder / "fingerprint.json").get("results", {})
-    for name in changed_files(folder, {name: value for name, value in recorded.items() if name in READ}):
+    for name in set(changed_files(folder, recorded)) & READ:
         params = "FILE" if name == "params.yaml" else shlex.quote(str(folder / "params.yaml"))
         raise RunError(
             f"{folder / name} is not as training left it: its SHA-256 differs from that in fingerprint.json. "
             f"Train it again: lungkeras train --params {params}"
         )
     try:
-        scored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        scored = safe_json.read(folder / "metrics.json")
         run = Run(
             name=folder.resolve().name,
             params=safe_yaml.read_yaml(folder / "params.yaml")[0] or {},
-            history=pd.read_csv(folder / "history.csv"),
-            predictions=pd.read_parquet(folder / "predictions.parquet"),
+            history=safe_tables.read_csv(folder / "history.csv"),
+            predictions=safe_tables.read_parquet(folder / "predictions.parquet"),
             metrics=scored,
             classes=tuple(scored["classes"]),
             task=scored["task"],

@@ -8,7 +8,6 @@ on two cores of the machine that NOMINAL was measured on, times how much slower 
 """
 
 import fcntl
-import json
 import os
 import sys
 import time
@@ -16,7 +15,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from lungkeras.files import write_json
+from lungkeras import safe_json
+from lungkeras.errors import FolderError
+from lungkeras.files import open_plain, write_json
+from lungkeras.inert import say
 from lungkeras.locks import alone
 
 NAME = "status.json"
@@ -43,7 +45,7 @@ def plan(folder: Path, steps: Mapping[str, tuple[str, str, float]]) -> None:
     counted = {rule: sum(step[0] == rule for step in steps.values()) for rule in TITLES}
     words = [f"{count} {_title(rule, count)}" for rule, count in counted.items() if count]
     if words:
-        print(f"  {len(steps)} steps: {', '.join(words)}", flush=True)
+        say(f"  {len(steps)} steps: {', '.join(words)}")
 
 
 def _title(rule: str, count: int) -> str:
@@ -127,19 +129,24 @@ def sentence(folder: Path, name: str) -> str:
 
 def _is_held(lock: Path) -> bool:
     try:
-        with lock.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
+        handle = open_plain(lock, os.O_RDONLY)
+    except (FileNotFoundError, FolderError):
         return False
     except OSError:
         return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
     return False
 
 
 def _read(file: Path) -> dict | None:
     """What a status file holds; None where there is none or it can't be read."""
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
+        told = safe_json.read(file)
         told["begun"], told["ended"], told["cores"]
         steps = told["steps"].values()
         return told if all({"rule", "kind", "nominal", "seconds", "ended"} <= set(step) for step in steps) else None
@@ -157,4 +164,4 @@ def _held(file: Path) -> Iterator[dict]:
 
 
 if __name__ == "__main__":
-    print(f"  {sys.argv[2]} ({sys.argv[3]} s): {done(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]))}", flush=True)
+    say(f"  {sys.argv[2]} ({sys.argv[3]} s): {done(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]))}")

@@ -15,13 +15,13 @@ summary        the audit as text and as tables
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lungkeras import safe_json, safe_tables
 from lungkeras.audit.duplicates import find_duplicates, join_patients
 from lungkeras.audit.hashing import Fingerprints, load_fingerprints, take_fingerprints
 from lungkeras.audit.labels import label_noise, suspects
@@ -67,14 +67,12 @@ def audit_prepared(prepared: Path | str, *, seed: int = 0) -> dict:
 
     Raises RunError where the folder was prepared without them.
     """
-    import pandas as pd
-
     folder = Path(prepared)
     try:
-        records = pd.read_parquet(folder / "records.parquet")
-        pairs = pd.read_csv(folder / "duplicates.csv", dtype={"scan": str, "other": str})
-        flow = pd.read_csv(folder / "flow.csv")[["step", "scans"]].to_numpy().tolist()
-        statistics = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
+        records = safe_tables.read_parquet(folder / "records.parquet")
+        pairs = safe_tables.read_csv(folder / "duplicates.csv", dtype={"scan": str, "other": str})
+        flow = safe_tables.read_csv(folder / "flow.csv")[["step", "scans"]].to_numpy().tolist()
+        statistics = safe_json.read(folder / "statistics.json")
         prints = load_fingerprints(folder / "fingerprints.npz")
     except FileNotFoundError as error:
         raise RunError(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lungkeras import safe_arrays
 from lungkeras.audit.alignment import SIDE, half
 from lungkeras.decoder import decoders
 from lungkeras.errors import ScanError
@@ -83,7 +84,7 @@ class Fingerprints:
 
 
 def load_fingerprints(path: Path | str) -> Fingerprints:
-    with np.load(path, allow_pickle=False) as held:
+    with safe_arrays.load(path, allow_pickle=False) as held:
         return Fingerprints(*(held[field.name] for field in fields(Fingerprints)))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lungkeras import panels
+from lungkeras import panels, safe_json, safe_tables
 from lungkeras.audit import AUDIT
 from lungkeras.audit.duplicates import across
 from lungkeras.audit.hashing import Fingerprints, load_fingerprints
@@ -33,9 +32,12 @@ def write_study_audit(prepared: Iterable[Path], study: Path | str) -> dict[str, 
     Returns the tables by name. A dataset that has not been audited is left out.
     """
     folders = [Path(folder) for folder in prepared if (Path(folder) / AUDIT).is_file()]
-    audits = {folder.name: json.loads((folder / AUDIT).read_text(encoding="utf-8")) for folder in folders}
+    audits = {folder.name: safe_json.read(folder / AUDIT) for folder in folders}
     collections = {
-        folder.name: (load_fingerprints(folder / "fingerprints.npz"), pd.read_parquet(folder / "records.parquet"))
+        folder.name: (
+            load_fingerprints(folder / "fingerprints.npz"),
+            safe_tables.read_parquet(folder / "records.parquet"),
+        )
         for folder in folders
     }
     made = tables(audits, across(collections))

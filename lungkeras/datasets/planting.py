@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from lungkeras import safe_tables
 from lungkeras.errors import SourceError
 
 if TYPE_CHECKING:
@@ -337,9 +338,8 @@ def read_truth(source: Path | str) -> pd.DataFrame:
 
     Raises SourceError where the source has none.
     """
-    import pandas as pd
 
     file = Path(source) / TRUTH
     if not file.is_file():
         raise SourceError(f"{source}: expected a source with something planted, found no {TRUTH}: draw it with --plant")
-    return pd.read_csv(file, dtype=str, keep_default_na=False)
+    return safe_tables.read_csv(file, dtype=str, keep_default_na=False)
