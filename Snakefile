@@ -59,13 +59,15 @@ THREADS = int(config.get("threads", 4))
 SMALL = max(run.image_size for run in RUNS.values()) <= 128
 HOUR = 60
 
-# The notebook runs under another name and takes its own when it has succeeded; a failed one is kept as such.
+# The notebook runs under another name and takes its own when it has succeeded; a failed one is kept as such. What lies
+# where it writes goes first: it may be a link.
 EXECUTE = """
     export JUPYTER_PREFER_ENV_PATH=1  # the kernel is this environment's, whatever the user's home says
     export TF_NUM_INTRAOP_THREADS={threads} TF_NUM_INTEROP_THREADS=2 OMP_NUM_THREADS={threads} NPROC={threads}
     mkdir -p "$(dirname {params.page:q})"
-    if {params.python:q} -m papermill --no-progress-bar {input.notebook:q} {params.draft:q} {params.arguments} > {log:q} 2>&1
-    then mv {params.draft:q} {params.page:q}; rm -f {params.failed:q}; {params.python:q} -m lungkeras.study.status {STATUS:q} {params.done:q} $SECONDS || echo "  {params.done} ($SECONDS s)"
+    rm -f {params.draft:q} {log:q}
+    if {params.python:q} -P -m papermill --no-progress-bar {input.notebook:q} {params.draft:q} {params.arguments} > {log:q} 2>&1
+    then mv {params.draft:q} {params.page:q}; rm -f {params.failed:q}; {params.python:q} -P -m lungkeras.study.status {STATUS:q} {params.done:q} $SECONDS || echo "  {params.done} ($SECONDS s)"
     else mv {params.draft:q} {params.failed:q}; echo "  failed: {params.done}"; exit 1
     fi
 """

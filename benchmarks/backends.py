@@ -34,9 +34,9 @@ from lungkeras.datasets.phantoms.phantom import draw_source
 from lungkeras.models.architectures import STUDY as BACKBONES
 from lungkeras.parity import backend_pythons
 from lungkeras.preparation.prepare import prepare_dataset
-from lungkeras.study.params import project_folder
 from lungkeras.system.backends import BACKENDS
 from lungkeras.system.files import write_text
+from lungkeras.system.places import project_folder
 
 DEMO = project_folder() / "params" / "demo" / "study.yaml"
 DATASET = "pneumonia"

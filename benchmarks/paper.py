@@ -21,7 +21,8 @@ import pandas as pd
 from measuring import arguments, write
 
 from lungkeras.evaluation.paper.published import published
-from lungkeras.study.params import load_study, project_folder
+from lungkeras.study.params import load_study
+from lungkeras.system.places import project_folder
 
 TRAIN, VAL = 0.70, 0.15
 DAY = 86_400

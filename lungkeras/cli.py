@@ -16,7 +16,7 @@ from lungkeras.system.backends import BACKENDS, require_backend, use_backend
 from lungkeras.system.errors import LESS_MEMORY, FolderError, LungkerasError, ParamsError, memory_ran_out, nearest
 from lungkeras.system.files import as_json
 from lungkeras.system.locks import alone, making
-from lungkeras.system.text import printable
+from lungkeras.system.text import printable, say
 
 SECONDS_TO_WIND_UP = 20.0  # of a report that was killed, until what it had started has ended
 
@@ -40,7 +40,7 @@ class Version(argparse.Action):
     def __call__(self, parser, *_):
         from importlib.metadata import version
 
-        print(f"lungkeras {version('lungkeras')}")
+        say(f"lungkeras {version('lungkeras')}")
         parser.exit()
 
 
@@ -51,20 +51,20 @@ def main(arguments: list[str] | None = None) -> int:
         with stopping.by_signals():
             return options.command(options) or 0
     except LungkerasError as error:
-        print(f"lungkeras: {printable(error)}", file=sys.stderr)
+        say(f"lungkeras: {error}", file=sys.stderr)
         return 1
     except (MemoryError, OSError, ImportError, RuntimeError) as error:
         if memory_ran_out(error):
-            print(f"lungkeras: not enough memory: {LESS_MEMORY}", file=sys.stderr)
+            say(f"lungkeras: not enough memory: {LESS_MEMORY}", file=sys.stderr)
         elif isinstance(error, OSError):
-            print(f"lungkeras: {printable(error.filename or 'the system')}: {error.strerror or error}", file=sys.stderr)
+            say(f"lungkeras: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
         else:
             raise
         return 1
     except KeyboardInterrupt as stop:
         terminated = isinstance(stop, stopping.Terminated)
         words = "terminated" if terminated else "interrupted"
-        print(f"lungkeras: {words}; the same command goes on where it stopped", file=sys.stderr)
+        say(f"lungkeras: {words}; the same command goes on where it stopped", file=sys.stderr)
         return stop.status if terminated else 130
 
 
@@ -209,14 +209,14 @@ def draw(options) -> None:
     from lungkeras.datasets.phantoms.phantom import draw_source
 
     with making(options.to):
-        print(draw_source(options.dataset, options.to, scans=options.scans, seed=options.seed, plants=options.plant))
+        say(draw_source(options.dataset, options.to, scans=options.scans, seed=options.seed, plants=options.plant))
 
 
 def fetch(options) -> None:
     from lungkeras.datasets import download
 
     with making(options.to):
-        print(download.fetch(options.dataset, options.to, archive=options.archive))
+        say(download.fetch(options.dataset, options.to, archive=options.archive))
 
 
 def audit_dataset(options) -> None:
@@ -224,7 +224,7 @@ def audit_dataset(options) -> None:
     from lungkeras.preparation.audit.summary import as_text
 
     found = audit_source(options.dataset, options.source, seed=options.seed, workers=options.workers)
-    print(as_json(found) if options.json else as_text(found))
+    say(*(as_json(found) if options.json else as_text(found)).splitlines())
 
 
 def prepare_source(options) -> None:
@@ -240,7 +240,7 @@ def prepare_source(options) -> None:
         seed=options.seed,
         split=options.split,
     )
-    print(as_json(summary))
+    say(*as_json(summary).splitlines())
 
 
 def train_run(options) -> None:
@@ -250,7 +250,7 @@ def train_run(options) -> None:
     use_backend(params.backend)
     from lungkeras.training.one_run import train
 
-    print(train(params))
+    say(train(params))
 
 
 def report_study(options) -> None:
@@ -258,7 +258,8 @@ def report_study(options) -> None:
     from functools import partial
 
     from lungkeras.study import graph
-    from lungkeras.study.params import from_project, load_study, project_folder, study_folder
+    from lungkeras.study.params import load_study, study_folder
+    from lungkeras.system.places import from_project, project_folder
 
     folder = study_folder(options.study)
     shared, runs = load_study(folder, backend=options.backend)
@@ -297,7 +298,7 @@ def tell_status(options) -> None:
 
     folder = study_folder(options.study)
     params = load_params([folder / "study.yaml"], backend=options.backend)
-    print(status.sentence(params.study_folder, folder.name))
+    say(status.sentence(params.study_folder, folder.name))
 
 
 def require_writable(folder: Path) -> None:
@@ -319,20 +320,20 @@ def clean_study(options) -> None:
     is_kept = found["kind"].isin(cleaning.UNNAMED) & (not options.unnamed)
     chosen, kept = found[~is_kept], found[is_kept]
     for row in chosen.itertuples():
-        print(f"{row.bytes / 1e6:9.1f} MB  {row.kind}: {printable(os.path.relpath(row.path))}")
+        say(f"{row.bytes / 1e6:9.1f} MB  {row.kind}: {os.path.relpath(row.path)}")
     told = f"{len(chosen)} leftovers, {chosen['bytes'].sum() / 1e6:.1f} MB"
     if options.yes:
         cleaning.remove(folder, chosen["path"])
-        print(f"removed {told}")
+        say(f"removed {told}")
     else:
-        print(f"{told}; --yes removes them" if len(chosen) else "nothing to remove")
+        say(f"{told}; --yes removes them" if len(chosen) else "nothing to remove")
     if len(kept):
-        print(f"{len(kept)} more, {kept['bytes'].sum() / 1e6:.1f} MB, that the params do not name: --unnamed adds them")
+        say(f"{len(kept)} more, {kept['bytes'].sum() / 1e6:.1f} MB, that the params do not name: --unnamed adds them")
 
 
 def given_source(text: str) -> tuple[str, str]:
     """pneumonia=DIR -> its dataset and its folder, as seen from the project. Raises ParamsError."""
-    from lungkeras.study.params import project_folder
+    from lungkeras.system.places import project_folder
 
     dataset, _, folder = text.partition("=")
     if dataset not in DATASETS or not folder:
@@ -365,22 +366,22 @@ def predict_scans(options) -> int:
         rows = json.loads(table.to_json(orient="records"))
         about = {"computed_by": predictor.computed_by, "failed": failed.to_dict("records"), "no_image": others}
         about |= predictor.correction.as_dict() if predictor.correction else {}
-        print(as_json({"predictions": rows} | about))
+        say(*as_json({"predictions": rows} | about).splitlines())
     elif options.csv:
         from lungkeras.system.files import write_csv
 
         write_csv(options.csv, table)
-        print(options.csv)
+        say(options.csv)
     elif len(table):
-        print(table.to_string(index=False, float_format="{:.3f}".format))
+        say(*table.to_string(index=False, float_format="{:.3f}".format).split("\n"))
     if options.heatmaps:
         write_heatmaps(predictor, files, options.heatmaps)
-        print(f"heat maps: {options.heatmaps}", file=sys.stderr)
-    print(f"computed by {predictor.computed_by}", file=sys.stderr)
+        say(f"heat maps: {options.heatmaps}", file=sys.stderr)
+    say(f"computed by {predictor.computed_by}", file=sys.stderr)
     for row in failed.itertuples():
-        print(f"lungkeras: {row.file}: {row.reason}", file=sys.stderr)
+        say(f"lungkeras: {row.file}: {row.reason}", file=sys.stderr)
     if others:
-        print(f"passed over{passed_over(others)}", file=sys.stderr)
+        say(f"passed over{passed_over(others)}", file=sys.stderr)
     return 1 if len(failed) else 0
 
 
@@ -389,7 +390,7 @@ def export_run(options) -> None:
     from lungkeras.prediction import export
 
     done = export.export_run(options.run, options.format, int8=options.int8, to=options.to)
-    print(
+    say(
         f"{done['path']}: {done['megabytes']:.1f} MB, {done['milliseconds']:.1f} ms a scan; "
         f"{done['labels_agree']:.1%} of labels as Keras, probabilities within {done['largest_difference']:.2g}"
     )
@@ -400,7 +401,7 @@ def evaluate_run(options) -> None:
     from lungkeras.evaluation.run_tables import evaluate_on
     from lungkeras.preparation.folder import load_prepared
 
-    print(as_json(evaluate_on(options.run, load_prepared(options.on))))
+    say(*as_json(evaluate_on(options.run, load_prepared(options.on))).splitlines())
 
 
 if __name__ == "__main__":

@@ -19,11 +19,14 @@ import numpy as np
 import pandas as pd
 
 from lungkeras.models.architectures import STUDY as BACKBONES
-from lungkeras.study.params import Params, project_folder
+from lungkeras.study.params import Params
 from lungkeras.system.backends import BACKENDS, is_installed, require_backend
 from lungkeras.system.errors import LungkerasError, ParamsError, RunError
 from lungkeras.system.files import write_csv
+from lungkeras.system.places import project_folder
 from lungkeras.system.processes import variables
+from lungkeras.system.text import printable, say
+from lungkeras.system.untrusted import array_files
 
 STEPS = 20
 BATCH_SIZE = 8
@@ -87,12 +90,17 @@ def _in_process(
     code = "from lungkeras.parity import measure; "
     code += f"measure({str(prepared)!r}, {str(folder)!r}, {list(backbones)}, {steps})"
     done = subprocess.run(
-        [python, "-c", code], env=variables(KERAS_BACKEND=backend), check=False, capture_output=True, text=True
+        [python, "-P", "-c", code],
+        env=variables(KERAS_BACKEND=backend),
+        cwd=folder,
+        check=False,
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
         last = (done.stderr.strip() or "without a word").splitlines()[-1]
-        raise RunError(f"{backend} could not be measured with {python} ({last})")
-    with np.load(folder / f"{backend}.npz") as arrays:
+        raise RunError(f"{backend} could not be measured with {python} ({printable(last)})")
+    with array_files.load(folder / f"{backend}.npz") as arrays:
         return dict(arrays)
 
 
@@ -180,14 +188,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as name:
             table = parity(options.prepared or draw_prepared(Path(name)), pythons, backbones=options.backbones)
     except LungkerasError as error:
-        print(f"lungkeras: {error}", file=sys.stderr)
+        say(f"lungkeras: {error}", file=sys.stderr)
         return 1
-    print(table.to_string(index=False, float_format="{:.2g}".format))
+    say(*table.to_string(index=False, float_format="{:.2g}".format).split("\n"))
     if options.to:
         write_csv(options.to, table)
     wrong = beyond_bounds(table)
     for row in wrong.itertuples():
-        print(f"lungkeras: {row.backbone} on {row.backend} is beyond {BOUNDS}", file=sys.stderr)
+        say(f"lungkeras: {row.backbone} on {row.backend} is beyond {BOUNDS}", file=sys.stderr)
     return 1 if len(wrong) else 0
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from lungkeras.datasets.registry import class_columns
 from lungkeras.system.errors import SourceError
+from lungkeras.system.text import say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,5 +162,5 @@ def split_what_is_there(records: pd.DataFrame, seed: int) -> pd.DataFrame:
         split = split_records(records, seed=seed, every_class=False)
         if not records[class_columns(records)].any().all() or split["split"].nunique() < len(SPLITS):
             raise
-        print(f"{error}. The split goes on without them where they lack.", file=sys.stderr)
+        say(f"{error}. The split goes on without them where they lack.", file=sys.stderr)
         return split

@@ -40,8 +40,8 @@ from lungkeras.evaluation.paper import tables
 from lungkeras.models import complexity
 from lungkeras.report import figures
 from lungkeras.report.figures.files import save_figure
-from lungkeras.study.params import from_project
 from lungkeras.system.files import write_csv
+from lungkeras.system.places import from_project
 
 # %% [markdown]
 # What is read here: the finished runs of the study, and the prepared datasets that they learned from.

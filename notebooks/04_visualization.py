@@ -39,8 +39,8 @@ from lungkeras.explanation import gallery, measures
 from lungkeras.report import figures
 from lungkeras.report.figures.files import save_figure
 from lungkeras.scores import metrics
-from lungkeras.study.params import from_project
 from lungkeras.system.files import write_csv
+from lungkeras.system.places import from_project
 
 # %%
 study = from_project(runs).parent

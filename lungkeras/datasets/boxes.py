@@ -16,6 +16,7 @@ import numpy as np
 
 from lungkeras.datasets.drawn import BOXES, SIDE, is_drawn
 from lungkeras.system.errors import SourceError
+from lungkeras.system.untrusted import table_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +62,6 @@ def read_boxes(dataset: str, source: Path | str, records: pd.DataFrame) -> pd.Da
 
 def _listed(dataset: str, source: Path) -> pd.DataFrame | None:
     """path, finding, EDGES, scan_width, scan_height of all boxes that a source lists; None where it lists none."""
-    import pandas as pd
 
     from lungkeras.datasets import xray8
 
@@ -77,7 +77,9 @@ def _listed(dataset: str, source: Path) -> pd.DataFrame | None:
     texts = dict.fromkeys(("path", "finding"), "str")
     try:
         # The published heading has more columns than the rows, and a comma within one of them.
-        listed = pd.read_csv(file, header=None, names=names, skiprows=1, usecols=range(len(names)), dtype=texts)
+        listed = table_files.read_csv(
+            file, header=None, names=names, skiprows=1, usecols=range(len(names)), dtype=texts
+        )
         listed = listed.astype(dict.fromkeys(names[2:], float)).dropna(subset=["path", "finding"])
     except (ValueError, OSError) as error:
         raise SourceError(

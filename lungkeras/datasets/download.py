@@ -13,6 +13,7 @@ from lungkeras.datasets.manifest import differences
 from lungkeras.datasets.registry import Dataset, known_dataset
 from lungkeras.system.errors import LungkerasError, SourceError
 from lungkeras.system.files import atomic_folder, glance
+from lungkeras.system.text import say
 from lungkeras.system.untrusted.archives import only_unpacker, unpack
 
 
@@ -42,7 +43,7 @@ def fetch(dataset: str, to: Path | str, *, archive: Path | str | None = None) ->
                 f"get kaggle.com/datasets/{wanted.handle}, or draw a source: lungkeras phantom {dataset} --to {to}"
             )
     for difference in differences(dataset, to):
-        print(f"{dataset}: {difference}", file=sys.stderr)
+        say(f"{dataset}: {difference}", file=sys.stderr)
     return to
 
 

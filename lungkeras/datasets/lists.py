@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lungkeras.system.text import printable
+from lungkeras.system.untrusted.table_files import check_csv
 
 SEPARATORS = ",;\t|"
 MARKS = (
@@ -28,6 +29,10 @@ def list_text(file: Path) -> str:
         content = file.read_bytes()
     except OSError as error:
         raise BrokenListError(error.strerror) from None
+    try:
+        check_csv(content, SEPARATORS.encode())
+    except ValueError as error:
+        raise BrokenListError(f"a list that is none: {error}") from None
     if encoding := _other_encoding(content):
         raise BrokenListError(f"a text in {encoding}, expected UTF-8 (save it as CSV UTF-8)")
     if (kind := kind_of(content[:STARTS_WITHIN])) not in ("text", "unknown", "empty", "zero bytes"):

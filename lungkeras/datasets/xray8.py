@@ -23,7 +23,7 @@ from lungkeras.datasets.lists import BrokenListError, broken_row, list_text, sep
 from lungkeras.datasets.records import ABSENT, TEXTS, count_other_files, leave_out, named
 from lungkeras.system.errors import SourceError, nearest
 from lungkeras.system.files import glance
-from lungkeras.system.text import printable
+from lungkeras.system.text import printable, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -261,14 +261,14 @@ def _patients(file: Path, entries: pd.DataFrame) -> pd.Series:
     absent = patients.str.casefold().isin(NOBODY)
     if lost.any():
         first = entries[lost].iloc[0]
-        print(
+        say(
             f"xray8: {lost.sum()} patient ids of {file.name} have lost digits to a spreadsheet's number format, such "
             f"as {first['patient']} of {first['scan']}: each of these scans stands alone",
             file=sys.stderr,
         )
     if absent.any():
         first = entries.loc[absent, "scan"].iloc[0]
-        print(
+        say(
             f"xray8: {absent.sum()} rows of {file.name} name no patient, such as {first}: each stands alone",
             file=sys.stderr,
         )
@@ -292,7 +292,7 @@ def _years(file: Path, ages: pd.Series) -> pd.Series:
     years = ages.map(dict(zip(each, parts[0].astype("Int64") // per_year, strict=True))).astype("Int64")
     impossible = ((ages != "") & years.isna()) | (years > OLDEST).fillna(False)
     if impossible.any():
-        print(
+        say(
             f"xray8: {impossible.sum()} ages of {file.name} are none, such as {printable(ages[impossible].iloc[0])}: "
             "taken as unknown",
             file=sys.stderr,

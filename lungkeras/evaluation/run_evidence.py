@@ -14,6 +14,7 @@ from lungkeras.evaluation.paper.evidence import BACKBONES, C, Evidence, P
 from lungkeras.evaluation.paper.published import published
 from lungkeras.scores import intervals, metrics
 from lungkeras.study.runs import REPEAT, Run, patients_of, read_runs, split_of
+from lungkeras.system.untrusted import table_files
 
 FEWEST_SEEDS = 3
 IMAGENET_IMAGES = 50_000
@@ -293,8 +294,8 @@ def study_evidence(folder: Path | str) -> RunEvidence:
         "agreement": "heatmap_agreement",
     }
     files = {key: tables / f"{name}.csv" for key, name in names.items()}
-    found = {key: pd.read_csv(file, dtype={"patient": str}) for key, file in files.items() if file.is_file()}
+    found = {key: table_files.read_csv(file, dtype={"patient": str}) for key, file in files.items() if file.is_file()}
     if (elsewhere := tables / "external.csv").is_file():
-        scores = pd.read_csv(elsewhere)
+        scores = table_files.read_csv(elsewhere)
         found["external"] = scores[scores["measure"] == "macro_f1"].rename(columns={"value": "macro_f1"})
     return RunEvidence(read_runs(Path(folder) / "runs"), **found)

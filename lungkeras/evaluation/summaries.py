@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from lungkeras.datasets.registry import class_columns, title
+from lungkeras.system.untrusted import table_files
 
 
 def class_counts(records: pd.DataFrame) -> pd.DataFrame:
@@ -28,13 +29,13 @@ def flow(records: pd.DataFrame) -> pd.DataFrame:
 
 def normals_left_out(prepared: Path | str) -> int:
     """How many normal scans the selection left out, to make classes of similar size: as a prepared flow.csv says."""
-    flow = pd.read_csv(Path(prepared) / "flow.csv")
+    flow = table_files.read_csv(Path(prepared) / "flow.csv")
     return int(flow.loc[flow["kind"] == "normal", "scans"].sum())
 
 
 def scans_left_out(prepared: Path | str) -> int:
     """How many scans of the list the selection left out in all, for whatever reason: as a prepared flow.csv says."""
-    flow = pd.read_csv(Path(prepared) / "flow.csv")
+    flow = table_files.read_csv(Path(prepared) / "flow.csv")
     return int(flow.loc[flow["kind"].isin(["normal", "left out", "unknown"]), "scans"].sum())
 
 

@@ -1,16 +1,18 @@
 """Which scans the figures show, and what models say of them: prepared dataset and models -> what figures draw."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from lungkeras.datasets.scans.workers import decode_alone
 from lungkeras.explanation.gradcam import embed, grad_cam
 from lungkeras.preparation.folder import Prepared
 from lungkeras.preparation.scan import preparation_steps
 from lungkeras.scores.intervals import mean_of_defined
-from lungkeras.study.params import from_project
 from lungkeras.study.runs import Run, split_of
+from lungkeras.system import places
 from lungkeras.system.errors import ScanError
 
 
@@ -32,9 +34,17 @@ def examples(prepared: Prepared) -> dict[str, np.ndarray]:
     return chosen
 
 
+def _place(prepared: Prepared, path: str) -> Path:
+    """Where a scan lies. Raises ScanError where its source is not there, or the path leads out of it."""
+    source = places.find(prepared.source)
+    if source is None or Path(path).is_absolute() or ".." in Path(path).parts:
+        raise ScanError(f"{path} is not at hand")
+    return source / path
+
+
 def _original(prepared: Prepared, path: str, stand_in: np.ndarray) -> np.ndarray:
     try:
-        return preparation_steps(from_project(prepared.source) / path, prepared.size)["original"]
+        return preparation_steps(_place(prepared, path), prepared.size, decode_alone)["original"]
     except ScanError:
         return np.asarray(stand_in)
 
@@ -45,7 +55,7 @@ def steps(prepared: Prepared) -> dict[str, np.ndarray]:
     Where the source is no longer there, the last step is all there is.
     """
     try:
-        return preparation_steps(from_project(prepared.source) / prepared.split("train")["path"][0], prepared.size)
+        return preparation_steps(_place(prepared, prepared.split("train")["path"][0]), prepared.size, decode_alone)
     except ScanError:
         return {"resized": np.asarray(prepared.images["train"][0])}
 

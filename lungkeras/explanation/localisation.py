@@ -25,6 +25,7 @@ from lungkeras.scores import intervals
 from lungkeras.study.runs import Run
 from lungkeras.study.words import heading
 from lungkeras.system.errors import RunError
+from lungkeras.system.untrusted import table_files
 
 METHODS = tuple(EXPLANATIONS)
 EDGES = ("left", "top", "right", "bottom")
@@ -47,7 +48,7 @@ def load_boxes(prepared: Path | str) -> pd.DataFrame:
     """The boxes of a prepared dataset's folder, as `datasets.boxes.read_boxes` gives them. Raises RunError."""
     file = Path(prepared) / "boxes.parquet"
     try:
-        return pd.read_parquet(file)
+        return table_files.read_parquet(file)
     except (OSError, ValueError) as error:
         raise RunError(
             f"{file} can't be read as boxes ({type(error).__name__}). Prepare the dataset again: "

@@ -1,11 +1,12 @@
 """ResNet-34 as torchvision builds it, which keras.applications lacks (He et al. 2016, arXiv:1512.03385)."""
 
-import json
 from pathlib import Path
 
 import keras
 import numpy as np
 from keras import layers
+
+from lungkeras.system.untrusted import json_files
 
 BLOCKS = {64: 3, 128: 4, 256: 6, 512: 3}
 # torchvision's own ImageNet weights (top-5 91.42%), in the one format that needs no PyTorch to read.
@@ -68,7 +69,7 @@ def read_safetensors(path: Path | str) -> dict[str, np.ndarray]:
     """The float32 arrays of a .safetensors file: the header's length (8 bytes), a JSON header, the raw data."""
     data = Path(path).read_bytes()
     start = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:start])
+    header = json_files.loads(data[8:start])
     tensors = {}
     for name, entry in header.items():
         if name != "__metadata__" and entry["dtype"] == "F32":

@@ -7,7 +7,6 @@ these.
 """
 
 import gc
-import json
 import logging
 import shutil
 import time
@@ -23,11 +22,12 @@ from lungkeras.evaluation import calibration
 from lungkeras.prediction import runtimes
 from lungkeras.preparation.folder import Prepared, load_prepared
 from lungkeras.scores import metrics
-from lungkeras.study.params import from_project
 from lungkeras.study.runs import Run, read_run
 from lungkeras.system.errors import ParamsError, RunError
 from lungkeras.system.files import temporary_folder, write_csv, write_json
+from lungkeras.system.places import from_project
 from lungkeras.system.provenance import file_digest
+from lungkeras.system.untrusted import json_files
 from lungkeras.training.outputs import outputs
 
 # A float file computes the same sums in another order.
@@ -77,7 +77,7 @@ def export_run(folder: Path | str, format: str, *, int8: bool = False, to: Path 
     with temporary_folder(target.parent) as temporary:
         draft = temporary / target.name
         _convert(model, draft, format, _calibration(prepared) if int8 else None)
-        received = metrics.probabilities(runtimes.open_exported(draft)(scans), run.task)
+        received = metrics.probabilities(runtimes.open_exported(draft, here=True)(scans), run.task)
         checked = compare(expected, received, run.task)
         if fault := _fault(checked, int8):
             raise RunError(f"{target} is not kept: {fault}, on {len(scans)} test scans of {run.name}.")
@@ -111,7 +111,7 @@ def _measured(exported: Path, format: str, file: Path, model, scans: np.ndarray)
     machine = environment()
     return {
         "megabytes": _megabytes(exported),
-        "milliseconds": _milliseconds(runtimes.open_exported(exported, threads=1), scans),
+        "milliseconds": _milliseconds(runtimes.open_exported(exported, threads=1, here=True), scans),
         "threads": None if format == "saved_model" else 1,
         "keras_megabytes": _megabytes(file),
         "keras_milliseconds": _milliseconds(lambda scan: model.predict_on_batch(scan[..., None]), scans),
@@ -382,7 +382,7 @@ def devices(study: Path | str) -> pd.DataFrame:
         if not (folder.parent / "metrics.json").is_file():
             continue
         run, digest = read_run(folder.parent), file_digest(folder.parent / "best.keras")
-        found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
+        found = [json_files.read(file) for file in sorted(folder.glob("*.json"))]
         found = [about for about in found if about["model_sha256"] == digest]
         if not found:
             continue

@@ -5,7 +5,7 @@ tampered with. Before it is used, its answers are compared once with those of Ke
 its test scans, or, where these are not at hand, with Keras itself. <name>.checked.json beside the file says so.
 """
 
-import json
+import math
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +15,15 @@ import numpy as np
 
 from lungkeras.models import architectures
 from lungkeras.prediction import onnx_graph, runtimes
-from lungkeras.system.errors import FolderError, LungkerasError
+from lungkeras.system.errors import FolderError, LungkerasError, RunError
 from lungkeras.system.files import write_json
 from lungkeras.system.provenance import code_digest, file_digest
+from lungkeras.system.untrusted import json_files
 from lungkeras.system.untrusted.keras_files import check_model_file
 
 LARGEST_DIFFERENCE = 1e-4  # of a probability
 PROBES = 32
+MOST_NUMBERS = 2**27  # that one layer gives for a batch of scans
 BATCH = 32
 
 
@@ -35,13 +37,17 @@ class Network:
         if sum(onnx_graph.is_overlapping_pool(layer) for layer in self.plan.layers) > 1:
             # One is the stem's, before any layer that is explained.
             raise onnx_graph.Unknown("slopes of overlapping pools")
+        largest = max(map(math.prod, onnx_graph.map_shapes(self.plan).values()), default=1)
+        if largest > MOST_NUMBERS:
+            raise RunError(f"{path} is refused: one of its layers gives more than {MOST_NUMBERS:,} numbers a scan.")
+        self.batch = max(1, min(BATCH, MOST_NUMBERS // largest))
         self.session = runtimes.onnx_session(onnx_graph.write_model(self.plan))
         self.input_shape = (None, self.plan.size, self.plan.size, 1)
         self.output_shape = (None, self(np.zeros((1, self.plan.size, self.plan.size), np.uint8)).shape[1])
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Logits, float32 (N, classes), of uint8 images (N, size, size)."""
-        batches = (images[start : start + BATCH, ..., None] for start in range(0, len(images), BATCH))
+        batches = (images[start : start + self.batch, ..., None] for start in range(0, len(images), self.batch))
         return np.concatenate([self.session.run(["logits"], {"scan": batch})[0] for batch in batches])
 
     @cached_property
@@ -91,9 +97,9 @@ def open_network(path: Path | str, task: str) -> Network | None:
 
 def _read(note: Path) -> dict:
     try:
-        told = json.loads(note.read_text(encoding="utf-8"))
+        told = json_files.read(note)
         return told if isinstance(told, dict) else {}
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return {}
 
 
@@ -101,8 +107,8 @@ def _difference_from_predictions(network: Network, path: Path, task: str) -> flo
     """The largest difference to what training wrote of the run's test scans; infinite where they are not at hand."""
     if not (path.parent / "predictions.parquet").is_file():
         return float("inf")
-    from lungkeras.study.params import from_project
     from lungkeras.study.runs import read_run, split_of
+    from lungkeras.system.places import from_project
 
     try:
         run = read_run(path.parent)

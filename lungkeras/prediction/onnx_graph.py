@@ -10,7 +10,6 @@ Known are the layers of ResNet, MobileNet, EfficientNet, DenseNet and VGG in flo
 from __future__ import annotations
 
 import io
-import json
 import math
 import zipfile
 from collections import Counter
@@ -21,6 +20,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
+
+from lungkeras.system.untrusted import json_files
+from lungkeras.system.untrusted.archives import plain_zip, read_member
+from lungkeras.system.untrusted.keras_files import MOST_BYTES, MOST_JSON_BYTES
 
 OPSET = 17
 IR_VERSION = 8
@@ -57,9 +60,9 @@ class Model:
 
 def read_model(path: Path | str) -> Model:
     """The layers and weights of a .keras file that model_files.check_model_file has let through. Raises Unknown."""
-    with zipfile.ZipFile(path) as archive:
-        graph = json.loads(archive.read("config.json"))["config"]
-        with h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r") as opened:
+    with plain_zip(path, methods=(zipfile.ZIP_STORED,)) as archive:
+        graph = json_files.loads(read_member(archive, "config.json", MOST_JSON_BYTES))["config"]
+        with h5py.File(io.BytesIO(read_member(archive, "model.weights.h5", MOST_BYTES)), "r") as opened:
             layers = list(_layers(graph["layers"], opened["layers"]))
     output = graph["output_layers"]
     if sum(layer.kind == "InputLayer" for layer in layers) != 1 or layers[0].kind != "InputLayer":

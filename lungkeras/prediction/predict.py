@@ -4,7 +4,6 @@ A file that can't be read is listed with its reason; the others are answered.
 """
 
 import itertools
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from lungkeras.scores.temperature import Correction, read_correction
 from lungkeras.system import files as written
 from lungkeras.system.errors import RunError, ScanError
 from lungkeras.system.text import printable
+from lungkeras.system.untrusted import json_files
 
 LONGEST_STEM = 200  # bytes of the name of a heat map's file
 CORRECTION = ("temperature", "prior_shift", "temperatures")
@@ -120,14 +120,14 @@ def _beside(file: Path) -> dict:
     if not path.is_file():
         return {}
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = json_files.read(path)
         classes, task = about.get("classes", []), about.get("task", "multiclass")
         if not all(isinstance(name, str) and printable(name) == name for name in classes):
             raise ValueError("classes: expected a list of names")
         if task not in ("multiclass", "multilabel"):
             raise ValueError("task: expected multiclass or multilabel")
         read_correction(about, len(classes))
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise RunError(f"{path} can't be read ({error}). Train the run again, or remove it.") from error
     return {key: about[key] for key in ("classes", "task", *CORRECTION) if key in about}
 

@@ -6,7 +6,6 @@ for hostile files, so each is looked through first (exported_files).
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,15 +14,17 @@ from typing import TYPE_CHECKING
 from lungkeras.system.errors import Refused, RunError
 from lungkeras.system.files import glance
 from lungkeras.system.text import printable
-from lungkeras.system.untrusted import exported_files
+from lungkeras.system.untrusted import exported_files, json_files
 
 if TYPE_CHECKING:
     import numpy as np
 
 # The name that an export ends in; a SavedModel is a folder.
+SERVE = "from lungkeras.prediction import apart, runtimes; apart.serve(runtimes.open_exported)"
 SUFFIXES = {"litert": ".tflite", "onnx": ".onnx", "openvino": ".xml", "saved_model": ""}
 TITLES = {"litert": "LiteRT", "onnx": "ONNX", "openvino": "OpenVINO", "saved_model": "SavedModel"}
 BATCH = 32
+LARGE = 256  # pixels a side, beyond which a batch has fewer scans
 MOST_BYTES_ABOUT = 1_000_000
 MOST_CLASSES = 1000
 
@@ -47,7 +48,7 @@ def read_about(path: Path | str) -> dict:
     try:
         if file.stat().st_size > MOST_BYTES_ABOUT:
             raise ValueError("larger than what an export writes")
-        about = json.loads(file.read_text(encoding="utf-8"))
+        about = json_files.read(file)
         classes, size = tuple(map(str, about["classes"])), int(about["image_size"])
         if about["task"] not in ("multiclass", "multilabel") or not 0 < size <= 4096:
             raise ValueError("another task or size")
@@ -59,16 +60,20 @@ def read_about(path: Path | str) -> dict:
 
         read_correction(about, len(classes))
         return about | {"classes": classes, "image_size": size}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"{path}: the names of its classes are read from {file.name} beside it, which is missing or broken; "
             f"copy both files, or export the run again."
         ) from error
 
 
-def open_exported(path: Path | str, *, threads: int | None = None) -> Callable[[np.ndarray], np.ndarray]:
+def open_exported(
+    path: Path | str, *, threads: int | None = None, here: bool = False
+) -> Callable[[np.ndarray], np.ndarray]:
     """A function from scans, uint8 of shape (N, size, size), to logits, float32 of shape (N, classes).
 
+    It is computed by a process of its own, within bounds of memory (apart); `here`, in this one: for a file that this
+    process has just made.
     `threads`: how many work on a scan, None for what the runtime chooses; a SavedModel has TensorFlow's own.
     Raises RunError where the file is not there or broken, holds what our exports do not, or has no runtime installed.
     """
@@ -78,6 +83,10 @@ def open_exported(path: Path | str, *, threads: int | None = None) -> Callable[[
     if (kind := format_of(path)) is None or not path.exists():
         raise RunError(f"{path} is no exported model: expected a .tflite, .onnx or .xml file or a SavedModel folder; "
                        f"found {glance(path)}.")  # fmt: skip
+    if not here:
+        from lungkeras.prediction.apart import Apart
+
+        return Apart(path, threads, SERVE)
     try:
         run = RUNTIMES[kind](path, threads)
     except ImportError as error:
@@ -92,15 +101,16 @@ def open_exported(path: Path | str, *, threads: int | None = None) -> Callable[[
         ) from None
     except Exception as error:
         # Each runtime has its own errors for a damaged file.
-        reason = str(error).strip().split("\n")[0]
+        reason = printable(str(error).strip().split("\n")[0])
         raise RunError(f"{path} could not be opened by {TITLES[kind]} ({reason}). Export the run again.") from error
 
     def logits(images: np.ndarray) -> np.ndarray:
-        batches = [images[start : start + BATCH, ..., None] for start in range(0, len(images), BATCH)]
+        batch = max(1, BATCH * LARGE**2 // max(LARGE, images.shape[1]) ** 2)
+        batches = [images[start : start + batch, ..., None] for start in range(0, len(images), batch)]
         try:
             return np.concatenate([run(np.ascontiguousarray(batch)) for batch in batches]).astype(np.float32)
         except Exception as error:
-            reason = str(error).strip().split("\n")[0]
+            reason = printable(str(error).strip().split("\n")[0])
             raise RunError(
                 f"{path} has no answer to scans of {images.shape[1:]} ({reason}). Export the run again."
             ) from error
@@ -145,6 +155,8 @@ def _openvino(path: Path, threads: int | None):
     model = core.read_model(*exported_files.read_openvino(path))
     # Of one scan at a time the shapes are known, which halves the time of each.
     model.reshape([1, *(side.get_length() for side in list(model.inputs[0].get_partial_shape())[1:])])
+    for given in (output for operation in model.get_ops() for output in operation.outputs()):
+        exported_files.numbers(given.get_partial_shape().get_max_shape(), "of OpenVINO")
     # Without the hint it would compute in bfloat16 where the processor can.
     settings = {"INFERENCE_PRECISION_HINT": "f32"} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
     compiled = core.compile_model(model, "CPU", settings)

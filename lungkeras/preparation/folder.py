@@ -1,6 +1,5 @@
 """The prepared folder, opened: arrays on disk, their records and statistics."""
 
-import json
 import shlex
 import sys
 from dataclasses import dataclass, replace
@@ -10,9 +9,12 @@ import numpy as np
 import pandas as pd
 
 from lungkeras.splits import SPLITS
+from lungkeras.system import places
 from lungkeras.system.errors import RunError
 from lungkeras.system.files import glance
 from lungkeras.system.provenance import changed_files
+from lungkeras.system.text import say
+from lungkeras.system.untrusted import json_files, table_files
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def load_prepared(folder: Path | str) -> Prepared:
     """
     folder = Path(folder)
     try:
-        statistics = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
+        statistics = json_files.loads((folder / "statistics.json").read_text(encoding="utf-8"))
         prepared = Prepared(
             name=statistics["dataset"],
             task=statistics["task"],
@@ -72,7 +74,8 @@ def load_prepared(folder: Path | str) -> Prepared:
             f"Prepare one: lungkeras prepare DATASET --source DIR --to {folder}"
         ) from error
     again = (
-        f"Prepare it again: lungkeras prepare {prepared.name} --source {shlex.quote(prepared.source or 'DIR')} "
+        f"Prepare it again: lungkeras prepare {prepared.name} "
+        f"--source {shlex.quote(str(places.find(prepared.source) or 'DIR'))} "
         f"--to {shlex.quote(str(folder))} --size {prepared.size}"
     )
     try:
@@ -85,14 +88,14 @@ def load_prepared(folder: Path | str) -> Prepared:
         if owner:
             raise RunError(f"{folder / name} holds what {owner} held when it was prepared. {again}")
     if changed:
-        print(f"{folder}: {', '.join(changed)} changed since it was prepared, and is taken as it is", file=sys.stderr)
+        say(f"{folder}: {', '.join(changed)} changed since it was prepared, and is taken as it is", file=sys.stderr)
     return replace(prepared, images=images)
 
 
 def _open_records(file: Path, prepared: Prepared) -> pd.DataFrame:
     """The records. Raises OSError or ValueError, naming the file, for what they should not be."""
     try:
-        records = pd.read_parquet(file)
+        records = table_files.read_parquet(file)
     except ValueError as error:
         raise ValueError(f"{file.name} can't be opened ({error})") from error
     if missing := [name for name in ("scan", "split", *prepared.classes) if name not in records]:

@@ -5,13 +5,13 @@ prepared/<study>/<dataset>/statistics.json   "fingerprint": of arrays, records a
                                              "files": of each of the other files, byte for byte
 """
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lungkeras.system.files import as_json
 from lungkeras.system.progress import progress
-from lungkeras.system.provenance import agree, code_digest, digest, file_digest, read
+from lungkeras.system.provenance import agree, code_digest, digest, file_digest, pairs, read
+from lungkeras.system.untrusted import json_files, table_files
 
 PREPARATION = (
     *(f"datasets/scans/{name}" for name in ("compressed", "decoding", "dicom", "jpeg", "opencv", "png")),
@@ -39,11 +39,9 @@ def _scan_digest(path: Path) -> str:
 
 def of_prepared(folder: Path) -> str | None:
     """SHA-256 of a prepared dataset's arrays, records and statistics; None where one of them is missing or broken."""
-    import pandas as pd
-
     try:
-        records = pd.read_parquet(folder / "records.parquet").to_csv(index=False)
-        statistics = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
+        records = table_files.read_parquet(folder / "records.parquet").to_csv(index=False)
+        statistics = json_files.read(folder / "statistics.json")
         arrays = [file_digest(folder / f"{split}.npy") for split in ("train", "val", "test")]
         return digest(records, as_json([statistics[key] for key in STATISTICS]), *arrays)
     except (OSError, ValueError, KeyError):
@@ -79,5 +77,5 @@ def is_prepared(
     folder: Path, dataset: str, source: Path | None, *, size: int, seed: int, split: str = "patients"
 ) -> bool:
     """Whether a prepared dataset stands there, made from this source with this size, seed and split, by this code."""
-    recorded = read(folder / "statistics.json").get("made_from", {})
+    recorded = dict(pairs(read(folder / "statistics.json").get("made_from")))
     return bool(recorded) and agree(recorded, preparation_made_from(dataset, source, size=size, seed=seed, split=split))

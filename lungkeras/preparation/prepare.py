@@ -30,11 +30,13 @@ from lungkeras.datasets.scans.workers import decoders
 from lungkeras.preparation.made_from import of_prepared, preparation_made_from
 from lungkeras.preparation.scan import preparation_steps
 from lungkeras.splits import SPLITS, split_what_is_there
+from lungkeras.system import places
 from lungkeras.system.errors import RunError, ScanError, SourceError
 from lungkeras.system.files import atomic_folder, glance, new_array, require_room, write_csv, write_json, write_parquet
 from lungkeras.system.locks import making
 from lungkeras.system.progress import progress
 from lungkeras.system.provenance import file_digest, read
+from lungkeras.system.text import say
 
 FILES = {*(f"{split}.npy" for split in SPLITS), "records.parquet", "statistics.json", "quarantine.csv", "flow.csv"}
 FILES |= {"duplicates.csv", "boxes.parquet", "fingerprints.npz", "audit.json"}
@@ -108,7 +110,7 @@ def prepare_dataset(
                 copied = copies_of(listed & set(records["scan"]), pairs) - listed
                 records, left_out = records[~records["scan"].isin(copied)], len(copied)
                 if left_out:
-                    print(f"{dataset}: {left_out} scans that copy a test scan are left out", file=sys.stderr)
+                    say(f"{dataset}: {left_out} scans that copy a test scan are left out", file=sys.stderr)
                 pairs = pairs[pairs["scan"].isin(records["scan"]) & pairs["other"].isin(records["scan"])]
                 records = official_split(records, listed, seed=seed)
             else:
@@ -132,7 +134,7 @@ def prepare_dataset(
             mean, std = grey_statistics(np.load(folder / "train.npy", mmap_mode="r"))
             summary = {
                 "dataset": dataset,
-                "source": str(source),
+                "source": places.told(source),
                 "drawn": is_drawn(source),
                 "task": DATASETS[dataset].task,
                 "classes": list(DATASETS[dataset].classes),
@@ -156,6 +158,7 @@ def prepare_dataset(
             write_json(folder / "statistics.json", summary)
             summary["fingerprint"] = of_prepared(folder)
             write_json(folder / "statistics.json", summary)
+    places.remember(source)
     return summary
 
 

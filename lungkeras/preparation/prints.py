@@ -19,6 +19,7 @@ from lungkeras.preparation.alignment import SIDE, half
 from lungkeras.system.errors import ScanError
 from lungkeras.system.files import atomic
 from lungkeras.system.progress import progress
+from lungkeras.system.untrusted import array_files
 
 ROWS_AT_ONCE = 1024
 
@@ -83,7 +84,7 @@ class Fingerprints:
 
 
 def load_fingerprints(path: Path | str) -> Fingerprints:
-    with np.load(path, allow_pickle=False) as held:
+    with array_files.load(path, allow_pickle=False) as held:
         return Fingerprints(*(held[field.name] for field in fields(Fingerprints)))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from lungkeras.datasets.scans.decoding import decode_grey
 from lungkeras.datasets.scans.opencv import cv2, enough_memory
+from lungkeras.datasets.scans.workers import decode_alone
 from lungkeras.system.errors import ScanError
 
 BLUR = (5, 5)
@@ -42,7 +43,7 @@ def first_steps(paths: Iterable[Path], size: int) -> dict[str, np.ndarray]:
     reason = ScanError("expected a scan that can be read, found no scan at all: name another source")
     for path in paths:
         try:
-            return preparation_steps(path, size)
+            return preparation_steps(path, size, decode_alone)
         except ScanError as error:
             reason = error
     raise reason

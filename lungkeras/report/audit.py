@@ -9,6 +9,7 @@ import pandas as pd
 from lungkeras.preparation.audit.dataset import TABLES
 from lungkeras.report.grid import NUMBER, Column, grid, span
 from lungkeras.study.words import decimal, heading
+from lungkeras.system.untrusted import table_files
 
 PROBES = {
     "border": "border and corners",
@@ -24,7 +25,7 @@ def read_audit(folder: Path | str) -> dict[str, pd.DataFrame]:
     files = {name: Path(folder) / "tables" / f"audit_{name}.csv" for name in TABLES}
     if not all(file.is_file() for file in files.values()):
         return {}
-    return {name: pd.read_csv(file) for name, file in files.items()}
+    return {name: table_files.read_csv(file) for name, file in files.items()}
 
 
 def audit_section(audit: dict[str, pd.DataFrame]) -> dict | None:

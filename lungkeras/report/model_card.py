@@ -23,7 +23,7 @@ from lungkeras.study.words import WEIGHTS_TITLES, backbone_title, decimal, headi
 from lungkeras.system import provenance
 from lungkeras.system.files import write_text
 from lungkeras.system.text import markdown_text, printable
-from lungkeras.system.untrusted import yaml_files
+from lungkeras.system.untrusted import table_files, yaml_files
 
 FILE = "model_card.md"
 TABLES = (
@@ -69,7 +69,7 @@ def cards(study_folder: Path | str, datasets: Iterable[Mapping] = ()) -> dict[st
     """
     folder = Path(study_folder)
     files = {name: folder / "tables" / f"{name}.csv" for name in TABLES}
-    tables = {name: pd.read_csv(file) for name, file in files.items() if file.is_file()}
+    tables = {name: table_files.read_csv(file) for name, file in files.items() if file.is_file()}
     facts = {entry["dataset"]: entry for entry in datasets}
     finished = sorted(file.parent for file in folder.glob("runs/*/metrics.json"))
     return {run.name: card(run, tables, facts) for run in finished}

@@ -7,56 +7,66 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-from lungkeras.system.files import write_text
-from lungkeras.system.provenance import file_digest
+from lungkeras.system.files import as_json, write_text
+from lungkeras.system.untrusted import json_files
 
 POLICY = (
     "default-src 'none'; img-src data:; font-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 )
-HEAD = 1000  # letters of a page, in which its first elements stand
 SHOWN = {"text/plain", "image/png", "image/jpeg"}
 TABLE_ELEMENTS = {"div", "style", "table", "thead", "tbody", "tfoot", "tr", "th", "td", "p"}
 TABLE_ATTRIBUTES = {"border", "class", "scoped", "style", "colspan", "rowspan", "halign", "valign"}
+SOURCE = re.compile(r"^(source = .)(?:.*/)?([^/\n]*)$", re.MULTILINE)  # of a page the folder's own name is enough
 SCRIPT = re.compile(r"<script\b.*?</script\s*>", re.DOTALL | re.IGNORECASE)
 
 
 def notebook_pages(study_folder: Path | str) -> dict[str, str]:
     """Writes a page for each executed notebook of a study; returns {run or notebook: link from the study's folder}.
 
-    A page names the hash of its notebook; where that is the same, it is left as it is. Failed and running notebooks
-    have none.
+    A page that stands there is written anew: it may be a stranger's, whatever it says of itself. Failed and running
+    notebooks have none.
     """
     import nbformat
-    from nbconvert import HTMLExporter
 
     folder = Path(study_folder)
     # Without addresses of scripts the page stays whole when there is no network: our notebooks hold no formulas.
-    exporter = HTMLExporter(template_name="lab", mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="")
+    exporter = _exporter(template_name="lab", mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="")
     links = {}
     for notebook in sorted((folder / "notebooks").glob("*.ipynb")):
         if notebook.name.startswith(".") or notebook.name.endswith(".failed.ipynb"):
             continue
         page = notebook.with_suffix(".html")
-        about = f'<meta name="notebook-sha256" content="{file_digest(notebook)}">'
-        if not page.is_file() or about not in page.read_text(encoding="utf-8")[:HEAD]:
-            html = exporter.from_notebook_node(with_plain_outputs(nbformat.read(notebook, 4)))[0]
-            write_text(page, inert_page(html, about))
+        held = nbformat.reads(as_json(json_files.read(notebook)), 4)
+        write_text(page, inert_page(exporter.from_notebook_node(with_plain_outputs(held))[0]))
         links[notebook.stem.removeprefix("02_training-")] = page.relative_to(folder).as_posix()
     return links
 
 
-def inert_page(html: str, about: str = "") -> str:
-    """A page without its scripts, whose policy, before all else, forbids any and every address but those within it.
+def _exporter(**options):
+    """nbconvert's exporter, which shows HTML of a Markdown cell as text: no policy stops a page that leads away."""
+    from nbconvert import HTMLExporter
+    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-    `about` is a further element of its head.
-    """
+    exporter = HTMLExporter(**options)
+    renderer = IPythonRenderer(escape=True, allow_harmful_protocols=False, anchor_link_text=exporter.anchor_link_text)
+    exporter.register_filter("markdown2html", lambda source: MarkdownWithMath(renderer=renderer).render(source))
+    return exporter
+
+
+def inert_page(html: str) -> str:
+    """A page without its scripts, whose policy, before all else, forbids any and every address but those within it."""
     policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-    return SCRIPT.sub("", html).replace("<head>", f"<head>{policy}{about}", 1)
+    return SCRIPT.sub("", html).replace("<head>", f"<head>{policy}", 1)
 
 
 def with_plain_outputs(notebook):
-    """The notebook, of whose outputs text, pictures and plain tables stay: other HTML may lead a browser elsewhere."""
+    """The notebook, of whose outputs text, pictures and plain tables stay: other HTML may lead a browser elsewhere.
+
+    The place of its source goes.
+    """
     for cell in notebook.cells:
+        if "injected-parameters" in cell.get("metadata", {}).get("tags", []):
+            cell.source = SOURCE.sub(r"\1\2", cell.source)
         for output in cell.get("outputs", []):
             if "data" in output:
                 output.data = {kind: shown for kind, shown in output.data.items() if _is_plain(kind, shown)}

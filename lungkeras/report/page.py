@@ -10,7 +10,6 @@ import base64
 import datetime
 import hashlib
 import io
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -30,7 +29,7 @@ from lungkeras.report.summary import headlines, lead
 from lungkeras.study.words import decimal, heading, run_name_title
 from lungkeras.system.files import write_csv, write_text
 from lungkeras.system.provenance import changed_files
-from lungkeras.system.untrusted import yaml_files
+from lungkeras.system.untrusted import json_files, table_files, yaml_files
 
 TEMPLATES = Path(__file__).with_name("templates")
 CSS_DPI = 96
@@ -60,15 +59,15 @@ def dataset_facts(prepared: Path | str, *, drawn: bool) -> dict:
     fingerprint).
     """
     folder = Path(prepared)
-    statistics = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
+    statistics = json_files.read(folder / "statistics.json")
     keys = ("dataset", "task", "classes", "size", "mean", "std", "scans", "absent", "missing")
     keys += ("made_from", "fingerprint")
     known = {key: statistics.get(key) for key in keys}
-    quarantine = pd.read_csv(folder / "quarantine.csv", dtype=str).fillna("").to_dict("records")
+    quarantine = table_files.read_csv(folder / "quarantine.csv", dtype=str).fillna("").to_dict("records")
     for entry in quarantine:  # a reason names the file in full; the scan is named already
         entry["reason"] = entry["reason"].rpartition(f"{entry['scan']}: ")[2]
     quarantined = Counter(name for entry in quarantine for name in entry.get("classes", "").split())
-    flow = pd.read_csv(folder / "flow.csv")[["step", "scans"]].to_numpy().tolist()
+    flow = table_files.read_csv(folder / "flow.csv")[["step", "scans"]].to_numpy().tolist()
     changed = sorted(changed_files(folder, statistics.get("files", {})))
     return known | {
         "drawn": drawn,
@@ -110,7 +109,9 @@ def write_report(
         folder / "tables" / "datasheets.csv", datasheets({facts["dataset"]: facts["drawn"] for facts in datasets})
     )
     names = [*captions["tables"], *(file for files in BESIDE.values() for file in files.values())]
-    frames = {name: pd.read_csv(file) for name in names if (file := folder / "tables" / f"{name}.csv").is_file()}
+    frames = {
+        name: table_files.read_csv(file) for name in names if (file := folder / "tables" / f"{name}.csv").is_file()
+    }
     audit_png = folder / "figures" / "audit_scans.png"
     audit_files = [("PNG", audit_png), *((name, folder / "tables" / f"audit_{name}.csv") for name in AUDIT_TABLES)]
     key_results = headlines(
@@ -207,7 +208,7 @@ def read_runs(folder: Path, results: pd.DataFrame | None, notebooks: Mapping[str
 
 
 def _run(folder: Path, run: Path, notebook: str | None, card: list[model_card.Part]) -> dict:
-    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    metrics = json_files.read(run / "metrics.json")
     test = metrics.get("test", {})
     params, environment = _yaml(run / "params.yaml"), _yaml(run / "environment.json")
     environment |= environment.pop("versions", {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from lungkeras.report.figures.files import save_figure
 from lungkeras.report.figures.style import styled
 from lungkeras.study.words import heading, wrapped
 from lungkeras.system.files import write_csv
+from lungkeras.system.untrusted import json_files, table_files
 
 PICTURE = "audit_scans"
 COLUMNS = 8
@@ -34,9 +34,12 @@ def write_study_audit(prepared: Iterable[Path], study: Path | str) -> dict[str, 
     Returns the tables by name. A dataset that has not been audited is left out.
     """
     folders = [Path(folder) for folder in prepared if (Path(folder) / AUDIT).is_file()]
-    audits = {folder.name: json.loads((folder / AUDIT).read_text(encoding="utf-8")) for folder in folders}
+    audits = {folder.name: json_files.read(folder / AUDIT) for folder in folders}
     collections = {
-        folder.name: (load_fingerprints(folder / "fingerprints.npz"), pd.read_parquet(folder / "records.parquet"))
+        folder.name: (
+            load_fingerprints(folder / "fingerprints.npz"),
+            table_files.read_parquet(folder / "records.parquet"),
+        )
         for folder in folders
     }
     made = tables(audits, across(collections))

@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING
 from lungkeras.datasets.registry import DATASETS
 from lungkeras.preparation.made_from import is_prepared
 from lungkeras.study import freshness
-from lungkeras.study.made_from import is_trained
-from lungkeras.study.params import Params, from_project, load_study, project_folder
+from lungkeras.study.made_from import RESULTS, is_trained
+from lungkeras.study.params import Params, load_study
 from lungkeras.system.files import TEMPORARY as TEMPORARY_NAME
 from lungkeras.system.locks import alone, is_being_made, is_held
+from lungkeras.system.places import from_project, project_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +37,8 @@ UNNAMED_RUN, UNNAMED_DATA, UNNAMED_PAGE = "unnamed run", "unnamed prepared datas
 UNNAMED_SOURCE = "unnamed drawn source"
 UNNAMED = (UNNAMED_RUN, UNNAMED_DATA, UNNAMED_PAGE, UNNAMED_SOURCE)
 LOGS_KEPT = 10
+RUN_FILES = {*RESULTS, "fingerprint.json", "checkpoint.npz", "checkpoint-before.npz", "best.checked.json",
+             "model_card.md", "export", ".lock"}  # fmt: skip
 DEEPEST = 3  # reports/<study>/runs/<run>/export
 
 
@@ -163,6 +166,13 @@ def noted_path(name: Path) -> str:
         return "."  # not one of its notes: a path that is there
 
 
+def is_a_run(folder: Path) -> bool:
+    """Whether a folder holds what a run leaves, and nothing else: with another file it is somebody's."""
+    return (folder / "params.yaml").is_file() and all(
+        entry.name in RUN_FILES or entry.name.startswith(TEMPORARY_NAME) for entry in folder.iterdir()
+    )
+
+
 def unnamed(shared: Params, runs: Mapping[str, Params]) -> Iterator[tuple[Path, str]]:
     """(path, kind) of runs, prepared datasets and drawn sources that no study names, and of the notebooks about them.
 
@@ -180,7 +190,7 @@ def unnamed(shared: Params, runs: Mapping[str, Params]) -> Iterator[tuple[Path, 
     from lungkeras.preparation.prepare import FILES
 
     for folder in real_folders(from_project(shared.runs), 1):
-        if (folder / "params.yaml").is_file() and folder.resolve() not in named and not is_being_made(folder):
+        if is_a_run(folder) and folder.resolve() not in named and not is_being_made(folder):
             yield folder, UNNAMED_RUN
     for folder in real_folders(from_project(shared.prepared), 1):
         is_one = folder.name in DATASETS and (folder / "statistics.json").is_file()

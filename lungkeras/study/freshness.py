@@ -4,16 +4,17 @@ A changed dataset concerns its runs, a changed run those that start from its wei
 read the runs. What is missing is left to the graph of notebooks: it makes what something else needs.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from lungkeras.preparation.made_from import is_prepared, of_prepared
 from lungkeras.study.made_from import PLACES, is_trained
-from lungkeras.study.params import Params, from_project, project_folder
+from lungkeras.study.params import Params
 from lungkeras.system.errors import SourceError
 from lungkeras.system.files import as_json, write_json
+from lungkeras.system.places import from_project, project_folder
 from lungkeras.system.provenance import PACKAGE, code_digest, digest, file_digest, read
+from lungkeras.system.untrusted import json_files
 
 READING = ("03_evaluation", "04_visualization", "05_report")
 
@@ -94,7 +95,7 @@ def reading_notebooks(shared: Params, runs: Mapping[str, Params]) -> dict[str, s
 
 def cells(notebook: Path) -> str:
     """The cells of a notebook as text, without their outputs."""
-    held = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    held = json_files.read(notebook)["cells"]
     return as_json([[cell["cell_type"], "".join(cell["source"])] for cell in held])
 
 

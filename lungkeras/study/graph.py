@@ -11,11 +11,13 @@ from urllib.parse import quote
 
 from lungkeras.datasets.registry import DATASETS
 from lungkeras.study import freshness, status
-from lungkeras.study.params import Params, from_project, project_folder
-from lungkeras.system import stopping
+from lungkeras.study.params import Params
+from lungkeras.system import processes, stopping
 from lungkeras.system.errors import LESS_MEMORY, ParamsError, RunError
-from lungkeras.system.files import free_bytes, megabytes
-from lungkeras.system.text import printable
+from lungkeras.system.files import free_bytes, megabytes, refuse_links
+from lungkeras.system.places import from_project, project_folder
+from lungkeras.system.text import printable, say
+from lungkeras.system.untrusted import json_files
 
 SECONDS_TO_CANCEL = 15.0  # the jobs of a cluster
 
@@ -47,10 +49,12 @@ def make_study(
     Raises RunError, with what the first failed notebook said, where the report can't be completed.
     """
     report = shared.study_folder / "report.html"
+    for folder in {shared.study_folder, from_project(shared.prepared), from_project(shared.runs)}:
+        refuse_links(folder)
     cores_here = cores or os.cpu_count()
     if not dry_run:
         where = f"by {' and '.join(profiles)}" if profiles else f"on {cores_here} cores"
-        print(f"Study {study.name}: {len(runs)} runs {where}, to {report}", flush=True)
+        say(f"Study {study.name}: {len(runs)} runs {where}, to {report}")
         status.begin(shared.study_folder, cores_here)
     start = partial(
         _snakemake, study, shared, runs, sources, backend=backend, cores=cores, profiles=profiles, lock=lock,
@@ -58,7 +62,7 @@ def make_study(
     )  # fmt: skip
     data = freshness.prepared_data(runs)
     for changed in freshness.changed_datasets(data):
-        print(f"{changed} was changed after it was prepared, and is taken as it is; delete it to prepare it anew")
+        say(f"{changed} was changed after it was prepared, and is taken as it is; delete it to prepare it anew")
     outdated = freshness.outdated_datasets(shared, runs, sources)
     if outdated and not dry_run:
         # First the data alone: where they come out as they were, their runs need no training.
@@ -70,7 +74,7 @@ def make_study(
     if not dry_run:
         status.end(shared.study_folder)
         freshness.remember(shared, runs)
-        print(f"{report} is complete")
+        say(f"{report} is complete")
 
 
 def require_plain_paths(study: Path, shared: Params, sources: dict[str, str]) -> None:
@@ -124,7 +128,9 @@ def _snakemake(
     # A step prints its own line; on a cluster that stays in the job's log, and Snakemake tells how far it is.
     quiet = ["host"] if dry_run else ["rules", "host"] if profiles else ["all"]
     command = [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--directory", str(root)),
+        # Neither a module nor a profile is taken from the folder in which the command was typed.
+        *(sys.executable, "-P", "-m", "snakemake", "--workflow-profile", "none"),
+        *("--snakefile", str(root / "Snakefile"), "--directory", str(root)),
         *(*limits, "--rerun-incomplete", "--keep-going", "--rerun-triggers", "mtime", "--nolock"),
         *(word for profile in profiles for word in ("--profile", _profile_folder(profile))),
         *(["--dry-run"] if dry_run else []),
@@ -134,10 +140,11 @@ def _snakemake(
         *("--", *(files[name] for name in targets)),
     ]
     earlier = _failed_notebooks(shared.study_folder)
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    environment = processes.variables(PYTHONUNBUFFERED="1")
     # Without Snakemake's own lock, which outlives a killed process.
     held = () if lock is None else (lock,)
-    if stopping.run(command, environment=environment, keep=held, patience=SECONDS_TO_CANCEL if profiles else 0):
+    patience = SECONDS_TO_CANCEL if profiles else 0
+    if stopping.run(command, environment=environment, folder=root, keep=held, patience=patience):
         if not dry_run:
             status.end(shared.study_folder)
         raise RunError(failure(shared.study_folder, root, earlier))
@@ -145,7 +152,8 @@ def _snakemake(
 
 def _profile_folder(profile: str) -> str:
     """A profile's folder, from here or from the project's folder; else the name of one of the user's own."""
-    return next((str(path) for path in (Path(profile), project_folder() / profile) if path.is_dir()), profile)
+    places = (Path(profile).absolute(), project_folder() / profile)
+    return next((str(path) for path in places if path.is_dir()), profile)
 
 
 def _failed_notebooks(study: Path) -> dict[Path, int]:
@@ -170,10 +178,10 @@ def failure(study: Path, root: Path, earlier: Mapping[Path, int] = MappingProxyT
 def _last_error(notebook: Path) -> str:
     """Name and message of the error that a failed notebook holds."""
     try:
-        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError):
+        cells = json_files.read(notebook)["cells"]
+        errors = [o for cell in cells for o in cell.get("outputs", []) if o["output_type"] == "error"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"it could not be written ({megabytes(free_bytes(notebook))} left on its disk)"
-    errors = [o for cell in cells for o in cell.get("outputs", []) if o["output_type"] == "error"]
     if not errors:
         return f"its kernel died, as when memory runs out: {LESS_MEMORY}"
     message = " ".join(errors[-1]["evalue"].split()).rstrip(".")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lungkeras.study.params import Params
 from lungkeras.system.files import as_json
-from lungkeras.system.provenance import agree, code_digest, digest, file_digest, read
+from lungkeras.system.provenance import agree, code_digest, digest, file_digest, pairs, read
 
 TRAINING = (
     "datasets/scans/opencv",
@@ -49,4 +49,4 @@ def is_trained(folder: Path, params: Params, prepared: str | None) -> bool:
         unchanged = recorded.get("results") == of_results(folder)
     except OSError:
         return False
-    return unchanged and agree(recorded.get("made_from", {}), training_made_from(params, prepared))
+    return unchanged and agree(dict(pairs(recorded.get("made_from"))), training_made_from(params, prepared))

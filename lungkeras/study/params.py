@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from lungkeras.models import architectures
 from lungkeras.system.backends import BACKENDS, choose_backend, default_backend
 from lungkeras.system.errors import ParamsError, nearest
+from lungkeras.system.places import from_project, project_folder
 from lungkeras.system.text import printable
 from lungkeras.system.untrusted import yaml_files
 
@@ -242,20 +243,6 @@ def _is_exponent(value: object) -> bool:
     return True
 
 
-def project_folder() -> Path:
-    """The folder that holds the Snakefile: the working directory or one above it, else the package's checkout."""
-    here = Path.cwd()
-    for folder in (here, *here.parents, Path(__file__).resolve().parents[2]):
-        if (folder / "Snakefile").is_file() and (folder / "notebooks").is_dir():
-            return folder
-    return here
-
-
-def from_project(path: Path | str) -> Path:
-    """A path of the params as it is on disk: relative ones start at the project's folder."""
-    return project_folder() / Path(path).expanduser()
-
-
 def study_folder(study: str) -> Path:
     """The folder of a study's params: a name in params/, or a folder that holds a study.yaml. Raises ParamsError."""
     named = project_folder() / "params"
@@ -303,4 +290,4 @@ def dump(params: Params) -> str:
     return yaml.safe_dump(params.model_dump(exclude={"seeds"}), sort_keys=False)
 
 
-__all__ = ["Params", "check", "dump", "load_params", "load_study", "project_folder", "study_folder"]
+__all__ = ["Params", "check", "dump", "load_params", "load_study", "study_folder"]

@@ -7,7 +7,6 @@ runs/<run>/params.yaml  environment.json  best.keras
           /fingerprint.json      hashes of what the run was made from and of these files (made_from.py)
 """
 
-import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -21,7 +20,8 @@ from lungkeras.system.errors import RunError
 from lungkeras.system.files import glance
 from lungkeras.system.provenance import changed_files
 from lungkeras.system.provenance import read as recorded_hashes
-from lungkeras.system.untrusted import yaml_files
+from lungkeras.system.untrusted import json_files, table_files
+from lungkeras.system.untrusted import yaml_files as safe_yaml
 
 DATASETS = ("pneumonia", "covid", "xray8")
 BACKBONES = ("resnet34", "mobilenet_v3_large", "efficientnet_b1")
@@ -88,19 +88,19 @@ def read_run(folder: Path | str) -> Run:
             "Train it: lungkeras train --params FILE"
         )
     recorded = recorded_hashes(folder / "fingerprint.json").get("results", {})
-    for name in changed_files(folder, {name: value for name, value in recorded.items() if name in READ}):
+    for name in set(changed_files(folder, recorded)) & READ:
         params = "FILE" if name == "params.yaml" else shlex.quote(str(folder / "params.yaml"))
         raise RunError(
             f"{folder / name} is not as training left it: its SHA-256 differs from that in fingerprint.json. "
             f"Train it again: lungkeras train --params {params}"
         )
     try:
-        scored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        scored = json_files.read(folder / "metrics.json")
         run = Run(
             name=folder.resolve().name,
-            params=yaml_files.read_yaml(folder / "params.yaml")[0] or {},
-            history=pd.read_csv(folder / "history.csv"),
-            predictions=pd.read_parquet(folder / "predictions.parquet"),
+            params=safe_yaml.read_yaml(folder / "params.yaml")[0] or {},
+            history=table_files.read_csv(folder / "history.csv"),
+            predictions=table_files.read_parquet(folder / "predictions.parquet"),
             metrics=scored,
             classes=tuple(scored["classes"]),
             task=scored["task"],

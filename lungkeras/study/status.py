@@ -7,7 +7,6 @@ on two cores of the machine that NOMINAL was measured on, times how much slower 
     python -m lungkeras.study.status FILE NAME SECONDS    notes the end of a step, and prints its line
 """
 
-import json
 import os
 import sys
 import time
@@ -17,6 +16,8 @@ from pathlib import Path
 
 from lungkeras.system.files import write_json
 from lungkeras.system.locks import alone, is_held
+from lungkeras.system.text import say
+from lungkeras.system.untrusted import json_files
 
 NAME = "status.json"
 SECONDS_TO_WRITE = 60.0
@@ -42,7 +43,7 @@ def plan(folder: Path, steps: Mapping[str, tuple[str, str, float]]) -> None:
     counted = {rule: sum(step[0] == rule for step in steps.values()) for rule in TITLES}
     words = [f"{count} {_title(rule, count)}" for rule, count in counted.items() if count]
     if words:
-        print(f"  {len(steps)} steps: {', '.join(words)}", flush=True)
+        say(f"  {len(steps)} steps: {', '.join(words)}")
 
 
 def _title(rule: str, count: int) -> str:
@@ -127,7 +128,7 @@ def sentence(folder: Path, name: str) -> str:
 def _read(file: Path) -> dict | None:
     """What a status file holds; None where there is none or it can't be read."""
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
+        told = json_files.read(file)
         told["begun"], told["ended"], told["cores"]
         steps = told["steps"].values()
         return told if all({"rule", "kind", "nominal", "seconds", "ended"} <= set(step) for step in steps) else None
@@ -145,4 +146,4 @@ def _held(file: Path) -> Iterator[dict]:
 
 
 if __name__ == "__main__":
-    print(f"  {sys.argv[2]} ({sys.argv[3]} s): {done(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]))}", flush=True)
+    say(f"  {sys.argv[2]} ({sys.argv[3]} s): {done(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]))}")

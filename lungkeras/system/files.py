@@ -13,6 +13,7 @@ import json
 import math
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -87,6 +88,39 @@ def on_its_disk(path: Path) -> Iterator[None]:
         raise
 
 
+def open_plain(path: Path | str, flags: int) -> int:
+    """The handle of a plain file, made where `flags` say so. Raises FolderError for a link, a pipe or a device.
+
+    A file of a study may be a stranger's: what a link leads to is not ours to write to, and a pipe would wait.
+    """
+    handle = None
+    try:
+        handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        about = os.fstat(handle)
+        if stat.S_ISREG(about.st_mode) and about.st_nlink <= 1:
+            return handle
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EMLINK, errno.ENXIO):
+            raise
+    if handle is not None:
+        os.close(handle)
+    raise FolderError(f"{path} is a link, a pipe or a device, expected a plain file: remove it")
+
+
+def refuse_links(folder: Path | str) -> None:
+    """Raises FolderError where something in a folder of results is a link: what is written there must stay there.
+
+    The folder itself may be one, as data often lies elsewhere.
+    """
+    for parent, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            if os.path.islink(place := os.path.join(parent, name)):
+                raise FolderError(
+                    f"{place} is a link, and results are written beside it: put there what it leads to, or name the "
+                    "folder itself in study.yaml"
+                )
+
+
 def require_room(folder: Path | str, needed: int, work: str) -> None:
     """Raises FolderError where the disk of a folder, which need not be there yet, has less room than `work` fills."""
     if needed > (free := free_bytes(Path(folder))):
@@ -146,7 +180,7 @@ def sweep(folder: Path) -> None:
     """Removes the temporaries that killed processes left in a folder, once a process; those being written stay."""
     for temporary in folder.glob(f"{TEMPORARY}*"):
         with suppress(OSError):
-            handle = os.open(temporary, os.O_RDWR)  # no folder opens so: each has its lock beside it
+            handle = os.open(temporary, os.O_RDWR | os.O_NOFOLLOW)  # no folder opens so: its lock lies beside it
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(_folder_of(temporary), ignore_errors=True)

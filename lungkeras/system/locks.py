@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lungkeras.system.errors import FolderError
-from lungkeras.system.files import on_its_disk
+from lungkeras.system.files import on_its_disk, open_plain
+from lungkeras.system.text import printable, say
 
 SECONDS_BETWEEN_LOOKS = 0.1
 
@@ -59,8 +60,8 @@ def _beside(folder: Path) -> Path:
 def is_held(file: Path) -> bool:
     """Whether a living process holds the lock of a file; so does, as far as can be told, one that takes no locks."""
     try:
-        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
-    except FileNotFoundError:
+        handle = open_plain(file, os.O_RDONLY)
+    except (FileNotFoundError, FolderError):  # a folder, a link, or gone
         return False
     except OSError:
         return True
@@ -79,18 +80,18 @@ def _acquired(file: Path, work: str, patience: float) -> tuple[int, bool]:
     while True:
         with on_its_disk(file):
             file.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+            handle = open_plain(file, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(handle, 200).decode(errors="replace") or "another process"
+            holder = printable(os.read(handle, 200).decode(errors="replace")) or "another process"
             os.close(handle)
             if time.monotonic() - started >= patience:
                 raise FolderError(
                     f"{work} by {holder}: wait until it ends, or end it, then give the same command again"
                 ) from None
             if not waited and patience == float("inf"):
-                print(f"{work} by {holder}: waiting until it ends", file=sys.stderr, flush=True)
+                say(f"{work} by {holder}: waiting until it ends", file=sys.stderr)
             waited = True
             time.sleep(SECONDS_BETWEEN_LOOKS)
             continue

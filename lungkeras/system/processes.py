@@ -1,16 +1,22 @@
 """Python processes that this one starts, and that import the same lungkeras, wherever it lies."""
 
+import math
 import os
+import resource
 import signal
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def variables(**more: str) -> dict[str, str]:
-    """The environment of such a process: this one's, `more`, and a PYTHONPATH that begins with this package's."""
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | more | {"PYTHONPATH": os.pathsep.join(paths)}
+    """The environment of such a process: this one's, `more`, and a PYTHONPATH that begins with this package's.
+
+    No module is looked for in the folder in which a command was typed: an entry that names none means that folder.
+    """
+    paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return os.environ | more | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
 
 
 def ending(status: int | None) -> str:
@@ -20,3 +26,24 @@ def ending(status: int | None) -> str:
     ('SIGABRT', 'status 1')
     """
     return signal.Signals(-status).name if status and status < 0 else f"status {status}"
+
+
+def limit_memory(more: int) -> None:
+    """Lets this process take so many bytes more than it holds, beyond which it meets MemoryError.
+
+    Files that are mapped and memory that is shared do not count. Nothing where a system tells no such number (macOS).
+    """
+    told = Path("/proc/self/status")
+    if told.is_file():
+        held = next(line.split()[1] for line in told.read_text().splitlines() if line.startswith("VmData"))
+        _lower(resource.RLIMIT_DATA, int(held) * 1024 + more)
+
+
+def limit_seconds(more: int) -> None:
+    """Lets this process compute so many seconds more, by its processors' clock, until SIGXCPU ends it."""
+    _lower(resource.RLIMIT_CPU, math.ceil(time.process_time()) + more)
+
+
+def _lower(kind: int, most: int) -> None:
+    hard = resource.getrlimit(kind)[1]
+    resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))

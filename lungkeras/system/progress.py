@@ -4,6 +4,8 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 
+from lungkeras.system.text import say
+
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -22,4 +24,4 @@ def progress(iterable: Iterable, *, total: int | None = None, description: str =
         now = time.monotonic()
         if now - said >= SECONDS_BETWEEN_LINES:
             said = now
-            print(f"{description}: {count} of {total or '?'} ({now - started:.0f} s)", file=sys.stderr, flush=True)
+            say(f"{description}: {count} of {total or '?'} ({now - started:.0f} s)", file=sys.stderr)

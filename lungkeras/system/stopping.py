@@ -62,9 +62,14 @@ def by_signals() -> Iterator[None]:
 
 
 def run(
-    command: Sequence[str], *, environment: Mapping[str, str], keep: Iterable[int] = (), patience: float = 0
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    folder: str | os.PathLike | None = None,
+    keep: Iterable[int] = (),
+    patience: float = 0,
 ) -> int:
-    """Runs a command to its end and returns its exit status; it is given no input.
+    """Runs a command to its end, in `folder` where one is named, and returns its exit status; it is given no input.
 
     It holds the file handles of `keep` as long as it lives. Where this call is interrupted, or its process dies, the
     command ends with all that it has started, at once or after `patience` seconds in which it may wind up.
@@ -73,6 +78,7 @@ def run(
         [sys.executable, "-P", __file__, str(patience), *command],
         stdin=subprocess.PIPE,
         env=dict(environment),
+        cwd=folder,
         pass_fds=tuple(keep),
         start_new_session=True,  # ctrl-C reaches this process alone, which ends the others in order
     )

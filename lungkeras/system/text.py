@@ -1,9 +1,12 @@
 """Names that come from outside, made harmless where they are shown: on a terminal, in a spreadsheet, in Markdown."""
 
 import re
+import sys
 import unicodedata
+from typing import IO
 
 FORMULA_STARTS = ("=", "+", "-", "@")
+CELL_ENDS = re.compile(r"([;|])")
 MARKDOWN = re.compile(r"[\\`*_{}\[\]<>|&~$@]|:(?=//)|(?<=www)\.")
 
 
@@ -30,21 +33,38 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape", errors="surrogatepass").decode()
 
 
+def say(*lines: object, file: IO[str] | None = None) -> None:
+    """Prints each as one line of text, whatever it holds; what a terminal acts on is shown as its escape."""
+    file = file or sys.stdout
+    for line in lines:
+        text = printable(line)
+        try:
+            print(text, file=file, flush=True)
+        except UnicodeEncodeError:  # a terminal that has not all letters
+            print(text.encode(file.encoding, "backslashreplace").decode(file.encoding), file=file, flush=True)
+
+
 def utf8(text: str) -> str:
     """Text that can be encoded: bytes of a file name that are no UTF-8 are shown as their escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def csv_cell(value: object) -> object:
-    """A text as a cell that a spreadsheet takes for text: one that would be a formula gets an apostrophe before it.
+    """A text as a cell that a spreadsheet takes for text: what would be a formula gets an apostrophe before it.
 
-    >>> csv_cell("=1+1"), csv_cell("scan-1.png"), csv_cell(-1.5)
-    ("'=1+1", 'scan-1.png', -1.5)
+    So does what stands behind a semicolon or a bar, by which a spreadsheet of another language parts cells.
+
+    >>> csv_cell("=1+1"), csv_cell("scan-1.png"), csv_cell(-1.5), csv_cell("a;=1+1;b")
+    ("'=1+1", 'scan-1.png', -1.5, "a;'=1+1;b")
     """
     if not isinstance(value, str):
         return value
-    text = printable(value)
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+    return "".join(f"'{part}" if _is_formula(part) else part for part in CELL_ENDS.split(printable(value)))
+
+
+def _is_formula(text: str) -> bool:
+    """Whether a spreadsheet takes it for one: wide letters and blanks before it are no hindrance."""
+    return unicodedata.normalize("NFKC", text).lstrip().startswith(FORMULA_STARTS)
 
 
 def markdown_text(value: object) -> str:

@@ -34,6 +34,8 @@ from lungkeras.system.errors import RunError, memory_ran_out
 from lungkeras.system.files import require_room, write_arrays, write_csv, write_json, write_parquet, write_text
 from lungkeras.system.locks import alone
 from lungkeras.system.machine import environment
+from lungkeras.system.text import say
+from lungkeras.system.untrusted import array_files, json_files
 from lungkeras.training.optimizers import adam
 from lungkeras.training.pipeline import evaluation_batches, evaluation_steps, steps, training_batches
 
@@ -83,7 +85,7 @@ def _train(params: Params, data: str | None, model: keras.Model | None) -> None:
     made_from = training_made_from(params, data)
 
     with devices.scope(params.devices) as chosen:
-        print(f"{params.run}: {devices.announce(chosen, params.precision)}", flush=True)
+        say(f"{params.run}: {devices.announce(chosen, params.precision)}")
         with _memory_suffices(params):
             model = model or initial_model(params, prepared)
             require_room(folder, FILES_OF_WEIGHTS * sum(weight.nbytes for weight in model.get_weights()), "training")
@@ -300,16 +302,15 @@ class Progress(keras.callbacks.Callback):
             # A loss may seem to be left, as relu makes 0 of NaN.
             row |= dict.fromkeys(("loss", "macro_f1", "val_loss", "val_macro_f1"), float("nan"))
             self.model.stop_training = True
-            print("weights are no numbers any more: training ends, the best model so far stands", flush=True)
+            say("weights are no numbers any more: training ends, the best model so far stands")
         if row["val_loss"] < self.best_loss:
             self.best_loss, self.best_weights = row["val_loss"], weights
         is_over = self.model.stop_training or row["epoch"] == self.run_params.epochs
         if not is_over and time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS:
             self.save()
-        print(
+        say(
             f"epoch {row['epoch']}/{self.run_params.epochs}: loss {row['loss']:.3f}, macro F1 {row['macro_f1']:.3f}; "
             f"validation {row['val_loss']:.3f}, {row['val_macro_f1']:.3f}; {row['seconds']:.1f} s",
-            flush=True,
         )
 
     def save(self) -> None:
@@ -344,7 +345,7 @@ class Progress(keras.callbacks.Callback):
             except Exception as error:
                 # What is damaged ends in any of a dozen classes.
                 words = "training goes on at the checkpoint before it, or begins anew"
-                print(f"{file} is damaged ({error or type(error).__name__}): {words}", file=sys.stderr)
+                say(f"{file} is damaged ({error or type(error).__name__}): {words}", file=sys.stderr)
                 file.unlink()  # or it would take the place of the one before
                 continue
             if (state["params"], state["made_from"]) == (dump(self.run_params), self.made_from):
@@ -358,8 +359,8 @@ class Progress(keras.callbacks.Callback):
 
 def read_checkpoint(file: Path) -> tuple[dict, dict[str, list[np.ndarray]]]:
     """The state that `Progress.save` wrote, and its arrays by group."""
-    with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
-        state = json.loads(arrays["state"].tobytes())
+    with array_files.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
+        state = json_files.loads(arrays["state"].tobytes())
         return state, {
             group: [arrays[name] for name in arrays.files if name.startswith(f"{group}_")]
             for group in ("weights", "best", "optimizer")

@@ -1,5 +1,7 @@
 """A decoder that dies takes one file with it: the others are prepared as ever, and nothing waits for it."""
 
+import os
+import signal
 import time
 
 import numpy as np
@@ -14,9 +16,11 @@ from lungkeras.preparation.prepare import fill, prepare_dataset
 from lungkeras.preparation.scan import prepare_scan
 from lungkeras.system.errors import RunError, ScanError
 
+IN_A_SECOND = "from lungkeras.datasets.scans import workers\nworkers.MOST_SECONDS = 1\n"
 # A decoder that does what its file says.
 HOSTILE = """
-import os, signal, sys
+import os, signal, sys, time
+from lungkeras.datasets.scans import workers as decoder
 from lungkeras.datasets.scans.decoding import decode_grey
 from lungkeras.datasets.scans.workers import serve
 
@@ -33,8 +37,16 @@ def decode(path):
     if told == b"raise":
         sys.stderr.close()
         raise RuntimeError
-    if told == b"memory":
+    if told == b"no memory":
+        decoder._has_room = lambda: False
         raise MemoryError
+    if told == b"memory":
+        bytearray(1200 * 2**20)
+    if told == b"slow":
+        while True:
+            pass
+    if told == b"asleep":
+        time.sleep(600)
     if (once := path.with_suffix(".once")).exists():
         once.unlink()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -116,7 +128,7 @@ def test_no_scan_is_lost_to_a_kill_from_outside_or_for_want_of_memory(source):
     assert fill(images, [good]) == [None]
     assert np.array_equal(images[0], prepare_scan(good, 8))
     assert not good.with_suffix(".once").exists()
-    good.write_text("memory")
+    good.write_text("no memory")
     with pytest.raises(MemoryError):
         fill(images, [good])
 
@@ -125,3 +137,50 @@ def test_a_decoder_that_can_not_start_is_no_fault_of_the_scans(source, monkeypat
     monkeypatch.setattr(decoder, "SERVE", "raise SystemExit(3)")
     with pytest.raises(RunError, match=r"No process to decode scans could be started \(status 3\)"):
         fill(np.zeros((1, 8, 8), np.uint8), [next(source.rglob("*.png"))])
+
+
+@pytest.mark.parametrize(
+    "told, reason",
+    [
+        ("memory", "needed more than 900 MB of memory"),
+        ("slow", "took longer than 1 s"),
+        ("asleep", "took longer than 2 s"),
+    ],
+)
+def test_a_file_that_takes_too_much_is_one_file_lost(told, reason, source, monkeypatch):
+    monkeypatch.setattr(
+        decoder,
+        "SERVE",
+        "from lungkeras.datasets.scans import workers as decoder; decoder.MOST_SECONDS = 1\n" + HOSTILE,
+    )
+    monkeypatch.setattr(decoder, "MOST_SECONDS", 1)
+    monkeypatch.setattr(decoder, "MOST_SECONDS_WAITED", 2 if told == "asleep" else 60)
+    good, bad = (next(source.rglob(f"COVID-{number}.png")) for number in (1, 2))
+    bad.write_text(told)
+    one = decoder.Decoder()
+    try:
+        first = one.decode(good)
+        process = one.process
+        with pytest.raises(ScanError, match=reason):
+            one.decode(bad)
+        assert process.returncode is not None and one.process is None
+        assert np.array_equal(one.decode(good), first)
+    finally:
+        one.close()
+
+
+def test_a_decoder_ends_by_itself_where_nobody_asks_any_more(source, monkeypatch):
+    """As where the process that asked was killed: what is at work ends by its own clock."""
+    monkeypatch.setattr(
+        decoder,
+        "SERVE",
+        "from lungkeras.datasets.scans import workers as decoder; decoder.MOST_SECONDS = 1\n" + HOSTILE,
+    )
+    bad = next(source.rglob("COVID-1.png"))
+    bad.write_text("slow")
+    one = decoder.Decoder()
+    one._start()
+    name = os.fsencode(bad)
+    one.process.stdin.write(decoder.LENGTH.pack(len(name)) + name)
+    assert one.process.wait(timeout=30) == -signal.SIGXCPU
+    one.close()

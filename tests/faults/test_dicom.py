@@ -4,6 +4,7 @@ import io
 import struct
 import tracemalloc
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 import pydicom
 import pytest
 from layouts import write_scans, write_xray8
+from measuring import measured
 from mutations import chest
 from PIL import Image
 from pydicom import uid
@@ -428,3 +430,36 @@ def test_predict_answers_for_dicom_as_for_png_and_says_nothing_of_the_patient(tm
     assert "cut.dcm: DICOM whose pixels are not whole" in shown.err and '"predicted"' in shown.out
     assert CANARY not in shown.out + shown.err
     assert {path.name for path in canaries(tmp_path)} == {"scan.dcm", "cut.dcm"}
+
+
+def element(group: int, number: int, kind: bytes, value: bytes) -> bytes:
+    head = struct.pack("<HH", group, number) + kind
+    return (
+        head + (struct.pack("<HI", 0, len(value)) if kind in (b"OB", b"SQ") else struct.pack("<H", len(value))) + value
+    )
+
+
+def deflated_gigabytes() -> bytes:
+    """Zeros behind five thousand bytes of file meta, which hide what they are packed by from a look at the start."""
+    packer, block = zlib.compressobj(9, wbits=-15), bytes(1 << 20)
+    packed = b"".join(packer.compress(block) for _ in range(600)) + packer.flush()
+    meta = element(2, 1, b"OB", bytes(5000)) + element(2, 0x10, b"UI", b"1.2.840.10008.1.2.1.99")
+    return bytes(128) + b"DICM" + meta + packed
+
+
+def empty_items() -> bytes:
+    items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * 500_000 + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    meta = element(2, 0x10, b"UI", b"1.2.840.10008.1.2.1\0")
+    return bytes(128) + b"DICM" + meta + struct.pack("<HH2sHI", 8, 0x1115, b"SQ", 0, 0xFFFFFFFF) + items
+
+
+@pytest.mark.parametrize(
+    "made, reason",
+    [(deflated_gigabytes, "inflates to more than 256 MB"), (empty_items, "more elements than any scan has")],
+)
+def test_few_bytes_that_would_fill_memory_are_a_reason(made, reason, tmp_path, injected):
+    file = tmp_path / "scan.dcm"
+    file.write_bytes(made())
+    done = measured("from lungkeras.datasets.scans.decoding import decode_grey\ndecode_grey(sys.argv[1])", file)
+    assert reason in done.said and done.megabytes < 500 and done.seconds < 10
+    injected("scans that would fill memory", 1)

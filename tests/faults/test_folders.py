@@ -212,6 +212,9 @@ def test_a_source_with_a_line_break_is_refused_by_a_study_and_read_by_a_step(tmp
 
 NO_MEMORY = """
 from lungkeras.datasets.scans import opencv
+from lungkeras.datasets.scans import workers as decoder
+
+decoder._has_room = lambda: False
 
 def no_memory(*_):
     error = opencv.cv2.error("Failed to allocate 64000000 bytes")

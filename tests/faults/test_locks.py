@@ -86,6 +86,37 @@ def test_a_lock_ends_with_its_holder_and_says_who_that_is(tmp_path, capsys):
     assert not file.exists() and capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("kind", ["link", "hard link", "dead link", "pipe"])
+def test_a_lock_that_is_no_plain_file_is_neither_followed_nor_waited_for(kind, tmp_path):
+    """As a copied study may bring it."""
+    lock, outside = tmp_path / "study" / ".lock", tmp_path / "outside"
+    lock.parent.mkdir()
+    outside.write_text("somebody's")
+    match kind:
+        case "link":
+            lock.symlink_to(outside)
+        case "hard link":
+            os.link(outside, lock)
+        case "dead link":
+            lock.symlink_to(tmp_path / "absent")
+        case "pipe":
+            os.mkfifo(lock)
+    with pytest.raises(FolderError, match=f"{lock} is a link, a pipe or a device"), alone(lock, "it is made"):
+        pass
+    assert outside.read_text() == "somebody's" and not (tmp_path / "absent").exists()
+    assert not locks.is_held(lock)
+
+
+def test_the_words_of_a_holder_forge_no_line(tmp_path, capsys):
+    lock = tmp_path / ".lock"
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write("\x1b[2Jprocess\nlungkeras: all is well")
+        file.flush()
+        with pytest.raises(FolderError, match=r"by \\x1b\[2Jprocess\\nlungkeras"), alone(lock, "it is", patience=0):
+            pass
+
+
 def test_what_inherits_a_lock_holds_it(tmp_path):
     """As where the first holder was killed: its file stays, held by what it has started."""
     lock, handle = tmp_path / ".lock", os.open(tmp_path / ".lock", os.O_RDWR | os.O_CREAT)

@@ -122,6 +122,9 @@ def attacks(honest: dict[str, bytes], canary: Path) -> dict[str, bytes]:
         layer(config, "convolution")["config"]["filters"] = 2**20
         layer(config, "norm")["build_config"]["input_shape"][-1] = 2**40
 
+    def large(config):
+        layer(config, "scan")["config"]["batch_shape"] = [None, 8192, 8192, 1]
+
     def path_name(config):
         relu = layer(config, "relu")
         relu["name"] = relu["config"]["name"] = "../../relu"
@@ -184,6 +187,7 @@ def attacks(honest: dict[str, bytes], canary: Path) -> dict[str, bytes]:
         "key of the constructor": with_config(honest, lambda config: config["config"].update(custom_objects={})),
         "wide layer": with_config(honest, wide),
         "wide layer, well built": with_config(honest, wide_and_built),
+        "large scans": with_config(honest, large),
         "deep nesting": packed(honest | {"config.json": b'{"a":' * 100_000 + b"1" + b"}" * 100_000}),
         "external link": with_weights(honest, link(h5py.ExternalLink(str(secret), "/data"))),
         "external link to a group": with_weights(honest, group_link),

@@ -15,6 +15,7 @@ WRITES = {
 WHOLE = {"atomic", "atomic_folder", "temporary_folder", "replaced_folder", "_whole_folder", "TemporaryDirectory"}
 # Functions that fill a folder which their caller makes appear whole, or write into memory.
 WITHIN = {
+    "prediction/apart": {"_packed"},
     "datasets/phantoms/phantom": {"_draw", "_write_boxes", "_write_covid_lists", "_write_xray8_lists"},
     "datasets/phantoms/planting": {"write_truth"},
     "parity": {"measure"},

@@ -99,7 +99,7 @@ def _check(run, format, int8):
     scans = load_prepared(study / "prepared" / "pneumonia").images["test"]
     model = models.load_model(run / "best.keras")
     expected = metrics.probabilities(np.asarray(model(scans[..., None], training=False)), "multiclass")
-    logits = runtimes.open_exported(about["path"])(scans)
+    logits = runtimes.open_exported(about["path"], here=True)(scans)
     assert logits.dtype == np.float32
     received = metrics.probabilities(logits, "multiclass")
     np.testing.assert_allclose(received, expected, atol=0.3 if int8 else 1e-4)
@@ -177,7 +177,7 @@ def test_predict_takes_an_exported_file_with_the_names_of_its_classes(run, study
         predict.load_predictor(file)
     file.write_bytes(b"not a model")
     with pytest.raises(RunError, match="could not be opened by ONNX"):
-        runtimes.open_exported(file)
+        runtimes.open_exported(file, here=True)
 
 
 def test_a_file_that_is_off_is_refused_and_not_kept(run, monkeypatch, tmp_path, capsys):
@@ -229,4 +229,4 @@ def test_a_missing_runtime_is_one_sentence(tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, module, None)
     (tmp_path / "model.tflite").write_bytes(b"")
     with pytest.raises(RunError, match=r"LiteRT needs the package ai_edge_litert.*pip install 'lungkeras\[export\]'"):
-        runtimes.open_exported(tmp_path / "model.tflite")
+        runtimes.open_exported(tmp_path / "model.tflite", here=True)

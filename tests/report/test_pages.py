@@ -1,12 +1,10 @@
 """Pages of executed notebooks: which get one, and that it needs no network."""
 
-import os
+import hashlib
 import re
 
 import nbformat
-import pytest
 
-from lungkeras.report import notebook_pages as pages
 from lungkeras.report.notebook_pages import notebook_pages
 
 
@@ -26,20 +24,49 @@ def test_every_finished_notebook_has_a_page_without_foreign_addresses(tmp_path):
     assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="https?:', page)
 
 
-def test_a_page_follows_its_notebook_whatever_the_clock_said(tmp_path, monkeypatch):
+def write_notebook(file, *words: str) -> None:
+    file.parent.mkdir(exist_ok=True)
+    cells = [nbformat.v4.new_markdown_cell(text, id=f"words-{place}") for place, text in enumerate(words)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), file)
+
+
+def test_a_page_is_its_notebook_whatever_stands_there(tmp_path):
+    """A page of a copied study may say of itself what it will."""
     file = tmp_path / "notebooks" / "03_evaluation.ipynb"
+    write_notebook(file, "What it says")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    page = file.with_suffix(".html")
+    page.write_text(
+        f'<html><head><meta name="notebook-sha256" content="{digest}"><script>harm()</script></head></html>'
+    )
+    notebook_pages(tmp_path)
+    shown = page.read_text(encoding="utf-8")
+    assert "What it says" in shown and "harm" not in shown and "<script" not in shown
+
+
+def test_html_of_a_markdown_cell_is_shown_as_text(tmp_path):
+    file = tmp_path / "notebooks" / "03_evaluation.ipynb"
+    html = [
+        '<meta http-equiv="refresh" content="0;url=http://elsewhere">',
+        "<form action=x>",
+        "a <b onclick=x()>bold</b>",
+    ]
+    write_notebook(
+        file, *html, "**bold** and `a < b`, [a link](http://elsewhere)", "[x](javascript:harm())", "<!-- a -->"
+    )
+    notebook_pages(tmp_path)
+    shown = file.with_suffix(".html").read_text(encoding="utf-8")
+    assert "&lt;meta http-equiv" in shown and "<form" not in shown and "<b onclick" not in shown
+    assert "<strong>bold</strong>" in shown and "<code>a &lt; b</code>" in shown
+    assert "javascript:" not in shown and len(re.findall("<meta", shown)) < 5
+
+
+def test_a_page_tells_no_place_of_a_source(tmp_path):
+    file = tmp_path / "notebooks" / "01_data_preparation-covid.ipynb"
     file.parent.mkdir()
-
-    def execute(words: str, at: int) -> None:
-        nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(words, id="words")]), file)
-        os.utime(file, (at, at))
-
-    execute("The first time", at=2_000_000_000)
+    words = '# Parameters\ndataset = "covid"\nsource = "../../private/disk/scans"\nscans = 30\n'
+    cell = nbformat.v4.new_code_cell(words, metadata={"tags": ["injected-parameters"]})
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), file)
     notebook_pages(tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr(pages, "write_text", lambda *_: pytest.fail("written again"))
-        execute("The first time", at=2_100_000_000)
-        notebook_pages(tmp_path)
-    execute("The second time", at=1_000_000_000)
-    notebook_pages(tmp_path)
-    assert "The second time" in file.with_suffix(".html").read_text(encoding="utf-8")
+    shown = file.with_suffix(".html").read_text(encoding="utf-8")
+    assert "private" not in shown and "scans" in shown and "covid" in shown

@@ -134,6 +134,14 @@ def test_a_run_that_another_starts_from_and_what_another_study_names_stays(study
     assert found(study) == {"prepared/pneumonia": cleaning.UNNAMED_DATA}
 
 
+def test_a_folder_of_runs_that_is_somebody_elses_stays(study):
+    """`runs:` may name any folder, and a params.yaml is no rare file."""
+    theirs = [f"report/runs/{name}" for name in ("app/params.yaml", "app/main.py", "b/params.yaml", "b/.env")]
+    written(study, *theirs)
+    assert clean(study, "--yes", "--unnamed") == 0
+    assert set(theirs) <= files(study)
+
+
 def test_no_link_is_followed_or_removed(study, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside")
     written(

@@ -7,7 +7,8 @@ import nbformat
 import papermill
 import pytest
 
-from lungkeras.study.params import Params, load_study, project_folder
+from lungkeras.study.params import Params, load_study
+from lungkeras.system.places import project_folder
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 SCRIPTS = sorted(FOLDER.glob("*.py"))

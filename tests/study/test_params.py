@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from lungkeras.study.params import Params, dump, load_params, load_study, project_folder, read_yaml, study_folder
+from lungkeras.study.params import Params, dump, load_params, load_study, read_yaml, study_folder
 from lungkeras.system.errors import ParamsError
+from lungkeras.system.places import project_folder
 
 STUDIES = sorted(file.parent.name for file in (project_folder() / "params").glob("*/study.yaml"))
 

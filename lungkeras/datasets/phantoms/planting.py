@@ -29,6 +29,7 @@ import cv2
 import numpy as np
 
 from lungkeras.system.errors import SourceError
+from lungkeras.system.untrusted import table_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -337,9 +338,8 @@ def read_truth(source: Path | str) -> pd.DataFrame:
 
     Raises SourceError where the source has none.
     """
-    import pandas as pd
 
     file = Path(source) / TRUTH
     if not file.is_file():
         raise SourceError(f"{source}: expected a source with something planted, found no {TRUTH}: draw it with --plant")
-    return pd.read_csv(file, dtype=str, keep_default_na=False)
+    return table_files.read_csv(file, dtype=str, keep_default_na=False)

@@ -37,7 +37,9 @@ ELEMENTS = [
 ]
 TAGS = [tag_for_keyword(name) for name in ELEMENTS]
 PIXELS = tag_for_keyword("PixelData")
-MOST_INFLATED = 400_000_000  # bytes of a deflated file: the largest image, in colour, and what describes it
+MOST_INFLATED = 256_000_000  # bytes of a deflated file, as of any other
+INFLATED_AT_ONCE = 1 << 20
+MOST_READS = 100_000  # of pydicom, which asks once or twice for each element or item
 UNDEFINED = 0xFFFFFFFF
 NATIVE = (
     *(uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian),
@@ -78,7 +80,7 @@ def decode_dicom(data: bytes) -> np.ndarray:
 def _header(data: bytes) -> Dataset:
     """The elements that are needed, as they stand in the file, and its transfer syntax."""
     try:
-        stream = io.BytesIO(data)
+        stream = _Counted(data)
         stream.seek(132 if data[128:132] == b"DICM" else 0)
         meta = read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
         syntax = _text(meta, "TransferSyntaxUID")
@@ -88,13 +90,15 @@ def _header(data: bytes) -> Dataset:
         implicit, little = _encoding(syntax, content)
         found = []  # what is cut short is left out in silence
         header = read_dataset(
-            io.BytesIO(content), implicit, little, stop_when=lambda tag, *_: found.append(tag), specific_tags=TAGS
+            _Counted(content), implicit, little, stop_when=lambda tag, *_: found.append(tag), specific_tags=TAGS
         )
         if PIXELS in found and PIXELS not in header:
             raise Unreadable("DICOM whose pixels are not whole")
     except Unreadable:
         raise
     except Exception as error:
+        if isinstance(error.__context__, Unreadable):  # pydicom takes any for the end of the file
+            raise error.__context__ from None
         raise Unreadable("damaged DICOM (it can't be parsed)") from error
     header.set_original_encoding(implicit, little)
     header.file_meta = FileMetaDataset()
@@ -102,17 +106,32 @@ def _header(data: bytes) -> Dataset:
     return header
 
 
+class _Counted(io.BytesIO):
+    """The bytes of a file, of which pydicom may ask so often and no further: each empty item takes a kilobyte."""
+
+    asked = 0
+
+    def read(self, *given) -> bytes:
+        self.asked += 1
+        if self.asked > MOST_READS:
+            raise Unreadable("DICOM of more elements than any scan has")
+        return super().read(*given)
+
+
 def _inflated(content: bytes) -> bytes:
-    packed = zlib.decompressobj(-zlib.MAX_WBITS)
+    packed, inflated = zlib.decompressobj(-zlib.MAX_WBITS), io.BytesIO()
     try:
-        content = packed.decompress(content, MOST_INFLATED)
+        while not packed.eof and (content or packed.unconsumed_tail):
+            step = packed.decompress(packed.unconsumed_tail or content, INFLATED_AT_ONCE)
+            content = b""
+            if inflated.tell() + len(step) > MOST_INFLATED:
+                raise Unreadable(f"DICOM that inflates to more than {MOST_INFLATED // 1_000_000} MB")
+            inflated.write(step)
     except zlib.error as error:
         raise Unreadable("damaged DICOM (its deflated data can not be inflated)") from error
-    if packed.unconsumed_tail:
-        raise Unreadable(f"DICOM that inflates to more than {MOST_INFLATED // 1_000_000} MB")
     if not packed.eof:
         raise Unreadable("DICOM whose deflated data is not whole")
-    return content
+    return inflated.getvalue()
 
 
 def _encoding(syntax: str, content: bytes) -> tuple[bool, bool]:

@@ -1,12 +1,14 @@
 """Scans decoded in processes of their own: a decoder that dies takes one file with it, and the work goes on.
 
 Decoders are C code over somebody else's bytes. What is known to be wrong with a file is found before (decoding.py);
-what is not known may end a process, and then it is not the one that holds the prepared scans.
+what is not known may end a process, and then it is not the one that holds the prepared scans. Each file has its time,
+by the processor's clock, as a machine may be busy, and its memory; one that takes more is one that can't be read.
 """
 
 import mmap
 import os
 import queue
+import select
 import signal
 import struct
 import subprocess
@@ -19,15 +21,18 @@ from pathlib import Path
 import numpy as np
 
 from lungkeras.datasets.scans.decoding import decode_grey
-from lungkeras.datasets.scans.opencv import MOST_PIXELS
+from lungkeras.datasets.scans.opencv import MOST_PIXELS, cv2
 from lungkeras.system.errors import RunError, ScanError
-from lungkeras.system.processes import ending, variables
+from lungkeras.system.processes import ending, limit_memory, limit_seconds, variables
 
 SERVE = "from lungkeras.datasets.scans.workers import serve; serve()"
 READY = b"ready"
 LENGTH = struct.Struct("<q")  # of the bytes that follow
 ANSWER = struct.Struct("<qq")  # height and width of the pixels, in memory that is shared; or one of these, and a length
-REFUSED, NO_MEMORY = -1, -2
+REFUSED, NO_MEMORY, TOO_LARGE = -1, -2, -3
+MOST_SECONDS = 10  # of the processor, for one file
+MOST_SECONDS_WAITED = 120  # for an answer, where it computes nothing
+MOST_MEMORY = 900 * 2**20  # bytes, on top of what the process holds before it has seen a file
 
 
 @contextmanager
@@ -61,7 +66,8 @@ class Decoder:
     def decode(self, path: Path | str) -> np.ndarray:
         """`decode_grey` of a file. Raises what that does, and ScanError where the process dies of it, twice.
 
-        Raises RunError where no process can be started.
+        Raises ScanError too where the file takes longer or needs more memory than any scan, and RunError where no
+        process can be started.
         """
         try:
             return self._asked(path)
@@ -70,9 +76,15 @@ class Decoder:
                 return self._asked(path)
             except EOFError as ending:
                 raise ScanError(f"{path}: the decoder died ({ending})") from None
+        except TimeoutError as seconds:
+            raise ScanError(f"{path}: took longer than {seconds} s") from None
 
     def _asked(self, path: Path | str) -> np.ndarray:
-        """What the process answers. Raises EOFError, with its exit status in words, where it dies."""
+        """What the process answers.
+
+        Raises EOFError, with its exit status in words, where it dies, and TimeoutError, with the seconds, where it is
+        ended.
+        """
         if self.process is None:
             self._start()
         name = os.fsencode(path)
@@ -82,10 +94,20 @@ class Decoder:
             if height * width > MOST_PIXELS:
                 raise EOFError
             reason = self._read(width) if height == REFUSED else None
+        except TimeoutError:
+            self.process.kill()
+            self.close()
+            raise
         except (EOFError, OSError) as error:
-            raise EOFError(ending(self.close())) from error
+            status = self.close()
+            if status == -signal.SIGXCPU:
+                raise TimeoutError(MOST_SECONDS) from None
+            raise EOFError(ending(status)) from error
         if height == NO_MEMORY:
             raise MemoryError
+        if height == TOO_LARGE:
+            self.close()  # what it holds may be in pieces
+            raise ScanError(f"{path}: needed more than {MOST_MEMORY // 2**20} MB of memory")
         if reason is not None:
             raise ScanError(reason.decode(errors="surrogatepass"))
         return np.frombuffer(self.pixels, np.uint8, height * width).reshape(height, width).copy()
@@ -110,14 +132,24 @@ class Decoder:
             ) from None
 
     def _read(self, length: int) -> bytes:
-        """So many bytes of its answer. Raises EOFError where there are fewer."""
+        """So many bytes of its answer. Raises EOFError where there are fewer, TimeoutError where none come."""
         content = b""
         while len(content) < length:
+            self._wait()
             more = self.process.stdout.read(length - len(content))
             if not more:
                 raise EOFError
             content += more
         return content
+
+    def _wait(self) -> None:
+        """Returns when there is something to read. Each second counts by itself: this process may be stopped too."""
+        poll = select.poll()
+        poll.register(self.process.stdout, select.POLLIN)
+        for _ in range(MOST_SECONDS_WAITED):
+            if poll.poll(1000):
+                return
+        raise TimeoutError(MOST_SECONDS_WAITED)
 
     def close(self) -> int | None:
         """Ends the process, and returns its exit status; None where there is none."""
@@ -156,10 +188,13 @@ def serve(decode: Callable[[Path], np.ndarray] = decode_grey) -> None:
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(1, 2)
+    cv2.setNumThreads(1)
+    limit_memory(MOST_MEMORY)
     answers.write(READY)
     answers.flush()
     while len(length := asked.read(LENGTH.size)) == LENGTH.size:
         path = Path(os.fsdecode(asked.read(*LENGTH.unpack(length))))
+        limit_seconds(MOST_SECONDS)
         try:
             image = decode(path)
             pixels[: image.size].reshape(image.shape)[:] = image
@@ -168,8 +203,23 @@ def serve(decode: Callable[[Path], np.ndarray] = decode_grey) -> None:
             reason = str(error).encode(errors="surrogatepass")
             answers.write(ANSWER.pack(REFUSED, len(reason)) + reason)
         except MemoryError:
-            answers.write(ANSWER.pack(NO_MEMORY, 0))
+            answers.write(ANSWER.pack(TOO_LARGE if _has_room() else NO_MEMORY, 0))
         try:
             answers.flush()
         except BrokenPipeError:
             os._exit(0)  # nobody asks any more
+
+
+def _has_room() -> bool:
+    """Whether memory is there again, now that the file is done with: then it was the file that needed too much."""
+    try:
+        mmap.mmap(-1, MOST_MEMORY // 2, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except OSError:
+        return False
+    return True
+
+
+def decode_alone(path: Path | str) -> np.ndarray:
+    """`decode_grey` of one file in a process of its own."""
+    with decoders(1) as decode:
+        return decode(path)

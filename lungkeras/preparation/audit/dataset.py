@@ -11,7 +11,6 @@ summary        the audit as text and as tables
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +25,7 @@ from lungkeras.preparation.duplicates import find_duplicates, join_patients
 from lungkeras.preparation.prints import Fingerprints, load_fingerprints, take_fingerprints
 from lungkeras.system.errors import RunError, SourceError
 from lungkeras.system.files import write_json
+from lungkeras.system.untrusted import json_files, table_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,14 +63,12 @@ def audit_prepared(prepared: Path | str, *, seed: int = 0) -> dict:
 
     Raises RunError where the folder was prepared without them.
     """
-    import pandas as pd
-
     folder = Path(prepared)
     try:
-        records = pd.read_parquet(folder / "records.parquet")
-        pairs = pd.read_csv(folder / "duplicates.csv", dtype={"scan": str, "other": str})
-        flow = pd.read_csv(folder / "flow.csv")[["step", "scans"]].to_numpy().tolist()
-        statistics = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
+        records = table_files.read_parquet(folder / "records.parquet")
+        pairs = table_files.read_csv(folder / "duplicates.csv", dtype={"scan": str, "other": str})
+        flow = table_files.read_csv(folder / "flow.csv")[["step", "scans"]].to_numpy().tolist()
+        statistics = json_files.read(folder / "statistics.json")
         prints = load_fingerprints(folder / "fingerprints.npz")
     except FileNotFoundError as error:
         raise RunError(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from lungkeras.system.text import printable
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -41,7 +43,7 @@ def as_text(found: Mapping) -> str:
         "",
         *found["notes"],
     ]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _few(lines) -> list[str]:

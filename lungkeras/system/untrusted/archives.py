@@ -1,6 +1,7 @@
 """Archives are somebody else's: only plain files are written, below the folder that was named, and no more than is fit.
 
-Every zip and tar goes through `unpack`, also those that Kaggle's client brings.
+Every zip and tar goes through `unpack`, also those that Kaggle's client brings. What is a zip by another name, a model
+or arrays, is opened by `plain_zip` and `read_arrays`.
 """
 
 import contextlib
@@ -19,13 +20,16 @@ from lungkeras.system.progress import progress
 from lungkeras.system.text import printable
 
 # The largest of the collections has 112,120 scans and 45 GB; images hardly shrink when they are packed.
-MOST_FILES = 1_000_000
+MOST_MEMBERS = 300_000
 MOST_BYTES = 200 * 10**9
 MOST_RATIO = 100
 ALWAYS_FIT = 10**8  # bytes that need no ratio
+DEEPEST = 50  # folders
 LONGEST_NAME = 255  # bytes of a folder or a file, as most file systems have it
 MOST_HEADER_BYTES = 10**6  # of a tar's long names and extended headers, which tarfile reads whole
 BLOCK = 1 << 20
+# Python bounds what one step of these gives; of bzip2 and LZMA a step gives all that a block holds.
+STEADY = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 BROKEN = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -37,6 +41,7 @@ BROKEN = (
     NotImplementedError,
     ValueError,
     OverflowError,
+    LookupError,
 )
 
 
@@ -55,8 +60,6 @@ def unpack(archive: Path | str, folder: Path | str) -> None:
             if str(name).casefold() in written:
                 raise _refused(archive, "the same name twice", str(name))
             written.add(str(name).casefold())
-            if len(written) > MOST_FILES:
-                raise _refused(archive, f"more than {MOST_FILES:,} files", str(name))
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("xb") as file:
@@ -85,7 +88,8 @@ def _members(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
     """The safe name and the content of each file in the archive."""
     if archive.is_file() and zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:
-            for member in opened.infolist():
+            for number, member in enumerate(opened.infolist()):
+                _require_few(archive, number, member.filename)
                 # Archives made outside Unix store no kind of file.
                 kind = S_IFMT(member.external_attr >> 16)
                 is_plain = not kind or S_ISREG(kind) or S_ISDIR(kind)
@@ -93,18 +97,31 @@ def _members(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
                 stored = member.filename.replace("\\", "/")
                 name = _safe_name(archive, stored, is_plain)
                 if not stored.endswith("/"):
+                    if member.compress_type not in STEADY:
+                        raise _refused(archive, "a file packed by another method than deflate", stored)
                     with opened.open(member) as content:
                         yield name, content
         return
-    if archive.is_file() and not tarfile.is_tarfile(archive):
+    try:
+        tar = tarfile.open(archive, tarinfo=_BoundedMember)  # noqa: SIM115 (closed below)
+    except (tarfile.TarError, EOFError):
         raise LungkerasError(
             f"expected {archive} to be a whole zip or tar archive, found {_likely_kind(archive)}: get the archive anew"
-        )
-    with tarfile.open(archive, tarinfo=_BoundedMember) as opened:
-        for member in opened:
+        ) from None
+    with tar as opened:
+        number = 0
+        while member := opened.next():
+            opened.members.clear()  # it would keep all of them
+            _require_few(archive, number, member.name)
+            number += 1
             name = _safe_name(archive, member.name, (member.isfile() and not member.issparse()) or member.isdir())
             if member.isfile():
                 yield name, opened.extractfile(member)
+
+
+def _require_few(archive: Path, number: int, name: str) -> None:
+    if number >= MOST_MEMBERS:
+        raise _refused(archive, f"more than {MOST_MEMBERS:,} files and folders", name)
 
 
 def _likely_kind(file: Path) -> str:
@@ -118,12 +135,20 @@ def _likely_kind(file: Path) -> str:
 
 
 class _BoundedMember(tarfile.TarInfo):
-    """A tar's member whose header claims no negative size, which would be read for ever, and no endless name."""
+    """A tar's member whose header claims no negative size, which would be read for ever, and no endless name.
+
+    The map of a sparse one is read whole, however long it is; no collection has any.
+    """
 
     def _proc_member(self, archive):
         if self.size < 0 or (self.size > MOST_HEADER_BYTES and not self.isreg()):
-            raise tarfile.ReadError(f"a header that claims {self.size:,} bytes")
+            raise ValueError(f"a header that claims {self.size:,} bytes")
         return super()._proc_member(archive)
+
+    def _refuse_sparse(self, *_):
+        raise ValueError("a sparse file")
+
+    _proc_sparse = _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_sparse
 
 
 def _safe_name(archive: Path, name: str, is_plain: bool) -> PurePosixPath:
@@ -134,7 +159,33 @@ def _safe_name(archive: Path, name: str, is_plain: bool) -> PurePosixPath:
         raise _refused(archive, "a name outside its folder", name)
     if any(len(part.encode(errors="surrogateescape")) > LONGEST_NAME for part in path.parts):
         raise _refused(archive, "a name longer than a folder can hold", name)
+    if len(path.parts) > DEEPEST:
+        raise _refused(archive, f"a file more than {DEEPEST} folders deep", name)
     return path
+
+
+@contextlib.contextmanager
+def plain_zip(file: Path | str | IO[bytes], methods: tuple[int, ...] = STEADY) -> Iterator[zipfile.ZipFile]:
+    """A zip, opened, whose members are packed by `methods`. Raises ValueError or zipfile.BadZipFile.
+
+    Its members are read by `read_member`: `ZipFile.read` takes all that a member holds, whatever it claims.
+    """
+    with zipfile.ZipFile(file) as archive:
+        if strange := next((member for member in archive.infolist() if member.compress_type not in methods), None):
+            raise ValueError(f"{strange.filename[:80]!r} of it is packed by another method than ours")
+        yield archive
+
+
+def read_member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """The content of a member. Raises ValueError where it claims more than `most` bytes, or another size than it is."""
+    claimed = archive.getinfo(name).file_size
+    if claimed > most:
+        raise ValueError(f"{name[:80]!r} of it claims to be {claimed:,} bytes")
+    with archive.open(name) as content:
+        data = content.read(claimed + 1)
+    if len(data) != claimed:
+        raise ValueError(f"{name[:80]!r} of it has another size than it claims")
+    return data
 
 
 @contextlib.contextmanager

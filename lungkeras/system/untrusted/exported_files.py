@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MOST_BYTES = 2**30
 MOST_XML_BYTES = 64 * 2**20
 MOST_THINGS = 100_000  # operations, arrays
-MOST_NUMBERS = 2**28  # of an array on its way through the model
+MOST_NUMBERS = 2**26  # of an array on its way through the model
 MOST_RATIO = 10  # of what is claimed to what is there
 DEEPEST = 20
 
@@ -127,6 +127,10 @@ def read_onnx(path: Path) -> bytes:
             raise Refused(f"its array {tensor.name[:80]!r} lies in another file")
     if (claimed := sum(numbers(tensor.dims, tensor.name) for tensor in tensors)) > 2 * len(data):
         raise Refused(f"its {len(data):,} bytes claim to be {claimed:,} numbers")
+    for given in onnx.shape_inference.infer_shapes(model, data_prop=True).graph.value_info:
+        sides = [max(1, side.dim_value) for side in given.type.tensor_type.shape.dim]
+        if math.prod(sides) > MOST_NUMBERS:
+            raise Refused(f"one of its operations gives {given.name[:80]!r} of the shape {tuple(sides[:8])}")
     return data
 
 

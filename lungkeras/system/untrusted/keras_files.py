@@ -7,7 +7,6 @@ graph and how they hang together, every array of the weights.
 """
 
 import io
-import json
 import math
 import re
 import zipfile
@@ -15,10 +14,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lungkeras.system.errors import Refused, RunError
+from lungkeras.system.text import printable
+from lungkeras.system.untrusted import json_files
+from lungkeras.system.untrusted.archives import plain_zip, read_member
 
 MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
 MOST_BYTES = 4 * 2**30
 MOST_JSON_BYTES = 32 * 2**20
+MOST_SIDE = 4096  # pixels of a scan that goes in
 MOST_RATIO = 10  # of what is claimed to what is there
 LOWEST_KERAS = (3, 15, 1)  # below it, what is known to be broken in loading is not mended
 
@@ -78,21 +81,21 @@ def check_model_file(path: Path | str) -> None:
     """
     path = Path(path)
     try:
-        with zipfile.ZipFile(path) as archive:
+        # Keras packs nothing, and reads a packed member to its end, whatever that claims.
+        with plain_zip(path, methods=(zipfile.ZIP_STORED,)) as archive:
             _check_members(archive, path.stat().st_size)
-            _plain_json(archive.read("metadata.json"))
-            config = _plain_json(archive.read("config.json"))
-            with archive.open("model.weights.h5") as weights:
-                numbers = _check_hdf5(io.BytesIO(weights.read()))
+            _plain_json(read_member(archive, "metadata.json", MOST_JSON_BYTES))
+            config = _plain_json(read_member(archive, "config.json", MOST_JSON_BYTES))
+            numbers = _check_hdf5(io.BytesIO(read_member(archive, "model.weights.h5", MOST_BYTES)))
         _check_graph(config, numbers)
     except Refused as reason:
         raise RunError(
-            f"{path} is refused before Keras opens it: {reason}. Give a .keras file that lungkeras has written, "
-            "or train the run again."
+            f"{path} is refused before Keras opens it: {printable(reason)}. Give a .keras file that lungkeras has "
+            "written, or train the run again."
         ) from None
     except Exception as error:
         # A damaged archive, or a config of another shape, ends in any of a dozen classes, by where the damage is.
-        said = " ".join(str(error).split())[:100]
+        said = printable(" ".join(str(error).split())[:100])
         reason = f"{type(error).__name__}: {said}".rstrip(". :")
         raise RunError(f"{path} could not be read as a Keras model ({reason}). Train the run again.") from error
 
@@ -113,7 +116,7 @@ def check_weights_file(path: Path | str) -> None:
         with Path(path).open("rb") as file:
             _check_hdf5(file)
     except Refused as reason:
-        raise RunError(f"{path} is refused before Keras opens it: {reason}. Get the weights anew.") from None
+        raise RunError(f"{path} is refused before Keras opens it: {printable(reason)}. Get the weights anew.") from None
     except Exception as error:
         raise RunError(f"{path} could not be read as a file of weights. Get the weights anew.") from error
 
@@ -145,7 +148,7 @@ def _plain_json(data: bytes) -> dict:
             raise Refused("its config names a key twice")
         return dict(pairs)
 
-    return json.loads(data, object_pairs_hook=once)
+    return json_files.loads(data, object_pairs_hook=once)
 
 
 def _check_hdf5(file: io.IOBase) -> int:
@@ -261,6 +264,8 @@ def _check_layer(layer: dict) -> str:
     name = _check_name(layer["name"])
     if _check_name(layer["config"]["name"]) != name:
         raise Refused(f"its layer {name!r} has two names")
+    if max(filter(None, layer["config"].get("batch_shape") or [0]), default=0) > MOST_SIDE:
+        raise Refused(f"its scans have more than {MOST_SIDE:,} pixels a side")
     for key, value in layer["config"].items():
         if key != "name":
             _check_setting(value, key)

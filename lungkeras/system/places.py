@@ -1,0 +1,75 @@
+"""Where sources lie on this machine, which is nobody else's business: results that are passed on tell no path of it.
+
+A result names a source by its place in the project's folder, or by its last name where it lies elsewhere. Where
+that is, .sources.json in the project's folder says, which is for its owner and not part of a study.
+"""
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from lungkeras.system.errors import FolderError
+from lungkeras.system.files import write_json
+from lungkeras.system.untrusted import json_files
+
+NOTE = ".sources.json"
+MOST_NOTED = 100
+
+
+def told(source: Path | str) -> str:
+    """What a result says of the place of a source: sources/demo/covid, or covid-scans~3fa9c1 where it lies elsewhere.
+
+    What follows the name parts it from others of the same name; no place can be read from it.
+    """
+    path, project = Path(source).resolve(), project_folder().resolve()
+    if path.is_relative_to(project):
+        return path.relative_to(project).as_posix()
+    return f"{path.name}~{hashlib.sha256(os.fsencode(path)).hexdigest()[:6]}"
+
+
+def remember(source: Path | str) -> None:
+    """Notes where a source lies that is not in the project's folder, as far as that can be written to."""
+    path = str(Path(source).resolve())
+    if Path(path).is_relative_to(project_folder().resolve()):
+        return
+    others = [place for place in _noted() if place != path and Path(place).is_dir()]
+    with suppress(OSError, FolderError):
+        write_json(project_folder() / NOTE, [*others, path][-MOST_NOTED:])
+        (project_folder() / NOTE).chmod(0o600)
+
+
+def find(source: str) -> Path | None:
+    """The folder that a result tells of; None where it is not on this machine. A stranger's result names no other."""
+    path = Path(source)
+    if not source or path.is_absolute() or ".." in path.parts:
+        return None
+    if (place := from_project(path)).is_dir():
+        return place
+    return next((Path(place) for place in _noted() if told(place) == source and Path(place).is_dir()), None)
+
+
+def _noted() -> list[str]:
+    try:
+        held = json_files.read(project_folder() / NOTE)
+    except (OSError, ValueError):
+        return []
+    return [place for place in held if isinstance(place, str)] if isinstance(held, list) else []
+
+
+def project_folder() -> Path:
+    """The folder that holds the Snakefile: the working directory or one above it, else the package's checkout.
+
+    Within the checkout it is that: the results of a stranger, which lie there, may bring a Snakefile of their own.
+    """
+    here, checkout = Path.cwd(), Path(__file__).resolve().parents[2]
+    above = (here, *here.parents)
+    for folder in (checkout,) if checkout in above else (*above, checkout):
+        if (folder / "Snakefile").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    return here
+
+
+def from_project(path: Path | str) -> Path:
+    """A path of the params as it is on disk: relative ones start at the project's folder."""
+    return project_folder() / Path(path).expanduser()

@@ -1,0 +1,90 @@
+"""Tables that come from somebody's files: no more rows and columns than a study has, however few bytes they come in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_BYTES = 256_000_000
+MOST_ROWS = 2_000_000
+MOST_CELLS = 20_000_000
+MOST_TEXT = 1_000_000_000  # bytes of a column's texts, written out
+# What a page of a file claims is its reader's to unpack; by these it becomes at most 21 times as large.
+CODECS = {"UNCOMPRESSED", "SNAPPY"}
+
+
+def read_parquet(file: Path | str | IO[bytes]) -> pd.DataFrame:
+    """`pd.read_parquet` of a file whose size its footer and its texts tell before they fill memory.
+
+    Raises OSError, or ValueError where it is no such file or holds more than a table of lungkeras.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    if Path(file).stat().st_size > MOST_BYTES:
+        raise ValueError(f"it is larger than {MOST_BYTES // 1_000_000} MB")
+    with parquet.ParquetFile(file) as told:
+        about, schema = told.metadata, told.schema_arrow
+        groups = [about.row_group(place) for place in range(about.num_row_groups)]
+    columns = [group.column(place) for group in groups for place in range(group.num_columns)]
+    if about.num_rows > MOST_ROWS or about.num_rows * about.num_columns > MOST_CELLS:
+        raise ValueError(f"it claims {about.num_rows:,} rows of {about.num_columns:,} columns")
+    if strange := next((column for column in columns if column.compression not in CODECS), None):
+        raise ValueError(f"it is packed by {strange.compression}")
+    texts = [
+        field.name
+        for field in schema
+        if pyarrow.types.is_string(field.type)
+        or pyarrow.types.is_binary(field.type)
+        or pyarrow.types.is_large_string(field.type)
+    ]
+    if nested := next((field for field in schema if pyarrow.types.is_nested(field.type)), None):
+        raise ValueError(f"its column {nested.name[:80]!r} holds more than a text or a number a row")
+    # Equal texts are held once, until it is known how long all of them are.
+    table = parquet.ParquetFile(file, read_dictionary=texts).read()
+    for name in texts:
+        if (length := _length(table[name])) > MOST_TEXT:
+            raise ValueError(f"its column {name[:80]!r} holds {length:,} bytes of text")
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, schema.field(name), table[name].cast(schema.field(name).type))
+    return table.to_pandas()
+
+
+def _length(column) -> int:
+    """The bytes of all texts of a column of an Arrow table that holds equal ones once."""
+    from pyarrow import compute
+
+    total = 0
+    for chunk in column.chunks:
+        lengths = compute.take(compute.binary_length(chunk.dictionary), chunk.indices)
+        total += compute.sum(compute.cast(lengths, "int64")).as_py() or 0
+    return total
+
+
+def read_csv(file: Path | str, **options) -> pd.DataFrame:
+    """`pd.read_csv` of a file with commas. Raises OSError, or ValueError where it would have more cells than a study's.
+
+    A reader fills short rows up to the longest: so cells are rows times columns.
+    """
+    import pandas as pd
+
+    check_csv(Path(file).read_bytes() if Path(file).stat().st_size <= MOST_BYTES else None)
+    return pd.read_csv(file, **options)
+
+
+def check_csv(content: bytes | None, separators: bytes = b",") -> None:
+    """Raises ValueError where the bytes of a CSV file, None for too many, would be more than a study's table."""
+    if content is None or len(content) > MOST_BYTES:
+        raise ValueError(f"it is larger than {MOST_BYTES // 1_000_000} MB")
+    rows = content.count(b"\n") + content.count(b"\r") + 1
+    columns = max(content[: _end_of_line(content)].count(bytes([separator])) for separator in separators) + 1
+    if rows > MOST_ROWS or rows * columns > MOST_CELLS:
+        raise ValueError(f"it holds {rows:,} rows of {columns:,} columns")
+
+
+def _end_of_line(content: bytes) -> int:
+    end = content.find(b"\n")
+    return len(content) if end < 0 else end
