@@ -21,6 +21,7 @@ from lungkeras.datasets import covid, pneumonia, xray8
 from lungkeras.datasets.records import EXTRAS, finish
 from lungkeras.system.errors import SourceError
 from lungkeras.system.files import glance
+from lungkeras.system.text import say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +120,7 @@ def read_records(dataset: str, source: Path | str, *, require_files: bool = True
     for step, scans in records.attrs["flow"]:
         if kinds.get(step) in ("unknown", "not read"):
             what = "images" if kinds[step] == "not read" else "scans"
-            print(f"{dataset}: {scans:,} {what} {step}", file=sys.stderr)
+            say(f"{dataset}: {scans:,} {what} {step}", file=sys.stderr)
     return records
 
 

@@ -186,8 +186,9 @@ def serve(decode: Callable[[Path], np.ndarray] = decode_grey) -> None:
     asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     # What a library prints is no answer, and what it says of bytes that no pixel needs would worry in vain.
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    os.dup2(1, 2)
+    with open(os.devnull, "rb+", buffering=0) as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
     cv2.setNumThreads(1)
     limit_memory(MOST_MEMORY)
     answers.write(READY)
