@@ -2,7 +2,7 @@
 
     python benchmarks/backends.py [--epochs 3] [--rounds 2] [--backbones resnet34 ...] [--backends torch ...]
 
-Writes benchmarks/results/backends.csv, a row a backbone and backend: seconds until the first epoch begins (`start_s`:
+Writes benchmarks/results/backends.csv, one row per backbone and backend: seconds to the first epoch (`start_s`:
 Python, the backend, Keras, the model), of the first epoch, which compiles, of a later one, and of a whole run of the
 demo's epochs (`run_s`: what was measured and, for the epochs left out, the median of the later ones); and the seconds
 that processors worked for what was measured (`processor_s`), which other work on the machine changes least. All are
@@ -75,7 +75,7 @@ def train(python: str, backend: str, params: Path, history: Path) -> dict[str, f
 
 
 def measure(pythons: Mapping[str, str], backbones: list[str], epochs: int, rounds: int, folder: Path) -> pd.DataFrame:
-    """A row a backbone, backend and round: backbone, backend, round and seconds."""
+    """One row per backbone, backend and round: backbone, backend, round and seconds."""
     demo = yaml.safe_load(DEMO.read_text(encoding="utf-8"))
     source = draw_source(DATASET, folder / "source")
     prepare_dataset(DATASET, source, folder / "prepared" / DATASET, size=demo["image_size"])

@@ -17,7 +17,7 @@ def questions() -> dict[str, dict[str, str]]:
 
 
 def datasheets(drawn: Mapping[str, bool]) -> pd.DataFrame:
-    """The sheets of datasets, a row a question, with COLUMNS. `drawn` says of each whether its scans are drawings."""
+    """The sheets of datasets, one row per question, with COLUMNS. `drawn`: whether the scans of each are drawings."""
     rows = [
         [dataset, question, answers["drawn" if is_drawn else dataset]]
         for dataset, is_drawn in drawn.items()

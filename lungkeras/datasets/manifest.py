@@ -19,7 +19,7 @@ def published(dataset: str) -> dict | list[dict[str, int]]:
 def differences(dataset: str, source: Path | str) -> list[str]:
     """In sentences, how a source differs from the collection as published; empty where it does not.
 
-    That a scan is another than the published one is told only by its absence: no hashes of all scans are published.
+    A replaced scan is not detected, only an absent one: no hashes of all scans are published.
     """
     known, source = published(dataset), Path(source)
     found = DATASETS[dataset].find(source)

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dataset:
-    """One collection: what it is called, what its scans are told apart by, and how its folder is read."""
+    """One collection: what it is called, what its scans are distinguished by, and how its folder is read."""
 
     name: str
     title: str
-    task: str  # "multiclass" (one class a scan) or "multilabel" (any number of findings)
+    task: str  # "multiclass" (one class per scan) or "multilabel" (any number of findings)
     classes: tuple[str, ...]
     clear: str  # the class of scans without a finding
     image_size: int  # pixels a side in the study
@@ -158,7 +158,7 @@ def _can_be_read(dataset: Dataset, source: Path) -> bool:
 
 
 def class_columns(records: pd.DataFrame) -> list[str]:
-    """The class columns of records, in order: as they were read, or told by their names, or by holding only 0 and 1."""
+    """The class columns of records, in order: as they were read, or by their names, or by holding only 0 and 1."""
     if "classes" in records.attrs:
         return list(records.attrs["classes"])
     for dataset in DATASETS.values():
