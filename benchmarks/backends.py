@@ -10,7 +10,7 @@ medians over the rounds; `ratio` and `processor_ratio` are those of run_s and pr
 same round.
 
 Each is `lungkeras train` with the params of the demo, cut to a few epochs, in a process of the Python that has the
-backend (as lungkeras.parity finds it). A round lets each backend train one run, in turn, as timings on a
+backend (as lungkeras.training.parity finds it). A round lets each backend train one run, in turn, as timings on a
 shared machine swing by a factor of two. A run has the one thread that the demo, of more runs than cores, gives it too.
 """
 
@@ -32,11 +32,11 @@ import yaml
 
 from lungkeras.datasets.phantoms.phantom import draw_source
 from lungkeras.models.architectures import STUDY as BACKBONES
-from lungkeras.parity import backend_pythons
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.system.backends import BACKENDS
 from lungkeras.system.files import write_text
 from lungkeras.system.places import project_folder
+from lungkeras.training.parity import backend_pythons
 
 DEMO = project_folder() / "params" / "demo" / "study.yaml"
 DATASET = "pneumonia"
