@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from lungkeras.scores import intervals, metrics
+from lungkeras.scores import intervals, metrics, paired
 from lungkeras.scores.temperature import Correction, fit_correction, logits_of, read_correction
 from lungkeras.study.runs import Run, patients_of, split_of
 
@@ -271,7 +271,7 @@ def thresholds(runs: Mapping[str, Run]) -> pd.DataFrame:
             f1, (low, high) = intervals.macro_f1_of_counts(counts), intervals.f1_interval(counts)
             row |= {f"macro_f1{end}": f1, f"macro_f1{end}_low": low, f"macro_f1{end}_high": high}
             row[f"contradictory{end}"] = contradictory(calls, run.classes)
-        row |= intervals.compare_f1(labels, decided["_tuned"], decided[""], patients)
+        row |= paired.compare_f1(labels, decided["_tuned"], decided[""], patients)
         if not np.isfinite(given).all():
             row |= {key: np.nan for key in row if key not in ABOUT}
         rows.append(row | {f"threshold_{name}": value for name, value in zip(run.classes, chosen, strict=True)})

@@ -12,7 +12,7 @@ import pandas as pd
 
 from lungkeras.datasets.registry import DATASETS
 from lungkeras.evaluation.paper.published import published_auroc
-from lungkeras.scores import intervals, metrics
+from lungkeras.scores import delong, intervals, metrics, paired
 from lungkeras.study.runs import Run, patients_of, repeated_as, split_of
 
 SIGNIFICANT = 0.05
@@ -70,9 +70,9 @@ def macro_auroc_interval(labels: np.ndarray, probabilities: np.ndarray, patients
     defined = [column for column in range(labels.shape[1]) if 0 < labels[:, column].sum() < len(labels)]
     if not defined:
         return float("nan"), float("nan")
-    aurocs, covariance = intervals.delong(labels[:, defined], probabilities[:, defined], patients)
+    aurocs, covariance = delong.delong(labels[:, defined], probabilities[:, defined], patients)
     trials = min(intervals.rarer_side(labels[:, column], patients) for column in defined)
-    return intervals.auroc_interval(float(aurocs.mean()), float(covariance.mean()), trials=trials)
+    return delong.auroc_interval(float(aurocs.mean()), float(covariance.mean()), trials=trials)
 
 
 def _with_interval(name: str, point: float, drawn: np.ndarray, patients) -> dict[str, float]:
@@ -93,13 +93,13 @@ def class_scores(runs: Mapping[str, Run]) -> pd.DataFrame:
         decided = metrics.decide(probabilities, run.task)
         counts = intervals.decision_counts(labels, decided, patients)
         _, precision = intervals.drawn_ranking(labels, probabilities, patients, errors=intervals.PRIOR_ERRORS)
-        _, covariance = intervals.delong(labels, probabilities, patients)
+        _, covariance = delong.delong(labels, probabilities, patients)
         whole = np.ones((1, len(labels)))
         scored = metrics.per_class(labels, probabilities, run.classes, run.task)
         for column, (name, scores) in enumerate(scored.items()):
             average_precision = intervals.ranking(labels[:, column], probabilities[:, column], whole)[1][0]
             trials = intervals.rarer_side(labels[:, column], patients)
-            low, high = intervals.auroc_interval(scores["auroc"], covariance[column, column], trials=trials)
+            low, high = delong.auroc_interval(scores["auroc"], covariance[column, column], trials=trials)
             f1_low, f1_high = intervals.f1_interval(counts, column=column)
             if np.isnan(scores["f1"]):
                 f1_low = f1_high = np.nan
@@ -179,10 +179,10 @@ def pairs(runs: Mapping[str, Run]) -> pd.DataFrame:
             split_of(second, "test"),
             patients_of(first, "test"),
         )
-        f1 = intervals.compare_f1(labels, *(metrics.decide(given, first.task) for given in (one, other)), patients)
+        f1 = paired.compare_f1(labels, *(metrics.decide(given, first.task) for given in (one, other)), patients)
         if not np.isfinite([one, other]).all():
             f1 = dict.fromkeys(f1, float("nan"))
-        auroc = intervals.compare_auroc(labels, one, other, patients)
+        auroc = paired.compare_auroc(labels, one, other, patients)
         rows.append(
             {"dataset": first.dataset, "first": first.name, "second": second.name}
             | f1
@@ -190,7 +190,7 @@ def pairs(runs: Mapping[str, Run]) -> pd.DataFrame:
         )
     table = pd.DataFrame(rows, columns=PAIR_COLUMNS)
     for name in ("p", "auroc_p"):
-        table[f"{name}_holm"] = intervals.holm(table[name])
+        table[f"{name}_holm"] = paired.holm(table[name])
     return table
 
 
@@ -213,10 +213,10 @@ def against(runs: Mapping[str, Run], baselines: Mapping[tuple[str, str], np.ndar
                     f"{run.name}: the baseline {name} answers {other.shape} scans and classes, the run {one.shape}: "
                     "expected the same test split."
                 )
-            f1 = intervals.compare_f1(labels, *(metrics.decide(given, run.task) for given in (one, other)), patients)
+            f1 = paired.compare_f1(labels, *(metrics.decide(given, run.task) for given in (one, other)), patients)
             if not np.isfinite([one, other]).all():
                 f1 = dict.fromkeys(f1, float("nan"))
-            auroc = intervals.compare_auroc(labels, one, other, patients)
+            auroc = paired.compare_auroc(labels, one, other, patients)
             rows.append(
                 {"dataset": dataset, "run": run.name, "baseline": name}
                 | {"macro_f1": metrics.macro_f1(labels, one, run.task)}
@@ -226,7 +226,7 @@ def against(runs: Mapping[str, Run], baselines: Mapping[tuple[str, str], np.ndar
             )
     table = pd.DataFrame(rows, columns=BASELINE_COLUMNS)
     for name in ("p", "auroc_p"):
-        table[f"{name}_holm"] = table.groupby("baseline")[name].transform(lambda p: intervals.holm(p.to_numpy()))
+        table[f"{name}_holm"] = table.groupby("baseline")[name].transform(lambda p: paired.holm(p.to_numpy()))
     told = table["p_holm"] < SIGNIFICANT
     table["better"] = np.select([told & (table["difference"] > 0), told], ["yes", "worse"], "cannot tell")
     return table

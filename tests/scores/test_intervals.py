@@ -6,7 +6,7 @@ from scipy.stats import rankdata
 from scipy.stats import t as student
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from lungkeras.scores import intervals
+from lungkeras.scores import delong, intervals, paired
 
 SIMULATIONS = 500
 CLASSES = 3
@@ -108,8 +108,8 @@ def test_two_models_of_equal_skill_are_told_apart_once_in_twenty():
     for seed in range(simulations):
         labels, scores, names = two_alike(random, 60)
         counts = [intervals.decision_counts(labels, decided, names) for decided in most_likely(scores)]
-        found["f1"].append(intervals.p_of_f1(*counts, draws=199, seed=seed))
-        found["auroc"].append(intervals.p_of_auroc(labels, *scores, names, draws=199, seed=seed))
+        found["f1"].append(paired.p_of_f1(*counts, draws=199, seed=seed))
+        found["auroc"].append(paired.p_of_auroc(labels, *scores, names, draws=199, seed=seed))
     for p in map(np.array, found.values()):
         for level in (0.05, 0.2):
             error = np.sqrt(level * (1 - level) / simulations)
@@ -121,9 +121,9 @@ def test_of_all_ways_to_swap_two_models_no_more_are_told_apart_than_the_level_sa
     labels, scores, names = two_alike(np.random.default_rng(5), 8)
     first, second = (intervals.decision_counts(labels, decided, names) for decided in most_likely(scores))
     found = []
-    for way in intervals.swaps(8):
+    for way in paired.swaps(8):
         moved = way[:, None, None] * (second - first)
-        found.append(intervals.p_of_f1(first + moved, second - moved))
+        found.append(paired.p_of_f1(first + moved, second - moved))
     assert len(found) == 2**8 and min(found) < 0.05
     for level in np.unique(found):
         assert np.mean(np.array(found) <= level) == pytest.approx(level, abs=1e-12)
@@ -133,12 +133,12 @@ def test_a_swap_moves_the_auroc_as_much_as_swapped_ranks_do(monkeypatch):
     labels, scores, names = two_alike(np.random.default_rng(6), 30)
     expected, (places, _) = [], intervals.patient_places(names)
     ranks = np.apply_along_axis(rankdata, 1, np.round(scores, 1))
-    for way in intervals.swaps(30, draws=20):
+    for way in paired.swaps(30, draws=20):
         chosen = np.where(way[places][:, None] == 1, ranks[::-1], ranks)
         expected.append(np.subtract(*(roc_auc_score(labels, given, average="macro") for given in chosen)))
-    monkeypatch.setattr(intervals, "_share_as_far", lambda differences: differences)
+    monkeypatch.setattr(paired, "_share_as_far", lambda differences: differences)
     np.testing.assert_allclose(
-        intervals.p_of_auroc(labels, *np.round(scores, 1), names, draws=20), expected, rtol=0, atol=1e-12
+        paired.p_of_auroc(labels, *np.round(scores, 1), names, draws=20), expected, rtol=0, atol=1e-12
     )
 
 
@@ -146,12 +146,12 @@ def test_a_model_that_is_better_is_told_apart():
     random = np.random.default_rng(4)
     labels, decided, patients = simulated(random, 300, skill=0.9)
     others = np.roll(decided, 1, axis=0)
-    found = intervals.compare_f1(labels, decided, others, patients)
+    found = paired.compare_f1(labels, decided, others, patients)
     assert found["difference"] == pytest.approx(
         f1_score(labels, decided, average="macro") - f1_score(labels, others, average="macro"), abs=1e-12
     )
     assert found["low"] > 0 and found["p"] < 0.001
-    same = intervals.compare_f1(labels, decided, decided, patients)
+    same = paired.compare_f1(labels, decided, decided, patients)
     assert same["difference"] == 0 and same["p"] == 1
     assert -0.02 < same["low"] < 0 < same["high"] < 0.02
 
@@ -168,7 +168,7 @@ def brute_force_delong(labels, scores):
 def test_delong_is_that_of_all_pairs_where_a_patient_has_one_scan(scored):
     labels, scores, _ = scored
     shared = np.repeat(labels[:, :1], 2, axis=1)
-    aurocs, covariance = intervals.delong(shared, scores[:, :2], np.arange(150))
+    aurocs, covariance = delong.delong(shared, scores[:, :2], np.arange(150))
     expected, spread = brute_force_delong(labels[:, 0], scores[:, :2])
     np.testing.assert_allclose(aurocs, expected, atol=1e-12)
     np.testing.assert_allclose(covariance, spread, atol=1e-12)
@@ -176,38 +176,38 @@ def test_delong_is_that_of_all_pairs_where_a_patient_has_one_scan(scored):
 
 def test_delong_of_repeated_scans_is_that_of_the_patients_that_they_repeat(scored):
     labels, scores, _ = scored
-    few, covariance = intervals.delong(labels, scores, np.arange(150))
-    many, repeated = intervals.delong(*(np.repeat(part, 4, axis=0) for part in (labels, scores, np.arange(150))))
+    few, covariance = delong.delong(labels, scores, np.arange(150))
+    many, repeated = delong.delong(*(np.repeat(part, 4, axis=0) for part in (labels, scores, np.arange(150))))
     np.testing.assert_allclose(many, few, atol=1e-12)
     np.testing.assert_allclose(repeated, covariance, atol=1e-12)
 
 
 def test_delong_agrees_with_the_bootstrap_over_patients(scored):
     labels, scores, patients = scored
-    aurocs, covariance = intervals.delong(labels, scores, patients)
+    aurocs, covariance = delong.delong(labels, scores, patients)
     drawn, _ = intervals.drawn_ranking(labels, scores, patients)
     np.testing.assert_allclose(np.sqrt(np.diag(covariance)), drawn.std(axis=0), rtol=0.15)
-    low, high = intervals.auroc_interval(aurocs[0], covariance[0, 0])
+    low, high = delong.auroc_interval(aurocs[0], covariance[0, 0])
     np.testing.assert_allclose([low, high], intervals.interval(drawn[:, 0]), atol=0.02)
 
 
 def test_what_is_undefined_is_not_a_number():
     labels, scores = np.array([[1, 0], [1, 0]]), np.array([[0.3, 0.2], [0.4, 0.1]])
-    assert np.isnan(intervals.delong(labels, scores, ["a", "b"])[0]).all()
-    assert np.isnan(intervals.compare_auroc(labels, scores, scores, ["a", "b"])["p"])
+    assert np.isnan(delong.delong(labels, scores, ["a", "b"])[0]).all()
+    assert np.isnan(paired.compare_auroc(labels, scores, scores, ["a", "b"])["p"])
     auroc, precision = intervals.drawn_ranking(labels, scores, ["a", "b"], draws=5)
     assert np.isnan(auroc).all() and np.isnan(precision[:, 1]).all() and (precision[:, 0] == 1).all()
     assert np.isnan(intervals.interval(auroc[:, 0])).all()
     assert np.isnan(intervals.interval(np.ones(5), patients=1)).all()
-    assert np.isnan(intervals.auroc_interval(1.0, 0.0)).all()
+    assert np.isnan(delong.auroc_interval(1.0, 0.0)).all()
     single = np.array([[1], [0], [0]]), np.array([[0.9], [0.2], [0.1]]), np.array([[0.3], [0.8], [0.1]])
-    compared = intervals.compare_auroc(*single, ["a", "b", "c"])
+    compared = paired.compare_auroc(*single, ["a", "b", "c"])
     assert compared["difference"] == 0.5 and np.isnan([compared[key] for key in ("low", "high", "p")]).all()
 
 
 def test_holm_multiplies_each_step_by_the_tests_left():
-    np.testing.assert_allclose(intervals.holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
-    np.testing.assert_allclose(intervals.holm([0.9, np.nan, 0.01]), [0.9, np.nan, 0.02])
+    np.testing.assert_allclose(paired.holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(paired.holm([0.9, np.nan, 0.01]), [0.9, np.nan, 0.02])
 
 
 def few_errors(random, scans: int, rate: float):
@@ -280,8 +280,8 @@ def test_intervals_of_a_class_of_another_prevalence_and_of_differences_cover_the
         weights = np.where(labels[:, 2] == 1, 4.0, 1.0)
         found["prevalence"] = intervals.f1_interval(intervals.decision_counts(labels, decided, names, weights), 250)
         for key, compared in (
-            ("difference", intervals.compare_f1(labels, decided, apart, names, 250)),
-            ("auroc_difference", intervals.compare_auroc(labels, scores, others, names, 20)),
+            ("difference", paired.compare_f1(labels, decided, apart, names, 250)),
+            ("auroc_difference", paired.compare_auroc(labels, scores, others, names, 20)),
         ):
             found[key] = compared["low"], compared["high"]
         for key, (low, high) in found.items():
@@ -326,9 +326,9 @@ def test_no_interval_is_of_zero_width_where_no_error_was_seen():
     assert 0.6 < low < 0.98 and high == 1
     low, high = intervals.share_interval(np.ones(14), np.arange(14))
     assert low == pytest.approx(14 / (14 + 1.959964**2), abs=1e-6) and high == 1
-    low, high = intervals.auroc_interval(1.0, 0.0, trials=7)
+    low, high = delong.auroc_interval(1.0, 0.0, trials=7)
     assert low == pytest.approx(0.025 ** (1 / 7)) and high == 1
-    found = intervals.compare_auroc(labels, 1.0 * labels, 0.5 + 0.3 * labels, np.arange(14))
+    found = paired.compare_auroc(labels, 1.0 * labels, 0.5 + 0.3 * labels, np.arange(14))
     assert found["difference"] == 0 and found["p"] == 1
     assert (found["low"], found["high"]) == pytest.approx((0.025 ** (1 / 7) - 1, 1 - 0.025 ** (1 / 7)))
 

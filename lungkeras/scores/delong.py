@@ -1,0 +1,56 @@
+"""The variance of an AUROC without resampling, for scans that are clustered in patients, and its interval."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import expit, logit
+from scipy.stats import norm, rankdata
+
+from lungkeras.scores.intervals import LEVEL, patient_places, widened
+
+
+def delong(labels: np.ndarray, scores: np.ndarray, patients: Sequence) -> tuple[np.ndarray, np.ndarray]:
+    """AUROCs (columns,) and their covariance (columns, columns), without resampling.
+
+    Labels and scores are (scans, columns): a column is a class, or a model asked about a class. DeLong et al. 1988,
+    doi:10.2307/2531595, for scans that are clustered in patients (Obuchowski 1997, doi:10.2307/2533958); where every
+    patient has one scan, the two are the same. NaN for a column without positives or negatives.
+    """
+    labels, scores = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
+    places, count = patient_places(patients)
+    aurocs = np.full(labels.shape[1], np.nan)
+    of_positives, of_negatives = np.full((2, count, labels.shape[1]), np.nan)
+    factors = np.full((2, labels.shape[1]), np.nan)
+    for column in range(labels.shape[1]):
+        is_so, given = labels[:, column], scores[:, column]
+        positives, negatives = int(is_so.sum()), int((~is_so).sum())
+        if not positives or not negatives or not np.isfinite(given).all():
+            continue
+        ranks = rankdata(given)
+        above = (ranks[is_so] - rankdata(given[is_so])) / negatives
+        below = 1 - (ranks[~is_so] - rankdata(given[~is_so])) / positives
+        aurocs[column] = above.mean()
+        for place, (mine, components) in enumerate(((is_so, above), (~is_so, below))):
+            sums = np.bincount(places[mine], components - aurocs[column], minlength=count) / mine.sum()
+            (of_positives, of_negatives)[place][:, column] = sums
+            clusters = len(np.unique(places[mine]))
+            factors[place, column] = np.sqrt(clusters / (clusters - 1)) if clusters > 1 else np.nan
+    crossed = of_positives.T @ of_negatives * (count / (count - 1) if count > 1 else np.nan)
+    scaled = (of_positives * factors[0], of_negatives * factors[1])
+    return aurocs, sum(part.T @ part for part in scaled) + crossed + crossed.T
+
+
+def auroc_interval(
+    auroc: float, variance: float, level: float = LEVEL, *, trials: int | None = None
+) -> tuple[float, float]:
+    """DeLong's interval, on the logit scale so that it stays within 0 and 1.
+
+    At 0 and 1 themselves, where DeLong's variance is 0: the exact binomial limit of `trials`, the patients of the rarer
+    side, each of which may have been ranked wrongly; (NaN, NaN) without them.
+    """
+    if trials and not np.isnan(variance) and auroc in (0, 1):
+        return widened(auroc, auroc, auroc, trials, level)
+    if not (0 < auroc < 1 and variance > 0):
+        return float("nan"), float("nan")
+    reach = norm.ppf((1 + level) / 2) * np.sqrt(variance) / (auroc * (1 - auroc))
+    return float(expit(logit(auroc) - reach)), float(expit(logit(auroc) + reach))
