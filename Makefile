@@ -17,7 +17,7 @@ test: $(VENV)/.test-installed  ## the tests, in minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-study: $(VENV)/.test-installed  ## the whole study in a small cut: every run, few scans, one epoch
 	$(BIN)/python -m pytest -m study
