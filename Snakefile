@@ -143,7 +143,7 @@ def urgency(wildcards):
 
 
 wildcard_constraints:
-    dataset="covid|pneumonia|xray8",
+    dataset="|".join(DATASETS),
 
 
 rule report:

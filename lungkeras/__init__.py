@@ -7,6 +7,7 @@ The map. A folder reads only what stands above it, which `make test` checks (pyp
     scores           arrays in, numbers out: F1, AUROC, confidence intervals, temperatures
     datasets         folders as published -> one table of records
         scans        one file -> one grey image
+        collections  one module for each: its entry, its reader, its drawing
         phantoms     draws sources in the published layouts
     splits           70:15:15 by patient
     preparation      equalise, blur, resize -> the prepared folder, and that folder opened

@@ -14,6 +14,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from lungkeras.datasets.registry import DATASETS
 from lungkeras.models import architectures
 from lungkeras.system.backends import BACKENDS, choose_backend, default_backend
 from lungkeras.system.errors import ParamsError, nearest
@@ -44,7 +45,7 @@ class Params(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     title: str = Field("A study", max_length=200)
-    dataset: Literal["covid", "pneumonia", "xray8"] = "pneumonia"
+    dataset: Literal[*DATASETS] = "pneumonia"
     source: str = "sources/demo"
     acquire: Literal["draw", "fetch", "given"] = "draw"
     scans: int | None = Field(

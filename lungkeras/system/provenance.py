@@ -54,6 +54,9 @@ EXCEPTIONS = {
 OWN_FILE = re.compile(r"\w{1,40}\.[a-z0-9]{1,10}")  # in the folder itself
 # Readers within bounds, by the module whose function of the same name they stand for: numbers are the same.
 WITHIN_BOUNDS = {"json_files": "json", "table_files": "pd", "array_files": "np"}
+# What a collection's entry says to readers, and how it is drawn.
+WORDS_OF_AN_ENTRY = ("title", "titles", "handle", "citation", "layout", "holds", "phantom", "datasheet")
+WORDS_OF_AN_ENTRY += ("releases", "scans", "lists")
 LOGGING = {"warn", "debug", "info", "warning", "error", "exception", "critical", "log"}
 
 
@@ -82,8 +85,9 @@ def syntax(tree: ast.AST) -> str:
     """A syntax tree as text, without what decides no number; the tree is changed in place.
 
     Left out are imports, docstrings, annotations, statements that print, warn or log, what an exception is made of (its
-    class stays, as it decides who catches it), messages of assertions, descriptions of progress bars, texts that only
-    these used, places in the file, and fields that only newer Pythons have empty.
+    class stays, as it decides who catches it), messages of assertions, descriptions of progress bars, what the entry of
+    a dataset says to readers, texts that only these used, places in the file, and fields that only newer Pythons have
+    empty.
     """
     return _as_text(_Words().visit(tree))
 
@@ -125,7 +129,8 @@ class _Words(ast.NodeTransformer):
     def visit_Call(self, node):
         if _last_name(node.func) in EXCEPTIONS:  # made here, raised elsewhere
             return self.visit(node.func)
-        node.keywords = [keyword for keyword in node.keywords if keyword.arg != "description"]
+        words = WORDS_OF_AN_ENTRY if _last_name(node.func) == "Dataset" else ("description",)
+        node.keywords = [keyword for keyword in node.keywords if keyword.arg not in words]
         return self.generic_visit(node)
 
     def visit_Assert(self, node):
