@@ -48,7 +48,7 @@ ci-%: .venv-%/.installed
 	KERAS_BACKEND=$* $(COMPILED) JAX_DISABLE_MOST_OPTIMIZATIONS=1 .venv-$*/bin/python -m pytest -m backend
 
 parity: $(VENV)/.installed .venv-jax/.installed .venv-torch/.installed  ## how far backends are apart, for the demo's report
-	$(BIN)/python -m lungkeras.parity --to reports/demo/tables/parity.csv
+	$(BIN)/python -m lungkeras.training.parity --to reports/demo/tables/parity.csv
 
 faults: $(VENV)/.test-installed  ## faults on purpose, in minutes: kills, damaged scans, hostile files and names
 	$(BIN)/python -m pytest tests/faults -m ''

@@ -2,7 +2,7 @@
 
     python benchmarks/backends.py [--epochs 3] [--rounds 2] [--backbones resnet34 ...] [--backends torch ...]
 
-Writes benchmarks/results/backends.csv, a row a backbone and backend: seconds until the first epoch begins (`start_s`:
+Writes benchmarks/results/backends.csv, one row per backbone and backend: seconds to the first epoch (`start_s`:
 Python, the backend, Keras, the model), of the first epoch, which compiles, of a later one, and of a whole run of the
 demo's epochs (`run_s`: what was measured and, for the epochs left out, the median of the later ones); and the seconds
 that processors worked for what was measured (`processor_s`), which other work on the machine changes least. All are
@@ -10,7 +10,7 @@ medians over the rounds; `ratio` and `processor_ratio` are those of run_s and pr
 same round.
 
 Each is `lungkeras train` with the params of the demo, cut to a few epochs, in a process of the Python that has the
-backend (as lungkeras.parity finds it). A round lets each backend train one run, in turn, as timings on a
+backend (as lungkeras.training.parity finds it). A round lets each backend train one run, in turn, as timings on a
 shared machine swing by a factor of two. A run has the one thread that the demo, of more runs than cores, gives it too.
 """
 
@@ -32,11 +32,11 @@ import yaml
 
 from lungkeras.datasets.phantoms.phantom import draw_source
 from lungkeras.models.architectures import STUDY as BACKBONES
-from lungkeras.parity import backend_pythons
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.system.backends import BACKENDS
 from lungkeras.system.files import write_text
 from lungkeras.system.places import project_folder
+from lungkeras.training.parity import backend_pythons
 
 DEMO = project_folder() / "params" / "demo" / "study.yaml"
 DATASET = "pneumonia"
@@ -75,7 +75,7 @@ def train(python: str, backend: str, params: Path, history: Path) -> dict[str, f
 
 
 def measure(pythons: Mapping[str, str], backbones: list[str], epochs: int, rounds: int, folder: Path) -> pd.DataFrame:
-    """A row a backbone, backend and round: backbone, backend, round and seconds."""
+    """One row per backbone, backend and round: backbone, backend, round and seconds."""
     demo = yaml.safe_load(DEMO.read_text(encoding="utf-8"))
     source = draw_source(DATASET, folder / "source")
     prepare_dataset(DATASET, source, folder / "prepared" / DATASET, size=demo["image_size"])

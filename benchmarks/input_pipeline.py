@@ -2,9 +2,9 @@
 
     python benchmarks/input_pipeline.py [--rounds 7] [--scans 256] [--size 224]
 
-Writes benchmarks/results/input_pipeline.csv: a row a measurement: scans a second (median, least, most), scans a second
-of processor time, and of both the median over rounds of the ratio to the peer of its kind in the same round. Rounds are
-interleaved, as timings on a shared machine swing by a factor of two.
+Writes benchmarks/results/input_pipeline.csv: one row per measurement: scans a second (median, least, most), scans a
+second of processor time, and of both the median over rounds of the ratio to the peer of its kind in the same round.
+Rounds are interleaved, as timings on a shared machine swing by a factor of two.
 
 Preparation reads drawn pneumonia scans from disk, each as a JPEG of about the size of the published ones; its peer is
 the same chain on one worker. Batches are uint8 (32, size, size, 1) and labels float32 (32, 3), gathered in shuffled

@@ -95,7 +95,7 @@ def contend(pipe, device: str, start: Callable[..., Callable[[], object]], given
 def in_turn(
     contenders: Mapping[str, tuple[Callable, tuple]], rounds: int, *, device: str = "cpu", warm: int = 2
 ) -> pd.DataFrame:
-    """Seconds: a column a contender {name: (start, its arguments)}, where start(...) returns the work to be timed.
+    """Seconds: one column per contender {name: (start, its arguments)}, where start(...) returns the work to be timed.
 
     The first row traces, the others of `warm` warm up, and `rounds` rows follow.
     """

@@ -2,10 +2,11 @@
 
     python benchmarks/paper.py [--prepared 200] [--evaluated 64]
 
-Writes benchmarks/results/paper.csv, a row a dataset and backbone of params/paper: pixels a side; `prepare_s`, seconds
-to prepare so many drawn scans of the median size that the pneumonia collection publishes; `first_step_s` and `step_s`,
-of training steps of the study's batch, the first of which traces; `evaluate_s` and `maps_s`, seconds to predict and to
-explain so many scans by Grad-CAM; `peak_mb`, the most memory of the two processes, of preparation and of the model.
+Writes benchmarks/results/paper.csv, one row per dataset and backbone of params/paper: pixels a side; `prepare_s`,
+seconds to prepare so many drawn scans of the median size that the pneumonia collection publishes; `first_step_s` and
+`step_s`, of training steps of the study's batch, the first of which traces; `evaluate_s` and `maps_s`, seconds to
+predict and to explain so many scans by Grad-CAM; `peak_mb`, the most memory of the two processes, of preparation and of
+the model.
 
 `run_days` projects one run: the published number of scans, 70 % of them in steps of every epoch and 15 % predicted
 after it, times the epochs; `study_days` is the sum over all runs of params/paper, ablation included. It leaves out what

@@ -2,7 +2,7 @@
 
     python benchmarks/scale.py [--scans 1000 3000 10000 30000] [--size 64] [--dataset pneumonia]
 
-Writes benchmarks/results/scale.csv, a row a step and number of scans N: seconds, seconds of processor time, and
+Writes benchmarks/results/scale.csv, one row per step and number of scans N: seconds, seconds of processor time, and
 `peak_mb`, the most memory that the step's process has held by then. Scans are drawn, with files of 200 to 256 pixels a
 side.
 

@@ -6,10 +6,10 @@
 Keras runs on the backend that KERAS_BACKEND names, or the first that is installed. On a GPU, both compute in 16 bits
 where that pays: ours in mixed_bfloat16, torchvision under autocast to bfloat16, channels_last, cudnn.benchmark.
 
-Writes benchmarks/results/training_step.csv, a row a backbone and contender: milliseconds a step (median, least, most),
-images a second, speed (the median over rounds of the peer's time over the contender's), seconds of the first step,
-which traces. The peer is torchvision, eager, channels_last, where PyTorch is installed, else keras' own layers. A step
-is forward, cross-entropy, backward and Adam, on one batch.
+Writes benchmarks/results/training_step.csv, one row per backbone and contender: milliseconds per step (median, least,
+most), images a second, speed (the median over rounds of the peer's time over the contender's), seconds of the first
+step, which traces. The peer is torchvision, eager, channels_last, where PyTorch is installed, else keras' own layers. A
+step is forward, cross-entropy, backward and Adam, on one batch.
 """
 
 import importlib.util

@@ -22,7 +22,6 @@ The map. A folder reads only what stands above it, which `make test` checks (pyp
     prediction       probabilities for any scan, and files for other runtimes
     report           tables, figures and runs -> one HTML file
         figures      one function for each figure
-    parity           how far the backends are apart
     cli              the commands
 
     >>> import lungkeras

@@ -1,4 +1,4 @@
-"""The command line: one verb a step, `report` for the whole study.
+"""The command line: one verb per step, `report` for the whole study.
 
 Exit status: 0 done; 1 failed, with one sentence on stderr; 2 wrong usage; 130 interrupted, 143 terminated, after which
 the same command goes on where it stopped.
@@ -162,7 +162,7 @@ def parser() -> argparse.ArgumentParser:
     clean.add_argument("--unnamed", action="store_true", help="and the runs, prepared datasets and drawn sources "
                        "that the params no longer name; the report shows them as long as they are there")  # fmt: skip
 
-    predict = add("predict", predict_scans, "a probability a class for each scan",
+    predict = add("predict", predict_scans, "one probability per class for each scan",
                   "predict reports/demo/runs/covid-resnet34-random scans/ --heatmaps heatmaps/")  # fmt: skip
     predict.add_argument(
         "model", type=Path, metavar="RUN_OR_MODEL", help="a run's folder, a .keras file, or what `export` wrote"

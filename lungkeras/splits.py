@@ -58,8 +58,8 @@ def official_split(records: pd.DataFrame, test_scans: Iterable[str], *, seed: in
 def split_records(records: pd.DataFrame, *, seed: int = 0, every_class: bool = True) -> pd.DataFrame:
     """Records with a column `split` (train, val or test); rows and their order stay as they are.
 
-    No patient is parted; where records have a column `group` (patients joined by duplicates of their scans), no group
-    is. The same records and seed give the same splits. Multiclass and multilabel records are treated alike. With
+    No patient is in two splits; where records have a column `group` (patients joined by duplicates of their scans), no
+    group is. The same records and seed give the same splits. Multiclass and multilabel records are treated alike. With
     `every_class=False` a class of fewer than three patients is put in train, then test, as far as it goes.
 
     Raises SourceError, naming the class and the number of its patients, where a class can't be in every split.
@@ -155,7 +155,7 @@ def _gaps(places: np.ndarray, counts: np.ndarray, classes: list[str]) -> list[st
 
 
 def split_what_is_there(records: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Splits the records. A class of fewer than three patients, as a partial download leaves, is said and goes on."""
+    """Splits the records. A class of fewer than three patients, is reported, and split as far as possible."""
     try:
         return split_records(records, seed=seed)
     except SourceError as error:

@@ -95,7 +95,7 @@ data.records.groupby("patient")["split"].nunique().value_counts().rename("patien
 # %% [markdown]
 # ## Audit before training
 #
-# What a split by scan would have leaked, copies of a scan (which no split parts), and what can be told of a class
+# What a split by scan would have leaked, copies of a scan (which no split parts), and what can be predicted of a class
 # without looking at the lungs: the AUROC of linear models, with an interval over patients, and an alarm where it should
 # not be so high.
 

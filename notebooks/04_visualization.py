@@ -161,7 +161,7 @@ figure
 
 # %% [markdown]
 # Do maps depend on what was learned? Of each dataset the model of the highest validation score is randomised in memory,
-# stage by stage from the logits down. A map that stays as it was tells of the scan, not of the model.
+# stage by stage from the logits down. A map that does not change shows the scan, not the model.
 
 # %%
 alike, fallen, examples = randomisation.randomise_study(models, main, data, randomised, seed=seed)

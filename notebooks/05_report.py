@@ -86,7 +86,8 @@ len(links)
 # ## The claims
 #
 # Each checkable claim of the paper is a predicate over the runs. It holds where it is true in 95 % of 2,000 draws of
-# patients, and fails where it is in 5 %; between them, and without the runs that it needs, that is said.
+# patients, and fails where it is in 5 %; between them, and without the runs that it needs, the verdict is *cannot tell*
+# or *not run*.
 
 # %%
 ledger = claims.verdicts(run_evidence.study_evidence(study))

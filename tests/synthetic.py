@@ -57,7 +57,7 @@ def histories(runs: pd.DataFrame, epochs: int = 10, seed: int = 0) -> pd.DataFra
 
 
 def results(runs: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """A row a run, as lungkeras.evaluation.results gives it."""
+    """One row per run, as lungkeras.evaluation.results gives it."""
     random = np.random.default_rng(seed)
     level = runs["dataset"].map({"pneumonia": 0.84, "covid": 0.9, "xray8": 0.66})
     return runs.assign(

@@ -90,7 +90,7 @@ def test_stratifies_better_than_a_random_split_by_patient(records):
 
 
 def test_stratifies_as_well_as_scikit_learn_where_that_can():
-    """Twenty folds make 70:15:15 as well; it knows one label a scan only."""
+    """Twenty folds make 70:15:15 as well; it knows one label per scan only."""
     records = make_records(patients=150, probabilities={"a": 0.5, "b": 0.4, "c": 0.1}, multilabel=False)
     labels = records[class_columns(records)]
     for seed in SEEDS[:2]:

@@ -26,11 +26,11 @@ EDGES = ("left", "top", "width", "height")
 
 
 def read_boxes(dataset: str, source: Path | str, records: pd.DataFrame) -> pd.DataFrame:
-    """The boxes of the records' own findings: a row a box, in the order of the records.
+    """The boxes of the records' own findings: one row per box, in the order of the records.
 
     Columns: scan, class (a class of the dataset, which the scan has), and left, top, right, bottom as shares of the
-    scan's width and height, in [0, 1]. A box of another finding, of no area, or with an edge that is no number is left
-    out. No row where the source has no list of boxes. Raises SourceError where there is a list that can't be read.
+    scan's width and height, in [0, 1]. A box of another finding, of no area, or with an edge that is not a number is
+    left out. No row where the source has no list of boxes. Raises SourceError where there is a list that can't be read.
     """
     import pandas as pd
 

@@ -22,7 +22,7 @@ def fetch(dataset: str, to: Path | str, *, archive: Path | str | None = None) ->
 
     Where `to` already holds the collection, nothing is done. An interrupted call leaves nothing behind and starts anew
     (Kaggle's client resumes no download to a chosen folder). Where what arrived differs from what was published
-    (lungkeras.datasets.manifest), that is said on stderr: part of a collection is a source too.
+    (lungkeras.datasets.manifest), that is reported on stderr: part of a collection is a source too.
 
     Raises LungkerasError, in one sentence that says what to do instead, where the archive is broken or unsafe, the
     download fails, or `to` holds something else; SourceError where what arrived is not the collection.

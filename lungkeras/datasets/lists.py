@@ -1,4 +1,4 @@
-"""Lists of labels as text: in which encoding they stand, what parts their columns, and which row is broken."""
+"""Lists of labels as text: their encoding, their separator, and broken rows."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ class BrokenListError(Exception):
 
 
 def list_text(file: Path) -> str:
-    r"""The text of a list, lines parted by \n.
+    r"""The text of a list, lines separated by \n.
 
     Raises BrokenListError where it is no text in UTF-8, naming the encoding or the kind found, or the row of NUL bytes.
     """

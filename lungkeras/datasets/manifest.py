@@ -13,7 +13,7 @@ from lungkeras.system.provenance import file_digest
 def differences(dataset: str, source: Path | str) -> list[str]:
     """In sentences, how a source differs from the collection as published; empty where it does not.
 
-    That a scan is another than the published one is told only by its absence: no hashes of all scans are published.
+    A replaced scan is not detected, only an absent one: no hashes of all scans are published.
     """
     known, source = DATASETS[dataset], Path(source)
     found, said = known.find(source), []

@@ -1,9 +1,9 @@
-"""Records: the table that every dataset is read into, one row a scan.
+"""Records: the table that every dataset is read into, one row per scan.
 
     scan       str, unique: the file's name; where two files share it, the path
     path       str, relative to the source, with forward slashes
     patient    str; scans of one patient share it, and no split parts them
-    <class>    int, 0 or 1, a column a class in the dataset's order
+    <class>    int, 0 or 1, one column per class in the dataset's order
     age, sex, view, follow_up where the collection tells them
 
 `records.attrs` holds "dataset", "classes", "absent" (scans that a list names and no file holds), and "flow": [step,

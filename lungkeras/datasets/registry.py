@@ -104,7 +104,7 @@ def _can_be_read(dataset: Dataset, source: Path) -> bool:
 
 
 def class_columns(records: pd.DataFrame) -> list[str]:
-    """The class columns of records, in order: as they were read, or told by their names, or by holding only 0 and 1."""
+    """The class columns of records, in order: as they were read, or by their names, or by holding only 0 and 1."""
     if "classes" in records.attrs:
         return list(records.attrs["classes"])
     for dataset in DATASETS.values():

@@ -15,12 +15,12 @@ COLUMNS = ["dataset", "baseline", *INTERVALS, "test_scans"]
 
 
 def trivial_baselines(datasets: Iterable[Prepared], seed: int = 0) -> pd.DataFrame:
-    """A row a dataset and baseline, with COLUMNS.
+    """One row per dataset and baseline, with COLUMNS.
 
     majority     every scan is given the training split's most frequent class; of a multilabel dataset, each finding
                  the more frequent answer
     every class  every finding is called on every scan (multilabel alone)
-    metadata     logistic regression on what the collection tells of age, sex, view and follow-up number
+    metadata     logistic regression on what the collection records of age, sex, view and follow-up number
     linear       logistic regression on the pixels (lungkeras.evaluation.linear_probabilities)
     """
     datasets = list(datasets)

@@ -1,6 +1,6 @@
 """Do probabilities mean what they say? Reliability, the correction, and thresholds, both from validation alone.
 
-Predictions hold probabilities; their logits are recovered from them, for a softmax up to a constant a scan, which no
+Predictions hold probabilities; their logits are recovered from them, for softmax up to one constant per scan, which no
 softmax sees.
 """
 
@@ -47,7 +47,7 @@ def temperature_of(run: Run) -> float:
 def answers(labels: np.ndarray, probabilities: np.ndarray, task: str) -> tuple[np.ndarray, np.ndarray]:
     """(how sure each answer is, whether it is so), both float (scans, answers a scan).
 
-    Multiclass: one answer a scan, its likeliest class. Multilabel: one a scan and class, the probability of the class.
+    Multiclass: one answer per scan, its likeliest class. Multilabel: one per scan and class, its probability.
     """
     labels, given = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
     if task == "multilabel":
@@ -167,7 +167,7 @@ def shared_within_patients(sure: np.ndarray, so: np.ndarray, patients: Sequence)
 
 
 def calibration(runs: Mapping[str, Run]) -> pd.DataFrame:
-    """A row a run, of its test split: run, dataset, backbone, weights, temperature, validation_scans, and of ece,
+    """One row per run, of its test split: run, dataset, backbone, weights, temperature, validation_scans, and of ece,
     ece_class, brier and loss the value before, and after (`_scaled`) the correction; ece and brier with _low and _high
     over patients (`error_interval`, `intervals.mean_interval`). ece_class is the mean over classes of each one's own
     calibration error. ece_null, ece_scaled_null: what a perfectly calibrated model stays below in 95 %.
@@ -193,7 +193,7 @@ def _about(run: Run) -> dict[str, str]:
 
 
 def _errors(labels: np.ndarray, probabilities: np.ndarray, patients: Sequence, task: str) -> dict[tuple, float]:
-    """{(score, ending): value}; NaN for all where a probability is no number."""
+    """{(score, ending): value}; NaN for all where a probability is NaN or infinite."""
     if not np.isfinite(probabilities).all():
         names = [(key, end) for key in ("ece", "brier") for end in ("", "_low", "_high")]
         return dict.fromkeys([*names, ("ece", "_null"), ("ece_class", ""), ("loss", "")], float("nan"))
@@ -213,7 +213,7 @@ def _errors(labels: np.ndarray, probabilities: np.ndarray, patients: Sequence, t
 
 
 def reliability(runs: Mapping[str, Run]) -> pd.DataFrame:
-    """What a reliability diagram is drawn from, with RELIABILITY_COLUMNS: a row a run, scaling and bin with answers.
+    """What reliability diagrams show, with RELIABILITY_COLUMNS: one row per run, scaling and bin with answers.
 
     `scaled` tells whether the correction was applied; confidence is the mean sureness of the bin's answers, share how
     many of them are so.
@@ -256,7 +256,7 @@ def thresholds(runs: Mapping[str, Run]) -> pd.DataFrame:
 
     Columns: run, dataset, backbone, weights; macro_f1 and macro_f1_tuned with _low and _high; difference with low, high
     and p; contradictory and contradictory_tuned, the share of scans that are called both clear and sick (where there is
-    a class no_finding); then threshold_<class>. All scores are NaN where a probability is no number.
+    a class no_finding); then threshold_<class>. All scores are NaN where a probability is NaN or infinite.
     """
     rows = []
     for run in runs.values():

@@ -41,7 +41,7 @@ def macro_scores(labels: np.ndarray, probabilities: np.ndarray, patients, task: 
 
     labels, probabilities (scans, classes); `decided`, 0-or-1 of that shape, by default what the probabilities decide.
     Macro AUROC and average precision are means over the classes that have both positives and negatives. All are NaN
-    where a probability is no number.
+    where a probability is NaN or infinite.
     """
     if not np.isfinite(probabilities).all():
         names = ("macro_f1", "macro_auroc", "macro_average_precision")
@@ -81,7 +81,7 @@ def _with_interval(name: str, point: float, drawn: np.ndarray, patients) -> dict
 
 
 def class_scores(runs: Mapping[str, Run]) -> pd.DataFrame:
-    """A row a run and class of the test split, with PER_CLASS_COLUMNS.
+    """One row per run and class of the test split, with PER_CLASS_COLUMNS.
 
     prevalence is the class's share of the scans, support its number of scans. The interval of F1 and average precision
     is that of the bootstrap over patients, with the doubt of unseen errors; that of AUROC DeLong's for clustered scans.
@@ -132,7 +132,7 @@ def natural_prevalence(
         left_out, kept: of each dataset the normal scans that its undersampling left out, and those that it kept.
         listed: of each dataset the scans of the whole list, those of other findings among them.
 
-    A row a run, with PREVALENCE_COLUMNS: the share of normal scans in the test split, among the classes that are
+    One row per run, with PREVALENCE_COLUMNS: the share of normal scans in the test split, among the classes that are
     studied (natural_share) and in the whole list (list_share), the macro F1 as ever, and with each normal scan counted
     (left out + kept) / kept times, with its interval.
     """
@@ -237,14 +237,14 @@ def _same_scans(first: Run, second: Run) -> bool:
     return one == other
 
 
-def not_told_apart(run: str, pairs: pd.DataFrame) -> list[str]:
+def not_significantly_different(run: str, pairs: pd.DataFrame) -> list[str]:
     """The runs whose difference from `run` in macro F1 may be chance: an adjusted p of at least 0.05."""
     alike = pairs[(pairs["p_holm"] >= SIGNIFICANT) & ((pairs["first"] == run) | (pairs["second"] == run))]
     return [row.second if row.first == run else row.first for row in alike.itertuples()]
 
 
 def seeds(runs: Mapping[str, Run]) -> pd.DataFrame:
-    """A row a run that was repeated with other seeds: run, dataset, seeds, and mean, least and most of each score.
+    """One row per run that was repeated with other seeds: run, dataset, seeds, and mean, least and most of each score.
 
     Columns macro_f1_mean, _least, _most and best_epoch_mean, _least, _most, NaN where one of them is undefined. Empty
     where no run was repeated.
@@ -267,10 +267,10 @@ def seeds(runs: Mapping[str, Run]) -> pd.DataFrame:
 
 
 def auroc_beside_published(scores: pd.DataFrame) -> pd.DataFrame:
-    """AUROC of xray8's classes beside published ones: a row a class that others report.
+    """AUROC of xray8's classes beside published ones: one row per class that others report.
 
     `scores` is what `class_scores` gives. Columns: class, then of each run auroc, low and high as `<run>`, `<run>_low`,
-    `<run>_high`, then a column a publication (published.yaml, auroc). Tasks, splits and training sets differ.
+    `<run>_high`, then one column per publication (published.yaml, auroc). Tasks, splits and training sets differ.
     """
     own = scores[scores["dataset"] == "xray8"]
     rows = []

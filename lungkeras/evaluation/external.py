@@ -265,7 +265,7 @@ def _own(run: Run, classes: tuple[str, ...], scored: list[str]) -> list[dict]:
 def _measures(labels, given, patients, classes: tuple[str, ...], scored: list[str]) -> list[dict]:
     """Of (scans, classes) the recall of each class of `scored`, and macro scores where these are two or more.
 
-    A recall of fewer than ten patients has no interval. NaN where a probability is no number.
+    A recall of fewer than ten patients has no interval. NaN where a probability is NaN or infinite.
     """
     decided, rows = metrics.decide(given, "multiclass"), []
     told = 1.0 if np.isfinite(given).all() else np.nan

@@ -27,7 +27,7 @@ def confident_errors(runs: Mapping[str, Run], most: int = MOST) -> pd.DataFrame:
     probability  calibrated, of the class that was predicted (multiclass) or of the class in question (multilabel)
     sure         how sure the wrong answer is: `probability`, and 1 less it where a multilabel class was missed
 
-    A run whose probabilities are no numbers has no row.
+    A run whose probabilities are NaN or infinite has no row.
     """
     parts = [_errors(run, most) for run in runs.values()]
     parts = [part for part in parts if len(part)]

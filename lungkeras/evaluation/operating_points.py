@@ -1,7 +1,7 @@
 """Sensitivity at a specificity that is asked for, class by class: thresholds from validation, judged on the test split.
 
-A class of several exclusive ones is told from all others by its own probability. What a positive or negative answer is
-worth depends on how common the class is, so that predictive values are given at two prevalences.
+Each of several exclusive classes is compared with all others by its own probability. What a positive or negative answer
+is worth depends on how common the class is, so that predictive values are given at two prevalences.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ def predictive_values(sensitivity: float, specificity: float, prevalence: float)
 
 
 def operating_points(runs: Mapping[str, Run], chosen: Sequence[str] = ()) -> pd.DataFrame:
-    """A row a run, class and specificity that is asked for, with COLUMNS.
+    """One row per run, class and specificity that is asked for, with COLUMNS.
 
     Intervals are of 95 %: exact binomial, for scans clustered in patients; of balanced accuracy, the mean of the two
     shares, that of their sum by Zou and Donner 2008 (doi:10.1002/sim.3095). None, and a note, where fewer than ten test

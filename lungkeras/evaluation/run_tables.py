@@ -27,7 +27,7 @@ BASELINE_FREEDOMS = (1e-4, 1e-3, 1e-2, 1e-1)
 
 
 def histories(runs: Mapping[str, Run]) -> pd.DataFrame:
-    """The curves of all runs, a row an epoch.
+    """The curves of all runs, one row per epoch.
 
     Columns: run, dataset, backbone, weights, rate (the initial learning rate), diverged (the epoch in which training
     went astray, NaN where it did not), epoch, loss, macro_f1, val_loss, val_macro_f1.
@@ -48,7 +48,7 @@ def histories(runs: Mapping[str, Run]) -> pd.DataFrame:
 
 
 def results(runs: Mapping[str, Run]) -> pd.DataFrame:
-    """A row a run, with RUN_COLUMNS and SCORE_COLUMNS.
+    """One row per run, with RUN_COLUMNS and SCORE_COLUMNS.
 
     Scores are those of the test split, with 95 % intervals by bootstrap over its patients. seconds_per_epoch is the
     median, without the first epoch where there are more: that one holds the tracing of the graph. `diverged` is the
@@ -79,7 +79,7 @@ def linear_probabilities(prepared: Prepared, seed: int = 0) -> np.ndarray:
     """What a linear classifier on the pixels gives to the test scans, for a network to beat: float (scans, classes).
 
     Logistic regression on standardised pixels at 64 x 64 or less (areas averaged), its penalty chosen by the macro F1
-    of the validation split; for a multilabel dataset one regression a class, balanced, as the networks' loss is. Where
+    of the validation split; for a multilabel dataset one regression per class, balanced as the networks' loss is. Where
     scans are fewer than pixels, these are first turned to all of their principal axes: a rotation, which changes no
     prediction of a regression with an L2 penalty, and leaves no more columns than scans.
     """

@@ -40,7 +40,7 @@ def groups_of(records: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def subgroups(runs: Mapping[str, Run], datasets: Mapping[str, Prepared]) -> pd.DataFrame:
-    """A row a run and group of its test split, with COLUMNS.
+    """One row per run and group of its test split, with COLUMNS.
 
     Macro F1 and AUROC are means over the classes that at least five scans of the group have and five lack; `classes`
     counts these. Intervals are of 95 %, by bootstrap over the group's patients. A group of fewer than 20 scans or 10

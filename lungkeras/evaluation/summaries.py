@@ -40,5 +40,5 @@ def scans_left_out(prepared: Path | str) -> int:
 
 
 def per_class(scores: dict) -> pd.DataFrame:
-    """The scores of one split, from a run's metrics: a row a class."""
+    """The scores of one split, from a run's metrics: one row per class."""
     return pd.DataFrame(scores["per_class"]).T.astype({"support": int}).rename(index=title).round(3)

@@ -25,10 +25,10 @@ UNTRACED = "the weights do not tell what they were learned from"
 def transferred(
     runs: Mapping[str, Run], collections: Mapping[str, Collection], every_run: Mapping[str, Run] | None = None
 ) -> pd.DataFrame:
-    """A row a run of pretrained weights, with COLUMNS.
+    """One row per run of pretrained weights, with COLUMNS.
 
     `sources` are the other datasets that the weights were learned from, `copies` the scans of the run's test split of
-    which one of their train and validation scans is a copy: 0 for ImageNet, and missing where it can't be told, which
+    which one of their train and validation scans is a copy: 0 for ImageNet, and missing where that is unknown, which
     `note` explains. macro_f1_without is the score on the scans that are no copies, with its interval. `every_run`, by
     default `runs`, holds the runs that weights come from.
     """

@@ -184,7 +184,7 @@ def localise(
     most: int = MOST_SCANS,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Maps against the boxes of the test split, and the baselines on their grid: a row a finding, with SCORED.
+    """Maps against the boxes of the test split, and the baselines on their grid: one row per finding, with SCORED.
 
     Args:
         models: {run: keras.Model}; RANDOMISED may stand for a run.
@@ -221,7 +221,7 @@ def localise(
 def _baselines(
     prepared: Prepared, boxes: pd.DataFrame, findings: pd.DataFrame, grid: tuple[int, int], seed: int
 ) -> dict[str, pd.DataFrame]:
-    """{baseline: a row a finding} of what can be named on a grid without a model."""
+    """{baseline: one row per finding} of what can be named on a grid without a model."""
     edges, shape = findings["edges"].tolist(), (prepared.size, prepared.size)
     inside = np.stack([hitting_cells(own, grid) for own in edges])
     maps = prior_maps(prepared, boxes, findings, grid)
@@ -252,7 +252,7 @@ def _scored(maps: np.ndarray, edges: Sequence[np.ndarray], shape: tuple[int, int
 
 
 def summary(scored: pd.DataFrame, prepared: Prepared, boxes: pd.DataFrame, chosen: str = "") -> pd.DataFrame:
-    """What `localise` found, a row a run, method, grid and class, and one for all classes, with SUMMARY.
+    """What `localise` found, one row per run, method, grid and class, and one for all classes, with SUMMARY.
 
     Shares are means over findings, with 95 % intervals: of the hit rate Wilson's, of above_prior, the hit rate less the
     prior's on the same findings and grid, that of paired shares, both for findings clustered in patients; none for a

@@ -1,8 +1,8 @@
 """Do heat maps depend on what the model has learned? Its weights are randomised, stage by stage, from the logits down.
 
 Adebayo et al. 2018 (arXiv:1810.03292): a map that stays as it was when the weights are gone shows the scan's edges, not
-the model's reasons. How alike two maps are is told by SSIM (Wang et al. 2004, doi:10.1109/TIP.2003.819861) and by the
-correlation of their ranks. Smooth maps are somewhat alike whatever they show, so the maps of different scans are
+the model's reasons. The similarity of two maps is measured by SSIM (Wang et al. 2004, doi:10.1109/TIP.2003.819861) and
+by the correlation of their ranks. Smooth maps are somewhat alike whatever they show, so the maps of different scans are
 compared too: that is what "no longer alike" looks like.
 """
 
@@ -131,7 +131,7 @@ def some_scans(prepared: Prepared, most: int = MOST_SCANS, seed: int = 0) -> pd.
 def similarities(
     steps: Sequence[str], maps: dict[str, np.ndarray], scans: pd.DataFrame, dataset: str, run: str
 ) -> pd.DataFrame:
-    """How alike the maps of each step are to the trained model's, a row a method, step and scan, with SIMILARITIES.
+    """How alike the maps of each step are to the trained model's, one row per method, step and scan, with SIMILARITIES.
 
     `steps` and `maps` as `cascade` gives them, `scans` as `some_scans` does. other_* compare the trained model's map
     with its map of the next scan in the list; empty tells a map of zeros.
@@ -158,7 +158,7 @@ def similarities(
 
 
 def summary(alike: pd.DataFrame) -> pd.DataFrame:
-    """The means over the scans of each step, a row a dataset, method and step, with SUMMARY.
+    """The means over the scans of each step, one row per dataset, method and step, with SUMMARY.
 
     SSIM has a 95 % interval by bootstrap over patients; where all scans have the same, it is the exact binomial limit
     of as many trials as patients, which no value in [-1, 1] exceeds. The trained model's map is its own: no interval.

@@ -1,7 +1,7 @@
 """An exported file run in a process of its own, whose memory and time are bounded: what kills it kills nothing else.
 
 What is known to be wrong with such a file is found before its runtime opens it (exported_files); how much memory its
-operations take is not told by their few bytes.
+operations take can't be seen from their few bytes.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Apart:
     def __call__(self, images: np.ndarray) -> np.ndarray:
         import numpy as np
 
-        with suppress(OSError):  # why it has ended is said below
+        with suppress(OSError):  # the reason is reported below
             self.pipe.send_bytes(_packed(images))
         return np.load(io.BytesIO(self._answer()), allow_pickle=False)
 

@@ -218,7 +218,7 @@ def _garbage_collected_soon() -> Iterator[None]:
 
 
 def _with_depthwise_layers(model):
-    """A copy in which a convolution with a group a channel, as ConvNeXt's, is a DepthwiseConv2D, which tf2onnx knows.
+    """A copy in which a convolution with one group per channel (ConvNeXt) is a DepthwiseConv2D, which tf2onnx knows.
 
     TensorFlow computes the former in a function that XLA compiles, and ONNX has no such call.
     """
@@ -253,7 +253,7 @@ class _Erfc:
 
 
 def _quantize_onnx(path: Path, calibration: np.ndarray) -> None:
-    """Turns an ONNX file into one of 8-bit integers, in place, with a scale a channel for weights."""
+    """Turns an ONNX file into one of 8-bit integers, in place, with one scale per channel for weights."""
     from onnxruntime import InferenceSession
     from onnxruntime.quantization import QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process

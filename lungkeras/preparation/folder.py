@@ -21,9 +21,9 @@ from lungkeras.system.untrusted import json_files, table_files
 class Prepared:
     """A prepared dataset, opened.
 
-    `mean` and `std` are those of the training split in grey levels [0, 255]; `records` has a row a scan, in the order
-    of its split's array; `images` holds uint8 of shape (scans, size, size) for train, val and test, memory-mapped.
-    `source` is the folder that they were read from, `drawn` whether it held phantoms.
+    `mean` and `std` are those of the training split in grey levels [0, 255]; `records` has one row per scan in the
+    order of its split's array; `images` holds uint8 of shape (scans, size, size) for train, val and test,
+    memory-mapped. `source` is the folder that they were read from, `drawn` whether it held phantoms.
     """
 
     name: str

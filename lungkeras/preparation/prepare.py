@@ -2,7 +2,7 @@
 
     prepared/<study>/<dataset>/
       train.npy val.npy test.npy   uint8 (scans, size, size)
-      records.parquet              a row a scan, in the order of the arrays: scan, patient, split, a column a class
+      records.parquet              one row per scan, in the arrays' order: scan, patient, split, one column per class
       statistics.json              mean and std of the training split in grey levels, what was counted, and hashes, by
                                    which a copy, a change or damage is recognised (made_from.py)
       quarantine.csv               scan, reason, classes: the files that could not be read, and their labels
@@ -177,7 +177,7 @@ def require_scans(dataset: str, source: Path, paths: list[Path], there: list[boo
 
 
 def quarantined(records: pd.DataFrame, reasons: pd.Series, classes: tuple[str, ...]) -> pd.DataFrame:
-    """The records that can't be read: scan, reason, and their classes, parted by spaces."""
+    """The records that can't be read: scan, reason, and their classes, separated by spaces."""
     lost = records[reasons.notna()]
     labels = [" ".join(name for name in classes if row[name]) for _, row in lost.iterrows()]
     return pd.DataFrame({"scan": lost["scan"], "reason": reasons[lost.index], "classes": labels})

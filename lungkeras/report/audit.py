@@ -104,5 +104,5 @@ def _labels(labels: pd.DataFrame) -> dict:
 
 def _share(entry) -> str:
     if pd.isna(entry["rate"]):
-        return "can’t be told"
+        return "can’t be estimated"
     return f"{entry['rate']:.1%} ({entry['low']:.1%}–{entry['high']:.1%})"

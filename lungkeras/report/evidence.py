@@ -12,7 +12,7 @@ from lungkeras.study.words import decimal, heading, run_name_title, run_title
 
 
 def model_pairs(frame: pd.DataFrame) -> dict:
-    """A group a dataset, a row a pair of models."""
+    """One group per dataset, one row per pair of models."""
     frame = frame.assign(
         name=[f"{run_name_title(row.first)} − {run_name_title(row.second)}" for row in frame.itertuples()],
         f1_low=frame["low"], f1_high=frame["high"],
@@ -37,7 +37,7 @@ def model_pairs(frame: pd.DataFrame) -> dict:
 
 
 def class_scores(frame: pd.DataFrame) -> dict:
-    """A group a dataset, a row a class, a column a model: AUROC with its interval."""
+    """One group per dataset, one row per class, one column per model: AUROC with its interval."""
     frame = frame[~frame["run"].str.contains(ABLATION) & ~frame["run"].str.contains(REPEAT)]
     frame = spanned(frame, "auroc", places=2, few=True)
     frame = frame.assign(
@@ -54,7 +54,7 @@ def class_scores(frame: pd.DataFrame) -> dict:
 
 
 def prevalence(frame: pd.DataFrame) -> dict:
-    """A group a dataset, a row a run."""
+    """One group per dataset, one row per run."""
     columns = [
         Column("name", "model"),
         Column("normal_share", "test split", 2, "share of normal scans"),
@@ -73,7 +73,7 @@ def prevalence(frame: pd.DataFrame) -> dict:
 
 
 def published_auroc(frame: pd.DataFrame) -> dict:
-    """A row a class of ChestX-ray8, ours with their intervals, then those of others."""
+    """One row per class of ChestX-ray8, ours with their intervals, then those of others."""
     runs = [name.removesuffix("_low") for name in frame if name.endswith("_low")]
     frame = spanned(frame.assign(name=frame["class"].map(heading)), *runs, places=2, few=True)
     for run in runs:
@@ -85,7 +85,7 @@ def published_auroc(frame: pd.DataFrame) -> dict:
 
 
 def transfer(frame: pd.DataFrame) -> dict:
-    """A group a dataset, a row a run of pretrained weights."""
+    """One group per dataset, one row per run of pretrained weights."""
     frame = frame.assign(
         name=frame["run"].map(run_name_title),
         source=[" and ".join(map(heading, str(names).split())) for names in frame["sources"].fillna("")],
@@ -110,7 +110,7 @@ def transfer(frame: pd.DataFrame) -> dict:
 
 
 def seeds(frame: pd.DataFrame) -> dict:
-    """A group a dataset, a row a repeated run."""
+    """One group per dataset, one row per repeated run."""
     frame = frame.assign(name=frame["run"].map(run_name_title))
     columns = [Column("name", "model"), Column("seeds", "seeds", 0)]
     columns += [
@@ -122,7 +122,7 @@ def seeds(frame: pd.DataFrame) -> dict:
 
 
 def calibration(frame: pd.DataFrame) -> dict:
-    """A group a dataset, a row a run, before and after the correction."""
+    """One group per dataset, one row per run, before and after the correction."""
     frame = frame.assign(name=[run_title(row.backbone, row.weights) for row in frame.itertuples()])
     frame = spanned(frame, "ece", "ece_scaled")
     before, after = "calibration error, as trained", "calibration error, corrected"
@@ -166,7 +166,7 @@ def thresholds(frame: pd.DataFrame) -> dict:
 
 
 def operating_points(frame: pd.DataFrame) -> dict:
-    """A group a dataset, of the model that validation chose; a row a class and specificity that was asked for."""
+    """One group per dataset, for the model that validation chose; one row per class and specificity."""
     frame = frame[frame["chosen"].astype(bool)]
     frame = frame.assign(
         name=[f"{heading(row['class'])}, at {row['asked']:.0%}" for _, row in frame.iterrows()],
@@ -210,7 +210,7 @@ def claims(frame: pd.DataFrame) -> dict:
 
 
 def baselines(frame: pd.DataFrame) -> dict:
-    """A row a dataset."""
+    """One row per dataset."""
     frame = frame.assign(
         name=frame["dataset"].map(heading),
         model=[run_title(row.backbone, row.weights) for row in frame.itertuples()],
@@ -229,7 +229,7 @@ def baselines(frame: pd.DataFrame) -> dict:
 
 
 def against_baselines(frame: pd.DataFrame) -> dict:
-    """A group a dataset and baseline, a row a run: whether it is significantly better, by the paired test."""
+    """One group per dataset and baseline, one row per run: whether it is significantly better, by the paired test."""
     frame = frame.assign(
         name=frame["run"].map(run_name_title), f1_low=frame["low"], f1_high=frame["high"],
         p_text=["–" if pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}" for p in frame["p_holm"]],
@@ -253,7 +253,7 @@ def against_baselines(frame: pd.DataFrame) -> dict:
 
 
 def failure_counts(frame: pd.DataFrame) -> dict:
-    """A group a dataset, a row a class, a column a model: missed, and wrongly called."""
+    """One group per dataset, one row per class, one column per model: missed, and wrongly called."""
     frame = frame[~frame["run"].str.contains(ABLATION) & ~frame["run"].str.contains(REPEAT)]
     frame = frame.assign(
         text=[f"{row.missed:,.0f} / {row.called:,.0f}" for row in frame.itertuples()],
@@ -268,7 +268,7 @@ def failure_counts(frame: pd.DataFrame) -> dict:
 
 
 def external_scans(frame: pd.DataFrame) -> dict:
-    """A group a dataset of models and another collection, a row a class."""
+    """One group per dataset of models and another collection, one row per class."""
     frame = frame.assign(name=[heading(name) if isinstance(name, str) else "–" for name in frame["class"]])
     columns = [
         Column("name", "class"),
@@ -282,7 +282,7 @@ def external_scans(frame: pd.DataFrame) -> dict:
 
 
 def external(frame: pd.DataFrame) -> dict:
-    """A group a dataset and another collection, a row a run and measure, beside the run's own test split."""
+    """One group per dataset and another collection, one row per run and measure, beside the run's own test split."""
     frame = frame.assign(
         name=frame["run"].map(run_name_title),
         title=[measure_title(*pair) for pair in zip(frame["measure"], frame["class"], strict=True)],
@@ -319,7 +319,7 @@ def measure_title(measure: str, name: object) -> str:
 
 
 def subgroups(frame: pd.DataFrame) -> dict:
-    """A group a dataset and attribute, a row a group of test scans, a column a model: macro AUROC with its interval."""
+    """One group per dataset and attribute, one row per group of test scans, one column per model: macro AUROC."""
     untold = frame[frame["run"].isna()]
     frame = spanned(frame[frame["run"].notna()], "macro_auroc", places=2)
     frame = frame.assign(
@@ -336,7 +336,7 @@ def subgroups(frame: pd.DataFrame) -> dict:
     if models:
         counted = counted.join(frame.pivot_table("text", keys, "model", "first"))
     words = untold.groupby("dataset", sort=False)["attribute"].agg(", ".join).reset_index()
-    words = words.assign(group=words["attribute"] + ": not told by the collection", attribute="")
+    words = words.assign(group=words["attribute"] + ": not recorded by the collection", attribute="")
     columns = [Column("group", "group"), Column("scans", "scans", 0), Column("patients", "patients", 0)]
     columns += [Column("classes", "classes", 0)]
     columns += [Column(model, model, NUMBER, "macro AUROC (95 % interval)") for model in models]

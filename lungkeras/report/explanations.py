@@ -14,7 +14,7 @@ UNANSWERED = "no box is known of its test scans: can’t be answered"
 
 
 def localisation(frame: pd.DataFrame) -> dict:
-    """A group a dataset, a row a model and method or a baseline, over all findings; a dataset without boxes says so."""
+    """One group per dataset, one row per model and method or baseline, over all findings."""
     frame = frame[frame["class"] == ALL].fillna({"run": "", "method": "", "cells": ""})
     frame = frame.assign(
         name=[_row_title(row) for row in frame.itertuples()],
@@ -48,7 +48,7 @@ def localisation(frame: pd.DataFrame) -> dict:
 
 
 def localisation_classes(frame: pd.DataFrame) -> dict:
-    """A group a dataset, a row a class: Grad-CAM of the model that validation chose, the baselines, and Wang 2017."""
+    """One group per dataset, one row per class: Grad-CAM of the chosen model, the baselines, and Wang 2017."""
     frame = frame.fillna({"run": "", "method": "", "cells": ""})
     keys = ["dataset", "cells", "class"]
     own = frame[(frame["chosen"].astype(bool) & (frame["method"] == "grad_cam")) | (frame["findings"] == 0)]
@@ -82,7 +82,7 @@ def localisation_classes(frame: pd.DataFrame) -> dict:
 
 
 def randomisation(frame: pd.DataFrame) -> dict:
-    """A group a dataset, a row a step, from the trained model to one of random weights; last, maps of other scans."""
+    """One group per dataset, one row per step, from the trained model to random weights; last, maps of other scans."""
     keys = ["dataset", "run", "scans", "step", "stage"]
     frame = frame.assign(span=[span(row.ssim_low, row.ssim_high, 2) for row in frame.itertuples()])
     others = frame[frame["step"] == frame.groupby("dataset")["step"].transform("max")].assign(

@@ -64,7 +64,7 @@ class Part:
 def cards(study_folder: Path | str, datasets: Iterable[Mapping] = ()) -> dict[str, list[Part]]:
     """{run: the parts of its card} of all finished runs of a study's folder.
 
-    `datasets` are the facts of each (lungkeras.report.dataset_facts). What the study has no table of is said to be not
+    `datasets` are the facts of each (lungkeras.report.dataset_facts). What the study has no table of is reported as not
     worked out.
     """
     folder = Path(study_folder)
@@ -139,14 +139,14 @@ def _model(run: Path, dataset: str, params: Mapping, about: Mapping, facts: Mapp
     rows = {
         "Backbone": backbone_title(str(params.get("backbone", about.get("backbone", "–")))),
         "Start": start,
-        "Task": {"multilabel": "any number of findings a scan", "multiclass": "one class a scan"}.get(
+        "Task": {"multilabel": "any number of findings per scan", "multiclass": "one class per scan"}.get(
             str(about.get("task")), "–"
         ),
         "Classes": ", ".join(title(str(name)) for name in about.get("classes", [])),
         "Input": f"a grey scan of {facts['size']} × {facts['size']} pixels, prepared by lungkeras"
         if facts.get("size")
         else "a grey scan, prepared by lungkeras",
-        "Output": "a probability a class",
+        "Output": "one probability per class",
         "Kept epoch": _kept(about),
     }
     table = pd.DataFrame({"Of the model": list(rows), "What it is": list(rows.values())})
@@ -287,7 +287,7 @@ def _caveats(dataset: str, own: Mapping[str, pd.DataFrame], facts: Mapping) -> P
     if len(alarms) and alarms["alarm"].any():
         told = alarms[alarms["alarm"]].to_dict("records")
         found = [f"{PROBES.get(row['name'], row['name'])} ({title(row['class'])})" for row in told]
-        said.append(f"The audit found shortcuts, by which a class is told without the lungs: {', '.join(found)}.")
+        said.append(f"The audit found shortcuts that predict a class without the lungs: {', '.join(found)}.")
     notes = own.get("audit_notes", pd.DataFrame())
     said += notes["note"].tolist() if len(notes) else []
     return Part("Caveats", (*said, *CAVEATS))

@@ -2,7 +2,7 @@
 
     reports/<study>/tables/<name>.csv  figures/figure_<NN>.png|svg|csv  runs/<run>/...  ->  reports/<study>/report.html
 
-What lies there is shown; what does not is said to be absent. The words are in templates/captions.yaml, to be read and
+What lies there is shown; what does not is reported as absent. The words are in templates/captions.yaml, to be read and
 mended in one place. The page may load nothing but its own style and script, which it names by their hashes.
 """
 
@@ -51,7 +51,7 @@ RUN_FILES = {
 
 
 def dataset_facts(prepared: Path | str, *, drawn: bool) -> dict:
-    """What the report tells of a prepared dataset, from its folder.
+    """What the report shows of a prepared dataset, from its folder.
 
     Returns dataset, drawn, scans (a split), quarantine ([{scan, reason, classes}]), quarantined ({class: scans}),
     absent (scans that the source lists but does not hold), missing ({split: classes without a scan}), flow

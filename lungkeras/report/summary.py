@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from lungkeras.evaluation.comparison import not_told_apart
+from lungkeras.evaluation.comparison import not_significantly_different
 from lungkeras.evaluation.paper.published import published_best, published_scans
 from lungkeras.report.figures.style import run_colour
 from lungkeras.report.grid import anchor
@@ -50,9 +50,9 @@ def headlines(
     pairs: pd.DataFrame | None = None,
     transfer: pd.DataFrame | None = None,
 ) -> list[dict]:
-    """The key results: of each dataset the model that validation chose with its interval and those not told apart from
-    it (`pairs`), how many copies of its test scans its weights know (`transfer`), the paper's and the linear one, and a
-    dot a run.
+    """The key results: of each dataset the model that validation chose with its interval and those not distinguished
+    from it (`pairs`), how many copies of its test scans its weights know (`transfer`), the paper's and the linear one,
+    and a dot a run.
     """
     if baselines is None or results is None:
         return []
@@ -89,7 +89,7 @@ def _alike(run: str, pairs: pd.DataFrame | None, others: pd.Series) -> str:
     """Which models the test scans do not tell apart from the one with the highest score; empty where none was asked."""
     if pairs is None or len(others) < 2:
         return ""
-    alike = [run_name_title(name) for name in not_told_apart(run, pairs)]
+    alike = [run_name_title(name) for name in not_significantly_different(run, pairs)]
     if not alike:
         return "These trained models differ significantly from it."
     return f"Not significantly different from {', '.join(alike)}."

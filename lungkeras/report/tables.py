@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from lungkeras.evaluation.comparison import not_told_apart
+from lungkeras.evaluation.comparison import not_significantly_different
 from lungkeras.evaluation.paper.published import published
 from lungkeras.evaluation.paper.tables import ALL_SCANS
 from lungkeras.prediction import runtimes
@@ -22,7 +22,7 @@ BASELINES = {
 
 
 def table_1(frame: pd.DataFrame) -> dict:
-    """A group a dataset, a row a class."""
+    """One group per dataset, one row per class."""
     frame = frame.assign(name=[_sentence(name) for name in frame["class"]])
     columns = [Column("name", "class"), *(Column(split, split, 0, "scans here") for split in ("train", "val", "test"))]
     columns += [Column("total", "all", 0, "scans here"), Column("published", "paper", 0)]
@@ -30,13 +30,13 @@ def table_1(frame: pd.DataFrame) -> dict:
 
 
 def datasheets(frame: pd.DataFrame) -> dict:
-    """A group a dataset, a row a question."""
+    """One group per dataset, one row per question."""
     columns = [Column("question", "question"), Column("answer", "answer")]
     return grid(frame, columns, group=lambda row: heading(row["dataset"]))
 
 
 def table_2(frame: pd.DataFrame) -> dict:
-    """A row a backbone."""
+    """One row per backbone."""
     frame = frame.assign(name=frame["backbone"].map(backbone_title))
     operations = "multiply-accumulates (giga)"
     columns = [
@@ -59,7 +59,7 @@ def table_3(
     pairs: pd.DataFrame | None = None,
     transfer: pd.DataFrame | None = None,
 ) -> dict:
-    """A group a dataset and one for the ablation, a row a run; `trivial` baselines stand below the runs.
+    """One group per dataset and one for the ablation, one row per run; `trivial` baselines stand below the runs.
 
     Repeats of a run have a table of their own. Strong are, of each dataset, the run of the highest F1 and those that
     `pairs` does not tell from it. A run that diverged says so, and so does one whose weights were learned from copies
@@ -68,7 +68,7 @@ def table_3(
     frame = frame[~frame["run"].str.contains(REPEAT)]
     ablation = frame["run"].str.contains(ABLATION)
     highest = frame[~ablation].groupby("dataset")["macro_f1"].transform("max").reindex(frame.index) == frame["macro_f1"]
-    alike = {run for top in frame.loc[highest, "run"] for run in [top, *_not_told_apart(top, pairs)]}
+    alike = {run for top in frame.loc[highest, "run"] for run in [top, *_not_significantly_different(top, pairs)]}
     names = [
         f"learning rate {row.learning_rate:g}" if ABLATION.search(row.run) else run_name_title(row.run)
         for row in frame.itertuples()
@@ -115,12 +115,12 @@ def _copied(copies: float) -> str:
     return f", learned from copies of {copies:.0f} test scan{'s' * (copies > 1)}" if copies else ""
 
 
-def _not_told_apart(run: str, pairs: pd.DataFrame | None) -> list[str]:
-    return [] if pairs is None else not_told_apart(run, pairs)
+def _not_significantly_different(run: str, pairs: pd.DataFrame | None) -> list[str]:
+    return [] if pairs is None else not_significantly_different(run, pairs)
 
 
 def devices(frame: pd.DataFrame) -> dict:
-    """A group a run, a row a format."""
+    """One group per run, one row per format."""
     titles = {"keras": "Keras"} | runtimes.TITLES
     names = [titles.get(row.format, row.format) + ", int8" * bool(row.int8) for row in frame.itertuples()]
     columns = [
@@ -138,7 +138,7 @@ def devices(frame: pd.DataFrame) -> dict:
 
 
 def parity(frame: pd.DataFrame) -> dict:
-    """A group a backbone, a row a backend."""
+    """One group per backbone, one row per backend."""
     differences = ("logits", "grey_levels", "losses")
     frame = frame.assign(**{key: frame[key].map("{:.1g}".format) for key in differences})
     columns = [

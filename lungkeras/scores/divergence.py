@@ -1,4 +1,4 @@
-"""Whether a training went astray: its loss is no number, or so high that answering every scan alike were far better."""
+"""Whether a training went astray: its loss is NaN, or far higher than that of one answer for every scan."""
 
 import numpy as np
 import pandas as pd

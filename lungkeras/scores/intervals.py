@@ -2,8 +2,8 @@
 
 The scans of one patient resemble each other, so patients are drawn, never scans: a draw takes as many patients as
 there are, with replacement, and each comes with all of its scans. In what follows labels and decisions are 0-or-1
-arrays (scans, classes), scores are floats of that shape, and `patients` holds a name a scan. Runs that were tested on
-the same patients meet the same draws, whatever the order of their scans.
+arrays (scans, classes), scores are floats of that shape, and `patients` holds one name per scan. Runs that were tested
+on the same patients meet the same draws, whatever the order of their scans.
 """
 
 import functools
@@ -146,7 +146,7 @@ def share_interval(values: np.ndarray, patients: Sequence, level: float = LEVEL)
     """Wilson's interval of a share, of values (scans,) in [0, 1], for scans that are clustered in patients.
 
     The scans count as many as independent ones of the same variance would be (Korn and Graubard 1998), at most as many
-    as there are. Never of zero width; (NaN, NaN) for fewer than two patients, or where a value is no number.
+    as there are. Never of zero width; (NaN, NaN) for fewer than two patients, or where a value is NaN.
     """
     values = np.asarray(values, dtype=np.float64)
     return share_interval_of_sums(sums_by_patient(np.stack([values, np.ones(len(values))], axis=1), patients), level)
@@ -196,7 +196,7 @@ def paired_share_interval(
 
     That of Agresti and Min 2005 (doi:10.1002/sim.1781), which adds half a scan to each cell of the paired table, with
     Student's t and scans counted as in `share_interval`. Never of zero width; (NaN, NaN) for fewer than two patients,
-    or where a value is no number.
+    or where a value is NaN.
     """
     apart = np.asarray(values, dtype=np.float64) - np.asarray(others, dtype=np.float64)
     sums = sums_by_patient(np.stack([apart, np.ones(len(apart))], axis=1), patients)

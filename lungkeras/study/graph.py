@@ -114,7 +114,7 @@ def _snakemake(
     results |= {name: run.run_folder / "metrics.json" for name, run in runs.items()}
     notebooks = shared.study_folder / "notebooks"
     files = {name: os.path.relpath(results.get(name, notebooks / f"{name}.ipynb"), root) for name in (*again, *targets)}
-    # Paths as in an address, as Snakemake strips quotes and reads what is left as YAML; ./2024 is no number.
+    # Paths as in an address, as Snakemake strips quotes and reads what is left as YAML; ./2024 is not a number.
     config = {"study": "./" + quote(os.path.relpath(study, root)), "again": json.dumps(again)}
     config["sources"] = json.dumps({dataset: quote(path) for dataset, path in sources.items()})
     config |= {"backend": backend} if backend else {}

@@ -34,7 +34,7 @@ CURVES = ["epoch", "loss", "macro_f1", "val_loss", "val_macro_f1"]
 
 @dataclass(frozen=True)
 class Run:
-    """One trained model, as its folder tells of it; `weights` is random, imagenet or transfer."""
+    """One trained model, as its folder describes it; `weights` is random, imagenet or transfer."""
 
     name: str
     params: dict

@@ -1,7 +1,8 @@
 """Files are written whole or not at all: to a temporary name beside the target, then renamed.
 
 Who writes a temporary holds a lock on it, which the system frees when its holder ends, however it ends. So what a
-killed process left is told from what another is writing, and the next that writes to the same folder sweeps it away.
+killed process left is distinguished from what another is writing, and the next that writes to the same folder sweeps it
+away.
 """
 
 from __future__ import annotations

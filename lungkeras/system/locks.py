@@ -27,7 +27,7 @@ def alone(file: Path | str, work: str, *, patience: float = float("inf")) -> Ite
     """Holds a lock file, which is there only meanwhile, until the block ends or the process is gone.
 
     Where another process holds it, waits until that ends, and says so on stderr. `work` is what it does, as in
-    "prepared/demo/covid is being prepared". Processes on other machines are seen where the file system tells of locks.
+    "prepared/demo/covid is being prepared". Processes on other machines are seen where the file system supports locks.
 
     Raises FolderError after `patience` seconds, or where the file can't be made.
     """

@@ -33,16 +33,28 @@ SAME_NUMBERS = dict(
             "03fe4ef6a3bc8fc50b9c161064ef350803e6dc38dc002d7e89a68f5ef08e7b50",
         ),
         (
-            "0a9d33cfcd363a413d509798a9811b846299f90e8513fdcd9ff77bb0c943b40c",
-            "34f9e98a774e91b11d16e1967249522ed94df4a743d1148a23ad61e205e6d3e8",
+            "954dbaed3cf21209ad512eef44616cdc3a35f23cc39bfcf00db0bfc89d7563b7",
+            "b7f644f144ff8ea8a68cf404cd441f02fa8a6083c4596a6536d9e139eb64fac4",
         ),
         (
-            "4f5872e7d7eb6a78c1c65c9d3add1e35b5efca22d1a28c4a81292354f29fa516",
-            "27bda86cbb651ac985702cb49b5a260880a1bb631dc003653a0adbd66fa0491a",
+            "b2622c27e424d60afe9a92011ef7c4c6388b1266f4ab7ad54ea3c15d4806fa9d",
+            "b7f644f144ff8ea8a68cf404cd441f02fa8a6083c4596a6536d9e139eb64fac4",
         ),
         (
-            "18d4a798465a3bafef1b7dfe0df717ca3ccb2bf094654b6561019f765f8ba78b",
-            "535c78edf3b5e9db7c3985fd51322bdbab2d794fe31a10b9a05838d22ed68ed3",
+            "65b9bcdda0bff20e83a310eb05313628237c2c2b64bdf16ce31834e9854ed90b",
+            "ffcd462921d767d035648496c2952bcf054f66ca72b2e2ed15a7a58f19e5ffa2",
+        ),
+        (
+            "4eba6fd5f005a4e34958f1af0b3b81df8c9fcb6b6e008a42c773699957cd9f5a",
+            "ffcd462921d767d035648496c2952bcf054f66ca72b2e2ed15a7a58f19e5ffa2",
+        ),
+        (
+            "f656b54c8082f5ac14489c91b83eb656402a68f15b30055778e8e832299d9ba2",
+            "ba87f1c841825b12f6c27d8781b7625527afbd35d09d20ce6d9a1a5c555fd15d",
+        ),
+        (
+            "904756f93d248867708301c0ac173481cc49af15a9ae979050e575d2e833c707",
+            "ba87f1c841825b12f6c27d8781b7625527afbd35d09d20ce6d9a1a5c555fd15d",
         ),
     )
 )

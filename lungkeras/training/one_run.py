@@ -1,8 +1,8 @@
 """One run: a model trained as the study trains, its history, its best weights, its predictions.
 
 Adam (0.9, `beta_2`, 1e-8) with a cosine from the first to the final learning rate over all steps; cross-entropy, for a
-multilabel dataset binary with a weight a class; the best model is the one of the lowest validation loss. Where a weight
-is no number any more, training ends, and the best model so far stands; without any, that is the untrained one.
+multilabel dataset binary with one weight per class; the best model is the one of the lowest validation loss. When a
+weight becomes NaN or infinite, training ends and keeps the best model so far, or the untrained one.
 """
 
 import io
@@ -137,7 +137,7 @@ def initial_model(params: Params, prepared: Prepared) -> keras.Model:
 
 
 def fit(model: keras.Model, params: Params, prepared: Prepared, made_from: dict | None = None) -> pd.DataFrame:
-    """Trains `model` in place, leaves it with its best weights, and returns the history: one row an epoch.
+    """Trains `model` in place, leaves it with its best weights, and returns the history: one row per epoch.
 
     A checkpoint is taken up where it was made from the same (`training_made_from`).
     """
@@ -302,7 +302,7 @@ class Progress(keras.callbacks.Callback):
             # A loss may seem to be left, as relu makes 0 of NaN.
             row |= dict.fromkeys(("loss", "macro_f1", "val_loss", "val_macro_f1"), float("nan"))
             self.model.stop_training = True
-            say("weights are no numbers any more: training ends, the best model so far stands")
+            say("weights are NaN or infinite: training ends, the best model so far stands")
         if row["val_loss"] < self.best_loss:
             self.best_loss, self.best_weights = row["val_loss"], weights
         is_over = self.model.stop_training or row["epoch"] == self.run_params.epochs
@@ -337,7 +337,7 @@ class Progress(keras.callbacks.Callback):
     def restore(self) -> int:
         """Takes up the last checkpoint of an interrupted run of equal params; returns the epochs that are behind it.
 
-        Where it is damaged that is said, it goes, and the one before it is taken up; without any the run begins anew.
+        A damaged checkpoint is reported and removed, and the previous one is used; without any, the run starts again.
         """
         for file in filter(Path.is_file, self.checkpoints):
             try:

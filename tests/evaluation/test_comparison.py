@@ -92,7 +92,7 @@ def test_pairs_are_compared_within_a_dataset_on_the_same_scans():
     table = comparison.pairs(runs)
     assert len(table) == 6 and (table["p_holm"] >= table["p"]).all()
     best = "covid-resnet34-random"
-    assert comparison.not_told_apart(best, table) == ["covid-efficientnet_b1-random"]
+    assert comparison.not_significantly_different(best, table) == ["covid-efficientnet_b1-random"]
     row = table[(table["first"] == best) & (table["second"] == "covid-mobilenet_v3_large-random")].iloc[0]
     assert row["low"] > 0 and row["auroc_low"] > 0 and row["auroc_p_holm"] < 0.01
     other = runs[best].predictions.assign(scan=lambda table: "other " + table["scan"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from test_study import small_study
+from small_study import small_study
 
 from lungkeras import cli
 

@@ -307,7 +307,7 @@ def refused(twelve_bits) -> dict[str, tuple[pydicom.Dataset | bytes, str]]:
             f"without {name}": (dicom(twelve_bits, **{name: None}), f"without {name}")
             for name in ("PhotometricInterpretation", "BitsStored", "HighBit", "PixelRepresentation", "Rows")
         },
-        "slope": (slope_of_letters, "RescaleSlope is no number"),
+        "slope": (slope_of_letters, "RescaleSlope is not a number"),
         "JPEG of nothing": (dicom(encapsulate([b"\0\1"]), uid.JPEGBaseline8Bit, shape=(4, 5)), "JPEG"),
         "cut": (whole[:-100], "not whole"),
         "cut in the header": (whole[:200], "DICOM"),

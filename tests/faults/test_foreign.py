@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_study import small_study
+from small_study import small_study
 
 from lungkeras import cli
 from lungkeras.system.errors import FolderError

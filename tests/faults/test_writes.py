@@ -13,12 +13,13 @@ WRITES = {
 }
 # What makes a temporary that takes its place whole, or vanishes.
 WHOLE = {"atomic", "atomic_folder", "temporary_folder", "replaced_folder", "_whole_folder", "TemporaryDirectory"}
-# Functions that fill a folder which their caller makes appear whole, or write into memory.
+# Functions that fill a folder which their caller makes appear whole, or write into memory or to /dev/null.
 WITHIN = {
     "prediction/apart": {"_packed"},
+    "datasets/scans/workers": {"serve"},
     "datasets/phantoms/phantom": {"_draw", "_write_boxes", "_write_covid_lists", "_write_xray8_lists"},
     "datasets/phantoms/planting": {"write_truth"},
-    "parity": {"measure"},
+    "training/parity": {"measure"},
     "report/page": {"embedded"},
     "system/untrusted/archives": {"unpack"},
 }

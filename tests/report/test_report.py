@@ -182,7 +182,7 @@ def test_groups_errors_and_other_collections_stand_as_their_tables_say(page, stu
     span = f"{groups['macro_auroc']:.2f} ({groups['macro_auroc_low']:.2f}–{groups['macro_auroc_high']:.2f})"
     assert f"PA 50 9 5 {span}" in page.text
     assert "under 18 3 9 5 too few" in page.text
-    assert "view, sex, age: not told by the collection" in page.text
+    assert "view, sex, age: not recorded by the collection" in page.text
     assert "Pneumonia models on COVID-19 Normal 30 30 9 21 why" in page.text
     assert (
         "Pneumonia models on COVID-19 ResNet-34 recall of normal 21 0.700 0.600–0.800 20 0.800 0.700–0.900" in page.text

@@ -148,7 +148,7 @@ DATASET = Dataset(
             "As each source has them; PNG of 299 x 299 (1,024 x 1,024 in the first release), whatever they were before."
         ),
         "the reference standard": (
-            "As each source labels it; how COVID-19 was confirmed varies by source and is not told a scan."
+            "As each source labels it; how COVID-19 was confirmed varies by source and is not recorded for each scan."
         ),
         "told of each scan": "Class, and of each class the source; no patient.",
         "known faults": (

@@ -313,7 +313,7 @@ def _years(file: Path, ages: pd.Series) -> pd.Series:
 
 
 def _keep_findings(entries: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose labels are all among the study's, with a column a class; others are counted, by unknown labels."""
+    """The rows whose labels are all among the study's, with one column per class; others are counted by label."""
     known = {_plain_label(label): label for label in (*LABELS, *OTHER_FINDINGS)}
     each = entries["label"].str.split("|").explode()
     each = each[each.str.strip() != ""]

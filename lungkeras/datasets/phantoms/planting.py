@@ -8,14 +8,14 @@
                      padded (5 % a side), text (burnt in), clahe, mirrored, inverted or rotated (by 1 degree)
     noise=RATE       scans whose label is wrong: they show another class
     leaky            a pattern of the patient's own in all of the patient's scans, and more scans a patient
-    sources=N        N scanners, told apart by their tone; each has a class that it scans most
+    sources=N        N scanners, distinguished by their tone; each has a class that it scans most
     multilabel=SHARE the share of atelectasis scans that show an effusion as well (xray8)
     strata=SHARE     a chest drain on a share of the scans of pneumothorax, or else of the first class
     null             labels that have nothing to do with what the scans show
 
-TRUTH.csv in the source's root has a row a scan: path, patient (a number), label and shown (what the lists say and what
-was drawn, parted by |), marker (left top width height), copy_of (a path), copy (its kind), scanner, drain, boxes
-(finding left top width height, parted by ;). Boxes are in pixels of the file.
+TRUTH.csv in the source's root has one row per scan: path, patient (a number), label and shown (what lists say and what
+was drawn, separated by |), marker (left top width height), copy_of (a path), copy (its kind), scanner, drain, boxes
+(finding left top width height, separated by ;). Boxes are in pixels of the file.
 """
 
 from __future__ import annotations

@@ -330,7 +330,7 @@ def _coefficient(sources: list[Dataset], name: str, default: float) -> float:
     for source in sources:
         if text := _text(source, name).replace("None", ""):
             if (number := _number(text)) is None or not np.isfinite(number):
-                raise Unreadable(f"DICOM whose {name} is no number")
+                raise Unreadable(f"DICOM whose {name} is not a number")
             return number
     return default
 

@@ -1,4 +1,4 @@
-"""OpenCV as lungkeras uses it: it takes no image that is a bomb, and tells of memory that ran out as Python does."""
+"""OpenCV as lungkeras uses it: it takes no image that is a bomb, and raises MemoryError as Python does."""
 
 import os
 from collections.abc import Iterator

@@ -397,7 +397,7 @@ def _sure(truth: np.ndarray, parts: int) -> str:
 
 
 def verdicts(evidence: Evidence) -> pd.DataFrame:
-    """The ledger: a row a claim, with COLUMNS.
+    """The ledger: one row per claim, with COLUMNS.
 
     holds_in_paper is true, false or "not checkable"; share_true the share of draws and seeds in which the claim is true
     (ties count half), NaN where it is unknown; figures what the verdict rests on; reason why there is no clearer one.

@@ -101,7 +101,7 @@ def table_2(complexity: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
 
 
 def table_3(results: pd.DataFrame) -> pd.DataFrame:
-    """A row a run, in the order of `results`, beside the paper's run of the same dataset, backbone and weights.
+    """One row per run, in the order of `results`, beside the paper's run of the same dataset, backbone and weights.
 
     `results` has the columns run, dataset, backbone, weights, learning_rate, macro_f1, macro_auroc, seconds_per_epoch,
     best_epoch (evaluation.results). Runs from transferred features stand beside the paper's ImageNet runs:

@@ -3,7 +3,7 @@
 leakage        patients and splits: the proof, and what a split by scan would have leaked
 hashing        what is kept of a scan to look for copies and to probe its grey levels
 duplicates     copies, within a collection and across collections
-shortcuts      what a linear model tells of the classes without the lungs
+shortcuts      how well a linear model predicts the classes without the lungs
 texture        a modest description of a scan
 labels         how many labels the scans contradict, and which
 summary        the audit as text and as tables
@@ -146,7 +146,7 @@ def _labels(records, prints, labels, groups, classes, seed) -> tuple[dict, list[
 
 
 def no_noise(classes: list[str]) -> dict:
-    """What is said of the labels where there are too few scans to say anything."""
+    """The answer about the labels where there are too few scans."""
     nothing = dict.fromkeys(("rate", "low", "high"))
     return nothing | {"classes": {name: nothing | {"auroc": None} for name in classes}}
 

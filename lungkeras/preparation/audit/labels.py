@@ -7,7 +7,7 @@ How many? Of the scans labelled c, those that truly are not c score as scans of 
 them (Blanchard, Lee, Scott 2010). A model that tells c badly lets some of c score low as well, with every label right;
 but these thin out towards the lowest scores, as two normal laws a distance apart do, and the former do not. The share
 and the distance together, of greatest likelihood, are those of the contaminated binormal curve (Dorfman, Berbaum 2000).
-Where the model tells c too badly to part the two, nothing is said.
+Where the model recognises c too badly to separate the two, nothing is estimated.
 
 Which? As in confident learning (Northcutt, Jiang, Chuang 2021), a scan is suspected where the model is surer of another
 class than of the given one, each measured by what it usually says: here by its place among the scans without that
@@ -26,7 +26,7 @@ from lungkeras.scores.intervals import ranking
 
 FOLDS, REPEATS = 5, 2
 FREEDOM = 0.3  # of the logistic regression: less is smoother
-TOLD = 0.75  # AUROC below which a class is not told well enough to suspect a label
+TOLD = 0.75  # AUROC below which a class is not recognised well enough to suspect a label
 # AUROC on right labels below which their rate is not told: of drawn masses, told at 0.80, any rate up to 30 % is as
 # likely as another; with classes told at 0.85 and better, the estimate is within 3 points of what was planted.
 CLEAR = 0.85
@@ -54,11 +54,11 @@ def label_noise(
         labels: bool (N, classes). groups: (N,), patients.
 
     Returns {rate, low, high, classes: {class: {rate, low, high, auroc}}}, float (N, classes) of probabilities, and
-    which classes are told well enough to suspect a label (bool: an AUROC of TOLD). A rate is the share of the scans
-    labelled so that are not; the first is that over all classes with a rate, by their scans. Where the model would not
-    tell a class on right labels (AUROC below CLEAR, or fewer than ten patients), its rate is None. Bounds are those of
-    a 95 % interval by bootstrap over groups, or by likelihood where that is wider; they do not hold what the model
-    can't see.
+    which classes are recognised well enough to suspect a label (bool: an AUROC of TOLD). A rate is the share of the
+    scans labelled so that are not; the first is that over all classes with a rate, by their scans. Where the model
+    would not tell a class on right labels (AUROC below CLEAR, or fewer than ten patients), its rate is None. Bounds are
+    those of a 95 % interval by bootstrap over groups, or by likelihood where that is wider; they do not hold what the
+    model can't see.
     """
     probabilities = unseen_probabilities(features, mirrored, labels, groups, seed=seed)
     place = np.unique(groups, return_inverse=True)[1]
@@ -105,7 +105,7 @@ def unseen_probabilities(
     """Probabilities (N, classes) by logistic regression on five folds by group, the mean of two such rounds.
 
     Each scan is learned from and asked about as it is and mirrored. Where every scan has one class, one of them is
-    chosen; else each class is told on its own.
+    chosen; else each class has a model of its own.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold

@@ -1,4 +1,4 @@
-"""Probes for shortcuts: what a linear model tells of the classes without looking at the lungs.
+"""Probes for shortcuts: how well a linear model predicts the classes without looking at the lungs.
 
     border             the outermost strip and the corners, where letters, collimation and air are and no lung is
     centre_blacked_out all but the middle of the scan; the lungs' edges are in it, and so are some findings
@@ -10,7 +10,7 @@ Each is a ridge regression on the labels, scored on patients that it has not see
 
 The alarm: the lower end of the interval lies above a limit of the probe. Where nothing should be told, 0.5 is expected,
 and the limit of 0.6 leaves room for chance over many classes and probes. Where the lungs' edges are seen, findings tell
-as well (0.84 on drawn chests without any shortcut), so that only what is told almost without error is an alarm. The
+as well (0.84 on drawn chests without any shortcut), so that only an almost errorless prediction is an alarm. The
 thumbnail sees all findings: it is a yardstick for the networks, and no alarm.
 """
 
@@ -97,7 +97,7 @@ def coarse(thumbnail: np.ndarray) -> np.ndarray:
 
 
 def metadata(records: pd.DataFrame) -> np.ndarray:
-    """Age, follow-up number (and whether it is above 0), sex and view, as far as told: float (N, columns)."""
+    """Age, follow-up number (and whether it is above 0), sex and view, as far as known: float (N, columns)."""
     import pandas as pd
 
     columns = []

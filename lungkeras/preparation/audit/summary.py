@@ -64,7 +64,7 @@ def _decimal(value: float | None) -> str:
 
 def _rate(entry: Mapping) -> str:
     if entry["rate"] is None:
-        return "can't be told"
+        return "can't be estimated"
     return f"{entry['rate']:.1%} ({entry['low']:.1%} to {entry['high']:.1%})"
 
 

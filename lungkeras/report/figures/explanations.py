@@ -44,7 +44,7 @@ def model_title(run: str) -> str:
 
 @styled
 def pointing(found: pd.DataFrame, examples: Mapping[str, Sequence[Mapping]]) -> Figure:
-    """How often maps point into a box: a line a dataset; some scans under their maps, then hit rates by class.
+    """How often maps point into a box: one line per dataset; some scans under their maps, then hit rates by class.
 
     Args:
         found: rows of `localisation.summary`.
@@ -55,7 +55,7 @@ def pointing(found: pd.DataFrame, examples: Mapping[str, Sequence[Mapping]]) -> 
     if not datasets:
         figure = Figure(figsize=(6, 0.8), layout="constrained")
         figure.text(0.01, 0.5, "No box is known of any test scan.", va="center")
-        figure.set_label("No box is known of any test scan, so whether maps point at findings can’t be told.")
+        figure.set_label("No box is known of any test scan, so whether maps point at findings can’t be estimated.")
         return figure
     lines = [boxed.loc[boxed["dataset"] == dataset, "class"].nunique() for dataset in datasets]
     figure = Figure(figsize=(10, sum(2.2 + 0.42 * count for count in lines) + 0.7), layout="constrained")
@@ -98,7 +98,7 @@ def _boxed_scan(ax, example: Mapping) -> None:
 
 
 def _mark(method: str, run: str) -> Line2D:
-    """How a row is drawn: in the colour of its backbone, a marker a method; in grey where no scan is looked at."""
+    """How a row is drawn: in the colour of its backbone, one marker per method; in grey where no scan is looked at."""
     look = {"linestyle": "", "ms": 6.5, "mew": 1.4}
     if method in BASELINES:
         look |= {"marker": BASELINE_MARKERS[method], "ms": 9, "mfc": "none"}

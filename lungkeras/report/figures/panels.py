@@ -58,7 +58,7 @@ def loss_scale(ax, histories: pd.DataFrame) -> None:
 
 
 def embedding(ax, points: pd.DataFrame, classes: list[str]) -> None:
-    """A point a scan (columns x, y, label), told apart by colour and marker. No ticks: t-SNE has no units."""
+    """One point per scan (columns x, y, label), distinguished by colour and marker. No ticks: t-SNE has no units."""
     for place, name in enumerate(classes):
         colour, marker = class_style(name, place)
         own = points[points["label"] == name]

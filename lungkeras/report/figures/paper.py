@@ -25,7 +25,7 @@ PANELS_IN_LINE = 7
 
 @styled
 def sample_scans(examples: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Figure 1: {dataset: {class: uint8 (H, W)}}, a panel a class; small datasets share a line of the page."""
+    """Figure 1: {dataset: {class: uint8 (H, W)}}, one panel per class; small datasets share a line of the page."""
     lines = [[]]
     for dataset in examples:
         used = sum(len(examples[other]) for other in lines[-1])
@@ -62,7 +62,7 @@ def strip(images: np.ndarray) -> Figure:
 
 @styled
 def preprocessing_effect(steps: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Figure 2: {dataset: {step: uint8 (H, W)}}, a column a step, the histogram of the grey levels under each image."""
+    """Figure 2: {dataset: {step: uint8 (H, W)}}, one column per step, a histogram of grey levels under each image."""
     most = max(len(images) for images in steps.values())
     figure = Figure(figsize=(2.5 * most, 3.5 * len(steps)), layout="constrained")
     axes = figure.subplots(2 * len(steps), most, squeeze=False, gridspec_kw={"height_ratios": [3, 1] * len(steps)})
@@ -89,7 +89,7 @@ def preprocessing_effect(steps: Mapping[str, Mapping[str, np.ndarray]]) -> Figur
 
 
 def learning_curves(histories: pd.DataFrame) -> Figure:
-    """Figure 3: a row a dataset, macro F1 and loss of every run; train dashed, validation solid, best epoch marked.
+    """Figure 3: one row per dataset, macro F1 and loss of every run; train dashed, validation solid, best epoch marked.
 
     Columns of `histories`: run, dataset, backbone, weights, epoch, loss, macro_f1, val_loss, val_macro_f1, and diverged
     (NaN, or the epoch in which a run went astray), where it tells.
@@ -114,7 +114,7 @@ def transfer_curves(histories: pd.DataFrame) -> Figure:
 def embeddings_and_confusions(
     points: pd.DataFrame, confusions: Mapping[str, pd.DataFrame], titles: Mapping[str, str] | None = None
 ) -> Figure:
-    """Figures 5 and 6: a column a run; above its embedding of the test split, below its confusion matrix.
+    """Figures 5 and 6: one column per run; above its embedding of the test split, below its confusion matrix.
 
     Args:
         points: columns run, x, y, label (the true class); t-SNE has no units, so the axes have no ticks.
@@ -150,7 +150,7 @@ def grad_cams(
     probabilities: Mapping[str, Mapping[str, float]],
     titles: Mapping[str, str] | None = None,
 ) -> Figure:
-    """Figures 7 and 8: a row a class; its scan, then a column a run with the evidence for that class over it.
+    """Figures 7 and 8: one row per class; its scan, then one column per run with the evidence for that class over it.
 
     Args:
         scans: {class: uint8 (H, W)}.
@@ -187,7 +187,7 @@ def grad_cams(
 
 
 def ablation_curves(histories: pd.DataFrame) -> Figure:
-    """Figure 9: as `learning_curves`, told apart by the initial learning rate (column `rate`)."""
+    """Figure 9: as `learning_curves`, distinguished by the initial learning rate (column `rate`)."""
     colours = rate_colours(histories["rate"])
     return _curves(
         histories.sort_values(["rate", "run", "epoch"], kind="stable"),
@@ -236,7 +236,7 @@ def _overlap(rates: list[float], scores: np.ndarray, low: np.ndarray, high: np.n
 
 @styled
 def reliability_diagrams(points: pd.DataFrame, scores: pd.DataFrame) -> Figure:
-    """A row a dataset, a panel a run: how sure its answers are, and which share is so; grey as trained.
+    """One row per dataset, one panel per run: how sure its answers are, and which share is so; grey as trained.
 
     `points`: columns run, dataset, backbone, weights, scaled (bool), confidence, share, answers. `scores`: columns run,
     temperature, ece, ece_scaled (lungkeras.evaluation.calibration gives both).

@@ -1,7 +1,7 @@
-"""How everything looks: one theme, one colour a backbone, one colour and marker a class, all told apart without hue.
+"""How everything looks: one theme, one colour per backbone, one colour and marker per class, all distinct without hue.
 
 The colours are from the palettes of Okabe and Ito and of Paul Tol, made for colour-blind readers; the weights of a
-backbone are told apart by lightness, classes also by their markers.
+backbone are distinguished by lightness, classes also by their markers.
 """
 
 import functools

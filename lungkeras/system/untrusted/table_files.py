@@ -42,7 +42,7 @@ def read_parquet(file: Path | str | IO[bytes]) -> pd.DataFrame:
         or pyarrow.types.is_large_string(field.type)
     ]
     if nested := next((field for field in schema if pyarrow.types.is_nested(field.type)), None):
-        raise ValueError(f"its column {nested.name[:80]!r} holds more than a text or a number a row")
+        raise ValueError(f"its column {nested.name[:80]!r} holds more than a text or one number per row")
     # Equal texts are held once, until it is known how long all of them are.
     table = parquet.ParquetFile(file, read_dictionary=texts).read()
     for name in texts:

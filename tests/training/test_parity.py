@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lungkeras import parity
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.system.errors import RunError
+from lungkeras.training import parity
 
 
 @pytest.mark.parity

@@ -1,6 +1,6 @@
 """Whether the backends agree: the same model, scans and batches on each of them.
 
-    python -m lungkeras.parity [PREPARED] [--to reports/demo/tables/parity.csv] [--python jax=.venv-jax/bin/python]
+    python -m lungkeras.training.parity [PREPARED] [--to parity.csv] [--python jax=.venv-jax/bin/python]
 
 Each backend is a process, of this Python where the backend is installed here, else of .venv-<backend>. The first trains
 a model and saves it before and after; the others train the former and predict with the latter. The table has a row a
@@ -87,7 +87,7 @@ def parity(
 def _in_process(
     python: str, backend: str, prepared: Path, folder: Path, backbones: Sequence[str], steps: int
 ) -> dict[str, np.ndarray]:
-    code = "from lungkeras.parity import measure; "
+    code = "from lungkeras.training.parity import measure; "
     code += f"measure({str(prepared)!r}, {str(folder)!r}, {list(backbones)}, {steps})"
     done = subprocess.run(
         [python, "-P", "-c", code],
@@ -168,7 +168,7 @@ def draw_prepared(folder: Path) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m lungkeras.parity", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m lungkeras.training.parity", description=__doc__.partition("\n")[0])
     parser.add_argument("prepared", nargs="?", help="a prepared dataset (default: drawn for the purpose)")
     parser.add_argument("--to", type=Path, metavar="FILE", help="the CSV to write, as tables/parity.csv of a study")
     parser.add_argument(
