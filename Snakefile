@@ -14,7 +14,8 @@ from urllib.parse import unquote
 import yaml
 
 from lungkeras.preparation.audit import TABLES as AUDIT_TABLES
-from lungkeras.study import status, table_names
+from lungkeras.report import extra
+from lungkeras.study import figure_names, status, table_names
 from lungkeras.study.made_from import RESULTS
 from lungkeras.study.params import from_project, load_study, project_folder, study_folder
 from lungkeras.study.runs import main_runs
@@ -41,11 +42,14 @@ ABLATION = [name for name, run in RUNS.items() if run.suffix.startswith("-lr")]
 AUDIT = expand(REPORT + "/tables/audit_{table}.csv", table=AUDIT_TABLES)
 CURVES = expand(FIGURE, number=["03", *(["04"] if PAIRS else []), *(["09", "10"] if ABLATION else [])])
 CURVES += [REPORT + "/figures/reliability.png"]
+CURVES += [os.fspath(entry.file(Path(REPORT), name)) for name, entry in extra.entries().items()]
 PICTURES = expand(FIGURE, number=["01", "02"])
-PICTURES += expand(FIGURE, number=["05", "07"]) if "pneumonia" in DATASETS else []
-PICTURES += expand(FIGURE, number=["06", "08"]) if "covid" in DATASETS else []
+PICTURED = figure_names.pictured(DATASETS)
+PICTURES += [
+    f"{REPORT}/figures/{figure_names.figure_name(kind, dataset)}.png" for kind in figure_names.KINDS for dataset in PICTURED
+]
 MEASURES = expand(REPORT + "/tables/{table}.csv", table=table_names.FEATURES)
-PICTURES += MEASURES if {"pneumonia", "covid"} & set(DATASETS) else []
+PICTURES += MEASURES if PICTURED else []
 PICTURES += expand(REPORT + "/tables/{table}.csv", table=table_names.EXPLANATIONS)
 PICTURES += expand(REPORT + "/figures/{name}.png", name=["pointing", "cascade"])
 NOT_SHARED = ("dataset", "backbone", "weights", "suffix", "source", "acquire", "scans")

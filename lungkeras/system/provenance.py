@@ -30,7 +30,11 @@ SAME_NUMBERS = dict(
     (
         (
             "787518eb687cfe618280b038bcc1946b7322df3eddcb062a5d1548df46379a20",
+            "33767b2c48e506a0a2c9b94778fe06b0b8231812132d18bf81359f932773ae85",
+        ),
+        (
             "03fe4ef6a3bc8fc50b9c161064ef350803e6dc38dc002d7e89a68f5ef08e7b50",
+            "33767b2c48e506a0a2c9b94778fe06b0b8231812132d18bf81359f932773ae85",
         ),
         (
             "954dbaed3cf21209ad512eef44616cdc3a35f23cc39bfcf00db0bfc89d7563b7",

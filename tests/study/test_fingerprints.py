@@ -186,7 +186,11 @@ def imports(module: str) -> set[str]:
 @pytest.mark.parametrize(
     ("start", "named", "harmless"),
     [
-        (("training/one_run",), {*TRAINING}, {"splits"}),  # of which it knows the names of the splits
+        (
+            ("training/one_run", "models/own/resnet34"),
+            {*TRAINING},
+            {"splits", "models/__init__", "models/own/__init__"},
+        ),  # of which it knows the names of the splits
         (
             ("preparation/prepare", *COLLECTIONS),
             {*PREPARATION, *COLLECTIONS},
