@@ -26,7 +26,6 @@ envvars:
 
 
 STUDY = os.path.relpath(study_folder(unquote(config["study"])), project_folder())
-SHARED_FILE = f"-f {shlex.quote(STUDY + '/study.yaml')}"
 SHARED, RUNS = load_study(project_folder() / STUDY, backend=config.get("backend"))
 SOURCES = {dataset: unquote(path) for dataset, path in config.get("sources", {}).items()}
 DATASETS = sorted({run.dataset for run in RUNS.values()})
@@ -191,7 +190,7 @@ rule prepare:
         page=page("01_data_preparation-{dataset}"),
         draft=draft("01_data_preparation-{dataset}"),
         failed=failed("01_data_preparation-{dataset}"),
-        arguments=lambda wildcards: f"{SHARED_FILE} -p dataset {wildcards.dataset} "
+        arguments=lambda wildcards: f"{stated(SHARED, 'backend')} -p dataset {wildcards.dataset} "
         f"-p image_size {prepared_as(wildcards.dataset).image_size} -p split {prepared_as(wildcards.dataset).split} "
         f"{source_arguments(wildcards.dataset)}",
         done="prepared {dataset}",
@@ -245,7 +244,7 @@ rule evaluate:
         page=page("03_evaluation"),
         draft=draft("03_evaluation"),
         failed=failed("03_evaluation"),
-        arguments=f"{SHARED_FILE} -p backend {SHARED.backend}",
+        arguments=lambda wildcards: stated(SHARED, *NOT_SHARED),
         done="evaluated the runs",
     threads: 1
     resources:
@@ -270,7 +269,7 @@ rule visualize:
         page=page("04_visualization"),
         draft=draft("04_visualization"),
         failed=failed("04_visualization"),
-        arguments=f"{SHARED_FILE} -p backend {SHARED.backend}",
+        arguments=lambda wildcards: stated(SHARED, *NOT_SHARED),
         done="drew features and heat maps",
     threads: 1
     resources:
