@@ -4,10 +4,11 @@
     params/<study>/<run>.yaml     the few differences of one run
 
 Later files win, key by key, as papermill merges several `-f` files. With `extends: demo` a study.yaml takes the shared
-params and the runs of another study in params/, and what it says itself wins. Relative folders are meant from the project's
-folder, wherever a notebook or command was started.
+params and the runs of another study in params/, and what it says itself wins. Relative folders are meant from the
+project's folder, wherever a notebook or command was started.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -172,7 +173,7 @@ def load_params(files: Iterable[Path | str], *, backend: str | None = None) -> P
     merged: dict[str, object] = {}
     places: dict[str, str] = {}
     files = [Path(file) for file in files]
-    for file in [each for file in files for each in _lineage(file)]:
+    for file in itertools.chain.from_iterable(map(_lineage, files)):
         values, lines = _read(file)
         values.pop("extends", None)
         merged |= values
@@ -189,15 +190,12 @@ def _lineage(file: Path) -> list[Path]:
     while file.name == "study.yaml" and (name := _read(files[0])[0].get("extends")) is not None:
         studies = sorted(study.parent.name for study in named.glob("*/study.yaml"))
         if name not in studies:
-            like = nearest(str(name)[:80], studies)
-            raise ParamsError(
-                f"{files[0]}: extends: expected a study in {named}, one of {', '.join(studies)}, found {_cut(name)}{like}"
-            )
+            known = f"expected a study in {named}, one of {', '.join(studies)}"
+            raise ParamsError(f"{files[0]}: extends: {known}, found {_cut(name)}{nearest(str(name)[:80], studies)}")
         parent = named / name / "study.yaml"
         if parent.resolve() in [each.resolve() for each in files]:
-            raise ParamsError(
-                f"{files[0]}: extends: expected another study than those that extend this one, found {name}"
-            )
+            others = "expected another study than those that extend this one"
+            raise ParamsError(f"{files[0]}: extends: {others}, found {name}")
         files.insert(0, parent)
     return files
 
