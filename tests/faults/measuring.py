@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from lungkeras.system.processes import variables
+
 MEGABYTE = 1_000_000
 MOST = 5 * 2**30  # bytes of address space: the machine survives what a test finds
 AROUND = """
@@ -26,14 +28,14 @@ class Measured(NamedTuple):
     seconds: float
 
 
-def measured(code: str, *arguments: object, cwd: Path | None = None, **variables: str) -> Measured:
+def measured(code: str, *arguments: object, cwd: Path | None = None, **changed: str) -> Measured:
     """Runs the code, of whose errors the words are said, with `sys.argv[1:]` as given."""
     code = AROUND.replace("CODE", "\n".join(f"    {line}" for line in code.strip().splitlines()))
     command = [sys.executable, "-P", "-c", code, *map(str, arguments)]
     started = time.monotonic()
     done = subprocess.run(
         ["sh", "-c", f'ulimit -v {MOST // 1024}; exec "$@"', "sh", *command],
-        env=variables(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", **variables),
+        env=variables(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", **changed),
         cwd=cwd,
         capture_output=True,
         check=False,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import lungkeras
 from lungkeras.datasets.phantoms.phantom import draw_source
 from lungkeras.explanation import gallery
 from lungkeras.preparation.folder import load_prepared
@@ -58,7 +59,7 @@ def test_a_strangers_result_names_no_place_outside(source, project):
 
 
 def test_results_of_a_stranger_within_the_checkout_bring_no_snakefile(monkeypatch, tmp_path):
-    checkout = Path(params.__file__).resolve().parent.parent
+    checkout = Path(lungkeras.__file__).resolve().parent.parent
     theirs = checkout / "reports" / "theirs"
     monkeypatch.setattr(params.Path, "cwd", lambda: theirs)
     monkeypatch.setattr(params.Path, "is_file", lambda path: True)

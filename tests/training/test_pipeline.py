@@ -125,7 +125,7 @@ def cut(file):
 def test_what_is_cut_or_of_another_type_is_refused_by_its_name_with_the_command_that_rebuilds_it(damage, said, folder):
     record_files(folder)
     damage(folder)
-    again = f"lungkeras prepare toy --source 'my scans' --to {folder} --size 8"
+    again = f"lungkeras prepare toy --source DIR --to {folder} --size 8"
     with pytest.raises(RunError, match=rf"{said}.*{again}"):
         load_prepared(folder)
 
