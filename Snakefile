@@ -14,7 +14,8 @@ from urllib.parse import unquote
 import yaml
 
 from lungkeras.preparation.audit import TABLES as AUDIT_TABLES
-from lungkeras.study import status, table_names
+from lungkeras.report import extra
+from lungkeras.study import figure_names, status, table_names
 from lungkeras.study.made_from import RESULTS
 from lungkeras.study.params import from_project, load_study, project_folder, study_folder
 from lungkeras.study.runs import main_runs
@@ -25,7 +26,6 @@ envvars:
 
 
 STUDY = os.path.relpath(study_folder(unquote(config["study"])), project_folder())
-SHARED_FILE = f"-f {shlex.quote(STUDY + '/study.yaml')}"
 SHARED, RUNS = load_study(project_folder() / STUDY, backend=config.get("backend"))
 SOURCES = {dataset: unquote(path) for dataset, path in config.get("sources", {}).items()}
 DATASETS = sorted({run.dataset for run in RUNS.values()})
@@ -41,11 +41,14 @@ ABLATION = [name for name, run in RUNS.items() if run.suffix.startswith("-lr")]
 AUDIT = expand(REPORT + "/tables/audit_{table}.csv", table=AUDIT_TABLES)
 CURVES = expand(FIGURE, number=["03", *(["04"] if PAIRS else []), *(["09", "10"] if ABLATION else [])])
 CURVES += [REPORT + "/figures/reliability.png"]
+CURVES += [os.fspath(entry.file(Path(REPORT), name)) for name, entry in extra.entries().items()]
 PICTURES = expand(FIGURE, number=["01", "02"])
-PICTURES += expand(FIGURE, number=["05", "07"]) if "pneumonia" in DATASETS else []
-PICTURES += expand(FIGURE, number=["06", "08"]) if "covid" in DATASETS else []
+PICTURED = figure_names.pictured(DATASETS)
+PICTURES += [
+    f"{REPORT}/figures/{figure_names.figure_name(kind, dataset)}.png" for kind in figure_names.KINDS for dataset in PICTURED
+]
 MEASURES = expand(REPORT + "/tables/{table}.csv", table=table_names.FEATURES)
-PICTURES += MEASURES if {"pneumonia", "covid"} & set(DATASETS) else []
+PICTURES += MEASURES if PICTURED else []
 PICTURES += expand(REPORT + "/tables/{table}.csv", table=table_names.EXPLANATIONS)
 PICTURES += expand(REPORT + "/figures/{name}.png", name=["pointing", "cascade"])
 NOT_SHARED = ("dataset", "backbone", "weights", "suffix", "source", "acquire", "scans")
@@ -143,7 +146,7 @@ def urgency(wildcards):
 
 
 wildcard_constraints:
-    dataset="covid|pneumonia|xray8",
+    dataset="|".join(DATASETS),
 
 
 rule report:
@@ -187,7 +190,7 @@ rule prepare:
         page=page("01_data_preparation-{dataset}"),
         draft=draft("01_data_preparation-{dataset}"),
         failed=failed("01_data_preparation-{dataset}"),
-        arguments=lambda wildcards: f"{SHARED_FILE} -p dataset {wildcards.dataset} "
+        arguments=lambda wildcards: f"{stated(SHARED, 'backend')} -p dataset {wildcards.dataset} "
         f"-p image_size {prepared_as(wildcards.dataset).image_size} -p split {prepared_as(wildcards.dataset).split} "
         f"{source_arguments(wildcards.dataset)}",
         done="prepared {dataset}",
@@ -241,7 +244,7 @@ rule evaluate:
         page=page("03_evaluation"),
         draft=draft("03_evaluation"),
         failed=failed("03_evaluation"),
-        arguments=f"{SHARED_FILE} -p backend {SHARED.backend}",
+        arguments=lambda wildcards: stated(SHARED, *NOT_SHARED),
         done="evaluated the runs",
     threads: 1
     resources:
@@ -266,7 +269,7 @@ rule visualize:
         page=page("04_visualization"),
         draft=draft("04_visualization"),
         failed=failed("04_visualization"),
-        arguments=f"{SHARED_FILE} -p backend {SHARED.backend}",
+        arguments=lambda wildcards: stated(SHARED, *NOT_SHARED),
         done="drew features and heat maps",
     threads: 1
     resources:

@@ -7,11 +7,13 @@ The map. A folder reads only what stands above it, which `make test` checks (pyp
     scores           arrays in, numbers out: F1, AUROC, confidence intervals, temperatures
     datasets         folders as published -> one table of records
         scans        one file -> one grey image
+        collections  one module for each: its entry, its reader, its drawing
         phantoms     draws sources in the published layouts
     splits           70:15:15 by patient
     preparation      equalise, blur, resize -> the prepared folder, and that folder opened
         audit        what to know before training: leaks, copies, shortcuts, wrong labels
     models           uint8 greyscale in, logits out
+        own          backbones that are in no library
     study            params, the folders of runs, what is to be made again; without Keras
     augmentation     three random transforms of each batch
     training         one run: history, best model, predictions
@@ -21,6 +23,7 @@ The map. A folder reads only what stands above it, which `make test` checks (pyp
     prediction       probabilities for any scan, and files for other runtimes
     report           tables, figures and runs -> one HTML file
         figures      one function for each figure
+        further      tables and figures of one's own
     cli              the commands
 
     >>> import lungkeras

@@ -128,7 +128,10 @@ def parser() -> argparse.ArgumentParser:
         "--seed", type=int, default=0, metavar="N", help="seed of undersampling and split (default: 0)"
     )
     prepare.add_argument(
-        "--split", choices=("patients", "official"), default="patients", help="of xray8, the published test list"
+        "--split",
+        choices=("patients", "official"),
+        default="patients",
+        help="the published test list, where a dataset has one (xray8)",
     )
 
     train = add("train", train_run, "train one run, outside any notebook",

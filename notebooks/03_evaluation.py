@@ -307,3 +307,14 @@ if ablation:
     figure = figures.ablation_bars(scores)
     save_figure(figure, study / "figures", 10, data=scores)
     display(figure)
+
+# %% [markdown]
+# ## Tables and figures of one's own
+#
+# What stands in `lungkeras/report/further` is made here too.
+
+# %%
+from lungkeras.report.extra import write_further
+
+for made in write_further(main, data, study):
+    display(made)

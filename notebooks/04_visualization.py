@@ -39,6 +39,7 @@ from lungkeras.explanation import gallery, measures
 from lungkeras.report import figures
 from lungkeras.report.figures.files import save_figure
 from lungkeras.scores import metrics
+from lungkeras.study.figure_names import figure_name, pictured
 from lungkeras.system.files import write_csv
 from lungkeras.system.places import from_project
 
@@ -81,19 +82,18 @@ def of(dataset):
 
 
 models = {name: lungkeras.load_model(from_project(runs) / name / "best.keras") for name in main}
-shown = [dataset for dataset in ("pneumonia", "covid") if of(dataset)]
+shown = pictured(datasets)
 vectors = {d: {name: explanation.features(models[name], data[d].images["test"]) for name in of(d)} for d in shown}
 
 # %%
-for number, dataset in ((5, "pneumonia"), (6, "covid")):
-    if chosen := of(dataset):
-        points = gallery.embeddings(vectors[dataset], data[dataset], seed=seed)
-        confusions = {
-            name: metrics.confusion(*evaluation.split_of(run, "test"), run.classes) for name, run in chosen.items()
-        }
-        figure = figures.embeddings_and_confusions(points, confusions)
-        save_figure(figure, study / "figures", number, data=points)
-        display(figure)
+for dataset in shown:
+    points = gallery.embeddings(vectors[dataset], data[dataset], seed=seed)
+    confusions = {
+        name: metrics.confusion(*evaluation.split_of(run, "test"), run.classes) for name, run in of(dataset).items()
+    }
+    figure = figures.embeddings_and_confusions(points, confusions)
+    save_figure(figure, study / "figures", figure_name("embeddings", dataset), data=points)
+    display(figure)
 
 # %% [markdown]
 # ## Figures 7 and 8: where do the models look?
@@ -102,14 +102,14 @@ for number, dataset in ((5, "pneumonia"), (6, "covid")):
 # that the models, taken together, are most sure of. That grid is coarse, so a map says about where, not exactly where.
 
 # %%
-for number, dataset in ((7, "pneumonia"), (8, "covid")):
-    if chosen := of(dataset):
-        scans, heatmaps, probabilities = gallery.explanations(
-            {name: models[name] for name in chosen}, chosen, data[dataset]
-        )
-        figure = figures.grad_cams(scans, heatmaps, probabilities)
-        save_figure(figure, study / "figures", number)
-        display(figure)
+for dataset in shown:
+    chosen = of(dataset)
+    scans, heatmaps, probabilities = gallery.explanations(
+        {name: models[name] for name in chosen}, chosen, data[dataset]
+    )
+    figure = figures.grad_cams(scans, heatmaps, probabilities)
+    save_figure(figure, study / "figures", figure_name("heatmaps", dataset))
+    display(figure)
 
 # %% [markdown]
 # ## What the pictures show, as numbers

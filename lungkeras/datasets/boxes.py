@@ -1,7 +1,7 @@
 """Where findings lie, for the sources that tell it.
 
-    BBox_List_2017.csv   beside the list of entries of xray8: its published boxes, in pixels of scans of 1024 x 1024; a
-                         drawn source's are in pixels of its files
+    a published list     where the collection's entry names one, as that of xray8: by the names of scans, in pixels of
+                         the published scans; a drawn source's are in pixels of its files
     BOXES.csv            in the root of the other drawn sources, in pixels of each file, whose size stands beside
 
 Preparation resizes a scan whole, so boxes are kept as shares of its width and height.
@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lungkeras.datasets.drawn import BOXES, SIDE, is_drawn
+from lungkeras.datasets.drawn import BOXES
 from lungkeras.system.errors import SourceError
 from lungkeras.system.untrusted import table_files
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
-PUBLISHED_BOXES = "BBox_List_2017.csv"
-PUBLISHED_SIDE = 1024
 COLUMNS = ("scan", "class", "left", "top", "right", "bottom")
 EDGES = ("left", "top", "width", "height")
 
@@ -50,7 +47,7 @@ def read_boxes(dataset: str, source: Path | str, records: pd.DataFrame) -> pd.Da
     listed = listed[whole & (listed["right"] > listed["left"]) & (listed["bottom"] > listed["top"])]
 
     place = {path: row for row, path in enumerate(records["path"])}
-    if dataset == "xray8":  # its lists name files, wherever they lie
+    if DATASETS[dataset].boxes:  # a published list names files, wherever they lie
         place |= {scan: row for row, scan in enumerate(records["scan"])}
     listed = listed.assign(row=listed["path"].map(place), **{"class": listed["finding"].str.lower()})
     listed = listed[listed["row"].notna() & listed["class"].isin(DATASETS[dataset].classes)].astype({"row": int})
@@ -62,16 +59,11 @@ def read_boxes(dataset: str, source: Path | str, records: pd.DataFrame) -> pd.Da
 
 def _listed(dataset: str, source: Path) -> pd.DataFrame | None:
     """path, finding, EDGES, scan_width, scan_height of all boxes that a source lists; None where it lists none."""
+    from lungkeras.datasets.registry import DATASETS
 
-    from lungkeras.datasets import xray8
-
-    if dataset != "xray8":
-        file = source / BOXES
-        names = ("path", "finding", *EDGES, "scan_width", "scan_height")
-    else:
-        found = xray8.find(source)
-        file = (found[0].parent if found else source) / PUBLISHED_BOXES
-        names = ("path", "finding", *EDGES)
+    published = DATASETS[dataset].boxes
+    file, side = published(source) if published else (source / BOXES, None)
+    names = ("path", "finding", *EDGES, *(() if published else ("scan_width", "scan_height")))
     if not file.is_file():
         return None
     texts = dict.fromkeys(("path", "finding"), "str")
@@ -86,7 +78,4 @@ def _listed(dataset: str, source: Path) -> pd.DataFrame | None:
             f"{dataset}: {file} can't be read as a list of boxes. Expected the columns {', '.join(names)}; found "
             f"{type(error).__name__}: {str(error).splitlines()[0]}. Fetch it anew, or move it away to go without boxes"
         ) from None
-    if dataset == "xray8":
-        side = SIDE if is_drawn(source) else PUBLISHED_SIDE
-        listed = listed.assign(scan_width=side, scan_height=side)
-    return listed
+    return listed.assign(scan_width=side, scan_height=side) if published else listed

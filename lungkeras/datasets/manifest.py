@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-
-import yaml
 
 from lungkeras.datasets.folders import files_in, folders_under, no_image
 from lungkeras.datasets.registry import DATASETS
 from lungkeras.system.provenance import file_digest
-
-
-def published(dataset: str) -> dict | list[dict[str, int]]:
-    """What manifest.yaml says of a dataset: releases, each scans by class folder; of xray8 scans and sha256."""
-    return yaml.safe_load(Path(__file__).with_name("manifest.yaml").read_text(encoding="utf-8"))[dataset]
 
 
 def differences(dataset: str, source: Path | str) -> list[str]:
@@ -21,17 +15,15 @@ def differences(dataset: str, source: Path | str) -> list[str]:
 
     A replaced scan is not detected, only an absent one: no hashes of all scans are published.
     """
-    known, source = published(dataset), Path(source)
-    found = DATASETS[dataset].find(source)
-    if isinstance(known, dict):
-        return [
-            *_counted({"the folder": known["scans"]}, {"the folder": sum(scans_by_folder(source).values())}),
-            *_changed(found[0].parent, known["sha256"]),
-        ]
-    said = []
-    for collection in found:
+    known, source = DATASETS[dataset], Path(source)
+    found, said = known.find(source), []
+    if known.scans is not None:
+        said += _counted({"the folder": known.scans}, {"the folder": sum(scans_by_folder(source).values())})
+    if known.lists:
+        said += _changed(found[0].parent, known.lists)
+    for collection in found if known.releases else ():
         there = scans_by_folder(collection)
-        release = max(known, key=lambda release: len(set(release) & set(there)))
+        release = max(known.releases, key=lambda release: len(set(release) & set(there)))
         said += _counted(release, there)
     return said
 
@@ -45,7 +37,7 @@ def scans_by_folder(folder: Path) -> dict[str, int]:
     return counts
 
 
-def _counted(expected: dict[str, int], there: dict[str, int]) -> list[str]:
+def _counted(expected: Mapping[str, int], there: dict[str, int]) -> list[str]:
     return [
         f"{name} has {there.get(name, 0):,} scans, {count:,} were published"
         for name, count in expected.items()
@@ -53,7 +45,7 @@ def _counted(expected: dict[str, int], there: dict[str, int]) -> list[str]:
     ]
 
 
-def _changed(folder: Path, expected: dict[str, str]) -> list[str]:
+def _changed(folder: Path, expected: Mapping[str, str]) -> list[str]:
     said = []
     for name, digest in expected.items():
         if not (folder / name).is_file():

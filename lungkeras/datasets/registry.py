@@ -1,23 +1,25 @@
 """Folders of chest X-rays, as they are published, read into one table of records.
 
-records.py                         the columns, and what every dataset promises
-covid.py pneumonia.py xray8.py     layout, labels and selection of one collection each
-folders.py                         looking for them in the folder that a user names
-phantom.py                         draws chests in the same layouts
-download.py                        Kaggle, or a local archive, to a folder
+entry.py       what a collection tells the rest of the package
+collections/   its entry, layout, labels and selection: a module each, found here by itself
+records.py     the columns, and what every dataset promises
+folders.py     looking for a collection in the folder that a user names
+phantoms/      draws chests in the same layouts
+download.py    Kaggle, or a local archive, to a folder
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
+import pkgutil
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lungkeras.datasets import covid, pneumonia, xray8
+from lungkeras.datasets import collections
+from lungkeras.datasets.entry import Dataset
 from lungkeras.datasets.records import EXTRAS, finish
 from lungkeras.system.errors import SourceError
 from lungkeras.system.files import glance
@@ -27,68 +29,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """One collection: what it is called, what its scans are distinguished by, and how its folder is read."""
-
-    name: str
-    title: str
-    task: str  # "multiclass" (one class per scan) or "multilabel" (any number of findings)
-    classes: tuple[str, ...]
-    clear: str  # the class of scans without a finding
-    image_size: int  # pixels a side in the study
-    handle: str  # of the Kaggle page
-    citation: str
-    layout: str
-    holds: str  # what lies in the folder to be given as source
-    find: Callable[[Path], list[Path]] = field(repr=False)
-    read: Callable[..., pd.DataFrame] = field(repr=False)
-
-
-def _dataset(module, **facts) -> Dataset:
-    return Dataset(
-        name=module.__name__.rpartition(".")[2],
-        classes=module.CLASSES,
-        citation=module.CITATION,
-        layout=module.LAYOUT,
-        holds=module.HOLDS,
-        find=module.find,
-        read=module.read,
-        **facts,
-    )
-
-
 DATASETS: dict[str, Dataset] = {
-    dataset.name: dataset
-    for dataset in (
-        _dataset(
-            covid,
-            title="COVID-19 Radiography Database",
-            task="multiclass",
-            clear="normal",
-            image_size=299,
-            handle="tawsifurrahman/covid19-radiography-database",
-        ),
-        _dataset(
-            pneumonia,
-            title="Chest X-ray pneumonia, children of one to five years (Guangzhou)",
-            task="multiclass",
-            clear="normal",
-            image_size=224,
-            handle="tolgadincer/labeled-chest-xray-images",
-        ),
-        _dataset(
-            xray8,
-            title="NIH ChestX-ray8 (the 112,120 scans of Data_Entry_2017.csv)",
-            task="multilabel",
-            clear="no_finding",
-            image_size=384,
-            handle="nih-chest-xrays/data",
-        ),
-    )
+    module.name: importlib.import_module(f"{collections.__name__}.{module.name}").DATASET
+    for module in pkgutil.iter_modules(collections.__path__)
 }
 
-TITLES = {"covid": "COVID-19", "xray8": "ChestX-ray8"}
+TITLES = {name: words for dataset in DATASETS.values() for name, words in dataset.titles.items()}
 
 
 def title(name: str) -> str:

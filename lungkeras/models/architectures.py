@@ -4,9 +4,13 @@ A backbone is one of these names, or `keras_hub.<preset>` for a preset of KerasH
 """
 
 import difflib
+import importlib
+import pkgutil
 from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
+
+from lungkeras.models import own
 
 STUDY = ("resnet34", "mobilenet_v3_large", "efficientnet_b1")
 HUB = "keras_hub."
@@ -60,7 +64,11 @@ APPLICATIONS = {
     "vgg19": "VGG-19",
     "xception": "Xception",
 }
-TITLES = {"resnet34": "ResNet-34", **APPLICATIONS}
+OWN = {
+    module.name: importlib.import_module(f"{own.__name__}.{module.name}").BACKBONE
+    for module in pkgutil.iter_modules(own.__path__)
+}
+TITLES = {name: backbone.title for name, backbone in OWN.items()} | APPLICATIONS
 
 
 def fault(backbone: str) -> str | None:

@@ -7,39 +7,15 @@ not torchvision's.
 """
 
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 
 from lungkeras.models import architectures
-from lungkeras.models.resnet import resnet34
+from lungkeras.models.entry import Backbone
 from lungkeras.system import files
 from lungkeras.system.errors import ParamsError, RunError
 from lungkeras.system.untrusted.keras_files import check_weights_file
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """One architecture.
-
-    `features(images, weights)` gives a keras.Model that ends in its last activation (N, h, w, C), built on the tensor
-    `images` (N, S, S, 3); `weights` is None, "imagenet" or a file. `momentum` and `epsilon` are torchvision's for batch
-    norm, in Keras' terms; None leaves what Keras builds. ImageNet weights keep the epsilon that they were trained with,
-    as the features would be others without it, and get inputs whose standard deviation is `imagenet_std`. `hidden`
-    (units, 0 for none) and `dropout` describe the head.
-    """
-
-    name: str
-    title: str
-    features: Callable[..., keras.Model]
-    momentum: float | None = None
-    epsilon: float | None = None
-    hidden: int = 0
-    dropout: float = 0.0
-    imagenet_std: float = 1.0
-
 
 # The weights of keras.applications' ResNet and VGG were trained in Caffe, on grey levels without their mean; 57.4 is
 # the standard deviation of ImageNet's. The others saw inputs of about 1, as ours are, or of 0.5.
@@ -131,7 +107,7 @@ def every_layer(model: keras.Model):
 
 # Those that a contract is tested for; find_backbone knows many more.
 BACKBONES = {
-    "resnet34": Backbone("resnet34", architectures.title("resnet34"), resnet34, 0.9, 1e-5),
+    **architectures.OWN,
     **{name: _application(name) for name in ("mobilenet_v3_large", "efficientnet_b1", "densenet121")},
 }
 

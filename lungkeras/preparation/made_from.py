@@ -56,20 +56,19 @@ def preparation_made_from(
     `records` are those of the source where the caller has read them already. Raises SourceError for a broken source.
     """
     from lungkeras.datasets.boxes import read_boxes
-    from lungkeras.datasets.registry import read_records
-    from lungkeras.datasets.xray8 import official_test_scans
+    from lungkeras.datasets.registry import known_dataset, read_records
 
     if records is None and source is not None and source.is_dir():
         records = read_records(dataset, source, seed=seed)
-    official = split == "official" and dataset == "xray8"
+    test_scans = known_dataset(dataset).official_test if split == "official" else None
     sources = None
     if records is not None:
         boxes = read_boxes(dataset, source, records).to_csv(index=False)
         sources = digest(of_sources(records, source), boxes)
     return {
-        "params": digest(dataset, str(size), str(seed), *(["official"] if official else [])),
-        "sources": digest(sources, *official_test_scans(source)) if official and sources else sources,
-        "code": code_digest((*PREPARATION, f"datasets/{dataset}")),
+        "params": digest(dataset, str(size), str(seed), *(["official"] if test_scans else [])),
+        "sources": digest(sources, *test_scans(source)) if test_scans and sources else sources,
+        "code": code_digest((*PREPARATION, f"datasets/collections/{dataset}")),
     }
 
 

@@ -65,7 +65,7 @@ def prepare_dataset(
     The same source, size and seed give the same bytes whatever `workers` is (None: one a processor). On the way the
     disk holds the arrays twice; memory holds 17 kB a scan, and never an array.
 
-    With `split="official"` the test split of xray8 is the published one, and train and val are dealt from the rest,
+    With `split="official"` the test split is the published one, as of xray8, and train and val are dealt from the rest,
     less the copies of test scans, which are left out and counted; the other collections publish none, and are split as
     ever.
 
@@ -79,7 +79,6 @@ def prepare_dataset(
     from lungkeras.datasets.boxes import read_boxes
     from lungkeras.datasets.drawn import is_drawn
     from lungkeras.datasets.registry import DATASETS, read_records
-    from lungkeras.datasets.xray8 import official_test_scans
     from lungkeras.preparation.duplicates import copies_of, find_duplicates, join_patients
     from lungkeras.preparation.prints import Fingerprints
     from lungkeras.splits import official_split
@@ -103,10 +102,10 @@ def prepare_dataset(
             pairs = find_duplicates(prints, records["scan"], records["patient"])
             records = records[reasons.isna()]
             records = records.assign(group=join_patients(records, pairs))
-            official = split == "official" and dataset == "xray8"
+            official = split == "official" and DATASETS[dataset].official_test is not None
             left_out = 0
             if official:
-                listed = set(official_test_scans(source))
+                listed = set(DATASETS[dataset].official_test(source))
                 copied = copies_of(listed & set(records["scan"]), pairs) - listed
                 records, left_out = records[~records["scan"].isin(copied)], len(copied)
                 if left_out:

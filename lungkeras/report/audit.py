@@ -7,17 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from lungkeras.preparation.audit.dataset import TABLES
+from lungkeras.preparation.audit.shortcuts import PROBES
 from lungkeras.report.grid import NUMBER, Column, grid, span
 from lungkeras.study.words import decimal, heading
 from lungkeras.system.untrusted import table_files
-
-PROBES = {
-    "border": "border and corners",
-    "centre_blacked_out": "centre blacked out",
-    "thumbnail": "8 × 8 and histogram",
-    "metadata": "age, sex, view, follow-up",
-    "dimensions": "height and width",
-}
 
 
 def read_audit(folder: Path | str) -> dict[str, pd.DataFrame]:
@@ -89,7 +82,7 @@ def _shortcuts(shortcuts: pd.DataFrame) -> dict:
     order = pd.MultiIndex.from_frame(shortcuts[["dataset", "class"]].drop_duplicates())
     wide = wide.reindex(order).reset_index()
     wide["label"] = wide["class"].map(heading)
-    columns = [Column("label", "class"), *(Column(name, words) for name, words in PROBES.items())]
+    columns = [Column("label", "class"), *(Column(name, probe.title) for name, probe in PROBES.items())]
     return grid(wide, columns, group=lambda row: heading(row["dataset"]))
 
 

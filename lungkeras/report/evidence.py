@@ -5,12 +5,13 @@ import pandas as pd
 from lungkeras.datasets.registry import title
 from lungkeras.evaluation.comparison import SIGNIFICANT
 from lungkeras.evaluation.paper.published import published
-from lungkeras.report.grid import NUMBER, UNDEFINED, Column, anchor, grid, spanned, with_span
+from lungkeras.report.grid import NUMBER, UNDEFINED, Column, anchor, grid, spanned, table, with_span
 from lungkeras.report.tables import BASELINES
 from lungkeras.study.runs import ABLATION, REPEAT
 from lungkeras.study.words import decimal, heading, run_name_title, run_title
 
 
+@table
 def model_pairs(frame: pd.DataFrame) -> dict:
     """One group per dataset, one row per pair of models."""
     frame = frame.assign(
@@ -36,6 +37,7 @@ def model_pairs(frame: pd.DataFrame) -> dict:
     )
 
 
+@table
 def class_scores(frame: pd.DataFrame) -> dict:
     """One group per dataset, one row per class, one column per model: AUROC with its interval."""
     frame = frame[~frame["run"].str.contains(ABLATION) & ~frame["run"].str.contains(REPEAT)]
@@ -53,6 +55,7 @@ def class_scores(frame: pd.DataFrame) -> dict:
     return grid(wide.assign(name=wide["class"].map(heading)), columns, group=lambda row: heading(row["dataset"]))
 
 
+@table
 def prevalence(frame: pd.DataFrame) -> dict:
     """One group per dataset, one row per run."""
     columns = [
@@ -72,6 +75,7 @@ def prevalence(frame: pd.DataFrame) -> dict:
     )
 
 
+@table
 def published_auroc(frame: pd.DataFrame) -> dict:
     """One row per class of ChestX-ray8, ours with their intervals, then those of others."""
     runs = [name.removesuffix("_low") for name in frame if name.endswith("_low")]
@@ -84,6 +88,7 @@ def published_auroc(frame: pd.DataFrame) -> dict:
     return grid(frame, columns)
 
 
+@table
 def transfer(frame: pd.DataFrame) -> dict:
     """One group per dataset, one row per run of pretrained weights."""
     frame = frame.assign(
@@ -109,6 +114,7 @@ def transfer(frame: pd.DataFrame) -> dict:
     )
 
 
+@table
 def seeds(frame: pd.DataFrame) -> dict:
     """One group per dataset, one row per repeated run."""
     frame = frame.assign(name=frame["run"].map(run_name_title))
@@ -121,6 +127,7 @@ def seeds(frame: pd.DataFrame) -> dict:
     return grid(frame, columns, group=lambda row: heading(row["dataset"]))
 
 
+@table
 def calibration(frame: pd.DataFrame) -> dict:
     """One group per dataset, one row per run, before and after the correction."""
     frame = frame.assign(name=[run_title(row.backbone, row.weights) for row in frame.itertuples()])
@@ -143,6 +150,7 @@ def calibration(frame: pd.DataFrame) -> dict:
     return grid(frame, columns, group=lambda row: heading(row["dataset"]), link=lambda row: "#" + anchor(row["run"]))
 
 
+@table
 def thresholds(frame: pd.DataFrame) -> dict:
     """A row a multilabel run: one half, and the thresholds that validation chose."""
     frame = frame.assign(
@@ -165,6 +173,7 @@ def thresholds(frame: pd.DataFrame) -> dict:
     return grid(frame, columns, link=lambda row: "#" + anchor(row["run"]))
 
 
+@table
 def operating_points(frame: pd.DataFrame) -> dict:
     """One group per dataset, for the model that validation chose; one row per class and specificity."""
     frame = frame[frame["chosen"].astype(bool)]
@@ -189,6 +198,7 @@ def operating_points(frame: pd.DataFrame) -> dict:
     )
 
 
+@table
 def claims(frame: pd.DataFrame) -> dict:
     """A row a claim."""
     paper = {"true": "holds", "false": "fails"}
@@ -209,6 +219,7 @@ def claims(frame: pd.DataFrame) -> dict:
     return grid(frame, columns)
 
 
+@table
 def baselines(frame: pd.DataFrame) -> dict:
     """One row per dataset."""
     frame = frame.assign(
@@ -228,6 +239,7 @@ def baselines(frame: pd.DataFrame) -> dict:
     return grid(frame, columns, link=lambda row: "#" + anchor(row["run"]))
 
 
+@table
 def against_baselines(frame: pd.DataFrame) -> dict:
     """One group per dataset and baseline, one row per run: whether it is significantly better, by the paired test."""
     frame = frame.assign(
@@ -252,6 +264,7 @@ def against_baselines(frame: pd.DataFrame) -> dict:
     )
 
 
+@table
 def failure_counts(frame: pd.DataFrame) -> dict:
     """One group per dataset, one row per class, one column per model: missed, and wrongly called."""
     frame = frame[~frame["run"].str.contains(ABLATION) & ~frame["run"].str.contains(REPEAT)]
@@ -267,6 +280,7 @@ def failure_counts(frame: pd.DataFrame) -> dict:
     return grid(wide.assign(name=wide["class"].map(heading)), columns, group=lambda row: heading(row["dataset"]))
 
 
+@table
 def external_scans(frame: pd.DataFrame) -> dict:
     """One group per dataset of models and another collection, one row per class."""
     frame = frame.assign(name=[heading(name) if isinstance(name, str) else "–" for name in frame["class"]])
@@ -281,6 +295,7 @@ def external_scans(frame: pd.DataFrame) -> dict:
     return grid(frame, columns, group=_asked)
 
 
+@table
 def external(frame: pd.DataFrame) -> dict:
     """One group per dataset and another collection, one row per run and measure, beside the run's own test split."""
     frame = frame.assign(
@@ -318,6 +333,7 @@ def measure_title(measure: str, name: object) -> str:
     return f"{words} of {title(name)}" if isinstance(name, str) and name else words
 
 
+@table
 def subgroups(frame: pd.DataFrame) -> dict:
     """One group per dataset and attribute, one row per group of test scans, one column per model: macro AUROC."""
     untold = frame[frame["run"].isna()]
@@ -347,6 +363,7 @@ def subgroups(frame: pd.DataFrame) -> dict:
     )
 
 
+@table
 def checklists(frame: pd.DataFrame) -> dict:
     """A group a checklist, a row an item, which links to the section that answers it."""
     frame = frame.fillna("")

@@ -6,13 +6,14 @@ import pandas as pd
 
 from lungkeras.explanation.localisation import ALL, BASELINES, CEILING, PRIOR, RANDOM, RANDOMISED
 from lungkeras.report.figures.explanations import METHOD_TITLES, method_title, model_title
-from lungkeras.report.grid import NUMBER, Column, anchor, grid, span
+from lungkeras.report.grid import NUMBER, Column, anchor, grid, span, table
 from lungkeras.scores.intervals import TOO_FEW
 from lungkeras.study.words import decimal, heading, run_name_title
 
 UNANSWERED = "no box is known of its test scans: can’t be answered"
 
 
+@table
 def localisation(frame: pd.DataFrame) -> dict:
     """One group per dataset, one row per model and method or baseline, over all findings."""
     frame = frame[frame["class"] == ALL].fillna({"run": "", "method": "", "cells": ""})
@@ -47,6 +48,7 @@ def localisation(frame: pd.DataFrame) -> dict:
     )
 
 
+@table
 def localisation_classes(frame: pd.DataFrame) -> dict:
     """One group per dataset, one row per class: Grad-CAM of the chosen model, the baselines, and Wang 2017."""
     frame = frame.fillna({"run": "", "method": "", "cells": ""})
@@ -81,6 +83,7 @@ def localisation_classes(frame: pd.DataFrame) -> dict:
     )
 
 
+@table
 def randomisation(frame: pd.DataFrame) -> dict:
     """One group per dataset, one row per step, from the trained model to random weights; last, maps of other scans."""
     keys = ["dataset", "run", "scans", "step", "stage"]

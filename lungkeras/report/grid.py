@@ -15,6 +15,8 @@ from lungkeras.study.words import decimal
 
 NUMBER = -1
 UNDEFINED = "undefined"
+# {table: what turns its frame into a grid}, of every module whose functions are marked with `table`.
+TABLES: dict[str, Callable[..., dict]] = {}
 MOST_PLACES = 6
 
 
@@ -31,6 +33,12 @@ class Column:
     places: int | None = None
     over: str = ""
     none: str = "–"
+
+
+def table(function: Callable[..., dict]) -> Callable[..., dict]:
+    """Marks the function that sets tables/<its name>.csv in the report."""
+    TABLES[function.__name__] = function
+    return function
 
 
 def count(value: float) -> str:

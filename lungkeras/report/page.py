@@ -19,12 +19,14 @@ import pandas as pd
 import yaml
 
 from lungkeras.datasets.datasheets import datasheets
+from lungkeras.datasets.registry import title as title_of
 from lungkeras.prediction.export import write_devices
 from lungkeras.preparation.audit.dataset import TABLES as AUDIT_TABLES
-from lungkeras.report import checklists, evidence, explanations, model_card, tables
+from lungkeras.report import checklists, evidence, explanations, model_card, tables  # noqa: F401 (they mark tables)
 from lungkeras.report.audit import audit_section, read_audit
+from lungkeras.report.extra import entries
 from lungkeras.report.figures.files import DPI
-from lungkeras.report.grid import anchor, count
+from lungkeras.report.grid import TABLES, anchor, count
 from lungkeras.report.summary import headlines, lead
 from lungkeras.study.words import decimal, heading, run_name_title
 from lungkeras.system.files import write_csv, write_text
@@ -36,10 +38,9 @@ CSS_DPI = 96
 BESIDE = {
     "table_3": {"trivial": "trivial_baselines", "pairs": "model_pairs", "transfer": "transfer"}
 }  # {table: {argument: further table}}
-SETTINGS = (tables, evidence, explanations)  # each sets tables under the names of their CSVs
 LARGE_PNG = 400_000  # bytes; beyond, photographs are embedded as WebP
 # Tables and figures that a report does without.
-OPTIONAL = ("devices", "parity", "failures_pneumonia", "failures_covid", "failures_xray8")
+OPTIONAL = ("devices", "parity")
 RUN_FILES = {
     "history.csv": "history (CSV)",
     "predictions.parquet": "predictions (Parquet)",
@@ -101,7 +102,7 @@ def write_report(
         date: when the study was made; today by default.
     """
     folder, datasets, notebooks = Path(study_folder), list(datasets), dict(notebooks or {})
-    captions = yaml.safe_load((TEMPLATES / "captions.yaml").read_text(encoding="utf-8"))
+    captions = read_captions(folder, [facts["dataset"] for facts in datasets])
     if (folder / "tables" / "devices.csv").is_file():
         write_devices(folder)  # without models that were trained anew since
     write_csv(folder / "tables" / "checklists.csv", checklists.table())
@@ -143,6 +144,32 @@ def write_report(
     return folder / "report.html"
 
 
+def read_captions(folder: Path, datasets: Iterable[str]) -> dict:
+    """captions.yaml, with the figures that each dataset has and the entries of lungkeras.report.further."""
+    captions = yaml.safe_load((TEMPLATES / "captions.yaml").read_text(encoding="utf-8"))
+    datasets = list(datasets)
+    for kind, words in captions["of_each_dataset"].items():
+        named = {f"{kind}_{dataset}": title_of(dataset) for dataset in datasets}
+        named = {name: text for name, text in named.items() if (folder / "figures" / f"{name}.png").is_file()}
+        for name, text in named.items():
+            captions["figures"][name] = {key: value.format(dataset=text) for key, value in words.items()}
+        for section in captions["sections"]:
+            section["items"] = [name for item in section["items"] for name in (named if item == kind else [item])]
+    further = {name: entry for name, entry in entries().items() if entry.file(folder, name).is_file()}
+    for name, entry in further.items():
+        words = {"label": "Further", "title": entry.title, "shows": entry.shows, "reading": entry.reading}
+        captions[f"{entry.kind}s"][name] = words | {"paper": "Not part of the paper."}
+    if further:
+        about = {
+            "id": "further",
+            "title": "Further tables and figures",
+            "text": "Added to the study.",
+            "items": [*further],
+        }
+        captions["sections"].append(about)
+    return captions
+
+
 def _shown(names: Iterable[str], folder: Path) -> list[str]:
     """All but the optional tables and figures that the study does not have."""
     files = {name: (folder / "tables" / f"{name}.csv", folder / "figures" / f"{name}.png") for name in names}
@@ -157,8 +184,7 @@ def _items(folder: Path, captions: Mapping, frames: Mapping[str, pd.DataFrame]):
         files += [(f"{file} (CSV)".replace("_", " "), folder / "tables" / f"{file}.csv") for file in beside.values()]
         found = {argument: frames[file] for argument, file in beside.items() if file in frames}
         is_there = name in frames and len(frames[name])
-        setting = next(getattr(module, name) for module in SETTINGS if hasattr(module, name))
-        grid = setting(frames[name], **found) if is_there else None
+        grid = TABLES.get(name, tables.further)(frames[name], **found) if is_there else None
         label = words.get("label") or f"Table {name[-1]}"
         yield name, words | {"label": label, "grid": grid, "image": None, "files": _links(folder, files)}
     for name, words in captions["figures"].items():

@@ -8,7 +8,7 @@ from lungkeras.evaluation.comparison import not_significantly_different
 from lungkeras.evaluation.paper.published import published
 from lungkeras.evaluation.paper.tables import ALL_SCANS
 from lungkeras.prediction import runtimes
-from lungkeras.report.grid import NUMBER, UNDEFINED, Column, anchor, grid, spanned
+from lungkeras.report.grid import NUMBER, UNDEFINED, Column, anchor, grid, spanned, table
 from lungkeras.study.params import Params
 from lungkeras.study.runs import ABLATION, REPEAT
 from lungkeras.study.words import backbone_title, heading, run_name_title, run_title
@@ -21,6 +21,7 @@ BASELINES = {
 }
 
 
+@table
 def table_1(frame: pd.DataFrame) -> dict:
     """One group per dataset, one row per class."""
     frame = frame.assign(name=[_sentence(name) for name in frame["class"]])
@@ -29,12 +30,24 @@ def table_1(frame: pd.DataFrame) -> dict:
     return grid(frame, columns, group=lambda row: heading(row["dataset"]), strong=lambda row: row["class"] == ALL_SCANS)
 
 
+@table
 def datasheets(frame: pd.DataFrame) -> dict:
     """One group per dataset, one row per question."""
     columns = [Column("question", "question"), Column("answer", "answer")]
     return grid(frame, columns, group=lambda row: heading(row["dataset"]))
 
 
+def further(frame: pd.DataFrame) -> dict:
+    """A table of one's own: a group per dataset and a row per run, where it has such columns; others as they are."""
+    columns = []
+    if "run" in frame:
+        frame, columns = frame.assign(name=frame["run"].map(run_name_title)), [Column("name", "model")]
+    for name, kind in frame.drop(columns=["name", "run", "dataset"], errors="ignore").dtypes.items():
+        columns.append(Column(name, name.replace("_", " "), {"f": 3, "i": 0}.get(kind.kind)))
+    return grid(frame, columns, group=lambda row: heading(row["dataset"]) if "dataset" in frame else "")
+
+
+@table
 def table_2(frame: pd.DataFrame) -> dict:
     """One row per backbone."""
     frame = frame.assign(name=frame["backbone"].map(backbone_title))
@@ -53,6 +66,7 @@ def table_2(frame: pd.DataFrame) -> dict:
     return grid(frame, columns)
 
 
+@table
 def table_3(
     frame: pd.DataFrame,
     trivial: pd.DataFrame | None = None,
@@ -119,6 +133,7 @@ def _not_significantly_different(run: str, pairs: pd.DataFrame | None) -> list[s
     return [] if pairs is None else not_significantly_different(run, pairs)
 
 
+@table
 def devices(frame: pd.DataFrame) -> dict:
     """One group per run, one row per format."""
     titles = {"keras": "Keras"} | runtimes.TITLES
@@ -137,6 +152,7 @@ def devices(frame: pd.DataFrame) -> dict:
     )
 
 
+@table
 def parity(frame: pd.DataFrame) -> dict:
     """One group per backbone, one row per backend."""
     differences = ("logits", "grey_levels", "losses")

@@ -6,6 +6,7 @@ runs/<run>/fingerprint.json   "made_from": {"params", "prepared", "weights", "co
 
 from pathlib import Path
 
+from lungkeras.models import architectures
 from lungkeras.study.params import Params
 from lungkeras.system.files import as_json
 from lungkeras.system.provenance import agree, code_digest, digest, file_digest, pairs, read
@@ -13,7 +14,8 @@ from lungkeras.system.provenance import agree, code_digest, digest, file_digest,
 TRAINING = (
     "datasets/scans/opencv",
     *(f"scores/{name}" for name in ("divergence", "metrics", "temperature")),
-    *(f"models/{name}" for name in ("architectures", "backbones", "build", "depthwise", "layers", "resnet")),
+    *(f"models/{name}" for name in ("architectures", "backbones", "build", "depthwise", "entry", "layers")),
+    *("models/resnet", "models/own/resnet34"),
     *(f"system/{name}" for name in ("devices", "replicas")),
     "augmentation",
     *(f"training/{name}" for name in ("one_run", "optimizers", "pipeline")),
@@ -29,11 +31,12 @@ def training_made_from(params: Params, prepared: str | None) -> dict[str, str | 
     """The hashes of what a run is made from. `prepared` is that of its dataset (`of_prepared`)."""
     named = params.weights in ("random", "imagenet")
     file = None if named else params.transfer_file
+    own = {f"models/own/{params.backbone}"} if params.backbone in architectures.OWN else set()
     return {
         "params": digest(as_json(params.model_dump(exclude=PLACES))),
         "prepared": prepared,
         "weights": params.weights if named else file_digest(file) if file.is_file() else None,
-        "code": code_digest(TRAINING),
+        "code": code_digest({*TRAINING, *own}),
     }
 
 

@@ -3,10 +3,12 @@
     params/<study>/study.yaml     what all runs of a study share
     params/<study>/<run>.yaml     the few differences of one run
 
-Later files win, key by key, as papermill merges several `-f` files. Relative folders are meant from the project's
-folder, wherever a notebook or command was started.
+Later files win, key by key, as papermill merges several `-f` files. With `extends: demo` a study.yaml takes the shared
+params and the runs of another study in params/, and what it says itself wins. Relative folders are meant from the
+project's folder, wherever a notebook or command was started.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -14,6 +16,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from lungkeras.datasets.registry import DATASETS
 from lungkeras.models import architectures
 from lungkeras.system.backends import BACKENDS, choose_backend, default_backend
 from lungkeras.system.errors import ParamsError, nearest
@@ -44,7 +47,7 @@ class Params(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     title: str = Field("A study", max_length=200)
-    dataset: Literal["covid", "pneumonia", "xray8"] = "pneumonia"
+    dataset: Literal[*DATASETS] = "pneumonia"
     source: str = "sources/demo"
     acquire: Literal["draw", "fetch", "given"] = "draw"
     scans: int | None = Field(
@@ -170,14 +173,31 @@ def load_params(files: Iterable[Path | str], *, backend: str | None = None) -> P
     merged: dict[str, object] = {}
     places: dict[str, str] = {}
     files = [Path(file) for file in files]
-    for file in files:
+    for file in itertools.chain.from_iterable(map(_lineage, files)):
         values, lines = _read(file)
+        values.pop("extends", None)
         merged |= values
         places |= {key: f"{file}, line {line}" for key, line in lines.items()}
     if backend is not None:
         merged["backend"] = backend
         places.pop("backend", None)
     return check(merged, " + ".join(str(file) for file in files), places)
+
+
+def _lineage(file: Path) -> list[Path]:
+    """The file, behind the study.yaml of the study that it extends, and so on. Raises ParamsError."""
+    files, named = [file], project_folder() / "params"
+    while file.name == "study.yaml" and (name := _read(files[0])[0].get("extends")) is not None:
+        studies = sorted(study.parent.name for study in named.glob("*/study.yaml"))
+        if name not in studies:
+            known = f"expected a study in {named}, one of {', '.join(studies)}"
+            raise ParamsError(f"{files[0]}: extends: {known}, found {_cut(name)}{nearest(str(name)[:80], studies)}")
+        parent = named / name / "study.yaml"
+        if parent.resolve() in [each.resolve() for each in files]:
+            others = "expected another study than those that extend this one"
+            raise ParamsError(f"{files[0]}: extends: {others}, found {name}")
+        files.insert(0, parent)
+    return files
 
 
 def read_yaml(file: Path) -> dict[str, object]:
@@ -198,7 +218,7 @@ def _read(file: Path) -> tuple[dict[str, object], dict[str, int]]:
     if not isinstance(data, dict):
         raise ParamsError(f"{file}: expected lines of `key: value`, found a {type(data).__name__}")
     for key in data:
-        if key not in Params.model_fields:
+        if key not in Params.model_fields and (key != "extends" or file.name != "study.yaml"):
             line = f", line {lines[str(key)]}" if str(key) in lines else ""
             raise ParamsError(
                 f"{file}{line}: unknown key {_cut(key)}{nearest(str(key)[:80], Params.model_fields)}. "
@@ -259,14 +279,15 @@ def study_folder(study: str) -> Path:
 def load_study(folder: Path, *, backend: str | None = None) -> tuple[Params, dict[str, Params]]:
     """The study's shared params, and the params of each run by its name; `backend` wins over all. Raises ParamsError.
 
+    Of a study that it extends it has all runs, where it has no file of the same name.
     A run's file must be called after the run that it describes, so that a copied file can't train the wrong model.
     Where the study has `seeds`, each run is there once a seed.
     """
     shared = load_params([folder / "study.yaml"], backend=backend)
     runs = {}
-    for file in sorted(folder.glob("*.yaml")):
-        if file.name == "study.yaml":
-            continue
+    folders = [file.parent for file in _lineage(folder / "study.yaml")]
+    files = {file.name: file for each in folders for file in each.glob("*.yaml") if file.name != "study.yaml"}
+    for _, file in sorted(files.items()):
         params = load_params([folder / "study.yaml", file], backend=backend)
         if params.run != file.stem:
             raise ParamsError(f"{file}: describes the run {params.run}; call it {params.run}.yaml")

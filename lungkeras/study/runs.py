@@ -142,7 +142,7 @@ def _place(run: Run) -> tuple:
     places = [known.index(word) if word in known else len(known) for known, word in orders]
     dataset, backbone, weights = places
     rate = run.params["learning_rate"]
-    return (bool(ABLATION.search(run.name)), dataset, backbone, run.backbone, weights, rate, run.name)
+    return (bool(ABLATION.search(run.name)), dataset, run.dataset, backbone, run.backbone, weights, rate, run.name)
 
 
 def main_runs(runs: Mapping[str, Run]) -> dict[str, Run]:

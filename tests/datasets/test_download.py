@@ -5,6 +5,7 @@ import sys
 import tarfile
 import types
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -153,7 +154,8 @@ def test_a_failed_download_is_one_sentence_without_secrets(kagglehub, tmp_path):
 
 def published(monkeypatch, **known):
     """Lets other counts and hashes be those that were published: those of the miniatures."""
-    monkeypatch.setattr(manifest, "published", lambda dataset: known[dataset])
+    for dataset, facts in known.items():
+        monkeypatch.setitem(manifest.DATASETS, dataset, replace(DATASETS[dataset], **facts))
 
 
 def told(dataset, source, tmp_path, capsys):
@@ -167,7 +169,7 @@ def told(dataset, source, tmp_path, capsys):
 def test_a_collection_as_published_is_taken_in_silence_and_what_differs_is_said(tmp_path, monkeypatch, capsys):
     source = WRITE["covid"](tmp_path / "published")
     today = {"COVID": 3, "Normal": 5, "Viral Pneumonia": 2, "Lung_Opacity": 1}
-    published(monkeypatch, covid=[{"COVID-19": 1, "NORMAL": 1, "Viral Pneumonia": 1}, today])
+    published(monkeypatch, covid={"releases": [{"COVID-19": 1, "NORMAL": 1, "Viral Pneumonia": 1}, today]})
     assert told("covid", source, tmp_path / "whole", capsys) == []
     next(source.rglob("Normal-3.png")).unlink()
     (source / "COVID-19_Radiography_Dataset" / "COVID" / "images" / "COVID-9.png").write_bytes(b"more")
@@ -191,7 +193,7 @@ def test_a_changed_list_an_absent_one_and_a_part_of_the_scans_are_said_and_stop_
     entries = source / "Data_Entry_2017.csv"
     (source / "test_list.txt").write_text("00000001_000.png\n")
     hashes = {name: file_digest(source / name) for name in ("Data_Entry_2017.csv", "test_list.txt")}
-    published(monkeypatch, xray8={"scans": 2, "sha256": hashes})
+    published(monkeypatch, xray8={"scans": 2, "lists": hashes})
     assert told("xray8", source, tmp_path / "whole", capsys) == []
     entries.write_bytes(entries.read_bytes().replace(b",058,", b",059,"))
     (source / "test_list.txt").unlink()

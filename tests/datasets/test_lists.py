@@ -10,9 +10,9 @@ import pytest
 from layouts import write_xray8
 
 from lungkeras.datasets.boxes import read_boxes
+from lungkeras.datasets.collections.xray8 import CLASSES, official_test_scans, read_entries
 from lungkeras.datasets.lists import broken_row, separator_of
 from lungkeras.datasets.registry import read_records
-from lungkeras.datasets.xray8 import CLASSES, official_test_scans, read_entries
 from lungkeras.system.errors import SourceError
 
 FINDINGS = {

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from layouts import write_covid, write_first_covid, write_pneumonia, write_scans, write_xray8
 
+from lungkeras.datasets.collections.xray8 import CLASSES as XRAY8_CLASSES
+from lungkeras.datasets.collections.xray8 import LABELS, balanced_findings, read_entries
 from lungkeras.datasets.registry import DATASETS, class_columns, read_records, title
-from lungkeras.datasets.xray8 import CLASSES as XRAY8_CLASSES
-from lungkeras.datasets.xray8 import LABELS, balanced_findings, read_entries
 from lungkeras.system.errors import SourceError
 
 REAL_FOLDERS = {"covid": "covid", "pneumonia": "kermany", "xray8": "nih"}
@@ -135,7 +135,9 @@ def test_titles_are_for_reading():
     assert title("covid") == "COVID-19"
 
 
-@pytest.mark.parametrize("module", ["records", "lists", "pneumonia", "covid", "xray8", "folders", "download"])
+@pytest.mark.parametrize(
+    "module", ["records", "lists", "plans", "folders", "download", *(f"collections.{name}" for name in DATASETS)]
+)
 def test_examples_in_docstrings_are_true(module):
     assert doctest.testmod(importlib.import_module(f"lungkeras.datasets.{module}")).failed == 0
 

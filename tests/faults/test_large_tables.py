@@ -11,7 +11,7 @@ from layouts import NIH_HEADER, write_xray8
 from measuring import measured
 from pyarrow import parquet
 
-from lungkeras.datasets import xray8
+from lungkeras.datasets.collections import xray8
 from lungkeras.datasets.registry import read_records
 from lungkeras.preparation.audit.summary import _few
 from lungkeras.system.files import write_csv, write_parquet
@@ -97,7 +97,7 @@ def test_json_of_ours_is_read(tmp_path):
 FINDINGS = """
 import pandas as pd
 from pathlib import Path
-from lungkeras.datasets import xray8
+from lungkeras.datasets.collections import xray8
 entries = xray8.read_entries(Path(sys.argv[1]))
 print(xray8._keep_findings(entries).attrs["flow"])
 """

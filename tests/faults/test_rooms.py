@@ -11,7 +11,7 @@ ROOMS = {
     "zipfile.*": {"system/untrusted/archives", "preparation/prints"},  # the latter writes
     "tarfile.*": {"system/untrusted/archives"},
     "shutil.unpack_archive": set(),
-    "pd.read_*": {"system/untrusted/table_files", "datasets/xray8"},  # which looks through its list before
+    "pd.read_*": {"system/untrusted/table_files", "datasets/collections/xray8"},  # which looks through its list before
     "parquet.*": {"system/untrusted/table_files"},
     "np.load": {"system/untrusted/array_files", "prediction/apart"},  # what its own processes say
     "np.fromfile": set(),
@@ -27,8 +27,6 @@ ROOMS = {
         "evaluation/paper/claims",
         "evaluation/paper/published",
         "report/page",
-        "datasets/datasheets",
-        "datasets/manifest",
     },
     "yaml.load": set(),
     "subprocess.*": {

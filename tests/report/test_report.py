@@ -382,7 +382,7 @@ def test_a_run_with_undefined_scores_shows_dashes(tmp_path):
 def test_captions_name_every_item_once():
     words = CAPTIONS
     listed = [item for section in words["sections"] for item in section["items"]]
-    assert sorted(listed) == sorted([*words["tables"], *words["figures"]])
+    assert sorted(listed) == sorted([*words["tables"], *words["figures"], *words["of_each_dataset"]])
     entries = words["tables"] | words["figures"]
     assert all(set(entry) - {"label"} == {"title", "shows", "reading", "paper"} for entry in entries.values())
     assert all("label" in entry or name[-1].isdigit() for name, entry in entries.items())

@@ -141,8 +141,64 @@ def test_params_are_checked_without_keras():
 
 def test_the_extended_study_is_the_demo_and_densenet121_on_each_dataset():
     demo, extended = (load_study(study_folder(name)) for name in ("demo", "extended"))
+    assert len([*study_folder("extended").glob("*.yaml")]) == 4
     added = {f"{dataset}-densenet121-random" for dataset in ("pneumonia", "covid", "xray8")}
     assert set(extended[1]) - set(demo[1]) == added
     folders = {"title", "prepared", "runs"}
     for name, params in demo[1].items():
         assert extended[1][name].model_dump(exclude=folders) == params.model_dump(exclude=folders)
+
+
+@pytest.fixture
+def studies(tmp_path, monkeypatch):
+    """A project of its own: {study: {file: text}} -> the folder of its params."""
+
+    def make(**texts):
+        for name in ("Snakefile", "notebooks/01.py", *(f"params/{s}/{f}.yaml" for s in texts for f in texts[s])):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            study, _, file = name.removeprefix("params/").removesuffix(".yaml").partition("/")
+            (tmp_path / name).write_text(texts.get(study, {}).get(file, ""))
+        monkeypatch.chdir(tmp_path)
+        return tmp_path / "params"
+
+    return make
+
+
+def test_a_study_extends_another_and_what_it_says_itself_wins(studies):
+    run = "dataset: covid\nbackbone: resnet34\n"
+    folder = studies(
+        first={"study": "epochs: 3\nbatch_size: 8\n", "covid-resnet34-random": run + "seed: 1\n"},
+        second={"study": "extends: first\nepochs: 4\n", "xray8-resnet34-random": "dataset: xray8\nbackbone: resnet34"},
+        third={"study": "extends: second\n", "covid-resnet34-random": run + "seed: 2\n"},
+    )
+    shared, runs = load_study(folder / "third")
+    assert (shared.epochs, shared.batch_size) == (4, 8)
+    assert {name: (params.epochs, params.seed) for name, params in runs.items()} == {
+        "covid-resnet34-random": (4, 2), "xray8-resnet34-random": (4, 0),
+    }  # fmt: skip
+    assert load_study(folder / "second")[1]["covid-resnet34-random"].seed == 1
+
+
+@pytest.mark.parametrize(
+    ("extends", "words"),
+    [
+        ("dmeo", "expected a study in .*, one of demo, mine, other, found 'dmeo'.*did you mean demo"),
+        ("../outside", "expected a study in .*found '../outside'"),
+        ("[demo]", "expected a study in .*found"),
+        ("other", "expected another study than those that extend this one, found mine"),
+        ("mine", "expected another study than those that extend this one, found mine"),
+    ],
+)
+def test_what_a_study_cannot_extend_is_one_sentence(studies, extends, words):
+    folder = studies(
+        demo={"study": "epochs: 3\n"}, mine={"study": f"extends: {extends}\n"}, other={"study": "extends: mine\n"}
+    )
+    with pytest.raises(ParamsError, match=f"study.yaml: extends: {words}") as raised:
+        load_study(folder / "mine")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_run_extends_nothing(studies):
+    folder = studies(demo={"study": "", "covid-resnet34-random": "extends: demo\n"})
+    with pytest.raises(ParamsError, match="unknown key 'extends'"):
+        load_study(folder / "demo")

@@ -1,6 +1,6 @@
 """A film: a drawn chest with its findings, placed, exposed and developed as one scan."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 
 import cv2
@@ -8,30 +8,10 @@ import numpy as np
 
 from lungkeras.datasets.phantoms.anatomy import CANVAS, UNIT, Chest, Lungs, attenuate
 from lungkeras.datasets.phantoms.lesions import draw_lesions
+from lungkeras.datasets.plans import Box
 
 NOISE_SIDE = 640
 SEEN = 0.2  # a lesion's box holds what is more than this share of its densest part
-
-
-@dataclass(frozen=True)
-class Scan:
-    """One file to draw: `path` from the source's root, `findings` as drawn, `number` counts the patient's scans."""
-
-    path: str
-    findings: tuple[str, ...]
-    patient: int
-    number: int = 0
-
-
-@dataclass(frozen=True)
-class Box:
-    """Where a lesion is: left, top, width, height in pixels of its film."""
-
-    finding: str
-    left: int
-    top: int
-    width: int
-    height: int
 
 
 def draw_film(

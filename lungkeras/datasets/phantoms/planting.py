@@ -34,7 +34,7 @@ from lungkeras.system.untrusted import table_files
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lungkeras.datasets.phantoms.film import Box, Scan
+    from lungkeras.datasets.plans import Box, Scan
 
 TRUTH = "TRUTH.csv"
 COLUMNS = ("path", "patient", "label", "shown", "marker", "copy_of", "copy", "scanner", "drain", "boxes")

@@ -16,8 +16,8 @@ thumbnail sees all findings: it is a yardstick for the networks, and no alarm.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -29,7 +29,6 @@ from lungkeras.scores.intervals import ranking, widened
 if TYPE_CHECKING:
     import pandas as pd
 
-LIMITS = {"border": 0.6, "centre_blacked_out": 0.9, "thumbnail": np.inf, "metadata": 0.6, "dimensions": 0.6}
 STRIP, UPPER_CORNER, LOWER_CORNER = 0.05, 0.18, (0.18, 0.1)  # shares of the side
 MIDDLE = 0.15  # the blacked-out centre begins at this share of the side
 FOLDS = 5
@@ -52,25 +51,16 @@ def probe_shortcuts(
         scores = unseen_scores(features, labels, groups, seed=seed)
         for column, known in enumerate(classes):
             auroc = auroc_interval(labels[:, column], scores[:, column], groups, seed=seed)
-            alarm = auroc[1] is not None and auroc[1] > LIMITS[name]
+            alarm = auroc[1] is not None and auroc[1] > PROBES[name].limit
             found.append({"name": name, "class": known, **dict(zip(("auroc", "low", "high"), auroc, strict=True)),
                           "alarm": bool(alarm)})  # fmt: skip
     return found
 
 
 def probe_features(prints: Fingerprints, records: pd.DataFrame) -> dict[str, np.ndarray]:
-    """What each probe looks at: float (N, features), standardised."""
-    heights, widths = prints.shapes.T.astype(float)
-    probes = {
-        "border": principal(prints.thumbnails[:, border()]),
-        "centre_blacked_out": principal(prints.thumbnails[:, ~middle()]),
-        "thumbnail": standardised(np.stack([coarse(thumbnail) for thumbnail in prints.thumbnails])),
-    }
-    told = metadata(records)
-    if told.shape[1]:
-        probes["metadata"] = standardised(told)
-    dimensions = np.column_stack([np.log(heights), np.log(widths), np.log(heights / widths)])
-    return probes | {"dimensions": standardised(dimensions)}
+    """What each probe looks at: float (N, features), standardised; a probe of what is not told is left out."""
+    seen = {name: probe.features(prints, records) for name, probe in PROBES.items()}
+    return {name: features for name, features in seen.items() if features.shape[1]}
 
 
 def border() -> np.ndarray:
@@ -170,3 +160,31 @@ def auroc_interval(
     low, high = np.nanquantile(np.concatenate(drawn), [0.025, 0.975])
     low, high = widened(float(low), float(high), auroc, rarer)
     return auroc, low, high
+
+
+class Probe(NamedTuple):
+    """What one probe looks at, float (N, features), standardised; its column's title; the AUROC that is an alarm."""
+
+    title: str
+    limit: float
+    features: Callable[[Fingerprints, pd.DataFrame], np.ndarray]
+
+
+def _thumbnails(prints: Fingerprints, records: pd.DataFrame) -> np.ndarray:
+    return standardised(np.stack([coarse(thumbnail) for thumbnail in prints.thumbnails]))
+
+
+def _dimensions(prints: Fingerprints, records: pd.DataFrame) -> np.ndarray:
+    heights, widths = prints.shapes.T.astype(float)
+    return standardised(np.column_stack([np.log(heights), np.log(widths), np.log(heights / widths)]))
+
+
+PROBES = {
+    "border": Probe("border and corners", 0.6, lambda prints, records: principal(prints.thumbnails[:, border()])),
+    "centre_blacked_out": Probe(
+        "centre blacked out", 0.9, lambda prints, records: principal(prints.thumbnails[:, ~middle()])
+    ),
+    "thumbnail": Probe("8 × 8 and histogram", np.inf, _thumbnails),
+    "metadata": Probe("age, sex, view, follow-up", 0.6, lambda prints, records: standardised(metadata(records))),
+    "dimensions": Probe("height and width", 0.6, _dimensions),
+}

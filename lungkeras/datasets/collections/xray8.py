@@ -14,27 +14,32 @@ import io
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lungkeras.datasets.drawn import SIDE, is_drawn
+from lungkeras.datasets.entry import Dataset, Phantom
 from lungkeras.datasets.folders import file_paths, folders_under, no_image
 from lungkeras.datasets.lists import BrokenListError, broken_row, list_text, separator_of
+from lungkeras.datasets.plans import Scan, scans_of_patients
 from lungkeras.datasets.records import ABSENT, TEXTS, count_other_files, leave_out, named
 from lungkeras.system.errors import SourceError, nearest
 from lungkeras.system.files import glance
 from lungkeras.system.text import printable, say
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 CLASSES = ("atelectasis", "effusion", "mass", "nodule", "pneumothorax", "consolidation", "no_finding")
-LAYOUT = "Data_Entry_2017.csv with the scans that it lists, in images/*.png"
 HOLDS = "Data_Entry_2017.csv"
-CITATION = "Wang et al. 2017, doi:10.1109/CVPR.2017.369, and the NIH Clinical Center; free use with attribution"
 
 LISTS = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv")
 TEST_LIST = "test_list.txt"
+BOX_LIST = "BBox_List_2017.csv"
+PUBLISHED_SIDE = 1024
 NEEDED = ("scan", "label", "patient")
 LABELS = tuple("No Finding" if name == "no_finding" else name.capitalize() for name in CLASSES)
 OTHER_FINDINGS = (
@@ -98,6 +103,12 @@ def official_test_scans(source: Path | str) -> list[str]:
     except BrokenListError as error:
         raise _unreadable(file, str(error), "the name of a scan a line") from None
     return [_file_name(name) for name in names]
+
+
+def box_list(source: Path) -> tuple[Path, int]:
+    """Where the published list of boxes lies, and the side of the scans in whose pixels its boxes are."""
+    found = find(source)
+    return (found[0].parent if found else source) / BOX_LIST, SIDE if is_drawn(source) else PUBLISHED_SIDE
 
 
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
@@ -339,3 +350,100 @@ def _draw_normals(entries: pd.DataFrame, seed: int) -> pd.DataFrame:
     drawn = one_each.sample(min(NORMAL_SCANS, len(one_each)), random_state=seed)
     beyond = (entries["no_finding"] == 1) & ~entries.index.isin(drawn.index)
     return leave_out(entries, beyond, f"normal scans beyond {NORMAL_SCANS:,}", kind="normal")
+
+
+def plan(scans: int, rng: np.random.Generator, shares: Mapping[int, float]) -> list[Scan]:
+    normal = scans // 5
+    findings = [(finding,) for finding in islice(cycle(CLASSES[:-1]), scans - normal)]
+    for index in rng.permutation(len(findings))[: len(findings) // 5]:
+        other = str(rng.choice([name for name in CLASSES[:-1] if name != findings[index][0]]))
+        findings[index] = (findings[index][0], other)
+    beyond = max(2, scans // 40)  # with a finding that the study leaves out
+    findings += [("cardiomegaly",), ("cardiomegaly", "effusion")] * (beyond // 2)
+    findings = [findings[index] for index in rng.permutation(len(findings))]
+    patients = [[findings.pop() for _ in range(size)] for size in scans_of_patients(len(findings), rng, shares)]
+    # One normal scan a patient counts: some patients have two, some have findings as well.
+    for index in range(normal):
+        own = [("no_finding",)] * (2 if index % 8 == 0 else 1)
+        if index % 4 == 1:
+            patients[index].extend(own)
+        else:
+            patients.append(own)
+    return [
+        Scan(f"images/{patient:08}_{number:03}.png", tuple(sorted(shown)), patient, number)
+        for patient, index in enumerate(rng.permutation(len(patients)), start=1)
+        for number, shown in enumerate(patients[index])
+    ]
+
+
+def write_lists(to: Path, planned: list[Scan], boxes: dict, chest: Callable) -> None:
+    entries = [
+        "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+        "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],"
+    ]
+    boxed, parts = ["Image Index,Finding Label,Bbox [x,y,w,h],,,"], {"train_val_list.txt": [], "test_list.txt": []}
+    for scan in planned:
+        name, labels = Path(scan.path).name, "|".join(finding.replace("_", " ").title() for finding in scan.findings)
+        sex = "F" if chest(scan.patient).breasts else "M"
+        age, view = 20 + scan.patient * 7 % 61 + scan.number, "AP" if (scan.patient + scan.number) % 3 == 0 else "PA"
+        entries.append(f"{name},{labels},{scan.number},{scan.patient},{age},{sex},{view},{SIDE},{SIDE},1.4,1.4")
+        for box in boxes[scan.path]:
+            if box.finding not in scan.findings:  # planted noise: the lists know of no such finding
+                continue
+            boxed.append(f"{name},{box.finding.title()},{box.left},{box.top},{box.width},{box.height}")
+        parts["test_list.txt" if scan.patient % 5 == 0 else "train_val_list.txt"].append(name)
+    # Line ends as published: the list of entries alone has those of Windows.
+    (to / "Data_Entry_2017.csv").write_bytes("".join(line + "\r\n" for line in entries).encode())
+    for name, lines in {BOX_LIST: boxed, **parts}.items():
+        (to / name).write_bytes("".join(line + "\n" for line in lines).encode())
+
+
+DATASET = Dataset(
+    name="xray8",
+    title="NIH ChestX-ray8 (the 112,120 scans of Data_Entry_2017.csv)",
+    task="multilabel",
+    classes=CLASSES,
+    clear="no_finding",
+    image_size=384,
+    handle="nih-chest-xrays/data",
+    citation="Wang et al. 2017, doi:10.1109/CVPR.2017.369, and the NIH Clinical Center; free use with attribution",
+    layout="Data_Entry_2017.csv with the scans that it lists, in images/*.png",
+    holds=HOLDS,
+    find=find,
+    read=read,
+    phantom=Phantom(plan, scans=1300, write_lists=write_lists, stream=2),
+    official_test=official_test_scans,
+    boxes=box_list,
+    titles={"xray8": "ChestX-ray8"},
+    scans=112_120,
+    lists={
+        "Data_Entry_2017.csv": "88f75094e25ccc0c6f1f9cdfd4b2f94f9379a0ae07d5ff4dcf94242707b07462",
+        "BBox_List_2017.csv": "0bbfea9d4c4e9771481b3023b1bc9f0df9dea924453b12986beb29b0c4d0c95b",
+        "train_val_list.txt": "61fbe896321c1c1c8b75f3e4f3a08e4fef6486d95ef8a667c31d4d60dca6cb81",
+        "test_list.txt": "38ca5ef7f756092946f57c1a59faca882ed589a1ab1f72590b45dc06c6d5e1cc",
+    },
+    datasheet={
+        "who made it, and why": (
+            "Wang et al. 2017 (CVPR; arXiv 1705.02315), at the NIH Clinical Center: the first public collection of "
+            "hospital size, to learn from labels that nobody wrote by hand."
+        ),
+        "whose scans, from where": "112,120 frontal scans of 30,805 patients of one hospital, the NIH Clinical Center.",
+        "when": "Not published a scan; how many follow-ups each patient had is.",
+        "how the scans were taken": (
+            "PA and AP; the list names the view. PNG of 1,024 x 1,024 in 8 bits, made from DICOM files that were not "
+            "published."
+        ),
+        "the reference standard": (
+            "Mined by a program from the text of radiology reports, which are not public; its authors expect more "
+            "than 90 % to be right. Radiologists put 984 boxes on 880 scans."
+        ),
+        "told of each scan": "Findings, patient, age, sex, view, follow-up.",
+        "known faults": (
+            "Labels of reports, not of images: some findings can't be seen in the scan, and readers agree with them "
+            "less than their authors expect (Oakden-Rayner 2020, doi 10.1016/j.acra.2019.10.006). Treated "
+            "pneumothorax shows its drain. Ages above 120 occur."
+        ),
+        "what the study uses": "Six findings of similar number, and normal scans, one a patient.",
+        "terms": "Free, with attribution to the NIH Clinical Center and citation of Wang et al.",
+    },
+)

@@ -13,21 +13,20 @@ patients, but it never parts one (person14 has a bacterial scan in train and a v
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lungkeras.datasets.entry import Dataset, Phantom
 from lungkeras.datasets.folders import files_in, folders_under, subfolders
+from lungkeras.datasets.plans import Scan, counts_of, scans_of_patients
 from lungkeras.datasets.records import count_other_files, in_folders, leave_out, named, one_hot, tabulate
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 CLASSES = ("bacterial_pneumonia", "viral_pneumonia", "normal")
-LAYOUT = (
-    "chest_xray/<train|val|test>/<NORMAL|PNEUMONIA>/*.jpeg, named as IM-0115-0001.jpeg and person7_bacteria_24.jpeg are"
-)
-HOLDS = "chest_xray/"
-CITATION = "Kermany, Zhang, Goldbaum 2018, Mendeley Data, doi:10.17632/rscbjbr9sj; CC BY 4.0"
 
 CLASS_OF_CAUSE = {"bacteria": "bacterial_pneumonia", "virus": "viral_pneumonia"}
 SPLIT_FOLDERS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
@@ -89,3 +88,67 @@ def patient_and_label(file: Path) -> tuple[str | None, str | None]:
     cause = parts.get("cause") or parts.get("later_cause")
     label = CLASS_OF_CAUSE.get(cause.lower(), cause) if cause else "normal"
     return parts["patient"] or parts["later_patient"], label
+
+
+def plan(scans: int, rng: np.random.Generator, shares: Mapping[int, float]) -> list[Scan]:
+    causes = dict(zip(("bacteria", "virus", "normal"), counts_of(scans, (0.36, 0.32, 0.32)), strict=True))
+    patients = [(cause, size) for cause, count in causes.items() for size in scans_of_patients(count, rng, shares)]
+    planned, of_cause = [], dict.fromkeys(causes, 0)
+    for number, index in enumerate(rng.permutation(len(patients)), start=1):
+        cause, size = patients[index]
+        folder = "chest_xray/" + str(rng.choice(["train", "val", "test"], p=[0.86, 0.02, 0.12]))
+        for scan in range(size):
+            of_cause[cause] += 1
+            if cause == "normal":
+                series = f"-{scan + 1:04}" if size > 1 else ""
+                name = f"NORMAL/{'NORMAL2-' if number % 2 else ''}IM-{number:04}-0001{series}"
+            else:
+                name = f"PNEUMONIA/person{number}_{cause}_{of_cause[cause]}"
+            finding = {"bacteria": "bacterial_pneumonia", "virus": "viral_pneumonia"}.get(cause, cause)
+            planned.append(Scan(f"{folder}/{name}.jpeg", (finding,), number, scan))
+    return planned
+
+
+DATASET = Dataset(
+    name="pneumonia",
+    title="Chest X-ray pneumonia, children of one to five years (Guangzhou)",
+    task="multiclass",
+    classes=CLASSES,
+    clear="normal",
+    image_size=224,
+    handle="tolgadincer/labeled-chest-xray-images",
+    citation="Kermany, Zhang, Goldbaum 2018, Mendeley Data, doi:10.17632/rscbjbr9sj; CC BY 4.0",
+    layout=(
+        "chest_xray/<train|val|test>/<NORMAL|PNEUMONIA>/*.jpeg, named as IM-0115-0001.jpeg and "
+        "person7_bacteria_24.jpeg are"
+    ),
+    holds="chest_xray/",
+    find=find,
+    read=read,
+    phantom=Phantom(plan, scans=640, child=True, stream=1),
+    releases=({"NORMAL": 1583, "PNEUMONIA": 4273},),
+    datasheet={
+        "who made it, and why": (
+            "Kermany et al. 2018 (Cell 172, doi 10.1016/j.cell.2018.02.010), to show that a network trained on "
+            "retinal scans learns another kind of image."
+        ),
+        "whose scans, from where": (
+            "Children of one to five years, of one hospital: Guangzhou Women and Children's Medical Center."
+        ),
+        "when": "Not published a scan.",
+        "how the scans were taken": (
+            "Anterior-posterior, as a part of routine care; poor and unreadable ones were removed. JPEG of many sizes."
+        ),
+        "the reference standard": (
+            "Two physicians graded the diagnoses; a third checked the published test folder. Bacterial or viral "
+            "stands in the file name."
+        ),
+        "told of each scan": "Class and patient, by file name; numbers start again between the published folders.",
+        "known faults": (
+            "Several scans of a patient; the published folders share patients' numbers; classes differ in size. "
+            "Children only."
+        ),
+        "what the study uses": "All scans, in three classes; the published folders are pooled and split anew.",
+        "terms": "CC BY 4.0 (Mendeley Data, doi 10.17632/rscbjbr9sj).",
+    },
+)

@@ -1,0 +1,62 @@
+"""What a collection tells the rest of the package: one `Dataset` in its module of lungkeras.datasets.collections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Phantom:
+    """How drawings are laid out as the collection is.
+
+    `plan(scans, rng, shares)` gives the list of lungkeras.datasets.plans.Scan to draw, of which the reader keeps
+    `scans`; `shares` is {scans of a patient: share of the patients}. `write_lists(to, planned, boxes, chest)` writes
+    the lists of labels; `boxes` are {path: [Box]}, `chest(patient)` is what is drawn of a patient.
+    """
+
+    plan: Callable = field(repr=False)
+    scans: int = 480  # drawn where no number is given
+    write_lists: Callable | None = field(default=None, repr=False)
+    child: bool = False
+    patients: bool = True  # whether the collection tells its patients
+    drawn_as: Mapping[str, str] = field(default_factory=dict)  # {class: finding of lungkeras.datasets.phantoms.lesions}
+    stream: int | None = None  # starts its random numbers; by default a hash of the dataset's name does
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """One collection: what it is called, its classes, and how its folder is read.
+
+    `find(source)` gives the files or folders by which the collection is recognised below `source`, none where it is not
+    there; `read(source, found, require_files=True, seed=0)` gives its records (lungkeras.datasets.records). The rest is
+    optional: what a collection does not have is left out.
+    """
+
+    name: str  # that of its module
+    title: str
+    task: str  # "multiclass" (one class per scan) or "multilabel" (any number of findings)
+    classes: tuple[str, ...]
+    clear: str  # the class of scans without a finding
+    image_size: int  # pixels a side in the study
+    handle: str  # of the Kaggle page
+    citation: str
+    layout: str
+    holds: str  # what lies in the folder to be given as source
+    find: Callable[[Path], list[Path]] = field(repr=False)
+    read: Callable[..., pd.DataFrame] = field(repr=False)
+    phantom: Phantom | None = field(default=None, repr=False)
+    official_test: Callable[[Path], list[str]] | None = field(default=None, repr=False)  # its published test scans
+    # The file of its published boxes (scan, finding, left, top, width, height), and the side of the scans in pixels.
+    boxes: Callable[[Path], tuple[Path, int]] | None = field(default=None, repr=False)
+    titles: Mapping[str, str] = field(default_factory=dict, repr=False)  # of it and its classes, in figures and tables
+    # What was published: of each release the scans by class folder, or the scans in all; SHA-256 of the lists.
+    releases: Sequence[Mapping[str, int]] = field(default=(), repr=False)
+    scans: int | None = field(default=None, repr=False)
+    lists: Mapping[str, str] = field(default_factory=dict, repr=False)
+    datasheet: Mapping[str, str] = field(default_factory=dict, repr=False)  # {question of datasheets.py: answer}

@@ -1,0 +1,31 @@
+"""What a backbone tells the builder of networks: one `Backbone`, without Keras, so that params are checked at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """One architecture.
+
+    `features(images, weights)` gives a keras.Model that ends in its last activation (N, h, w, C), built on the tensor
+    `images` (N, S, S, 3); `weights` is None, "imagenet" or a file. `momentum` and `epsilon` are torchvision's for batch
+    norm, in Keras' terms; None leaves what Keras builds. ImageNet weights keep the epsilon that they were trained with,
+    as the features would be others without it, and get inputs whose standard deviation is `imagenet_std`. `hidden`
+    (units, 0 for none) and `dropout` describe the head.
+    """
+
+    name: str
+    title: str
+    features: Callable[..., keras.Model]
+    momentum: float | None = None
+    epsilon: float | None = None
+    hidden: int = 0
+    dropout: float = 0.0
+    imagenet_std: float = 1.0

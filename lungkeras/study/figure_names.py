@@ -1,0 +1,27 @@
+"""The figures of a dataset's models: those that the paper has by its numbers, the others by the dataset's name."""
+
+from collections.abc import Iterable
+
+from lungkeras.datasets.registry import DATASETS
+
+KINDS = ("embeddings", "heatmaps")
+PAPER = {
+    ("embeddings", "pneumonia"): "figure_05",
+    ("embeddings", "covid"): "figure_06",
+    ("heatmaps", "pneumonia"): "figure_07",
+    ("heatmaps", "covid"): "figure_08",
+}
+
+
+def figure_name(kind: str, dataset: str) -> str:
+    """The name of a figure's files.
+
+    >>> figure_name("heatmaps", "covid"), figure_name("heatmaps", "mine")
+    ('figure_08', 'heatmaps_mine')
+    """
+    return PAPER.get((kind, dataset), f"{kind}_{dataset}")
+
+
+def pictured(datasets: Iterable[str]) -> list[str]:
+    """The datasets whose models are pictured so: those of one class per scan."""
+    return [dataset for dataset in datasets if DATASETS[dataset].task == "multiclass"]
