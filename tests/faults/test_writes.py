@@ -17,7 +17,9 @@ WHOLE = {"atomic", "atomic_folder", "temporary_folder", "replaced_folder", "_who
 WITHIN = {
     "prediction/apart": {"_packed"},
     "datasets/scans/workers": {"serve"},
-    "datasets/phantoms/phantom": {"_draw", "_write_boxes", "_write_covid_lists", "_write_xray8_lists"},
+    "datasets/phantoms/phantom": {"_draw", "_write_boxes"},
+    "datasets/collections/covid": {"write_lists"},
+    "datasets/collections/xray8": {"write_lists"},
     "datasets/phantoms/planting": {"write_truth"},
     "training/parity": {"measure"},
     "report/page": {"embedded"},
