@@ -11,9 +11,7 @@ download.py    Kaggle, or a local archive, to a folder
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
-import pkgutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,16 +21,14 @@ from lungkeras.datasets.entry import Dataset
 from lungkeras.datasets.records import EXTRAS, finish
 from lungkeras.system.errors import SourceError
 from lungkeras.system.files import glance
+from lungkeras.system.lazy import entries
 from lungkeras.system.text import say
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-DATASETS: dict[str, Dataset] = {
-    module.name: importlib.import_module(f"{collections.__name__}.{module.name}").DATASET
-    for module in pkgutil.iter_modules(collections.__path__)
-}
+DATASETS: dict[str, Dataset] = entries(collections, "DATASET")
 
 TITLES = {name: words for dataset in DATASETS.values() for name, words in dataset.titles.items()}
 

@@ -4,13 +4,12 @@ A backbone is one of these names, or `keras_hub.<preset>` for a preset of KerasH
 """
 
 import difflib
-import importlib
-import pkgutil
 from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 
 from lungkeras.models import own
+from lungkeras.system.lazy import entries
 
 STUDY = ("resnet34", "mobilenet_v3_large", "efficientnet_b1")
 HUB = "keras_hub."
@@ -64,10 +63,7 @@ APPLICATIONS = {
     "vgg19": "VGG-19",
     "xception": "Xception",
 }
-OWN = {
-    module.name: importlib.import_module(f"{own.__name__}.{module.name}").BACKBONE
-    for module in pkgutil.iter_modules(own.__path__)
-}
+OWN = entries(own, "BACKBONE")
 TITLES = {name: backbone.title for name, backbone in OWN.items()} | APPLICATIONS
 
 

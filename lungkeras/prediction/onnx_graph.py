@@ -140,12 +140,7 @@ def write_model(model: Model, explained: str | None = None) -> bytes:
     Where a layer is named, it takes `chosen` too, float32 (N, classes), 1 at the logit of each scan that is explained,
     and also gives `activations` and `slopes` of that layer, both float32 (N, h, w, C). Raises Unknown.
     """
-    graph, given = Graph(), {}
-    for layer in model.layers:
-        if layer.kind not in LAYERS:
-            raise Unknown(f"a layer {layer.kind}")
-        inputs = [given[entry] if isinstance(entry, str) else entry for entry in layer.inputs]
-        given[layer.name] = LAYERS[layer.kind](graph, layer, *inputs)
+    graph, given = _laid_out(model)
     logits = given[model.output]
     scan = helper.make_tensor_value_info("scan", TensorProto.UINT8, ["N", model.size, model.size, 1])
     classes = ["N", *graph.shapes[logits]]
@@ -165,14 +160,20 @@ def write_model(model: Model, explained: str | None = None) -> bytes:
 
 def map_shapes(model: Model) -> dict[str, tuple[int, int, int]]:
     """{layer: (h, w, C)} of the layers that give a map, in the order of the file. Raises Unknown."""
+    graph, given = _laid_out(model)
+    shapes = {name: graph.shapes[value] for name, value in given.items()}
+    return {name: (*shape[1:], shape[0]) for name, shape in shapes.items() if len(shape) == 3}
+
+
+def _laid_out(model: Model) -> tuple[Graph, dict[str, str]]:
+    """The graph of all layers, and {layer: what it gives there}. Raises Unknown."""
     graph, given = Graph(), {}
     for layer in model.layers:
         if layer.kind not in LAYERS:
             raise Unknown(f"a layer {layer.kind}")
         inputs = [given[entry] if isinstance(entry, str) else entry for entry in layer.inputs]
         given[layer.name] = LAYERS[layer.kind](graph, layer, *inputs)
-    shapes = {name: graph.shapes[value] for name, value in given.items()}
-    return {name: (*shape[1:], shape[0]) for name, shape in shapes.items() if len(shape) == 3}
+    return graph, given
 
 
 def _slopes(graph: Graph, logits: str, layer: str) -> str:

@@ -1,21 +1,17 @@
 """Finds the tables and figures of lungkeras.report.further, and writes them for the report."""
 
-import importlib
-import pkgutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from lungkeras.report import further
 from lungkeras.report.entry import Further
+from lungkeras.system import lazy
 from lungkeras.system.files import write_csv
 
 
 def entries() -> dict[str, Further]:
     """{name of the module: its entry}, in the order of their names."""
-    return {
-        module.name: importlib.import_module(f"{further.__name__}.{module.name}").FURTHER
-        for module in pkgutil.iter_modules(further.__path__)
-    }
+    return lazy.entries(further, "FURTHER")
 
 
 def write_further(runs: Mapping, data: Mapping, study: Path) -> Iterator[object]:

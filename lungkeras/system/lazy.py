@@ -1,7 +1,9 @@
-"""Names that a folder lends of its modules, loaded when first asked for: a command answers before Keras is there."""
+"""What a folder has: names that it lends, loaded when first asked for, and an entry of each of its modules."""
 
 import importlib
+import pkgutil
 from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
 
 
 def lend(package: str, homes: Mapping[str, Iterable[str]]) -> tuple[Callable, Callable, list[str]]:
@@ -14,3 +16,11 @@ def lend(package: str, homes: Mapping[str, Iterable[str]]) -> tuple[Callable, Ca
         return getattr(importlib.import_module(f".{home[name]}", package), name)
 
     return find, lambda: sorted(home), list(home)
+
+
+def entries(folder: ModuleType, name: str) -> dict[str, object]:
+    """{module: what it calls `name`} of every module of a folder, in the order of their names."""
+    return {
+        module.name: getattr(importlib.import_module(f"{folder.__name__}.{module.name}"), name)
+        for module in pkgutil.iter_modules(folder.__path__)
+    }
