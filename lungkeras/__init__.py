@@ -24,7 +24,8 @@ The map. A folder reads only what stands above it, which `make test` checks (pyp
     report           tables, figures and runs -> one HTML file
         figures      one function for each figure
         further      tables and figures of one's own
-    cli              the commands
+    cli              the command line
+        commands     one module for each command
 
     >>> import lungkeras
     >>> lungkeras.Params(dataset="covid", backbone="resnet34").run

@@ -12,7 +12,7 @@ from lungkeras import cli
 from lungkeras.system.errors import FolderError
 from lungkeras.system.files import refuse_links, write_text
 
-CHECKOUT = Path(cli.__file__).resolve().parents[1]
+CHECKOUT = Path(cli.__file__).resolve().parents[2]
 MODULES = ("snakemake", "yaml", "lungkeras", "numpy", "keras", "sitecustomize")
 
 

@@ -16,12 +16,14 @@ from small_study import small_study
 from small_training import params_of, small_model
 
 from lungkeras import cli
+from lungkeras.cli.commands import report
 from lungkeras.datasets import acquisition
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.study import runs
 from lungkeras.system import locks
 from lungkeras.system.errors import FolderError
 from lungkeras.system.locks import alone
+from lungkeras.system.places import project_folder
 from lungkeras.training import one_run
 
 
@@ -200,7 +202,7 @@ def test_processes_train_one_run_once(tmp_path, number, injected):
 
 
 def test_a_second_report_of_a_study_says_who_makes_it(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "SECONDS_TO_WIND_UP", 0.1)
+    monkeypatch.setattr(report, "SECONDS_TO_WIND_UP", 0.1)
     study, results = small_study(tmp_path, "pneumonia-mobilenet_v3_large-random")
     with alone(results / ".lock", "it is being made"):
         assert cli.main(["report", str(study)]) == 1
@@ -231,9 +233,9 @@ def test_reports_of_one_study_at_once_make_it_once(tmp_path, number, injected):
         time.sleep(0.1)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    (Path(cli.project_folder()) / ".snakemake" / "locks").mkdir(exist_ok=True, parents=True)
-    stale = Path(cli.project_folder()) / ".snakemake" / "locks" / "0.output.lock"
-    stale.write_text(os.path.relpath(results / "report.html", cli.project_folder()) + "\n")
+    (project_folder() / ".snakemake" / "locks").mkdir(exist_ok=True, parents=True)
+    stale = project_folder() / ".snakemake" / "locks" / "0.output.lock"
+    stale.write_text(os.path.relpath(results / "report.html", project_folder()) + "\n")
     try:
         done = subprocess.run(command, check=False, **{**pipes, "timeout": 900})
     finally:

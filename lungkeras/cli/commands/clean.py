@@ -1,0 +1,44 @@
+"""`lungkeras clean`: show what no result of a study needs, and remove it."""
+
+import argparse
+import os
+
+from lungkeras.cli.arguments import add_study
+from lungkeras.cli.entry import Command
+from lungkeras.system.text import say
+
+
+def options(sub: argparse.ArgumentParser) -> None:
+    add_study(sub)
+    sub.add_argument("--yes", action="store_true", help="remove what is shown")
+    sub.add_argument("--unnamed", action="store_true", help="and the runs, prepared datasets and drawn sources "
+                       "that the params no longer name; the report shows them as long as they are there")  # fmt: skip
+
+
+def run(options) -> None:
+    from lungkeras.study import cleaning
+    from lungkeras.study.params import study_folder
+
+    folder = study_folder(options.study)
+    found = cleaning.leftovers(folder, backend=options.backend)
+    is_kept = found["kind"].isin(cleaning.UNNAMED) & (not options.unnamed)
+    chosen, kept = found[~is_kept], found[is_kept]
+    for row in chosen.itertuples():
+        say(f"{row.bytes / 1e6:9.1f} MB  {row.kind}: {os.path.relpath(row.path)}")
+    told = f"{len(chosen)} leftovers, {chosen['bytes'].sum() / 1e6:.1f} MB"
+    if options.yes:
+        cleaning.remove(folder, chosen["path"])
+        say(f"removed {told}")
+    else:
+        say(f"{told}; --yes removes them" if len(chosen) else "nothing to remove")
+    if len(kept):
+        say(f"{len(kept)} more, {kept['bytes'].sum() / 1e6:.1f} MB, that the params do not name: --unnamed adds them")
+
+
+COMMAND = Command(
+    group="a study",
+    about="show what no result of a study needs, and remove it",
+    example="clean demo --yes",
+    options=options,
+    run=run,
+)

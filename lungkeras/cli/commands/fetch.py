@@ -1,0 +1,33 @@
+"""`lungkeras fetch`: download a collection by kagglehub, or unpack a local archive of it."""
+
+import argparse
+from pathlib import Path
+
+from lungkeras.cli.arguments import add_dataset
+from lungkeras.cli.entry import Command
+from lungkeras.system.locks import making
+from lungkeras.system.text import say
+
+
+def options(sub: argparse.ArgumentParser) -> None:
+    add_dataset(sub)
+    sub.add_argument("--to", type=Path, required=True, metavar="DIR", help="the folder to write")
+    sub.add_argument(
+        "--archive", type=Path, metavar="FILE", help="a zip or tar of the collection, instead of a download"
+    )
+
+
+def run(options) -> None:
+    from lungkeras.datasets import download
+
+    with making(options.to):
+        say(download.fetch(options.dataset, options.to, archive=options.archive))
+
+
+COMMAND = Command(
+    group="scans",
+    about="download a collection by kagglehub, or unpack a local archive of it",
+    example="fetch covid --to sources/covid --archive covid19-radiography-database.zip",
+    options=options,
+    run=run,
+)

@@ -1,0 +1,29 @@
+"""`lungkeras status`: say how far a study is, and about how long it still takes."""
+
+import argparse
+
+from lungkeras.cli.arguments import add_study
+from lungkeras.cli.entry import Command
+from lungkeras.system.text import say
+
+
+def options(sub: argparse.ArgumentParser) -> None:
+    add_study(sub)
+
+
+def run(options) -> None:
+    from lungkeras.study import status
+    from lungkeras.study.params import load_params, study_folder
+
+    folder = study_folder(options.study)
+    params = load_params([folder / "study.yaml"], backend=options.backend)
+    say(status.sentence(params.study_folder, folder.name))
+
+
+COMMAND = Command(
+    group="a study",
+    about="say how far a study is, and about how long it still takes",
+    example="status demo",
+    options=options,
+    run=run,
+)

@@ -1,0 +1,32 @@
+"""`lungkeras train`: train one run, outside any notebook."""
+
+import argparse
+from pathlib import Path
+
+from lungkeras.cli.entry import Command
+from lungkeras.system.backends import use_backend
+from lungkeras.system.text import say
+
+
+def options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--params", type=Path, required=True, action="append", metavar="FILE",
+                       help="a file of params; may be repeated, the last wins key by key")  # fmt: skip
+
+
+def run(options) -> None:
+    from lungkeras.study.params import load_params
+
+    params = load_params(options.params, backend=options.backend)
+    use_backend(params.backend)
+    from lungkeras.training.one_run import train
+
+    say(train(params))
+
+
+COMMAND = Command(
+    group="one step of it",
+    about="train one run, outside any notebook",
+    example="train --params params/demo/study.yaml --params params/demo/covid-resnet34-random.yaml",
+    options=options,
+    run=run,
+)
