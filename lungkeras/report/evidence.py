@@ -186,13 +186,13 @@ def operating_points(frame: pd.DataFrame) -> dict:
     for key in shares:
         columns += [Column(key, "value", 2, key.replace("_", " "), UNDEFINED)]
         columns += [Column(f"{key}_span", "95 % interval", NUMBER, key.replace("_", " "))]
-    columns += [
-        Column(f"{value}_{name}", f"{value.upper()} at {name} %", 2, "predictive values")
-        for name in ("1", "10")
-        for value in ("ppv", "npv")
-    ]
+    values = [f"{value}_{name}" for name in ("1", "10") for value in ("ppv", "npv")]
+    for key in values:
+        value, _, name = key.partition("_")
+        columns += [Column(key, "value", 2, f"{value.upper()} at {name} %", UNDEFINED)]
+        columns += [Column(f"{key}_span", "95 % interval", NUMBER, f"{value.upper()} at {name} %")]
     return grid(
-        spanned(frame, *shares, places=2, few=True),
+        spanned(frame, *shares, *values, places=2, few=True),
         columns,
         group=lambda row: f"{heading(row['dataset'])}: {row['model']}",
     )

@@ -58,33 +58,30 @@ def bacterial_pneumonia(lungs: Lungs, rng: np.random.Generator, side: int) -> li
 
 
 def viral_pneumonia(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
-    """Streaks like a net in both lungs, most around the hila, and small patches there."""
+    """Streaks like a net in one to three areas of either lung, with a small patch in each."""
     x, y = grid()
-    density = np.where(x < 0, *rng.uniform(0.8, 1.0, 2)).astype(np.float32)
-    haze = rng.uniform(0.1, 0.25)
-    across, down = rng.uniform(0.3, 0.55), rng.uniform(-0.4, 0.4)
-    reach = np.exp(-(((np.abs(x) - across) / 0.5) ** 2 + ((y - down) / 0.75) ** 2))
-    centres = [lungs.point(lung, *rng.uniform((0.1, 0.3), (0.5, 0.75))) for lung in SIDES * rng.integers(1, 4)]
-    patches = fill(*(blob(centre, rng.uniform(0.08, 0.15), rng) for centre in centres), blur=4.0)
-    streaks = (0.8 * texture("net", rng) + haze) * reach
-    return [Lesion("viral_pneumonia", density * np.minimum(streaks + 0.5 * patches, 1))]
+    net = texture("net", rng)
+    lesions = []
+    for lung in rng.choice(SIDES, rng.integers(1, 4)):
+        centre = lungs.point(lung, rng.uniform(0.2, 0.7), rng.uniform(0.15, 0.85))
+        across, down = rng.uniform((0.26, 0.3), (0.36, 0.44))
+        reach = np.exp(-(((x - centre[0]) / across) ** 2 + ((y - centre[1]) / down) ** 2))
+        patch = fill(blob(centre + rng.normal(0, 0.1, 2), rng.uniform(0.08, 0.14), rng), blur=4.0)
+        streaks = (rng.uniform(0.75, 1.0) * net + rng.uniform(0.1, 0.25)) * reach
+        lesions.append(Lesion("viral_pneumonia", np.minimum(streaks + 0.4 * patch, 1)))
+    return lesions
 
 
 def covid(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
-    """Haze in patches along the ribs of both lungs, mostly low; vessels stay visible in it."""
-    density = np.where(grid()[0] < 0, *rng.uniform(0.35, 0.8, 2)).astype(np.float32)
-    patches = [
-        blob(
-            lungs.point(lung, rng.uniform(0.65, 0.97), np.clip(rng.normal(0.66, 0.22), 0.15, 0.95)),
-            rng.uniform(0.11, 0.2),
-            rng,
-            stretch=rng.uniform(1.1, 1.9),
-        )
-        for lung in SIDES
-        for _ in range(rng.integers(1, 4))
-    ]
-    haze = fill(*patches, blur=rng.uniform(3.0, 6.0))
-    return [Lesion("covid", density * haze * (0.85 + 0.3 * texture("grain", rng)))]
+    """Haze in one to four patches along the ribs of either lung, more of them low; vessels stay visible in it."""
+    grain = 0.85 + 0.3 * texture("grain", rng)
+    lesions = []
+    for lung in rng.choice(SIDES, rng.integers(1, 5)):
+        centre = lungs.point(lung, rng.uniform(0.6, 0.95), np.clip(rng.normal(0.6, 0.27), 0.1, 0.95))
+        outline = blob(centre, rng.uniform(0.15, 0.24), rng, stretch=rng.uniform(1.1, 1.9))
+        haze = fill(outline, blur=rng.uniform(3.0, 6.0))
+        lesions.append(Lesion("covid", rng.uniform(0.5, 0.85) * haze * grain))
+    return lesions
 
 
 def lung_opacity(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
