@@ -140,7 +140,7 @@ onstart:
 
 
 def urgency(wildcards):
-    """What others start from goes first, then the main runs: the pictures need these alone, and join the last run."""
+    """What others start from goes first, then the main runs, as the pictures need these alone."""
     name = wildcards.run
     return 3 if name in SOURCES_OF_WEIGHTS else 2 if name in MAIN else 1
 
@@ -271,6 +271,7 @@ rule visualize:
         failed=failed("04_visualization"),
         arguments=lambda wildcards: stated(SHARED, *NOT_SHARED),
         done="drew features and heat maps",
+    priority: 2  # it needs the main runs alone, and leaves a core to the others
     threads: 1
     resources:
         mem_mb=megabytes(4000, 16000),

@@ -58,29 +58,29 @@ def bacterial_pneumonia(lungs: Lungs, rng: np.random.Generator, side: int) -> li
 
 
 def viral_pneumonia(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
-    """Streaks like a net in one to three areas of either lung, with a small patch in each."""
+    """Streaks like a net in an area of each lung, and small patches there."""
     x, y = grid()
-    net = texture("net", rng)
-    lesions = []
-    for lung in rng.choice(SIDES, rng.integers(1, 4)):
-        centre = lungs.point(lung, rng.uniform(0.2, 0.7), rng.uniform(0.15, 0.85))
-        across, down = rng.uniform((0.26, 0.3), (0.36, 0.44))
-        reach = np.exp(-(((x - centre[0]) / across) ** 2 + ((y - centre[1]) / down) ** 2))
-        patch = fill(blob(centre + rng.normal(0, 0.1, 2), rng.uniform(0.08, 0.14), rng), blur=4.0)
-        streaks = (rng.uniform(0.75, 1.0) * net + rng.uniform(0.1, 0.25)) * reach
-        lesions.append(Lesion("viral_pneumonia", np.minimum(streaks + 0.4 * patch, 1)))
+    net, lesions = texture("net", rng), []
+    for lung in SIDES:
+        centre = lungs.point(lung, rng.uniform(0.25, 0.65), rng.uniform(0.15, 0.85))
+        across, down = rng.uniform((0.4, 0.42), (0.5, 0.56))
+        reach = np.exp(-((np.abs((x - centre[0]) / across) ** 3 + np.abs((y - centre[1]) / down) ** 3)))
+        spots = centre + rng.normal(0, 0.15, (rng.integers(1, 3), 2))
+        patches = fill(*(blob(spot, rng.uniform(0.08, 0.15), rng) for spot in spots), blur=4.0)
+        opacity = rng.uniform(0.8, 1.0) * np.minimum((0.8 * net + rng.uniform(0.25, 0.45)) * reach + 0.5 * patches, 1)
+        lesions.append(Lesion("viral_pneumonia", opacity))
     return lesions
 
 
 def covid(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
-    """Haze in one to four patches along the ribs of either lung, more of them low; vessels stay visible in it."""
-    grain = 0.85 + 0.3 * texture("grain", rng)
-    lesions = []
-    for lung in rng.choice(SIDES, rng.integers(1, 5)):
-        centre = lungs.point(lung, rng.uniform(0.6, 0.95), np.clip(rng.normal(0.6, 0.27), 0.1, 0.95))
-        outline = blob(centre, rng.uniform(0.15, 0.24), rng, stretch=rng.uniform(1.1, 1.9))
-        haze = fill(outline, blur=rng.uniform(3.0, 6.0))
-        lesions.append(Lesion("covid", rng.uniform(0.5, 0.85) * haze * grain))
+    """Haze in one to three patches along the ribs of each lung, more of them low; vessels stay visible in it."""
+    grain, lesions = 0.85 + 0.3 * texture("grain", rng), []
+    for lung in SIDES:
+        density = rng.uniform(0.4, 0.8)
+        for _ in range(rng.integers(1, 4)):
+            centre = lungs.point(lung, rng.uniform(0.65, 0.97), np.clip(rng.normal(0.62, 0.25), 0.1, 0.95))
+            outline = blob(centre, rng.uniform(0.13, 0.21), rng, stretch=rng.uniform(1.1, 1.9))
+            lesions.append(Lesion("covid", density * fill(outline, blur=rng.uniform(3.0, 6.0)) * grain))
     return lesions
 
 
