@@ -37,6 +37,12 @@ def report(tmp_path_factory) -> tuple:
     return folder, page.write_report(folder, **words).read_text(encoding="utf-8")
 
 
+def test_labels_of_studies_are_said_to_be_so(monkeypatch):
+    monkeypatch.setitem(DATASETS, "pneumonia", replace(DATASETS["pneumonia"], label_unit="study"))
+    said = caveats(["pneumonia", "xray8"], [], {})
+    assert said == "Pneumonia: a label is that of a study, and all its images share it."
+
+
 def test_they_stand_beside_every_table_of_scores_and_every_run(report):
     folder, html = report
     tables = {file.stem: pd.read_csv(file) for file in (folder / "tables").glob("*.csv")}
@@ -86,8 +92,8 @@ def test_the_report_shows_the_counts_where_there_are_any(report, tmp_path):
 
 
 def test_a_class_without_a_score_says_why():
-    runs = synthetic.run_table(("xray8",), ablation=False)
-    frame = synthetic.evidence(runs)["class_scores"].assign(known=60, note="")
+    frame = synthetic.evidence(synthetic.run_table(ablation=False))["class_scores"].query("dataset == 'xray8'")
+    frame = frame.assign(known=60, note="")
     frame.loc[frame["class"] == "mass", ["auroc", "auroc_low", "auroc_high", "known", "note"]] = [
         np.nan, np.nan, np.nan, 7, evidence.NO_LABELS]  # fmt: skip
     grid = evidence.class_scores(frame)
