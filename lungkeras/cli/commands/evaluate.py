@@ -12,14 +12,22 @@ from lungkeras.system.text import say
 def options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     sub.add_argument("--on", type=Path, required=True, metavar="PREPARED", help="a prepared dataset's folder")
+    sub.add_argument(
+        "--policies", action="store_true", help="under each policy of labels that the dataset does not know"
+    )
 
 
 def run(options) -> None:
     use_backend(options.backend)
-    from lungkeras.evaluation.run_tables import evaluate_on
+    from lungkeras.datasets.policies import DEFAULTS
+    from lungkeras.evaluation.run_tables import evaluate_on, evaluate_policies
     from lungkeras.preparation.folder import load_prepared
+    from lungkeras.study.runs import read_run
 
-    say(*as_json(evaluate_on(options.run, load_prepared(options.on))).splitlines())
+    params = read_run(options.run).params
+    prepared = load_prepared(options.on, **{kind: str(params.get(kind, word)) for kind, word in DEFAULTS.items()})
+    scores = evaluate_policies if options.policies else evaluate_on
+    say(*as_json(scores(options.run, prepared)).splitlines())
 
 
 COMMAND = Command(
