@@ -32,7 +32,7 @@ SAME = {
     "opacity": {"chexpert": "Lung Opacity", "chexlocalize": "Airspace Opacity", "vindr": "Lung Opacity",
                 "rsna": "Lung Opacity"},
     "fibrosis": {"xray8": "Fibrosis", "padchest": "pulmonary fibrosis", "vindr": "Pulmonary fibrosis"},
-    "thickening": {"xray8": "Pleural_Thickening", "chestmnist": "pleural", "padchest": "pleural thickening",
+    "thickening": {"xray8": "Pleural_Thickening", "padchest": "pleural thickening",
                    "vindr": "Pleural thickening"},
     "no finding": {"xray8": "No Finding", "chexpert": "No Finding", "padchest": "normal", "vindr": "No finding",
                    "rsna": "Normal"},
@@ -50,12 +50,11 @@ LOOSELY = {
 # Collections that label as another does, but for the labels that stand above under their own name.
 LABELLED_AS = {
     "brax": "chexpert",
-    "chestmnist": "xray8",
     "chexlocalize": "chexpert",
     "chexpert_plus": "chexpert",
     "cxr_lt": "chexpert",
     "google_nih": "xray8",
-    "medmnist": "chestmnist",
+    "medmnist": "xray8",
     "mimic": "chexpert",
     "nih_cxr_lt": "xray8",
     "prunecxr": "xray8",

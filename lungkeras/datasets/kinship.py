@@ -35,16 +35,13 @@ KINSHIP = (
     Kin("rsna", "xray8", "V", "26,684 scans of 11,439 patients"),
     Kin("siim", "xray8", "P"),
     Kin("google_nih", "xray8", "V", "4,376 scans, under the same names,"),
-    Kin("chestmnist", "xray8", "V", "all 112,120 scans"),
+    Kin("medmnist", "xray8", "V", "all 112,120 scans"),
     Kin("nih_cxr_lt", "xray8", "P", "all scans"),
     Kin("prunecxr", "xray8", "P", "all scans"),
     Kin("chestx_det10", "xray8", "P", "scans, under other names,"),
     Kin("darkcovidnet", "xray8", "V", "1,000 scans, under the same names,"),
     Kin("darkcovidnet", "ieee8023", "V"),
     Kin("pneumoniamnist", "pneumonia", "V", "all scans"),
-    # Where one collection here is of two publications.
-    Kin("medmnist", "chestmnist", "V", "all scans"),
-    Kin("medmnist", "pneumoniamnist", "V", "all scans"),
     Kin("tuberculosis", "montgomery", "V", "all scans"),
     Kin("tuberculosis", "shenzhen", "V", "all scans"),
     Kin(
@@ -71,7 +68,6 @@ KINSHIP = (
 # Titles of those that no module of datasets/collections reads.
 OTHERS = {
     "chest_imagenome": "Chest ImaGenome",
-    "chestmnist": "ChestMNIST",
     "chestx_det10": "ChestX-Det10",
     "chexlocalize": "CheXlocalize",
     "chexpert": "CheXpert",
@@ -81,7 +77,7 @@ OTHERS = {
     "darkcovidnet": "the DarkCovidNet set",
     "google_nih": "Google's relabels of NIH ChestX-ray14",
     "ieee8023": "covid-chestxray-dataset",
-    "medmnist": "MedMNIST",
+    "medmnist": "ChestMNIST",
     "mimic": "MIMIC-CXR",
     "montgomery": "the Montgomery set",
     "ms_cxr": "MS-CXR",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +39,7 @@ AROUND = re.compile(r"[_-](list|lists|files|images|ids|names|split|set)$", re.IG
 WITH_SUFFIX = re.compile(
     rf"(.+?(?:{'|'.join(map(re.escape, sorted(IMAGE_SUFFIXES, key=len, reverse=True)))}))(?=[\s,;]|$)", re.IGNORECASE
 )
-LABELS = re.compile(r"(?:[\s,;]+-?[01](?:\.0)?){2,}$")  # of a line: as many numbers as there are findings
+LABELS = frozenset({"0", "1", "-1", "0.0", "1.0", "-1.0"})  # behind a name, as many as there are findings
 
 
 def read_sides(files: Sequence[Path | str]) -> pd.DataFrame:
@@ -91,7 +91,8 @@ def _read(file: Path, side: str) -> pd.DataFrame:
         return pd.DataFrame({"scan": scans, "side": side, "patient": None}, dtype="str")
     try:
         if file.suffix == ".parquet":
-            return _of_table(file, table_files.read_parquet(file).astype("str"), side)
+            table = table_files.read_parquet(file)
+            return _of_table(file, table.astype("str").where(table.notna(), ""), side)
         text = list_text(file)
     except (BrokenListError, OSError, ValueError) as error:
         said = getattr(error, "strerror", None) or error
@@ -114,6 +115,8 @@ def _of_table(file: Path, table: pd.DataFrame, side: str) -> pd.DataFrame:
 
     plain = {_plain(str(column)): column for column in reversed(list(table))}
     found = {kind: next((plain[name] for name in names if name in plain), None) for kind, names in COLUMNS.items()}
+    if found["scan"] is None:  # as of RSNA, whose patientId is that of a scan
+        found["scan"], found["patient"] = found["patient"], None
     if found["scan"] is None:
         there = printable(", ".join(map(str, table))[:200])
         raise SourceError(f"{file}: expected a column of scans ({', '.join(COLUMNS['scan'])}), found {there}: name one")
@@ -135,7 +138,8 @@ def scan_of(line: str) -> str:
     line = line.strip().strip('"')
     if named := WITH_SUFFIX.match(line):
         return named[1]
-    return LABELS.sub("", line)
+    first, *others = re.split(r"[\s,;]+", line)
+    return first if len(others) > 1 and LABELS.issuperset(others) else line
 
 
 def stem(name: str) -> str:
@@ -147,3 +151,23 @@ def stem(name: str) -> str:
     name = name.replace("\\", "/").rpartition("/")[2]
     start, dot, suffix = name.rpartition(".")
     return start if dot and suffix[:1].isalpha() else name
+
+
+def ends(name: str) -> list[str]:
+    """A scan's name or path without its suffix, then without its first folder, and so on.
+
+    >>> ends("a/b/c.png")
+    ['a/b/c', 'b/c', 'c']
+    """
+    parts = name.replace("\\", "/").split("/")
+    parts[-1] = stem(parts[-1])
+    return ["/".join(parts[place:]) for place in range(len(parts))]
+
+
+def look_up(known: Mapping[str, str | None], name: str) -> str | None:
+    """What is known of a scan by its longest end (`ends`), None for nothing: lists hold other folders and suffixes.
+
+    >>> look_up({"images/a": "patient 1", "a": None}, "archive/images/a.png")
+    'patient 1'
+    """
+    return next((known[end] for end in ends(name) if known.get(end)), None)

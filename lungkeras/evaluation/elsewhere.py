@@ -16,7 +16,7 @@ import pandas as pd
 from lungkeras.datasets import findings
 from lungkeras.datasets.kinship import called, why_kin
 from lungkeras.datasets.registry import DATASETS
-from lungkeras.datasets.split_lists import stem
+from lungkeras.datasets.split_lists import ends, look_up
 from lungkeras.evaluation.external import Collection, allowed, chain, copies, open_collections, refused, rule_of
 from lungkeras.evaluation.run_tables import resized
 from lungkeras.preparation.folder import Prepared, load_prepared
@@ -123,7 +123,7 @@ class Unseen:
     """Which rows of some records are still to be scored, how many were left out by reason, and what was found."""
 
     records: pd.DataFrame
-    kept: np.ndarray = None
+    kept: np.ndarray = field(init=False)
     counts: dict[str, int] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
 
@@ -234,25 +234,30 @@ def _mapped(records: pd.DataFrame, mapping: pd.DataFrame, learned: Sequence[Run]
     Which column holds whose scans is told by what is in it. None where no column holds scans of the runs' dataset;
     RunError where none holds scans of the other.
     """
-    stems = mapping.apply(lambda column: column.map(stem))
-    there = records["scan"].map(stem)
-    theirs = stems.isin(set(there)).sum().idxmax()
-    if not stems[theirs].isin(set(there)).any():
+    theirs, rows = _named(mapping, records["scan"])
+    if theirs is None:
         raise RunError(
             f"the mapping names no scan of {name}: expected a column of scans such as {records['scan'].iloc[0]}; found "
             f"{', '.join(map(printable, mapping.columns))}"
         )
     predictions = pd.concat([run.predictions for run in learned])
-    predictions = predictions.assign(stem=predictions["scan"].map(stem))
-    others = stems.drop(columns=theirs)
-    ours = others[others.isin(set(predictions["stem"])).sum().idxmax()]
-    if not ours.isin(set(predictions["stem"])).any():
+    own, scans = _named(mapping.drop(columns=theirs), predictions["scan"])
+    if own is None:
         return None
     used = predictions[predictions["split"] != "test"]
+    seen = scans.isin(set(used["scan"]))
     names = DATASETS[learned[0].dataset].names if learned[0].dataset in DATASETS else None
-    patients = set(used["patient"]) if names and "patient" in used else set()
-    of_patient = ours.map(lambda scan: bool(patients) and names.of(scan) in patients).astype(bool)
-    return there.isin(set(stems.loc[ours.isin(set(used["stem"])) | of_patient, theirs])).to_numpy()
+    if names and "patient" in used:
+        seen |= mapping[own].map(names.of).isin(set(used["patient"]))
+    return records["scan"].isin(set(rows[seen].dropna())).to_numpy()
+
+
+def _named(mapping: pd.DataFrame, scans: pd.Series) -> tuple[str | None, pd.Series | None]:
+    """The column that names most of these scans, and the scan that each of its rows names, None where it names none."""
+    known = {ends(scan)[0]: scan for scan in scans}
+    found = mapping.map(lambda name: look_up(known, name))
+    column = found.notna().sum().idxmax()
+    return (column, found[column]) if found[column].notna().any() else (None, None)
 
 
 def _seen(run: Run, records: pd.DataFrame) -> np.ndarray:

@@ -30,8 +30,8 @@ def transferred(
 
     `sources` are the other datasets that the weights were learned from, `copies` the scans of the run's test split of
     which one of their train and validation scans is a copy: 0 for ImageNet, and missing where that is unknown, which
-    `note` explains. macro_f1_without is the score on the scans that are no copies, with its interval. `every_run`, by
-    default `runs`, holds the runs that weights come from.
+    `note` explains; it also says how the collections are kin. macro_f1_without is the score on the scans that are no
+    copies, with its interval. `every_run`, by default `runs`, holds the runs that weights come from.
     """
     rows, known = [], {}
     for run in runs.values():

@@ -107,6 +107,11 @@ def test_a_column_of_patients_tells_them_and_labels_behind_names_are_passed_over
     (tmp_path / "validate.csv").write_text("dicom_id;subject_id\nb1;9\nb2;8\n")
     found, _ = audit_split("covid", [tmp_path / "train.csv", tmp_path / "validate.csv"])
     assert found["patients_from"] == "lists" and [leak["patient"] for leak in found["leaks"]] == ["8"]
+    for side, scans in {"train": ["a1", "a2"], "test": ["b1", "a2"]}.items():
+        frame = pd.DataFrame({"patientId": scans, "Target": 1})
+        frame.assign(group=[1, None]).to_parquet(tmp_path / f"{side}.parquet")
+    found, _ = audit_split("covid", [tmp_path / "train.parquet", tmp_path / "test.parquet"])
+    assert found["patients_from"] is None and [leak["scan"] for leak in found["leaks"]] == ["a2"]
     lists = write_lists(tmp_path, train=["00000001_000.png 0 1 0", "", "00000002_000.png 1 0 0"], test=["00000003_000"])
     assert read_sides(lists)["scan"].tolist() == ["00000001_000.png", "00000002_000.png", "00000003_000"]
 

@@ -42,8 +42,15 @@ def run(options) -> int:
 
 
 def _split(options) -> int:
-    from lungkeras.preparation.audit.published_split import audit_split, split_as_text, write_repaired
+    from lungkeras.preparation.audit.published_split import (
+        audit_split,
+        require_new,
+        split_as_text,
+        write_repaired,
+    )
 
+    if options.repair:
+        require_new(options.repair)
     found, table = audit_split(options.dataset, options.splits, options.source, workers=options.workers)
     if options.repair:
         found["repaired"] = write_repaired(options.repair, table)

@@ -16,7 +16,7 @@ import numpy as np
 
 from lungkeras.datasets.folders import file_paths
 from lungkeras.datasets.registry import known_dataset, read_records
-from lungkeras.datasets.split_lists import read_sides, stem
+from lungkeras.datasets.split_lists import ends, look_up, read_sides, stem
 from lungkeras.preparation.duplicates import find_duplicates, join_patients
 from lungkeras.preparation.prints import take_fingerprints
 from lungkeras.system.errors import FolderError, SourceError
@@ -120,8 +120,10 @@ def _patients(table: pd.DataFrame, dataset, source: Path | str | None) -> tuple[
     if source is not None and patients.isna().any() and dataset.find(Path(source)):
         records = read_records(dataset.name, source, require_files=False)
         records = records[records["patient"] != records["scan"]]
-        by_stem = dict(zip(records["scan"].map(stem), records["patient"], strict=True))
-        from_records = table["scan"].map(stem).map(by_stem)
+        by_name = {}
+        for column in ("path", "scan"):
+            by_name |= dict(zip((ends(name)[0] for name in records[column]), records["patient"], strict=True))
+        from_records = table["scan"].map(lambda name: look_up(by_name, name))
         if patients.isna().all():
             told = "records"
         if told in ("names", "records"):
@@ -157,20 +159,10 @@ def _finder(source: Path):
     """A function: a scan as listed -> its path in the source, None where it is not there or may be several files."""
     index: dict[str, str | None] = {}
     for path in file_paths(source):
-        for end in _ends(path):
+        for end in ends(path):
             index[end] = path if index.get(end, path) == path else None
 
-    def find(name: str) -> str | None:
-        return next((index[end] for end in _ends(name) if index.get(end)), None)
-
-    return find
-
-
-def _ends(path: str) -> list[str]:
-    """A path without suffix, then without its first folder, and so on: a/b/c.png -> a/b/c, b/c, c."""
-    parts = path.split("/")
-    parts[-1] = stem(parts[-1])
-    return ["/".join(parts[place:]) for place in range(len(parts))]
+    return lambda name: look_up(index, name)
 
 
 def _groups(table: pd.DataFrame, pairs: pd.DataFrame | None) -> pd.Series:
@@ -231,12 +223,17 @@ def write_repaired(file: Path | str, table: pd.DataFrame) -> dict:
     """
     import pandas as pd
 
-    if Path(file).exists() or Path(file).is_symlink():
-        raise FolderError(f"{file} exists already, and a split is never overwritten: name a new file")
+    require_new(file)
     sides = repaired(table)
     write_csv(file, pd.DataFrame({"scan": table["scan"], "split": sides}))
     gone = table.loc[sides == EXCLUDED, "side"].value_counts(sort=False)
     return {"file": str(file), "rule": RULE, "excluded": {side: int(scans) for side, scans in gone.items()}}
+
+
+def require_new(file: Path | str) -> None:
+    """Raises FolderError where a file of this name exists."""
+    if Path(file).exists() or Path(file).is_symlink():
+        raise FolderError(f"{file} exists already, and a split is never overwritten: name a new file")
 
 
 def split_as_text(found: dict) -> str:
