@@ -25,6 +25,8 @@
 prepared = "prepared/demo"
 runs = "reports/demo/runs"
 seed = 0
+uncertain = "ignore"
+blank = "zeros"
 backend = None
 
 # %%
@@ -51,7 +53,8 @@ study = from_project(runs).parent
 finished = lungkeras.read_runs(from_project(runs))
 main, ablation = evaluation.main_runs(finished), evaluation.ablation_runs(finished)
 folders = {dataset: from_project(prepared) / dataset for dataset in dict.fromkeys(run.dataset for run in main.values())}
-data = {dataset: lungkeras.load_prepared(folder) for dataset, folder in folders.items()}
+policy = {"uncertain": uncertain, "blank": blank}  # of labels that a collection does not know
+data = {dataset: lungkeras.load_prepared(folder, **policy) for dataset, folder in folders.items()}
 print(f"{len(main)} models and {len(ablation)} runs of the ablation")
 
 # %% [markdown]
@@ -60,7 +63,7 @@ print(f"{len(main)} models and {len(ablation)} runs of the ablation")
 # Scans of each class in each split, beside the published collection's.
 
 # %%
-table_1 = tables.table_1({dataset: prepared.records for dataset, prepared in data.items()})
+table_1 = tables.table_1({dataset: prepared.records for dataset, prepared in data.items()}, **policy)
 write_csv(study / "tables" / "table_1.csv", table_1)
 table_1
 
@@ -131,7 +134,7 @@ class_scores.round(3)
 
 # %%
 left_out = {dataset: summaries.normals_left_out(folder) for dataset, folder in folders.items()}
-kept = {dataset: int(table.records[lungkeras.DATASETS[dataset].clear].sum()) for dataset, table in data.items()}
+kept = {dataset: int((table.records[lungkeras.DATASETS[dataset].clear] == 1).sum()) for dataset, table in data.items()}
 listed = {dataset: summaries.scans_left_out(folder) + len(data[dataset].records) for dataset, folder in folders.items()}
 prevalence = comparison.natural_prevalence(main, left_out, kept, listed)
 write_csv(study / "tables" / "prevalence.csv", prevalence)

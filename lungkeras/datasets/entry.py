@@ -73,6 +73,8 @@ class Dataset:
     find: Callable[[Path], list[Path]] = field(repr=False)
     read: Callable[..., pd.DataFrame] = field(repr=False)
     phantom: Phantom | None = field(default=None, repr=False)
+    label_unit: str = "image"  # or "study": what a row of its labels is about; the images of a study share it
+    patients: bool = True  # whether it tells which scans are of one patient; else each scan stands for one
     names: Names | None = field(default=None, repr=False)  # where file names tell the patients
     official_test: Callable[[Path], list[str]] | None = field(default=None, repr=False)  # its published test scans
     # The file of its published boxes (scan, finding, left, top, width, height), and the side of the scans in pixels.

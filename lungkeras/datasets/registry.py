@@ -49,7 +49,8 @@ def read_records(dataset: str, source: Path | str, *, require_files: bool = True
     has a list of its scans (xray8), `require_files=False` keeps those whose files are absent. `seed` draws the
     undersampled normal scans. Columns and `attrs` are those of lungkeras.datasets.records.
 
-    Raises SourceError where `source` does not hold the collection, or not one scan of it.
+    Raises SourceError where `source` does not hold the collection, or not one scan of it, or where a multiclass scan
+    does not have exactly one class: uncertain and blank labels are for multilabel collections.
     """
     chosen, source = known_dataset(dataset), Path(source)
     found = chosen.find(source)
@@ -58,12 +59,25 @@ def read_records(dataset: str, source: Path | str, *, require_files: bool = True
     records = finish(chosen.read(source, found, require_files=require_files, seed=seed), dataset, chosen.classes)
     if records.empty:
         raise SourceError(_nothing_found(chosen, source, records))
+    if chosen.task == "multiclass":
+        _require_one_class(records, chosen)
     kinds = records.attrs["kinds"]
     for step, scans in records.attrs["flow"]:
         if kinds.get(step) in ("unknown", "not read"):
             what = "images" if kinds[step] == "not read" else "scans"
             say(f"{dataset}: {scans:,} {what} {step}", file=sys.stderr)
     return records
+
+
+def _require_one_class(records: pd.DataFrame, dataset: Dataset) -> None:
+    """Raises SourceError."""
+    labels = records[list(dataset.classes)]
+    wrong = records.loc[~labels.isin([0, 1]).all(axis=1) | (labels.sum(axis=1) != 1), "scan"]
+    if len(wrong):
+        raise SourceError(
+            f"{dataset.name}: expected one class of every scan, found {len(wrong):,} of {len(records):,} with none, "
+            f"several or an uncertain one, such as {wrong.iloc[0]}: leave them out, or make the task multilabel"
+        )
 
 
 def known_dataset(name: str) -> Dataset:

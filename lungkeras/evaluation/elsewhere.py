@@ -7,13 +7,13 @@ both, so that copies are found and left out, or a list of which scans are the sa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from lungkeras.datasets import findings
+from lungkeras.datasets import findings, policies
 from lungkeras.datasets.kinship import called, why_kin
 from lungkeras.datasets.registry import DATASETS
 from lungkeras.datasets.split_lists import ends, look_up
@@ -42,64 +42,109 @@ def evaluate_on(
     collections: Mapping[str, Collection] | None = None,
     mapping: pd.DataFrame | None = None,
 ) -> dict:
-    """Scores a run on another prepared dataset, over the classes that mean the same in both (datasets.findings).
+    """Scores a run on another prepared dataset, over the classes that mean the same in both (datasets.findings), under
+    that dataset's policies.
 
     Multiclass scans with a label outside those classes are left out, and probabilities are divided by their sum over
     the shared classes, as if the model had been asked to choose among these alone. Multilabel probabilities stand, and
-    scans are left out where one of the shared labels is not known. With `loose`,
-    classes that mean about the same are shared too, and named in the answer. Where the prepared images have another
-    size than the model's, they are resized (areas averaged). On a dataset that the run, or the run that its weights
-    come from, was trained on, patients that it was trained or chosen on are left out, as another split of the same
-    scans has them in its test.
+    scans are left out of which none of the shared labels is known. With `loose`, classes that mean about the same are
+    shared too, and named in the answer. Where the prepared images have another size than the model's, they are resized
+    (areas averaged). On a dataset that the run, or the run that its weights come from, was trained on, patients that it
+    was trained or chosen on are left out, as another split of the same scans has them in its test.
 
     `collections` (`open_for`) holds the fingerprints of this dataset and of those that the run has learned from: copies
     of what it learned from, and the further scans of their patients, are left out. `mapping` (`read_mapping`) says
     which scans are the same: those of patients that the run was trained or chosen on are left out.
 
     Returns {run, dataset, split, classes, loose, kinship, left_out_as, scans, left_out, macro_f1, macro_auroc,
-    per_class}: kinship says how the two collections are related, left_out_as counts the scans left out by reason.
+    per_class}, and `policy` where the split has labels that are uncertain or blank: kinship says how the two
+    collections are related, left_out_as counts the scans left out by reason.
     Raises RunError where fewer than two classes are shared, the tasks differ, no scan is left, or the collections are
     kin and neither fingerprints nor a mapping show which scans they share.
     """
+    asked = Asked(split, batch_size, loose, collections or {}, mapping)
+    return _evaluate(folder, [prepared], asked)[0]
+
+
+def evaluate_policies(folder: Path | str, prepared: Prepared, **options) -> list[dict]:
+    """What `evaluate_on` returns with the same options, under each policy of uncertain and blank labels that makes
+    others of this split.
+
+    The run's own labels were made under the policy in its params; its answers are the same under all. Raises RunError
+    as `evaluate_on` does.
+    """
+    asked = Asked(**options)
+    unknown = policies.unknown_labels(prepared.split(asked.split), prepared.classes)
+    different = {str(policies.effect(unknown, **policy)): policy for policy in reversed(policies.POLICIES)}
+    return _evaluate(folder, [replace(prepared, **policy) for policy in reversed(different.values())], asked)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of `evaluate_on`."""
+
+    split: str = "test"
+    batch_size: int = 64
+    loose: bool = False
+    collections: Mapping[str, Collection] = field(default_factory=dict)
+    mapping: pd.DataFrame | None = None
+
+
+def _evaluate(folder: Path | str, each: Sequence[Prepared], asked: Asked) -> list[dict]:
+    """`evaluate_on` of one prepared dataset under several policies; the model answers once."""
     from lungkeras import models
 
-    run = read_run(folder)
-    classes = shared_classes(run, prepared, loose=loose)
-    unseen = Unseen(prepared.split(split))
-    known = _learned(folder, run)
-    for learned in known or [run]:
-        if learned.dataset == prepared.name:
-            unseen.leave_out(_seen(learned, unseen.records), "of patients that the run was trained or chosen on")
-    for dataset in dict.fromkeys(learned.dataset for learned in known or [run]):
-        if dataset != prepared.name:
-            _leave_out_kin(unseen, dataset, known or [run], prepared, collections or {}, mapping)
-    if known is None:
-        unseen.said.append("the weights do not tell what they were learned from")
-    labels = prepared.labels(split)
+    run, prepared = read_run(folder), each[0]
+    classes = shared_classes(run, prepared, loose=asked.loose)
+    unseen = _unseen(folder, run, prepared, asked)
     mine = [prepared.classes.index(name) for name in classes.values()]
+    others = [column for column in range(len(prepared.classes)) if column not in mine]
+    labels = [one.labels(asked.split) for one in each]
     if run.task == "multiclass":
-        only = (labels[:, mine].sum(axis=1) > 0) & (labels.sum(axis=1) == labels[:, mine].sum(axis=1))
-        unseen.leave_out(~only, "with other labels")
+        reason, usable = "with other labels", [~(own[:, others] == 1).any(axis=1) for own in labels]
     else:
-        unseen.leave_out(~np.isin(labels[:, mine], (0, 1)).all(axis=1), "with unknown labels")
-    rows = np.flatnonzero(unseen.kept)
-    if len(rows) == 0:
+        reason, usable = "with unknown labels", [~np.isnan(own[:, mine]).all(axis=1) for own in labels]
+    kept = [unseen.kept & own for own in usable]
+    if not all(chosen.any() for chosen in kept):
         raise RunError(
-            f"{run.name} on {prepared.name}: no scan of the split {split} has only {', '.join(classes.values())} and a "
-            "patient that the run was not trained on."
+            f"{run.name} on {prepared.name}: no scan of the split {asked.split} has only {', '.join(classes.values())} "
+            "and a patient that the run was not trained on."
         )
+    rows = np.flatnonzero(np.any(kept, axis=0))
     model = models.load_model(Path(folder) / "best.keras")
-    images = np.stack([resized(prepared.images[split][row], model.input_shape[1]) for row in rows])
-    logits = outputs(model, images, batch_size=batch_size)
+    images = np.stack([resized(prepared.images[asked.split][row], model.input_shape[1]) for row in rows])
+    logits = outputs(model, images, batch_size=asked.batch_size)
     theirs = logits[:, [run.classes.index(name) for name in classes]]
     # The softmax over some of the logits is the softmax over all, divided by its sum over these.
     probabilities = metrics.probabilities(theirs, run.task)
     strict = findings.shared_classes(run.dataset, run.classes, prepared.name, prepared.classes)
-    about = {"run": run.name, "dataset": prepared.name, "split": split, "classes": list(classes)}
+    about = {"run": run.name, "dataset": prepared.name, "split": asked.split, "classes": list(classes)}
     about["loose"] = {own: name for own, name in classes.items() if strict.get(own) != name}
-    about |= {"kinship": "; ".join(dict.fromkeys(unseen.said)), "left_out_as": unseen.counts}
-    counted = {"scans": len(rows), "left_out": len(labels) - len(rows)}
-    return about | counted | metrics.scores(labels[rows][:, mine], probabilities, tuple(classes), run.task)
+    about["kinship"] = "; ".join(dict.fromkeys(unseen.said))
+    unknown, found = policies.unknown_labels(prepared.split(asked.split), prepared.classes), []
+    for one, own, chosen in zip(each, labels, kept, strict=True):
+        policy = {"policy": policies.told(one.uncertain, one.blank)} if unknown else {}
+        unusable = int((unseen.kept & ~chosen).sum())
+        counted = {"left_out_as": unseen.counts | ({reason: unusable} if unusable else {})}
+        counted |= {"scans": int(chosen.sum()), "left_out": int((~chosen).sum())}
+        scored = metrics.scores(own[chosen][:, mine], probabilities[chosen[rows]], tuple(classes), run.task)
+        found.append(about | policy | counted | scored)
+    return found
+
+
+def _unseen(folder: Path | str, run: Run, prepared: Prepared, asked: Asked) -> Unseen:
+    """The scans of a split that neither the run nor those that its weights come from have seen. Raises RunError."""
+    unseen, known = Unseen(prepared.split(asked.split)), _learned(folder, run)
+    learned = known or [run]
+    for each in learned:
+        if each.dataset == prepared.name:
+            unseen.leave_out(_seen(each, unseen.records), "of patients that the run was trained or chosen on")
+    for dataset in dict.fromkeys(each.dataset for each in learned):
+        if dataset != prepared.name:
+            _leave_out_kin(unseen, dataset, learned, prepared, asked)
+    if known is None:
+        unseen.said.append("the weights do not tell what they were learned from")
+    return unseen
 
 
 def shared_classes(run: Run, prepared: Prepared, *, loose: bool = False) -> dict[str, str]:
@@ -179,16 +224,10 @@ def read_mapping(file: Path | str) -> pd.DataFrame:
     return table
 
 
-def _leave_out_kin(
-    unseen: Unseen,
-    dataset: str,
-    learned: Sequence[Run],
-    prepared: Prepared,
-    collections: Mapping[str, Collection],
-    mapping: pd.DataFrame | None,
-) -> None:
+def _leave_out_kin(unseen: Unseen, dataset: str, learned: Sequence[Run], prepared: Prepared, asked: Asked) -> None:
     """Leaves out what the runs may have seen of a prepared dataset in another one. Raises RunError for kin."""
     why, records = why_kin(dataset, prepared.name), unseen.records
+    collections, mapping = asked.collections, asked.mapping
     unseen.said.append(why or f"{called(dataset)} and {called(prepared.name)} are {NO_KIN}")
     seen = None
     if mapping is not None:
@@ -207,16 +246,16 @@ def _leave_out_kin(
             unseen.said.append(UNSEARCHED)
         return
     own, other = collections[dataset], collections[prepared.name]
-    asked = other.records["scan"].isin(records["scan"]).to_numpy()
+    question = other.records["scan"].isin(records["scan"]).to_numpy()
     rule = rule_of(dataset, prepared.name, collections) if seen is None else None
     if rule and rule.why:
         if len(rule.classes) < 2:
             raise RunError(f"{learned[0].name} on {prepared.name} is no test elsewhere: {rule.why}. One class is left.")
         may = allowed(rule, other)
         unseen.leave_out(~records["scan"].isin(other.records.loc[may, "scan"]).to_numpy(), rule.why)
-        asked = asked & may
-    copied = copies(own, other, asked)
-    if seen is None and (reason := refused(dataset, prepared.name, asked, copied)):
+        question = question & may
+    copied = copies(own, other, question)
+    if seen is None and (reason := refused(dataset, prepared.name, question, copied)):
         raise RunError(
             f"{learned[0].name} on {prepared.name} is no test elsewhere: {reason}. Say which scans are the same: "
             "--mapping FILE."

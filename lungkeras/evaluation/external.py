@@ -12,7 +12,7 @@ quarter of what is asked of kin are copies, nothing is asked: of the rest, one i
 drawn collection goes by the same rules: it tests the machinery.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import pandas as pd
 
 from lungkeras.datasets.findings import shared_classes
 from lungkeras.datasets.kinship import called, direct, why_kin
+from lungkeras.datasets.policies import labels_under
 from lungkeras.datasets.registry import DATASETS, title
 from lungkeras.evaluation.comparison import macro_scores
 from lungkeras.evaluation.run_tables import resized
@@ -67,6 +68,10 @@ class Collection:
     @property
     def records(self) -> pd.DataFrame:
         return self.prepared.records
+
+    def labels(self, classes: Sequence[str]) -> np.ndarray:
+        """float32 (scans, classes) under the policies of the prepared dataset; NaN for what is not known."""
+        return labels_under(self.records, classes, self.prepared.uncertain, self.prepared.blank)
 
     def images(self, rows: np.ndarray) -> np.ndarray:
         """The prepared scans of these rows of the records, uint8 (rows, size, size)."""
@@ -162,12 +167,11 @@ def refused(dataset: str, other: str, asked: np.ndarray, copied: np.ndarray) -> 
 def allowed(rule: Rule, other: Collection) -> np.ndarray:
     """Which scans a rule lets be asked, before copies are looked for: bool (scans,).
 
-    Of a multiclass collection those of the rule's classes, of a multilabel one those whose labels are known.
+    Of a multiclass collection those of the rule's classes, of a multilabel one those of which one of its labels is
+    known.
     """
-    records = other.records
-    labels = records[list(rule.classes.values())]
-    rows = (labels == 1).any(axis=1) if other.prepared.task == "multiclass" else labels.isin([0, 1]).all(axis=1)
-    rows = rows.to_numpy()
+    records, labels = other.records, other.labels(list(rule.classes.values()))
+    rows = ((labels == 1) if other.prepared.task == "multiclass" else ~np.isnan(labels)).any(axis=1)
     if rule.folder:
         folders = records["path"].str.split("/").str[:-1]
         rows = rows & folders.map(lambda parts: rule.folder in [part.lower() for part in parts]).to_numpy(bool)
@@ -285,26 +289,26 @@ def external_validation(
 
 def _scores(run: Run, rule: Rule, other: Collection, kept: np.ndarray, load) -> list[dict]:
     shared = shared_classes(run.dataset, run.classes, rule.other, other.prepared.classes)
-    labels = other.records.loc[kept, [rule.classes[name] for name in rule.classes]]
-    scored = [name for name, word in rule.classes.items() if (labels[word] == 1).sum() >= FEWEST_SCANS]
-    if run.task == "multiclass":
-        classes = tuple(shared)
-        kept = kept & (other.records[[shared[name] for name in scored]] == 1).any(axis=1).to_numpy()
-    else:
-        scored = [name for name in scored if (labels[shared[name]] == 0).sum() >= FEWEST_SCANS]
-        classes = tuple(scored)
-    rows = np.flatnonzero(kept)
+    truth = dict(zip(shared, other.labels(list(shared.values())).T, strict=True))
+    signs = (1,) if run.task == "multiclass" else (1, 0)
+    scored = [name for name in rule.classes if min((truth[name][kept] == sign).sum() for sign in signs) >= FEWEST_SCANS]
     # A model that always answers with the one class would have a recall of 1.
     if len(scored) < 2:
         return []
+    classes = tuple(shared if run.task == "multiclass" else scored)
+    if run.task == "multiclass":
+        kept = kept & np.any([truth[name] == 1 for name in scored], axis=0)
+    rows = np.flatnonzero(kept)
     model = load(run.name)
     images = np.stack([resized(image, model.input_shape[1]) for image in other.images(rows)])
     columns = [run.classes.index(name) for name in classes]
     # The softmax over some of the logits is the softmax over all, divided by its sum over these.
     given = metrics.probabilities(outputs(model, images)[:, columns], run.task)
     records = other.records.iloc[rows]
-    truth, patients = records[[shared[name] for name in classes]].to_numpy(int), records["patient"].to_numpy(str)
-    found = _measures(truth, given, patients, classes, scored, run.task)
+    patients = records["patient"].to_numpy(str)
+    own = np.stack([truth[name][rows] for name in classes], axis=1)
+    own = own if np.isnan(own).any() else own.astype(int)
+    found = _measures(own, given, patients, classes, scored, run.task)
     own = {(row["measure"], row["class"]): row for row in _own(run, classes, scored)}
     about = {"run": run.name, "dataset": run.dataset, "other": rule.other}
     beside = {"own_scans": "scans", "own_value": "value", "own_low": "low", "own_high": "high"}

@@ -68,12 +68,12 @@ def operating_points(runs: Mapping[str, Run], chosen: Sequence[str] = ()) -> pd.
 
 
 def _judged(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, threshold: float) -> dict:
-    has, called = labels == 1, np.asarray(scores, dtype=np.float64) >= threshold
+    has, lacks, called = labels == 1, labels == 0, np.asarray(scores, dtype=np.float64) >= threshold
     row = {"scans": int(has.sum()), "patients": len(set(patients[has])), "note": ""}
-    if np.isnan(threshold) or not np.isfinite(scores).all() or not has.any() or has.all():
+    if np.isnan(threshold) or not np.isfinite(scores).all() or not has.any() or not lacks.any():
         return row
     few = intervals.rarer_side(labels, patients) < intervals.FEWEST_PATIENTS
-    shares = {"sensitivity": (called[has], patients[has]), "specificity": (~called[~has], patients[~has])}
+    shares = {"sensitivity": (called[has], patients[has]), "specificity": (~called[lacks], patients[lacks])}
     reach = np.zeros((2, 2))
     for place, (name, (right, names)) in enumerate(shares.items()):
         row[name] = float(right.mean())

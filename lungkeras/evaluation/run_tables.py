@@ -4,7 +4,7 @@ Scores are worked out from predictions.parquet, so that they can be checked with
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -76,14 +76,14 @@ def linear_probabilities(prepared: Prepared, seed: int = 0) -> np.ndarray:
     """What a linear classifier on the pixels gives to the test scans, for a network to beat: float (scans, classes).
 
     Logistic regression on standardised pixels at 64 x 64 or less (areas averaged), its penalty chosen by the macro F1
-    of the validation split; for a multilabel dataset one regression per class, balanced as the networks' loss is. Where
-    scans are fewer than pixels, these are first turned to all of their principal axes: a rotation, which changes no
-    prediction of a regression with an L2 penalty, and leaves no more columns than scans.
+    of the validation split; for a multilabel dataset one regression per class, balanced as the networks' loss is, on
+    the scans whose label is known. Where scans are fewer than pixels, these are first turned to all of their principal
+    axes: a rotation, which changes no prediction of a regression with an L2 penalty, and leaves no more columns than
+    scans.
     """
     from sklearn.decomposition import PCA
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from sklearn.multiclass import OneVsRestClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from threadpoolctl import threadpool_limits
@@ -104,19 +104,38 @@ def linear_probabilities(prepared: Prepared, seed: int = 0) -> np.ndarray:
         columns = {split: rotation.transform(pixels[split]) for split in pixels}
         for freedom in BASELINE_FREEDOMS:
             linear = LogisticRegression(C=freedom, max_iter=200, class_weight=None if multiclass else "balanced")
-            model = linear if multiclass else OneVsRestClassifier(linear)
-            model.fit(columns["train"], labels["train"].argmax(axis=1) if multiclass else labels["train"].astype(int))
-            answers = [of_every_class(model, columns[split], labels["train"].shape[1]) for split in ("val", "test")]
+            asked = [columns[split] for split in ("val", "test")]
+            answers = of_every_class(linear, columns["train"], labels["train"], prepared.task, asked)
             macro_f1.append(metrics.macro_f1(labels["val"], answers[0], prepared.task))
             found.append(answers[1])
     return found[int(np.argmax(macro_f1))]
 
 
-def of_every_class(model, columns: np.ndarray, classes: int) -> np.ndarray:
-    """What a fitted scikit-learn model gives to scans: (scans, classes), 0 for a class that no training scan had."""
-    answers = np.zeros((len(columns), classes))
-    answers[:, np.asarray(model.classes_, dtype=int)] = model.predict_proba(columns)
-    return answers
+def of_every_class(linear, columns, labels: np.ndarray, task: str, asked: Sequence) -> list[np.ndarray]:
+    """What a scikit-learn model gives to scans once it is fitted: of each of `asked` (scans, classes).
+
+    `columns` and `labels` (scans, classes) are those of the training scans. Multiclass: one model, 0 for a class that
+    no training scan has. Multilabel: a copy of the model for each class, fitted on the scans whose label is known;
+    where these are all of one sign, that sign.
+    """
+    if task == "multiclass":
+        model = linear.fit(columns, labels.argmax(axis=1))
+        answers = [np.zeros((len(each), labels.shape[1])) for each in asked]
+        for each, given in zip(asked, answers, strict=True):
+            given[:, np.asarray(model.classes_, dtype=int)] = model.predict_proba(each)
+        return answers
+    from sklearn.base import clone
+
+    found = []
+    for own in labels.T:
+        rows = ~np.isnan(own)
+        signs = np.unique(own[rows])
+        if len(signs) < 2:
+            found.append([np.full(len(each), signs[0] if len(signs) else 0.0) for each in asked])
+            continue
+        model = clone(linear).fit(columns[rows], own[rows].astype(int))
+        found.append([model.predict_proba(each)[:, 1] for each in asked])
+    return [np.stack(parts, axis=1) for parts in zip(*found, strict=True)]
 
 
 def _pixels(images: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from lungkeras.system.untrusted import json_files, table_files
 
 PREPARATION = (
     *(f"datasets/scans/{name}" for name in ("compressed", "decoding", "dicom", "jpeg", "opencv", "png")),
-    *(f"datasets/{name}" for name in ("boxes", "drawn", "folders", "lists", "records", "registry")),
+    *(f"datasets/{name}" for name in ("boxes", "drawn", "folders", "lists", "policies", "records", "registry")),
     "splits",
     *(f"preparation/{name}" for name in ("alignment", "duplicates", "prepare", "prints", "scan")),
 )

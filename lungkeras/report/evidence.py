@@ -3,7 +3,7 @@
 import pandas as pd
 
 from lungkeras.datasets.registry import title
-from lungkeras.evaluation.comparison import SIGNIFICANT
+from lungkeras.evaluation.comparison import NO_LABELS, SIGNIFICANT
 from lungkeras.evaluation.paper.published import published
 from lungkeras.report.grid import NUMBER, UNDEFINED, Column, anchor, grid, spanned, table, with_span
 from lungkeras.report.tables import BASELINES
@@ -43,14 +43,21 @@ def class_scores(frame: pd.DataFrame) -> dict:
     frame = frame[~frame["run"].str.contains(ABLATION) & ~frame["run"].str.contains(REPEAT)]
     frame = spanned(frame, "auroc", places=2, few=True)
     frame = frame.assign(
-        text=[with_span(row.auroc, row.auroc_span) for row in frame.itertuples()],
+        text=[
+            NO_LABELS if getattr(row, "note", "") == NO_LABELS else with_span(row.auroc, row.auroc_span)
+            for row in frame.itertuples()
+        ],
         model=frame["run"].map(run_name_title),
     )
     models = list(dict.fromkeys(frame["model"]))
     # The groups keep the order of the classes, which a pivot table does not.
-    wide = frame.groupby(["dataset", "class"], sort=False)[["support", "prevalence"]].first()
+    known = frame.groupby("dataset")["known"] if "known" in frame else None
+    partly = known is not None and (known.min() < known.max()).any()
+    counts = ["support", "prevalence", *(["known"] if partly else [])]
+    wide = frame.groupby(["dataset", "class"], sort=False)[counts].first()
     wide = wide.join(frame.pivot_table("text", ["dataset", "class"], "model", "first")).reset_index()
-    columns = [Column("name", "class"), Column("support", "test scans", 0), Column("prevalence", "share", 2)]
+    columns = [Column("name", "class"), Column("support", "test scans", 0), Column("known", "labels known", 0)]
+    columns += [Column("prevalence", "share", 2)]
     columns += [Column(model, model, NUMBER, "AUROC (95 % interval)") for model in models]
     return grid(wide.assign(name=wide["class"].map(heading)), columns, group=lambda row: heading(row["dataset"]))
 

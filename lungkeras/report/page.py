@@ -24,6 +24,7 @@ from lungkeras.prediction.export import write_devices
 from lungkeras.preparation.audit.dataset import TABLES as AUDIT_TABLES
 from lungkeras.report import checklists, evidence, explanations, model_card, tables  # noqa: F401 (they mark tables)
 from lungkeras.report.audit import audit_section, read_audit
+from lungkeras.report.caveats import caveats, of_table
 from lungkeras.report.extra import entries
 from lungkeras.report.figures.files import DPI
 from lungkeras.report.grid import TABLES, anchor, count
@@ -55,14 +56,14 @@ def dataset_facts(prepared: Path | str, *, drawn: bool) -> dict:
     """What the report shows of a prepared dataset, from its folder.
 
     Returns dataset, drawn, scans (a split), quarantine ([{scan, reason, classes}]), quarantined ({class: scans}),
-    absent (scans that the source lists but does not hold), missing ({split: classes without a scan}), flow
-    ([[step, scans]]), changed (the files that are not as they were prepared), size, mean, std, and hashes (made_from,
-    fingerprint).
+    absent (scans that the source lists but does not hold), missing ({split: classes without a scan}), unknown
+    ({uncertain, blank: {class: scans}}), flow ([[step, scans]]), changed (the files that are not as they were
+    prepared), size, mean, std, and hashes (made_from, fingerprint).
     """
     folder = Path(prepared)
     statistics = json_files.read(folder / "statistics.json")
     keys = ("dataset", "task", "classes", "size", "mean", "std", "scans", "absent", "missing")
-    keys += ("made_from", "fingerprint")
+    keys += ("unknown", "made_from", "fingerprint")
     known = {key: statistics.get(key) for key in keys}
     quarantine = table_files.read_csv(folder / "quarantine.csv", dtype=str).fillna("").to_dict("records")
     for entry in quarantine:  # a reason names the file in full; the scan is named already
@@ -119,7 +120,10 @@ def write_report(
         frames.get("baselines"), frames.get("table_3"), frames.get("model_pairs"), frames.get("transfer")
     )
     cards = model_card.cards(folder, datasets)
-    runs = list(read_runs(folder, frames.get("table_3"), notebooks, cards))
+    unknown = [facts["dataset"] for facts in datasets if facts.get("unknown")]
+    runs = list(read_runs(folder, frames.get("table_3"), notebooks, cards, unknown))
+    for name, words in captions["tables"].items():
+        words["reading"] = f"{words['reading']} {of_table(frames.get(name), unknown, settings)}".strip()
     html = _environment().get_template("report.html.j2").render(
         title=title,
         study=folder.resolve().name,
@@ -155,7 +159,7 @@ def read_captions(folder: Path, datasets: Iterable[str]) -> dict:
             captions["figures"][name] = {key: value.format(dataset=text) for key, value in words.items()}
         for section in captions["sections"]:
             section["items"] = [name for item in section["items"] for name in (named if item == kind else [item])]
-    further = {name: entry for name, entry in entries().items() if entry.file(folder, name).is_file()}
+    further = {name: entry for name, entry in entries().items() if _holds_something(entry.file(folder, name))}
     for name, entry in further.items():
         words = {"label": "Further", "title": entry.title, "shows": entry.shows, "reading": entry.reading}
         captions[f"{entry.kind}s"][name] = words | {"paper": "Not part of the paper."}
@@ -168,6 +172,11 @@ def read_captions(folder: Path, datasets: Iterable[str]) -> dict:
         }
         captions["sections"].append(about)
     return captions
+
+
+def _holds_something(file: Path) -> bool:
+    """Whether there is a figure, or a table with a row."""
+    return file.is_file() and (file.suffix != ".csv" or len(table_files.read_csv(file)) > 0)
 
 
 def _shown(names: Iterable[str], folder: Path) -> list[str]:
@@ -224,16 +233,22 @@ def embedded(png: Path) -> dict:
     return {"uri": uri, "width": width, "height": height, "description": about}
 
 
-def read_runs(folder: Path, results: pd.DataFrame | None, notebooks: Mapping[str, str], cards: Mapping[str, list]):
-    """A section a finished run: in the order of Table 3, then any others by name."""
+def read_runs(
+    folder: Path,
+    results: pd.DataFrame | None,
+    notebooks: Mapping[str, str],
+    cards: Mapping[str, list],
+    unknown: Iterable[str] = (),
+):
+    """A section a finished run: in the order of Table 3, then any others by name. `unknown` as `caveats` takes it."""
     named = [] if results is None else results["run"].tolist()
     finished = {path.parent.name: path.parent for path in sorted(folder.glob("runs/*/metrics.json"))}
     for name in dict.fromkeys([*named, *finished]):
         if name in finished:
-            yield _run(folder, finished[name], notebooks.get(name), cards[name])
+            yield _run(folder, finished[name], notebooks.get(name), cards[name], unknown)
 
 
-def _run(folder: Path, run: Path, notebook: str | None, card: list[model_card.Part]) -> dict:
+def _run(folder: Path, run: Path, notebook: str | None, card: list[model_card.Part], unknown: Iterable[str]) -> dict:
     metrics = json_files.read(run / "metrics.json")
     test = metrics.get("test", {})
     params, environment = _yaml(run / "params.yaml"), _yaml(run / "environment.json")
@@ -252,6 +267,7 @@ def _run(folder: Path, run: Path, notebook: str | None, card: list[model_card.Pa
         "best_epoch": metrics.get("best_epoch"),
         "diverged": tables.diverged(metrics),
         "per_class": tables.scores_of_classes(test["per_class"]) if test.get("per_class") else None,
+        "caveats": caveats([dataset], unknown, params),
         "params": tables.pairs(params, ("param", "value")) if params else None,
         "environment": tables.pairs(environment, ("environment", "value")) if environment else None,
         "files": files,

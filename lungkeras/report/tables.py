@@ -27,6 +27,9 @@ def table_1(frame: pd.DataFrame) -> dict:
     frame = frame.assign(name=[_sentence(name) for name in frame["class"]])
     columns = [Column("name", "class"), *(Column(split, split, 0, "scans here") for split in ("train", "val", "test"))]
     columns += [Column("total", "all", 0, "scans here"), Column("published", "paper", 0)]
+    columns += [Column(name, name, 0, "labels not known") for name in ("uncertain", "blank")] + [
+        Column("policy", "policy")
+    ]
     return grid(frame, columns, group=lambda row: heading(row["dataset"]), strong=lambda row: row["class"] == ALL_SCANS)
 
 
@@ -179,6 +182,8 @@ def scores_of_classes(scores: Mapping[str, Mapping[str, float]]) -> dict:
             ("support", "test scans", 0),
         )
     ]  # fmt: skip
+    if "known" in frame and frame["known"].min() < frame["known"].max():
+        columns.append(Column("known", "labels known", 0))
     return grid(frame.astype({key: float for key in frame if key != "name"}), columns)
 
 

@@ -27,22 +27,26 @@ PACKAGE = Path(__file__).resolve().parents[1]
 # {hash of code: hashes of earlier code that computes the same numbers}. Once a line of the former computes something
 # else, no code has that hash any more, and the entry holds no longer.
 EARLIER_CODE = {
-    "74194a8046430c2d0fceadfdc8289d4b9069d94d8d25fa4c5f8d6971d69d6998": (
+    "b6f4217ad79e1fdfc39c5f33e68d7b735de436e80274dad7d48c4a75392b9175": (
+        "74194a8046430c2d0fceadfdc8289d4b9069d94d8d25fa4c5f8d6971d69d6998",
         "787518eb687cfe618280b038bcc1946b7322df3eddcb062a5d1548df46379a20",
         "03fe4ef6a3bc8fc50b9c161064ef350803e6dc38dc002d7e89a68f5ef08e7b50",
         "33767b2c48e506a0a2c9b94778fe06b0b8231812132d18bf81359f932773ae85",
     ),
-    "6533e2a82cc7eb3e6acfc979499f8aef8e5cceb21ff7d48d19674a6e1b2a0a42": (
+    "4b001d1b24c0e5b5d512e9368acfacb252ebd78dd51191e20760a3960916b815": (
+        "6533e2a82cc7eb3e6acfc979499f8aef8e5cceb21ff7d48d19674a6e1b2a0a42",
         "954dbaed3cf21209ad512eef44616cdc3a35f23cc39bfcf00db0bfc89d7563b7",
         "b2622c27e424d60afe9a92011ef7c4c6388b1266f4ab7ad54ea3c15d4806fa9d",
         "b7f644f144ff8ea8a68cf404cd441f02fa8a6083c4596a6536d9e139eb64fac4",
     ),
-    "9a26673e023e2cfd277e989c618babe26b08b5bac6de6d54ad967a1ad0291d8d": (
+    "c02fe006c060865d2eca9e2a2df368a94b03137bfd7cc818739b158ddb7401de": (
+        "9a26673e023e2cfd277e989c618babe26b08b5bac6de6d54ad967a1ad0291d8d",
         "65b9bcdda0bff20e83a310eb05313628237c2c2b64bdf16ce31834e9854ed90b",
         "4eba6fd5f005a4e34958f1af0b3b81df8c9fcb6b6e008a42c773699957cd9f5a",
         "ffcd462921d767d035648496c2952bcf054f66ca72b2e2ed15a7a58f19e5ffa2",
     ),
-    "e7e6fbfd8b133064565b30c92607c64609ffabbf5765fdce7ef7f0a17447973e": (
+    "2a859bab3d5550c5085e5145d6e1be50d8d99d24ae3c6e7c4872160d28c080b9": (
+        "e7e6fbfd8b133064565b30c92607c64609ffabbf5765fdce7ef7f0a17447973e",
         "f656b54c8082f5ac14489c91b83eb656402a68f15b30055778e8e832299d9ba2",
         "904756f93d248867708301c0ac173481cc49af15a9ae979050e575d2e833c707",
         "ba87f1c841825b12f6c27d8781b7625527afbd35d09d20ce6d9a1a5c555fd15d",
@@ -58,8 +62,8 @@ OWN_FILE = re.compile(r"\w{1,40}\.[a-z0-9]{1,10}")  # in the folder itself
 # Readers within bounds, by the module whose function of the same name they stand for: numbers are the same.
 WITHIN_BOUNDS = {"json_files": "json", "table_files": "pd", "array_files": "np"}
 # What a collection's entry says to readers, and how it is drawn.
-WORDS_OF_AN_ENTRY = ("title", "titles", "handle", "citation", "layout", "holds", "phantom", "names", "datasheet")
-WORDS_OF_AN_ENTRY += ("releases", "scans", "lists")
+WORDS_OF_AN_ENTRY = ("title", "titles", "handle", "citation", "layout", "holds", "phantom", "datasheet")
+WORDS_OF_AN_ENTRY += ("releases", "scans", "lists", "label_unit", "patients", "names")
 LOGGING = {"warn", "debug", "info", "warning", "error", "exception", "critical", "log"}
 
 

@@ -14,16 +14,24 @@ def options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--on", type=Path, required=True, metavar="PREPARED", help="a prepared dataset's folder")
     sub.add_argument("--loose", action="store_true", help="share classes that mean about the same too, and name them")
     sub.add_argument("--mapping", type=Path, metavar="FILE", help="a CSV of which scans of the two are the same")
+    sub.add_argument(
+        "--policies", action="store_true", help="under each policy of labels that the dataset does not know"
+    )
 
 
 def run(options) -> None:
     use_backend(options.backend)
-    from lungkeras.evaluation.elsewhere import evaluate_on, open_for, read_mapping
+    from lungkeras.datasets.policies import DEFAULTS
+    from lungkeras.evaluation.elsewhere import evaluate_on, evaluate_policies, open_for, read_mapping
     from lungkeras.preparation.folder import load_prepared
+    from lungkeras.study.runs import read_run
 
-    found = evaluate_on(
+    params = read_run(options.run).params
+    prepared = load_prepared(options.on, **{kind: str(params.get(kind, word)) for kind, word in DEFAULTS.items()})
+    scores = evaluate_policies if options.policies else evaluate_on
+    found = scores(
         options.run,
-        load_prepared(options.on),
+        prepared,
         loose=options.loose,
         collections=open_for(options.run, options.on),
         mapping=read_mapping(options.mapping) if options.mapping else None,

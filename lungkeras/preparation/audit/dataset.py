@@ -84,6 +84,8 @@ def audit_records(
 ) -> dict:
     """The audit of records that have a column `split`, with their fingerprints, row by row, and their duplicates.
 
+    A label that is uncertain or blank counts as 0.
+
     Returns
         dataset, scans     what was audited
         leakage            see `leakage`
@@ -102,7 +104,7 @@ def audit_records(
     groups = records["group" if "group" in records else "patient"].to_numpy(object)
     rows = probed_rows(groups, seed)
     chosen, seen = records.iloc[rows].reset_index(drop=True), prints[rows]
-    labels = chosen[classes].to_numpy(bool)
+    labels = chosen[classes].eq(1).to_numpy()
     # One thread: on shared cores, threads that wait for each other take many times as long for so small a task.
     with threadpool_limits(1):
         shortcuts = probe_shortcuts(seen, chosen, classes, groups[rows], seed=seed)
@@ -114,6 +116,7 @@ def audit_records(
     pairs_found = pairs[["scan", "other"]].to_numpy(object).tolist()
     leakage = find_leaks(records, pairs_found, seed=seed)
     leakage["random_split"] |= leaked
+    leakage["patients_known"] &= DATASETS[dataset].patients
     found = {
         "dataset": dataset,
         "scans": len(records),
