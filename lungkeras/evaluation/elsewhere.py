@@ -250,7 +250,9 @@ def _leave_out_kin(unseen: Unseen, dataset: str, learned: Sequence[Run], prepare
     rule = rule_of(dataset, prepared.name, collections) if seen is None else None
     if rule and rule.why:
         if len(rule.classes) < 2:
-            raise RunError(f"{learned[0].name} on {prepared.name} is no test elsewhere: {rule.why}. One class is left.")
+            raise RunError(
+                f"{learned[0].name} on {prepared.name} is no test elsewhere: {rule.why}, which leaves one class. Two are needed."
+            )
         may = allowed(rule, other)
         unseen.leave_out(~records["scan"].isin(other.records.loc[may, "scan"]).to_numpy(), rule.why)
         question = question & may

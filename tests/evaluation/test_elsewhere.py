@@ -104,7 +104,7 @@ def test_a_child_a_parent_and_a_sibling_are_refused_with_the_reason(both, tmp_pa
     with pytest.raises(RunError, match="holds 1,345 viral and 1,341 normal scans of the folder train"):
         evaluate_on(parent, both["covid"].prepared)
     found = {name: both[name] for name in ("pneumonia", "covid")}
-    with pytest.raises(RunError, match=r"never asked\. One class is left"):
+    with pytest.raises(RunError, match=r"never asked, which leaves one class"):
         evaluate_on(parent, both["covid"].prepared, collections=found)
 
 

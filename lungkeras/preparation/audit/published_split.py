@@ -171,12 +171,12 @@ def _groups(table: pd.DataFrame, pairs: pd.DataFrame | None) -> pd.Series:
 
     rows, again = table.index.astype(str), table["key"].duplicated()
     first = pd.Series(rows[~again], table.loc[~again, "key"])
-    ends = [pd.DataFrame({"scan": rows[again], "other": table.loc[again, "key"].map(first).to_numpy()})]
+    links = [pd.DataFrame({"scan": rows[again], "other": table.loc[again, "key"].map(first).to_numpy()})]
     if pairs is not None:
-        ends.append(pairs[["row", "other_row"]].astype(str).set_axis(["scan", "other"], axis=1))
+        links.append(pairs[["row", "other_row"]].astype(str).set_axis(["scan", "other"], axis=1))
     alone = table["patient"].where(table["patient"].notna(), rows + " alone")
     records = pd.DataFrame({"scan": rows, "patient": alone.astype(str)})
-    return join_patients(records, pd.concat(ends, ignore_index=True)).set_axis(table.index)
+    return join_patients(records, pd.concat(links, ignore_index=True)).set_axis(table.index)
 
 
 def _shared(table: pd.DataFrame, column: str, sides: list[str]) -> dict[str, int]:
