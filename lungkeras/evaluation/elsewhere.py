@@ -251,7 +251,8 @@ def _leave_out_kin(unseen: Unseen, dataset: str, learned: Sequence[Run], prepare
     if rule and rule.why:
         if len(rule.classes) < 2:
             raise RunError(
-                f"{learned[0].name} on {prepared.name} is no test elsewhere: {rule.why}, which leaves one class. Two are needed."
+                f"{learned[0].name} on {prepared.name} is no test elsewhere: {rule.why}, which leaves one class. Two "
+                "are needed."
             )
         may = allowed(rule, other)
         unseen.leave_out(~records["scan"].isin(other.records.loc[may, "scan"]).to_numpy(), rule.why)
@@ -263,6 +264,7 @@ def _leave_out_kin(unseen: Unseen, dataset: str, learned: Sequence[Run], prepare
             "--mapping FILE."
         )
     scans = records["scan"].isin(other.records.loc[copied, "scan"])
+    unseen.said.append(f"of {question.sum():,} scans, {scans.sum():,} are found to be copies and left out")
     unseen.leave_out(scans.to_numpy(), f"copies of scans of {called(dataset)}")
     if "patient" in records:
         patients = set(records.loc[scans, "patient"])

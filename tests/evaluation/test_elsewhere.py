@@ -126,6 +126,7 @@ def test_with_fingerprints_copies_are_left_out_with_their_patients_and_counted(b
     assert counts["copies of scans of COVID-19 Radiography Database"] == (may & np.isin(rows, [46, 52])).sum()
     assert counts["further scans of the patients of copies"] == (may & np.isin(rows, [47, 53])).sum()
     assert sum(counts.values()) == found["left_out"] and "1,341 normal scans" in found["kinship"]
+    assert f"of {may.sum()} scans, {(may & np.isin(rows, [46, 52])).sum()} are found to be copies" in found["kinship"]
 
 
 def test_where_most_are_copies_a_mapping_is_asked_for_and_says_whom_the_run_has_seen(both, tmp_path):
