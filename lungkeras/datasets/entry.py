@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,27 @@ class Phantom:
     stream: int | None = None  # starts its random numbers; by default a hash of the dataset's name does
 
 
+@dataclass(frozen=True)
+class Names:
+    r"""How the names of a collection's files tell its patients, as the list of a split holds them.
+
+    `patient` is a regular expression that is looked for in a scan's path, with forward slashes: the first of its groups
+    that matches is the patient, as the collection's records call them. `note` is what a reader of such names has to
+    know.
+
+    >>> Names(r"(?:^|/)(\d{8})_\d{3}").of("images/00000013_005.png")
+    '00000013'
+    """
+
+    patient: str
+    note: str = ""
+
+    def of(self, name: str) -> str | None:
+        """The patient of a scan; None where its name does not tell."""
+        found = re.search(self.patient, name)
+        return next(filter(None, found.groups()), None) if found else None
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """One collection: what it is called, its classes, and how its folder is read.
@@ -53,6 +75,7 @@ class Dataset:
     phantom: Phantom | None = field(default=None, repr=False)
     label_unit: str = "image"  # or "study": what a row of its labels is about; the images of a study share it
     patients: bool = True  # whether it tells which scans are of one patient; else each scan stands for one
+    names: Names | None = field(default=None, repr=False)  # where file names tell the patients
     official_test: Callable[[Path], list[str]] | None = field(default=None, repr=False)  # its published test scans
     # The file of its published boxes (scan, finding, left, top, width, height), and the side of the scans in pixels.
     boxes: Callable[[Path], tuple[Path, int]] | None = field(default=None, repr=False)

@@ -5,19 +5,14 @@ Scores are worked out from predictions.parquet, so that they can be checked with
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from lungkeras.datasets import policies
 from lungkeras.evaluation.comparison import macro_scores
 from lungkeras.preparation.folder import Prepared
 from lungkeras.scores import metrics
-from lungkeras.study.runs import CURVES, Run, patients_of, read_run, split_of
-from lungkeras.system.errors import RunError
-from lungkeras.training.outputs import outputs
+from lungkeras.study.runs import CURVES, Run, patients_of, split_of
 
 RUN_COLUMNS = ["run", "dataset", "backbone", "weights", "learning_rate"]
 INTERVALS = [
@@ -153,92 +148,3 @@ def resized(image: np.ndarray, size: int) -> np.ndarray:
     import cv2
 
     return image if image.shape == (size, size) else cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-
-
-def evaluate_on(folder: Path | str, prepared: Prepared, *, split: str = "test", batch_size: int = 64) -> dict:
-    """Scores a run on another prepared dataset, over the classes that both know by name, under that dataset's policies.
-
-    Scans with a label outside those classes are left out. Multiclass probabilities are divided by their sum over the
-    shared classes, as if the model had been asked to choose among these alone; multilabel ones stand. `normal` and
-    `no_finding` stay two names: one is the choice against other diseases, the other the absence of six findings. Where
-    the prepared images have another size than the model's, they are resized (areas averaged). On the run's own dataset,
-    patients that it was trained or chosen on are left out, as another split of the same scans has them in its test.
-
-    Returns {run, dataset, split, classes, scans, left_out, macro_f1, macro_auroc, per_class}, and `policy` where the
-    split has labels that are uncertain or blank.
-    Raises RunError where fewer than two classes are shared, the tasks differ, or no scan is left.
-    """
-    return _evaluate(folder, [prepared], split, batch_size)[0]
-
-
-def evaluate_policies(
-    folder: Path | str, prepared: Prepared, *, split: str = "test", batch_size: int = 64
-) -> list[dict]:
-    """What `evaluate_on` returns, under each policy of uncertain and blank labels that makes others of this split.
-
-    The run's own labels were made under the policy in its params; its answers are the same under all. Raises RunError
-    as `evaluate_on` does.
-    """
-    unknown = policies.unknown_labels(prepared.split(split), prepared.classes)
-    different = {str(policies.effect(unknown, **policy)): policy for policy in reversed(policies.POLICIES)}
-    return _evaluate(
-        folder, [replace(prepared, **policy) for policy in reversed(different.values())], split, batch_size
-    )
-
-
-def _evaluate(folder: Path | str, each: Sequence[Prepared], split: str, batch_size: int) -> list[dict]:
-    """`evaluate_on` of one prepared dataset under several policies; the model answers once."""
-    from lungkeras import models
-
-    run, prepared = read_run(folder), each[0]
-    classes = shared_classes(run, prepared)
-    mine = [prepared.classes.index(name) for name in classes]
-    others = [column for column in range(len(prepared.classes)) if column not in mine]
-    labels, seen = [one.labels(split) for one in each], _seen(run, prepared, split)
-    kept = [~(own[:, others] == 1).any(axis=1) & ~seen for own in labels]
-    if not all(chosen.any() for chosen in kept):
-        raise RunError(
-            f"{run.name} on {prepared.name}: no scan of the split {split} has only {', '.join(classes)} and a patient "
-            "that the run was not trained on."
-        )
-    rows = np.flatnonzero(np.any(kept, axis=0))
-    model = models.load_model(Path(folder) / "best.keras")
-    size = model.input_shape[1]
-    images = np.stack([resized(prepared.images[split][row], size) for row in rows])
-    logits = outputs(model, images, batch_size=batch_size)
-    theirs = logits[:, [run.classes.index(name) for name in classes]]
-    # The softmax over some of the logits is the softmax over all, divided by its sum over these.
-    probabilities = metrics.probabilities(theirs, run.task)
-    about = {"run": run.name, "dataset": prepared.name, "split": split, "classes": list(classes)}
-    unknown, found = policies.unknown_labels(prepared.split(split), prepared.classes), []
-    for one, own, chosen in zip(each, labels, kept, strict=True):
-        policy = {"policy": policies.told(one.uncertain, one.blank)} if unknown else {}
-        counted = {"scans": int(chosen.sum()), "left_out": int((~chosen).sum())}
-        scored = metrics.scores(own[chosen][:, mine], probabilities[chosen[rows]], classes, run.task)
-        found.append(about | policy | counted | scored)
-    return found
-
-
-def _seen(run: Run, prepared: Prepared, split: str) -> np.ndarray:
-    """Which scans are of patients in the run's own train or val split: bool (scans,)."""
-    records = prepared.split(split)
-    if run.dataset != prepared.name or not {"patient"} <= set(records) & set(run.predictions):
-        return np.zeros(len(records), dtype=bool)
-    learnt = run.predictions.loc[run.predictions["split"] != "test", "patient"]
-    return records["patient"].isin(set(learnt)).to_numpy()
-
-
-def shared_classes(run: Run, prepared: Prepared) -> tuple[str, ...]:
-    """The classes that a run and a prepared dataset both know, in the run's order; RunError for fewer than two."""
-    if run.task != prepared.task:
-        raise RunError(
-            f"{run.name} is {run.task} and {prepared.name} is {prepared.task}: their classes are not the same notions. "
-            f"Give a prepared dataset that is {run.task}."
-        )
-    classes = tuple(name for name in run.classes if name in prepared.classes)
-    if len(classes) < 2:
-        raise RunError(
-            f"{run.name} and {prepared.name} share {', '.join(classes) or 'no class'}; two classes are needed. "
-            f"The run knows {', '.join(run.classes)}; the dataset {', '.join(prepared.classes)}."
-        )
-    return classes

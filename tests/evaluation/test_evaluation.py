@@ -10,14 +10,8 @@ import yaml
 from sklearn.metrics import f1_score
 
 from lungkeras.datasets import policies
-from lungkeras.evaluation.run_tables import (
-    evaluate_on,
-    evaluate_policies,
-    histories,
-    linear_probabilities,
-    results,
-    shared_classes,
-)
+from lungkeras.evaluation.elsewhere import evaluate_on, evaluate_policies, shared_classes
+from lungkeras.evaluation.run_tables import histories, linear_probabilities, results
 from lungkeras.preparation.folder import Prepared
 from lungkeras.scores import metrics
 from lungkeras.scores.metrics import probabilities, scores
@@ -244,10 +238,12 @@ def test_patients_that_a_run_was_trained_on_are_never_scored(covid_run):
 def test_a_run_on_another_dataset_chooses_among_the_classes_both_know(covid_run):
     from lungkeras.models.build import load_model
 
-    prepared = drawn_dataset("pneumonia", size=2 * SIZE)
+    prepared = replace(drawn_dataset("pneumonia", size=2 * SIZE), name="my_own")
     found = evaluate_on(covid_run, prepared, split="val")
     assert found["classes"] == ["viral_pneumonia", "normal"]
     assert (found["scans"], found["left_out"]) == (8, 4)
+    assert found["left_out_as"] == {"with other labels": 4}
+    assert "not known to hold scans of each other; copies were not looked for" in found["kinship"]
     assert list(found["per_class"]) == found["classes"]
     labels = prepared.labels("val")[:, 1:]
     kept = labels.sum(axis=1) > 0
@@ -299,7 +295,7 @@ def test_two_classes_have_to_be_shared(folder):
     run = replace(read_run(folder / "covid-mobilenet_v3_large-random"), classes=("covid", "measles", "normal"))
     with pytest.raises(RunError, match="share normal; two classes are needed"):
         shared_classes(run, drawn_dataset("pneumonia"))
-    assert shared_classes(run, drawn_dataset("covid")) == ("covid", "normal")
+    assert list(shared_classes(run, drawn_dataset("covid"))) == ["covid", "normal"]
 
 
 def test_few_and_many_scans_are_answered_alike(covid_run, monkeypatch):

@@ -12,6 +12,8 @@ from lungkeras.system.text import say
 def options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     sub.add_argument("--on", type=Path, required=True, metavar="PREPARED", help="a prepared dataset's folder")
+    sub.add_argument("--loose", action="store_true", help="share classes that mean about the same too, and name them")
+    sub.add_argument("--mapping", type=Path, metavar="FILE", help="a CSV of which scans of the two are the same")
     sub.add_argument(
         "--policies", action="store_true", help="under each policy of labels that the dataset does not know"
     )
@@ -20,14 +22,21 @@ def options(sub: argparse.ArgumentParser) -> None:
 def run(options) -> None:
     use_backend(options.backend)
     from lungkeras.datasets.policies import DEFAULTS
-    from lungkeras.evaluation.run_tables import evaluate_on, evaluate_policies
+    from lungkeras.evaluation.elsewhere import evaluate_on, evaluate_policies, open_for, read_mapping
     from lungkeras.preparation.folder import load_prepared
     from lungkeras.study.runs import read_run
 
     params = read_run(options.run).params
     prepared = load_prepared(options.on, **{kind: str(params.get(kind, word)) for kind, word in DEFAULTS.items()})
     scores = evaluate_policies if options.policies else evaluate_on
-    say(*as_json(scores(options.run, prepared)).splitlines())
+    found = scores(
+        options.run,
+        prepared,
+        loose=options.loose,
+        collections=open_for(options.run, options.on),
+        mapping=read_mapping(options.mapping) if options.mapping else None,
+    )
+    say(*as_json(found).splitlines())
 
 
 COMMAND = Command(
