@@ -45,7 +45,7 @@ def kagglehub(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["zip", "", "gz", "xz"])
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", WRITE)
 def test_an_archive_becomes_a_source(dataset, kind, tmp_path):
     source = WRITE[dataset](tmp_path / "published")
     archive = pack(source, tmp_path / "archive", kind)
@@ -53,6 +53,16 @@ def test_an_archive_becomes_a_source(dataset, kind, tmp_path):
     assert read_records(dataset, to).equals(read_records(dataset, source))
     assert {path.name for path in to.parent.iterdir()} == {"source"}
     assert to.stat().st_mode & 0o777 == source.stat().st_mode & 0o777
+
+
+@pytest.mark.parametrize(("gate", "said"), [("a signature", "asks for a signature: do that at"), ("", "is open to all")])
+def test_what_no_client_fetches_is_one_sentence_that_names_the_page(gate, said, tmp_path, monkeypatch):
+    asked = replace(DATASETS["covid"], handle="", page="https://example.org/covid", gate=gate)
+    monkeypatch.setitem(DATASETS, "covid", asked)
+    with pytest.raises(LungkerasError, match=rf"^covid: .*{said}.* https://example\.org/covid, then .*--archive FILE"):
+        fetch("covid", tmp_path / "new")
+    assert not list(tmp_path.iterdir())
+    assert fetch("covid", tmp_path / "new", archive=pack(write_covid(tmp_path / "covid"), tmp_path / "zip", "zip"))
 
 
 def test_a_collection_that_is_there_is_not_fetched_again(tmp_path):
