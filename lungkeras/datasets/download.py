@@ -25,7 +25,8 @@ def fetch(dataset: str, to: Path | str, *, archive: Path | str | None = None) ->
     (lungkeras.datasets.manifest), that is reported on stderr: part of a collection is a source too.
 
     Raises LungkerasError, in one sentence that says what to do instead, where the archive is broken or unsafe, the
-    download fails or there is none to call, or `to` holds something else; SourceError where what arrived is not the collection.
+    download fails, no client can fetch the collection, or `to` holds something else; SourceError where what arrived is
+    not the collection.
     """
     wanted, to = known_dataset(dataset), Path(to)
     if to.exists() and wanted.find(to):
@@ -57,8 +58,8 @@ def _by_hand(dataset: Dataset) -> str:
     """The sentence for a collection that no client fetches."""
     how = f"asks for {dataset.gate}: do that at" if dataset.gate else "is open to all and not on Kaggle: get it from"
     return (
-        f"{dataset.name}: {dataset.title} {how} {dataset.page}, then give its folder with --source, or an archive of it "
-        f"with --archive FILE, or draw a source: lungkeras phantom {dataset.name} --to DIR"
+        f"{dataset.name}: {dataset.title} {how} {dataset.page}, then give its folder with --source, or an "
+        f"archive of it with --archive FILE, or draw a source: lungkeras phantom {dataset.name} --to DIR"
     )
 
 

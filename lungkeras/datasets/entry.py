@@ -17,8 +17,8 @@ class Phantom:
 
     `plan(scans, rng, shares)` gives the list of lungkeras.datasets.plans.Scan to draw, of which the reader keeps
     `scans`; `shares` is {scans of a patient: share of the patients}. `write_lists(to, planned, boxes, chest)` writes
-    the lists of labels; `boxes` are {path: [Box]}, `chest(patient)` is what is drawn of a patient. Classes that one scan
-    has together are to be drawn as different findings.
+    the lists of labels; `boxes` are {path: [Box]}, `chest(patient)` is what is drawn of a patient. Classes that one
+    scan has together are drawn as different findings.
     """
 
     plan: Callable = field(repr=False)

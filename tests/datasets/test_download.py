@@ -55,7 +55,9 @@ def test_an_archive_becomes_a_source(dataset, kind, tmp_path):
     assert to.stat().st_mode & 0o777 == source.stat().st_mode & 0o777
 
 
-@pytest.mark.parametrize(("gate", "said"), [("a signature", "asks for a signature: do that at"), ("", "is open to all")])
+@pytest.mark.parametrize(
+    ("gate", "said"), [("a signature", "asks for a signature: do that at"), ("", "is open to all")]
+)
 def test_what_no_client_fetches_is_one_sentence_that_names_the_page(gate, said, tmp_path, monkeypatch):
     asked = replace(DATASETS["covid"], handle="", page="https://example.org/covid", gate=gate)
     monkeypatch.setitem(DATASETS, "covid", asked)

@@ -6,6 +6,7 @@ import threading
 import cv2
 import pandas as pd
 import pytest
+from layouts import STUDY
 
 from lungkeras.datasets.drawn import NOTE
 from lungkeras.datasets.phantoms.phantom import draw_source
@@ -38,7 +39,7 @@ def test_no_two_scans_are_alike(dataset, phantom_source):
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-@pytest.mark.parametrize("scans", [20, 60, 97])
+@pytest.mark.parametrize("scans", [20, 60])
 def test_the_study_keeps_as_many_scans_as_were_asked_for(dataset, scans, tmp_path):
     records = read_records(dataset, draw_source(dataset, tmp_path / "source", scans=scans))
     assert len(records) == scans
@@ -112,7 +113,7 @@ def test_covid_has_a_workbook_beside_each_class(phantom_source):
         assert {name.lower() for name in listed["FILE NAME"]} == files
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", STUDY)
 def test_scans_are_grey_and_of_the_published_format(dataset, phantom_source):
     folder = phantom_source(dataset)
     images = [file for file in folder.rglob("*") if file.suffix in (".png", ".jpeg")]
@@ -156,7 +157,7 @@ def test_what_is_interrupted_leaves_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("dataset", "scans", "said"), [("mri", 60, "one of covid, pneumonia, xray8"), ("covid", 5, "20 scans")]
+    ("dataset", "scans", "said"), [("mri", 60, r"one of (\w+, )*covid, .*pneumonia, .*xray8"), ("covid", 5, "20 scans")]
 )
 def test_what_cannot_be_drawn_is_an_error(dataset, scans, said, tmp_path):
     with pytest.raises(SourceError, match=said):
