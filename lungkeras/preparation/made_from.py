@@ -8,14 +8,17 @@ prepared/<study>/<dataset>/statistics.json   "fingerprint": of arrays, records a
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from lungkeras.datasets.scans.arrays import file_of
 from lungkeras.system.files import as_json
 from lungkeras.system.progress import progress
 from lungkeras.system.provenance import agree, code_digest, digest, file_digest, pairs, read
 from lungkeras.system.untrusted import json_files, table_files
 
 PREPARATION = (
-    *(f"datasets/scans/{name}" for name in ("compressed", "decoding", "dicom", "jpeg", "opencv", "png")),
-    *(f"datasets/{name}" for name in ("boxes", "drawn", "folders", "lists", "records", "registry")),
+    *(f"datasets/scans/{name}" for name in ("arrays", "compressed", "decoding", "dicom")),
+    *(f"datasets/scans/{name}" for name in ("headers", "jpeg", "opencv", "png")),
+    *(f"datasets/{name}" for name in ("ages", "boxes", "drawn", "folders", "listed", "lists")),
+    *(f"datasets/{name}" for name in ("packed", "records", "registry")),
     "splits",
     *(f"preparation/{name}" for name in ("alignment", "duplicates", "prepare", "prints", "scan")),
 )
@@ -23,11 +26,16 @@ STATISTICS = ("task", "classes", "size", "mean", "std")
 
 
 def of_sources(records, source: Path) -> str:
-    """SHA-256 of a source as it was read: its records (a DataFrame with the column `path`), and each scan's bytes."""
-    paths = [source / path for path in records["path"]]
+    """SHA-256 of a source as it was read: its records (a DataFrame with the column `path`), and each scan's bytes.
+
+    A file that holds many scans is hashed once.
+    """
+    paths = [file_of(source / path) for path in records["path"]]
+    files = list(dict.fromkeys(paths))
     with ThreadPoolExecutor() as pool:
-        scans = list(progress(pool.map(_scan_digest, paths), total=len(paths), description="hashing scans"))
-    return digest(records.to_csv(index=False), *scans)
+        hashed = progress(pool.map(_scan_digest, files), total=len(files), description="hashing scans")
+        of_file = dict(zip(files, hashed, strict=True))
+    return digest(records.to_csv(index=False), *(of_file[path] for path in paths))
 
 
 def _scan_digest(path: Path) -> str:

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lungkeras.datasets.scans.arrays import file_of
 from lungkeras.datasets.scans.opencv import cv2
 from lungkeras.datasets.scans.workers import decoders
 from lungkeras.preparation.made_from import of_prepared, preparation_made_from
@@ -87,7 +88,7 @@ def prepare_dataset(
     records = read_records(dataset, source, require_files=True, seed=seed)
     flow, kinds, absent = records.attrs["flow"], records.attrs["kinds"], records.attrs["absent"]
     paths = [source / path for path in records["path"]]
-    there = [os.path.lexists(path) for path in paths]
+    there = [os.path.lexists(file_of(path)) for path in paths]
     made_from = preparation_made_from(dataset, source, size=size, seed=seed, split=split, records=records)
     with making(to) as lock:
         if lock.waited and (made := read(to / "statistics.json")).get("made_from") == made_from:
@@ -164,7 +165,7 @@ def prepare_dataset(
 def require_scans(dataset: str, source: Path, paths: list[Path], there: list[bool], reasons: pd.Series) -> None:
     """Raises SourceError where no scan could be read, and where one that was `there` has vanished since."""
     failed = [path for path, was, reason in zip(paths, there, reasons, strict=True) if was and reason]
-    if vanished := [path for path in failed if not os.path.lexists(path)]:
+    if vanished := [path for path in failed if not os.path.lexists(file_of(path))]:
         raise SourceError(
             f"{dataset}: {len(vanished)} of {len(paths)} scans vanished while they were read, such as {vanished[0]}: "
             "when the source is there again, give the same command again"
