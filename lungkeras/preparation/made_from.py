@@ -18,7 +18,7 @@ PREPARATION = (
     *(f"datasets/scans/{name}" for name in ("arrays", "compressed", "decoding", "dicom")),
     *(f"datasets/scans/{name}" for name in ("headers", "jpeg", "opencv", "png")),
     *(f"datasets/{name}" for name in ("ages", "boxes", "drawn", "folders", "listed", "lists")),
-    *(f"datasets/{name}" for name in ("packed", "records", "registry")),
+    *(f"datasets/{name}" for name in ("packed", "policies", "records", "registry")),
     "splits",
     *(f"preparation/{name}" for name in ("alignment", "duplicates", "prepare", "prints", "scan")),
 )

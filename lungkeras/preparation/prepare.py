@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lungkeras.datasets.policies import unknown_labels
 from lungkeras.datasets.scans.arrays import file_of
 from lungkeras.datasets.scans.opencv import cv2
 from lungkeras.datasets.scans.workers import decoders
@@ -71,7 +72,8 @@ def prepare_dataset(
     ever.
 
     Returns what statistics.json holds: dataset, task, classes, size, mean and std (grey levels in [0, 255] of the
-    training split), scans (a split), missing (classes that a split lacks), quarantined, left_out, absent,
+    training split), scans (a split), missing (classes that a split lacks), unknown ({uncertain, blank: {class: scans}}:
+    labels that the collection does not know, for a run's policy to decide), quarantined, left_out, absent,
     duplicates (pairs, the scans in them, the patients that they join), made_from, files (SHA-256 of each), fingerprint.
     Raises SourceError where the source is not this dataset's, no scan of a class is readable, there are too few for
     three splits, or scans vanish while they are read; RunError where `to` holds something else; FolderError where it
@@ -144,6 +146,7 @@ def prepare_dataset(
                 "scans": {name: int((records["split"] == name).sum()) for name in SPLITS},
                 "split": "official" if official else "patients",
                 "missing": missing_classes(records, DATASETS[dataset].classes),
+                "unknown": unknown_labels(records, DATASETS[dataset].classes),
                 "quarantined": len(quarantine),
                 "left_out": left_out,
                 "absent": absent,
@@ -180,7 +183,7 @@ def require_scans(dataset: str, source: Path, paths: list[Path], there: list[boo
 def quarantined(records: pd.DataFrame, reasons: pd.Series, classes: tuple[str, ...]) -> pd.DataFrame:
     """The records that can't be read: scan, reason, and their classes, separated by spaces."""
     lost = records[reasons.notna()]
-    labels = [" ".join(name for name in classes if row[name]) for _, row in lost.iterrows()]
+    labels = [" ".join(name for name in classes if row[name] == 1) for _, row in lost.iterrows()]
     return pd.DataFrame({"scan": lost["scan"], "reason": reasons[lost.index], "classes": labels})
 
 
@@ -225,7 +228,7 @@ def fill(
 
 def missing_classes(records: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, list[str]]:
     """The classes that a split has no scan of, by split; empty where every split has every class."""
-    shown = records.groupby("split")[list(classes)].any()
+    shown = records[list(classes)].eq(1).groupby(records["split"]).any()
     return {split: [name for name in classes if not row[name]] for split, row in shown.iterrows() if not row.all()}
 
 
