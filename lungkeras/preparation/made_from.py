@@ -57,7 +57,14 @@ def of_prepared(folder: Path) -> str | None:
 
 
 def preparation_made_from(
-    dataset: str, source: Path | None, *, size: int, seed: int, split: str = "patients", records=None
+    dataset: str,
+    source: Path | None,
+    *,
+    size: int,
+    seed: int,
+    split: str = "patients",
+    votes: str | None = None,
+    records=None,
 ) -> dict[str, str | None]:
     """The hashes of what a prepared dataset is made from; that of the source is None where the source is not there.
 
@@ -67,22 +74,32 @@ def preparation_made_from(
     from lungkeras.datasets.registry import known_dataset, read_records
 
     if records is None and source is not None and source.is_dir():
-        records = read_records(dataset, source, seed=seed)
-    test_scans = known_dataset(dataset).official_test if split == "official" else None
+        records = read_records(dataset, source, seed=seed, votes=votes)
+    known = known_dataset(dataset)
+    test_scans = known.official_test if split == "official" else None
+    chosen = [votes] if known.votes and votes not in (None, known.votes[0]) else []
     sources = None
     if records is not None:
         boxes = read_boxes(dataset, source, records).to_csv(index=False)
         sources = digest(of_sources(records, source), boxes)
     return {
-        "params": digest(dataset, str(size), str(seed), *(["official"] if test_scans else [])),
+        "params": digest(dataset, str(size), str(seed), *(["official"] if test_scans else []), *chosen),
         "sources": digest(sources, *test_scans(source)) if test_scans and sources else sources,
         "code": code_digest((*PREPARATION, f"datasets/collections/{dataset}")),
     }
 
 
 def is_prepared(
-    folder: Path, dataset: str, source: Path | None, *, size: int, seed: int, split: str = "patients"
+    folder: Path,
+    dataset: str,
+    source: Path | None,
+    *,
+    size: int,
+    seed: int,
+    split: str = "patients",
+    votes: str | None = None,
 ) -> bool:
-    """Whether a prepared dataset stands there, made from this source with this size, seed and split, by this code."""
+    """Whether a prepared dataset stands there, made from this source by this code, with what else decides it."""
     recorded = dict(pairs(read(folder / "statistics.json").get("made_from")))
-    return bool(recorded) and agree(recorded, preparation_made_from(dataset, source, size=size, seed=seed, split=split))
+    now = preparation_made_from(dataset, source, size=size, seed=seed, split=split, votes=votes)
+    return bool(recorded) and agree(recorded, now)

@@ -56,6 +56,7 @@ def prepare_dataset(
     workers: int | None = None,
     seed: int = 0,
     split: str = "patients",
+    votes: str | None = None,
 ) -> dict:
     """Prepares all records of a source, splits them by patient, and writes the folder described above.
 
@@ -69,7 +70,7 @@ def prepare_dataset(
 
     With `split="official"` the test split is the published one, as of xray8, and train and val are dealt from the rest,
     less the copies of test scans, which are left out and counted; the other collections publish none, and are split as
-    ever.
+    ever. `votes` is that of `read_records`.
 
     Returns what statistics.json holds: dataset, task, classes, size, mean and std (grey levels in [0, 255] of the
     training split), scans (a split), missing (classes that a split lacks), unknown ({uncertain, blank: {class: scans}}:
@@ -87,11 +88,11 @@ def prepare_dataset(
     from lungkeras.splits import official_split
 
     source, to = Path(source), Path(to)
-    records = read_records(dataset, source, require_files=True, seed=seed)
+    records = read_records(dataset, source, require_files=True, seed=seed, votes=votes)
     flow, kinds, absent = records.attrs["flow"], records.attrs["kinds"], records.attrs["absent"]
     paths = [source / path for path in records["path"]]
     there = [os.path.lexists(file_of(path)) for path in paths]
-    made_from = preparation_made_from(dataset, source, size=size, seed=seed, split=split, records=records)
+    made_from = preparation_made_from(dataset, source, size=size, seed=seed, split=split, votes=votes, records=records)
     with making(to) as lock:
         if lock.waited and (made := read(to / "statistics.json")).get("made_from") == made_from:
             return made

@@ -348,6 +348,7 @@ DATASET = Dataset(
     read=read,
     phantom=Phantom(plan, scans=480, write_lists=write_lists, encode=encode, patients=False, drawn_as=DRAWN_AS),
     patients=False,
+    votes=VOTES,
     official_test=test_scans,
     box_table=box_table,
     page="https://physionet.org/content/vindr-cxr/1.0.0/",
