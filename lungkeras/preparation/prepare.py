@@ -73,9 +73,10 @@ def prepare_dataset(
     ever. `votes` is that of `read_records`.
 
     Returns what statistics.json holds: dataset, task, classes, size, mean and std (grey levels in [0, 255] of the
-    training split), scans (a split), missing (classes that a split lacks), unknown ({uncertain, blank: {class: scans}}:
-    labels that the collection does not know, for a run's policy to decide), quarantined, left_out, absent,
-    duplicates (pairs, the scans in them, the patients that they join), made_from, files (SHA-256 of each), fingerprint.
+    training split), scans (a split), votes (None where no reader is known), missing (classes that a split lacks),
+    unknown ({uncertain, blank: {class: scans}}: labels that the collection does not know, for a run's policy to
+    decide), quarantined, left_out, absent, duplicates (pairs, the scans in them, the patients that they join),
+    made_from, files (SHA-256 of each), fingerprint.
     Raises SourceError where the source is not this dataset's, no scan of a class is readable, there are too few for
     three splits, or scans vanish while they are read; RunError where `to` holds something else; FolderError where it
     can't be written or its disk is too small.
@@ -106,6 +107,7 @@ def prepare_dataset(
             pairs = find_duplicates(prints, records["scan"], records["patient"])
             records = records[reasons.isna()]
             records = records.assign(group=join_patients(records, pairs))
+            ways = DATASETS[dataset].votes
             official = split == "official" and DATASETS[dataset].official_test is not None
             left_out = 0
             if official:
@@ -146,6 +148,7 @@ def prepare_dataset(
                 "std": std,
                 "scans": {name: int((records["split"] == name).sum()) for name in SPLITS},
                 "split": "official" if official else "patients",
+                "votes": (votes or ways[0]) if ways else None,
                 "missing": missing_classes(records, DATASETS[dataset].classes),
                 "unknown": unknown_labels(records, DATASETS[dataset].classes),
                 "quarantined": len(quarantine),
