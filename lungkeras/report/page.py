@@ -56,8 +56,8 @@ def dataset_facts(prepared: Path | str, *, drawn: bool) -> dict:
 
     Returns dataset, drawn, scans (a split), quarantine ([{scan, reason, classes}]), quarantined ({class: scans}),
     absent (scans that the source lists but does not hold), missing ({split: classes without a scan}), votes (None
-    where no reader is known), flow ([[step, scans]]), changed (the files that are not as they were prepared), size, mean, std,
-    and hashes (made_from, fingerprint).
+    where no reader is known), flow ([[step, scans]]), changed (the files that are not as they were prepared), size,
+    mean, std, and hashes (made_from, fingerprint).
     """
     folder = Path(prepared)
     statistics = json_files.read(folder / "statistics.json")
