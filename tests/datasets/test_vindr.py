@@ -15,6 +15,7 @@ from lungkeras.datasets.collections.vindr import CLASSES, IN_KAGGLE, LOCAL, PUBL
 from lungkeras.datasets.listed import plain
 from lungkeras.datasets.phantoms.phantom import draw_source
 from lungkeras.datasets.registry import read_records
+from lungkeras.preparation.audit import audit_source
 from lungkeras.preparation.made_from import is_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.system.errors import SourceError
@@ -72,6 +73,12 @@ def test_three_readers_read_most_of_the_sick_and_few_others(phantom_records):
     records = records[records["reader"] != "consensus"]
     trio = records["reader"] == "R8 R9 R10"
     assert records.loc[trio, "no_finding"].mean() < 0.2 < 0.5 < records.loc[~trio, "no_finding"].mean()
+
+
+def test_the_audit_finds_that_the_readers_tell_of_disease(source):
+    found = audit_source("vindr", source)
+    alarms = {entry["class"] for entry in found["shortcuts"] if entry["alarm"] and entry["name"] == "metadata"}
+    assert "no_finding" in alarms
 
 
 @pytest.mark.parametrize("votes", ["majority", "any", "all"])
