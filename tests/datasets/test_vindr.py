@@ -179,11 +179,12 @@ def write_kaggle(to, text: str):
     return to
 
 
-def test_what_the_copy_on_kaggle_does_not_name_is_blank_and_several_boxes_are_one_vote(tmp_path):
+def test_what_the_copy_on_kaggle_does_not_name_is_blank_and_several_boxes_are_one_vote(tmp_path, capsys):
     box = "10,20,30,40"
     lines = [f"a,Nodule/Mass,8,R1,{box}", f"a,Nodule/Mass,8,R1,{box}", f"a,Cardiomegaly,3,R2,{box}"]
     lines += [f"a,Cardiomegaly,3,R9,{box}", *(f"b,No finding,14,R{reader},,,," for reader in (3, 10, 9))]
     records = read_records("vindr", write_kaggle(tmp_path, "\n".join(lines)), require_files=False).set_index("scan")
+    assert "names 14 findings; 13 are blank" in capsys.readouterr().err
     assert records.loc["a", ["nodule_mass", "cardiomegaly", "no_finding"]].tolist() == [0, 1, 0]
     assert records.loc["b", list(IN_KAGGLE)].tolist() == [0] * 14 + [1]
     assert records.loc["b", "reader"] == "R3 R9 R10" and records.loc["b", "path"] == "train/b.dicom"
