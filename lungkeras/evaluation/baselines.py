@@ -10,7 +10,7 @@ from lungkeras.evaluation.run_tables import INTERVALS, linear_probabilities, of_
 from lungkeras.preparation.folder import Prepared
 
 MAJORITY, EVERY_CLASS, METADATA, LINEAR = "majority", "every class", "metadata", "linear"
-METADATA_COLUMNS = ("age", "sex", "view", "follow_up")
+METADATA_COLUMNS = ("age", "sex", "view", "follow_up", "scanner", "reader")
 COLUMNS = ["dataset", "baseline", *INTERVALS, "test_scans"]
 
 
@@ -20,7 +20,7 @@ def trivial_baselines(datasets: Iterable[Prepared], seed: int = 0) -> pd.DataFra
     majority     every scan is given the training split's most frequent class; of a multilabel dataset, each finding
                  the more frequent answer
     every class  every finding is called on every scan (multilabel alone)
-    metadata     logistic regression on what the collection records of age, sex, view and follow-up number
+    metadata     logistic regression on what the collection records of age, sex, view, follow-up, scanner and readers
     linear       logistic regression on the pixels (lungkeras.evaluation.linear_probabilities)
     """
     datasets = list(datasets)
@@ -84,5 +84,6 @@ def metadata_probabilities(prepared: Prepared) -> np.ndarray:
 def _metadata(prepared: Prepared, split: str) -> pd.DataFrame:
     records = prepared.split(split)
     known = records[[name for name in METADATA_COLUMNS if name in records]]
-    numbers = known.select_dtypes("number").apply(lambda column: column.to_numpy(float, na_value=np.nan))
-    return pd.concat([numbers, known.select_dtypes(exclude="number").fillna("unknown").astype(str)], axis=1)
+    numbers = {name: known[name].to_numpy(float, na_value=np.nan) for name in known.select_dtypes("number")}
+    words = {name: known[name].fillna("unknown").astype(str) for name in known if name not in numbers}
+    return known.assign(**numbers, **words)

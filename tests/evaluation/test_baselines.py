@@ -80,3 +80,10 @@ def test_baselines_learn_from_the_known_labels_alone():
         replace(prepared, records=prepared.records.assign(effusion=labels.mask(hidden, 0)))
     )
     np.testing.assert_array_equal(baselines.metadata_probabilities(zeros), expected)
+
+
+@pytest.mark.parametrize("left", ["view", "age"])
+def test_words_or_numbers_alone_are_metadata_too(left):
+    prepared = dataset("covid")
+    prepared.records.drop(columns=[name for name in ("view", "age") if name != left], inplace=True)  # noqa: PD002
+    assert "metadata" in baselines.trivial_baselines([prepared])["baseline"].tolist()

@@ -64,7 +64,7 @@ def viral_pneumonia(lungs: Lungs, rng: np.random.Generator, side: int) -> list[L
     for lung in SIDES:
         centre = lungs.point(lung, rng.uniform(0.25, 0.65), rng.uniform(0.15, 0.85))
         across, down = rng.uniform((0.4, 0.42), (0.5, 0.56))
-        reach = np.exp(-((np.abs((x - centre[0]) / across) ** 3 + np.abs((y - centre[1]) / down) ** 3)))
+        reach = np.exp(-(np.abs((x - centre[0]) / across) ** 3 + np.abs((y - centre[1]) / down) ** 3))
         spots = centre + rng.normal(0, 0.15, (rng.integers(1, 3), 2))
         patches = fill(*(blob(spot, rng.uniform(0.08, 0.15), rng) for spot in spots), blur=4.0)
         opacity = rng.uniform(0.8, 1.0) * np.minimum((0.8 * net + rng.uniform(0.25, 0.45)) * reach + 0.5 * patches, 1)
