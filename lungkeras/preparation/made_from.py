@@ -15,7 +15,8 @@ from lungkeras.system.untrusted import json_files, table_files
 
 PREPARATION = (
     *(f"datasets/scans/{name}" for name in ("compressed", "decoding", "dicom", "jpeg", "opencv", "png")),
-    *(f"datasets/{name}" for name in ("boxes", "drawn", "folders", "lists", "records", "registry")),
+    *(f"datasets/{name}" for name in ("boxes", "chexpert_labels", "drawn", "folders")),
+    *(f"datasets/{name}" for name in ("lists", "records", "registry", "tables")),
     "splits",
     *(f"preparation/{name}" for name in ("alignment", "duplicates", "prepare", "prints", "scan")),
 )
