@@ -56,9 +56,14 @@ class Dataset:
     phantom: Phantom | None = field(default=None, repr=False)
     label_unit: str = "image"  # or "study": what a row of its labels is about; the images of a study share it
     patients: bool = True  # whether it tells which scans are of one patient; else each scan stands for one
+    # How what several readers say of a scan may become a label, the usual way first; none where a scan has one label.
+    votes: tuple[str, ...] = ()
     official_test: Callable[[Path], list[str]] | None = field(default=None, repr=False)  # its published test scans
     # The file of its published boxes (scan, finding, left, top, width, height), and the side of the scans in pixels.
     boxes: Callable[[Path], tuple[Path, int]] | None = field(default=None, repr=False)
+    # Or its published boxes as a table, of a source and its records: path (or scan), finding (a class), left, top,
+    # width, height, scan_width, scan_height; None where the source has no list of them.
+    box_table: Callable[[Path, pd.DataFrame], pd.DataFrame | None] | None = field(default=None, repr=False)
     # Where no client fetches it: the page to get it from, and what is asked for there, empty where it is open.
     page: str = field(default="", repr=False)
     gate: str = field(default="", repr=False)

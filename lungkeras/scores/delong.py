@@ -14,15 +14,17 @@ def delong(labels: np.ndarray, scores: np.ndarray, patients: Sequence) -> tuple[
 
     Labels and scores are (scans, columns): a column is a class, or a model asked about a class. DeLong et al. 1988,
     doi:10.2307/2531595, for scans that are clustered in patients (Obuchowski 1997, doi:10.2307/2533958); where every
-    patient has one scan, the two are the same. NaN for a column without positives or negatives.
+    patient has one scan, the two are the same. A label that is NaN is not known, and its scan is none of its column's.
+    NaN for a column without positives or negatives.
     """
-    labels, scores = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
+    labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     places, count = patient_places(patients)
     aurocs = np.full(labels.shape[1], np.nan)
     of_positives, of_negatives = np.full((2, count, labels.shape[1]), np.nan)
     factors = np.full((2, labels.shape[1]), np.nan)
     for column in range(labels.shape[1]):
-        is_so, given = labels[:, column], scores[:, column]
+        known = ~np.isnan(labels[:, column])
+        is_so, given, own = labels[known, column] == 1, scores[known, column], places[known]
         positives, negatives = int(is_so.sum()), int((~is_so).sum())
         if not positives or not negatives or not np.isfinite(given).all():
             continue
@@ -31,9 +33,9 @@ def delong(labels: np.ndarray, scores: np.ndarray, patients: Sequence) -> tuple[
         below = 1 - (ranks[~is_so] - rankdata(given[~is_so])) / positives
         aurocs[column] = above.mean()
         for place, (mine, components) in enumerate(((is_so, above), (~is_so, below))):
-            sums = np.bincount(places[mine], components - aurocs[column], minlength=count) / mine.sum()
+            sums = np.bincount(own[mine], components - aurocs[column], minlength=count) / mine.sum()
             (of_positives, of_negatives)[place][:, column] = sums
-            clusters = len(np.unique(places[mine]))
+            clusters = len(np.unique(own[mine]))
             factors[place, column] = np.sqrt(clusters / (clusters - 1)) if clusters > 1 else np.nan
     crossed = of_positives.T @ of_negatives * (count / (count - 1) if count > 1 else np.nan)
     scaled = (of_positives * factors[0], of_negatives * factors[1])

@@ -2,8 +2,9 @@
 
 The scans of one patient resemble each other, so patients are drawn, never scans: a draw takes as many patients as
 there are, with replacement, and each comes with all of its scans. In what follows labels and decisions are 0-or-1
-arrays (scans, classes), scores are floats of that shape, and `patients` holds one name per scan. Runs that were tested
-on the same patients meet the same draws, whatever the order of their scans.
+arrays (scans, classes), scores are floats of that shape, and `patients` holds one name per scan. A label that is NaN is
+not known, and its scan is none of its class's. Runs that were tested on the same patients meet the same draws, whatever
+the order of their scans.
 """
 
 import functools
@@ -12,6 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import beta, norm
 from scipy.stats import t as student
+
+from lungkeras.scores.metrics import known_only
 
 DRAWS = 2000
 LEVEL = 0.95
@@ -83,9 +86,10 @@ def decision_counts(
 ) -> np.ndarray:
     """Of each patient and class: hits, decisions and positives. float64 (patients, 3, classes).
 
-    `weights` (scans,) says how many scans each stands for; one by default.
+    All are 0 for a class that can't be scored (`metrics.known_only`). `weights` (scans,) says how many scans each
+    stands for; one by default.
     """
-    labels, decided = np.asarray(labels, dtype=np.int8), np.asarray(decided, dtype=np.int8)
+    labels, decided = (part.astype(np.int8) for part in known_only(labels, decided))
     counts = np.stack([labels * decided, decided, labels], axis=1)
     return sums_by_patient(counts if weights is None else counts * weights[:, None, None], patients)
 
@@ -231,8 +235,8 @@ def mean_interval(
 
 def rarer_side(labels: np.ndarray, patients: Sequence) -> int:
     """The patients who have a class (scans,), or those who lack it, whichever are fewer."""
-    labels, patients = np.asarray(labels) == 1, np.asarray(patients, dtype=str)
-    return min(len(set(patients[labels])), len(set(patients[~labels])))
+    labels, patients = np.asarray(labels), np.asarray(patients, dtype=str)
+    return min(len(set(patients[labels == side])) for side in (0, 1))
 
 
 def widened(low: float, high: float, point: float, trials: int, level: float = LEVEL) -> tuple[float, float]:
@@ -259,9 +263,13 @@ def ranking(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tupl
 
     labels (scans,) 0 or 1, scores (scans,), weights (draws, scans). Returns two arrays (draws,). Tied scores are one
     threshold, as in scikit-learn: a tied pair counts half in the AUROC. NaN where a draw lacks positives or, for the
-    AUROC, negatives, and where a score is not a number.
+    AUROC, negatives, and where a score is not a number; for both, where some labels are not known and no other is 0.
     """
-    labels, scores = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
+    labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    if not (known := ~np.isnan(labels)).all():
+        known &= (labels == 0).any()
+        labels, scores, weights = labels[known], scores[known], np.asarray(weights)[:, known]
+    labels = labels.astype(bool)
     if not np.isfinite(scores).all() or len(scores) == 0:
         return np.full(len(weights), np.nan), np.full(len(weights), np.nan)
     order = np.argsort(-scores, kind="stable")

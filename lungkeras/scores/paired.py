@@ -64,7 +64,7 @@ def compare_auroc(
     Where a class has a single positive or negative, the variance is unknown: all but the difference are NaN.
     """
     labels = np.asarray(labels)
-    defined = [column for column in range(labels.shape[1]) if 0 < labels[:, column].sum() < len(labels)]
+    defined = with_both_signs(labels)
     labels, scores, others = labels[:, defined], scores[:, defined], others[:, defined]
     aurocs, covariance = delong(np.tile(labels, 2), np.concatenate([scores, others], axis=1), patients)
     if not defined or np.isnan(aurocs).any():
@@ -80,6 +80,14 @@ def compare_auroc(
     p = p_of_auroc(labels, scores, others, patients, draws, seed)
     low, high = max(difference - reach, -1.0), min(difference + reach, 1.0)
     return {"difference": difference, "low": low, "high": high, "p": p}
+
+
+def with_both_signs(labels: np.ndarray) -> list[int]:
+    """The columns of labels (scans, classes) that hold a 0 and a 1."""
+    labels = np.asarray(labels)
+    return [
+        column for column in range(labels.shape[1]) if (labels[:, column] == 1).any() & (labels[:, column] == 0).any()
+    ]
 
 
 def swaps(patients: int, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
@@ -114,12 +122,13 @@ def p_of_auroc(
     """
     apart = np.zeros(len(labels))
     for column in range(labels.shape[1]):
-        is_so = np.asarray(labels[:, column], dtype=bool)
-        ranks = np.stack([rankdata(given[:, column]) for given in (scores, others)])
+        known = np.flatnonzero(~np.isnan(labels[:, column]))
+        is_so = labels[known, column] == 1
+        ranks = np.stack([rankdata(given[known, column]) for given in (scores, others)])
         for sign, mine in ((1, is_so), (-1, ~is_so)):
             among = np.sort(ranks[:, ~mine], axis=None)
             below = np.searchsorted(among, ranks[:, mine]) + np.searchsorted(among, ranks[:, mine], side="right")
-            apart[mine] += sign * (below[0] - below[1]) / (2 * len(among) * mine.sum())
+            apart[known[mine]] += sign * (below[0] - below[1]) / (2 * len(among) * mine.sum())
     by_patient = sums_by_patient(apart / labels.shape[1], patients)
     return _share_as_far(by_patient.sum() - 2 * swaps(len(by_patient), draws, seed) @ by_patient)
 

@@ -149,7 +149,7 @@ def _draw(
         boxes = dict(zip((scan.path for scan in planned), drawn, strict=True))
     if phantom.write_lists:
         phantom.write_lists(to, planned, boxes, chest)
-    if not dataset.boxes:  # the others publish a list of their own
+    if not (dataset.boxes or dataset.box_table):  # the others publish a list of their own
         _write_boxes(to, planned, boxes, shapes)
     if plants:
         write_truth(to, planned, truth, boxes, markers)
