@@ -1,88 +1,26 @@
-"""Collections that publish a table of their scans: its columns by their names, and the files that it lists.
-
-A table is a CSV, plain or gzipped. What it says is read as text, so that long ids keep their digits.
-"""
+"""What a table of scans says of view, age and sex, and the files that it lists, of which a study uses some."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lungkeras.datasets.ages import OLDEST
 from lungkeras.datasets.folders import file_paths, no_image
-from lungkeras.datasets.lists import BrokenListError, broken_row, list_text, separator_of
 from lungkeras.datasets.records import ABSENT, TEXTS, count_other_files, leave_out, named
-from lungkeras.system.errors import SourceError, nearest
+from lungkeras.system.errors import SourceError
 from lungkeras.system.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd
 
-OLDEST = 120  # years
 BLANK = frozenset({"", "nan", "none", "null", "n/a"})
 
 
 def find_table(folder: Path, name: str) -> Path | None:
     """The table of this name in a folder, else the gzipped one; None where neither is there."""
     return next((file for file in (folder / name, folder / f"{name}.gz") if file.is_file()), None)
-
-
-def read_table(dataset: str, file: Path, columns: Mapping[str, str], needed: Sequence[str]) -> pd.DataFrame:
-    """The named columns of a table, as text without blanks around it, under our names; blank cells are empty.
-
-    `columns` is {published name: ours}; names count without case and blanks. The others are not read. `needed` are
-    those of ours without which there is no reading, and the first of them is in every row.
-
-    Raises SourceError where the table can't be read, a needed column is missing, or a row is broken.
-    """
-    import pandas as pd
-
-    ours = {_plain(column): name for column, name in columns.items()}
-    try:
-        text = list_text(file)
-        heading = text.partition("\n")[0]
-        table = pd.read_csv(
-            io.StringIO(text),
-            sep=separator_of(heading),
-            usecols=lambda column: _plain(column) in ours,
-            index_col=False,
-            dtype="str",
-            keep_default_na=False,
-            skipinitialspace=True,
-        ).rename(columns=lambda column: ours[_plain(column)])
-    except BrokenListError as error:
-        raise _unreadable(dataset, file, str(error)) from None
-    except ValueError as error:
-        raise _unreadable(dataset, file, f"{type(error).__name__}: {error}".splitlines()[0]) from None
-    there = heading.split(separator_of(heading))
-    published = {name: column for column, name in columns.items()}
-    if missing := [published[name] for name in needed if name not in table]:
-        like = "".join(nearest(column, there) for column in missing)
-        raise _unreadable(dataset, file, f"no column {', '.join(missing)} in {printable(heading[:200])!r}{like}")
-    if twice := sorted(set(table.columns[table.columns.duplicated()])):
-        raise _unreadable(dataset, file, f"two columns for {', '.join(published[name] for name in twice)}")
-    last = max(place for place, column in enumerate(there) if ours.get(_plain(column)) in needed)
-    if flaw := broken_row(text, last):
-        raise _unreadable(dataset, file, flaw)
-    for name in table:
-        table[name] = table[name].str.strip()
-    if table.empty:
-        raise _unreadable(dataset, file, "no row below its heading")
-    if (nameless := int((table[needed[0]] == "").sum())) > 0:
-        raise _unreadable(dataset, file, f"{nameless:,} rows without {published[needed[0]]}")
-    return table
-
-
-def _plain(column: str) -> str:
-    return "".join(column.split()).casefold()
-
-
-def _unreadable(dataset: str, file: Path, found: str) -> SourceError:
-    return SourceError(
-        f"{dataset}: {file} is not as published, found {found}: fetch it anew, or draw a source: "
-        f"lungkeras phantom {dataset} --to DIR"
-    )
 
 
 def known(texts: pd.Series) -> pd.Series:
@@ -102,15 +40,6 @@ def whole_years(ages: pd.Series) -> pd.Series:
 def sexes(texts: pd.Series) -> pd.Series:
     """F and M of the words for them, NaN for any other."""
     return texts.str[:1].str.upper().where(texts.str.casefold().isin({"f", "m", "female", "male"}))
-
-
-def labels(texts: pd.Series) -> pd.Series:
-    """Labels as numbers, NaN where blank; a text that is no number stays, for the check of the records to name it."""
-    import pandas as pd
-
-    numbers = pd.to_numeric(texts, errors="coerce")
-    strange = numbers.isna() & (texts != "")
-    return numbers.astype("float64") if not strange.any() else numbers.astype("object").where(~strange, texts)
 
 
 def records_of(

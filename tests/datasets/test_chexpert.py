@@ -180,9 +180,9 @@ def test_part_of_the_scans_is_a_source_and_what_is_absent_is_counted(source):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("Edema", "Oedema", "no column Edema in"),
-        (",1.0", ",yes", "expected labels 1, 0, -1 .* found 'yes' of patient"),
-        (",1.0", ",2.0", "found '2.0' of patient"),
+        ("Edema", "Oedema", "no column edema in"),
+        (",1.0", ",yes", r"found 'yes' as \w+ in row 2, which is no number"),
+        (",1.0", ",2.0", "expected labels 1, 0, -1 .* found '2.0' of patient"),
         ("/study1/view1", "/view1", r"found the path 'CheXpert-v1\.0-small/train/patient00001/view1_frontal\.jpg'"),
     ],
 )

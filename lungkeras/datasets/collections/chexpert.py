@@ -19,6 +19,7 @@ from lungkeras.datasets import tables
 from lungkeras.datasets.chexpert_labels import CLASS_OF, CLASSES, DRAWN_AS, drawn_labels, is_ap, plan_studies
 from lungkeras.datasets.entry import Dataset, Phantom
 from lungkeras.datasets.folders import folders_under, subfolders
+from lungkeras.datasets.listed import heading_of, read_list
 from lungkeras.datasets.plans import Scan
 from lungkeras.datasets.records import leave_out
 from lungkeras.system.errors import SourceError
@@ -36,8 +37,7 @@ READERS = {  # of each list, who labelled: those read first win where a scan sta
     "test_labels.csv": "five radiologists",
 }
 SET_APART = ("test_labels.csv", VALID, "val_labels.csv")  # the first that is there is the published test list
-COLUMNS = {"Path": "scan", "Sex": "sex", "Age": "age", "Frontal/Lateral": "side", "AP/PA": "view"} | CLASS_OF
-NEEDED = ("scan", *CLASSES)
+ATTRIBUTES = {"sex": "sex", "age": "age", "frontal_lateral": "side", "ap_pa": "view"}  # column: of the records
 FIRST_OF_VALID = 64_541  # the number of the first patient in valid/
 RELEASE = "CheXpert-v1.0-small"
 
@@ -55,12 +55,7 @@ def find(source: Path) -> list[Path]:
 
 def _is_list(file: Path) -> bool:
     """Whether a file, whose name other collections use as well, begins with the heading of CheXpert's lists."""
-    try:
-        with file.open("rb") as stream:
-            heading = stream.readline(4096)
-    except OSError:
-        return False
-    return b"Path" in heading and b"No Finding" in heading
+    return file.is_file() and {"path", "no_finding"} <= set(heading_of(file))
 
 
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
@@ -85,9 +80,9 @@ def read_entries(lists: list[Path], release: str = RELEASE) -> pd.DataFrame:
 
     each = []
     for file in lists:
-        table = tables.read_table("chexpert", file, COLUMNS, NEEDED)
-        parts = table["scan"].str.extract(r"((?:[^/]+/)*)((patient\d+)/study\d+)/([^/]+)$")
-        if (strange := table["scan"][parts[1].isna()]).size:
+        table = read_list("chexpert", file, ["path"], numbers=CLASSES, also=ATTRIBUTES).rename(columns=ATTRIBUTES)
+        parts = table["path"].str.extract(r"((?:[^/]+/)*)((patient\d+)/study\d+)/([^/]+)$")
+        if (strange := table["path"][parts[1].isna()]).size:
             raise SourceError(
                 f"chexpert: {file} is not as published, found the path {strange.iloc[0][:80]!r}, expected one such as "
                 f"{RELEASE}/train/patient00001/study1/view1_frontal.jpg: fetch it anew"
@@ -101,8 +96,6 @@ def read_entries(lists: list[Path], release: str = RELEASE) -> pd.DataFrame:
     if len(each) > 1:
         of_later = entries.groupby("scan")["reader"].transform("first") != entries["reader"]
         entries = entries[~of_later].reset_index(drop=True)
-    for name in CLASSES:
-        entries[name] = tables.labels(entries[name].fillna(""))
     for name, mean in (("sex", tables.sexes), ("age", tables.whole_years), ("view", tables.known)):
         if name in entries:
             entries[name] = mean(entries[name])

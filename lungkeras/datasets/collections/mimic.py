@@ -21,6 +21,7 @@ from lungkeras.datasets import tables
 from lungkeras.datasets.chexpert_labels import CLASS_OF, CLASSES, DRAWN_AS, drawn_labels, is_ap, plan_studies
 from lungkeras.datasets.entry import Dataset, Phantom
 from lungkeras.datasets.folders import folders_under, subfolders
+from lungkeras.datasets.listed import read_list
 from lungkeras.datasets.plans import Scan
 from lungkeras.datasets.records import leave_out
 from lungkeras.system.errors import SourceError
@@ -31,13 +32,7 @@ if TYPE_CHECKING:
 
 METADATA, LABELS, SPLIT = (f"mimic-cxr-2.0.0-{name}.csv" for name in ("metadata", "chexpert", "split"))
 PATIENTS = "patients.csv"
-SCANS = {
-    "dicom_id": "scan",
-    "subject_id": "patient",
-    "study_id": "study",
-    "ViewPosition": "view",
-    "StudyDate": "date",
-}
+SCANS = {"dicom_id": "scan", "subject_id": "patient", "study_id": "study", "viewposition": "view"}
 FRONTAL, LATERAL = ("AP", "PA"), "LATERAL"
 
 
@@ -81,17 +76,15 @@ def read_entries(scans: Path, labels: Path, patients: Path | None = None) -> pd.
 
     The column `labelled` says whether the study has a row of labels. Raises SourceError.
     """
-    entries = tables.read_table("mimic", scans, SCANS, ("scan", "patient", "study", "view"))
-    of_study = tables.read_table("mimic", labels, {"study_id": "study"} | CLASS_OF, ("study", *CLASSES))
-    if (twice := of_study["study"][of_study["study"].duplicated()]).size:
+    entries = read_list("mimic", scans, SCANS, also=["studydate"]).rename(columns=SCANS)
+    of_study = read_list("mimic", labels, ["study_id"], numbers=CLASSES)
+    if (twice := of_study["study_id"][of_study["study_id"].duplicated()]).size:
         raise SourceError(
             f"mimic: expected one row per study in {labels}, found {len(twice):,} more, such as of {twice.iloc[0]}: "
             "fetch it anew"
         )
-    entries["labelled"] = entries["study"].isin(of_study["study"])
-    for name in CLASSES:
-        label = tables.labels(of_study[name])
-        entries[name] = entries["study"].map(dict(zip(of_study["study"], label, strict=True)))
+    entries["labelled"] = entries["study"].isin(of_study["study_id"])
+    entries[list(CLASSES)] = of_study.set_index("study_id")[list(CLASSES)].reindex(entries["study"]).to_numpy()
     if patients is not None:
         _add_age_and_sex(entries, patients)
     patient, study = entries["patient"], entries["study"]
@@ -104,13 +97,13 @@ def _add_age_and_sex(entries: pd.DataFrame, file: Path) -> None:
     """Age as that of the patient's anchor year and the years since; dates are shifted, by the same for a patient."""
     import pandas as pd
 
-    columns = {"subject_id": "patient", "gender": "sex", "anchor_age": "age", "anchor_year": "year"}
-    patients = tables.read_table("mimic", file, columns, ("patient", "sex", "age", "year"))
-    patients = patients.drop_duplicates("patient").set_index("patient").reindex(entries["patient"])
-    entries["sex"] = tables.sexes(patients["sex"].reset_index(drop=True))
-    if "date" in entries:
-        born = (pd.to_numeric(patients["year"]) - pd.to_numeric(patients["age"])).reset_index(drop=True)
-        entries["age"] = tables.whole_years(pd.to_numeric(entries["date"].str[:4], errors="coerce") - born)
+    patients = read_list("mimic", file, ["subject_id", "gender"], numbers=["anchor_age", "anchor_year"])
+    patients = patients.drop_duplicates("subject_id").set_index("subject_id")
+    patients = patients.reindex(entries["patient"]).reset_index(drop=True)
+    entries["sex"] = tables.sexes(patients["gender"])
+    if "studydate" in entries:
+        years = pd.to_numeric(entries["studydate"].str[:4], errors="coerce") - patients["anchor_year"]
+        entries["age"] = tables.whole_years(patients["anchor_age"] + years)
 
 
 def _frontal(entries: pd.DataFrame) -> pd.DataFrame:
@@ -122,8 +115,8 @@ def official_test_scans(source: Path | str) -> list[str]:
     """The scans of the published test split. Raises SourceError where its list is missing."""
     found = find(Path(source))
     file = _table(found[0] if found else Path(source), SPLIT, "the published split")
-    table = tables.read_table("mimic", file, {"dicom_id": "scan", "split": "split"}, ("scan", "split"))
-    return list(table.loc[table["split"] == "test", "scan"] + ".jpg")
+    table = read_list("mimic", file, ["dicom_id", "split"])
+    return list(table.loc[table["split"] == "test", "dicom_id"] + ".jpg")
 
 
 def plan(scans: int, rng: np.random.Generator, shares: Mapping[int, float]) -> list[Scan]:

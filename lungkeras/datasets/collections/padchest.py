@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from lungkeras.datasets import tables
 from lungkeras.datasets.entry import Dataset, Phantom
 from lungkeras.datasets.folders import files_in, folders_under
+from lungkeras.datasets.listed import read_list
 from lungkeras.datasets.plans import Scan, scans_of_patients
 from lungkeras.datasets.records import leave_out
 from lungkeras.system.errors import SourceError
@@ -48,20 +49,16 @@ LABELS = {
     "normal": ("normal",),
 }
 CLASSES = tuple(LABELS)
-COLUMNS = {
-    "ImageID": "scan",
-    "ImageDir": "folder",
-    "StudyDate_DICOM": "date",
-    "StudyID": "study",
-    "PatientID": "patient",
-    "PatientBirth": "born",
-    "PatientSex_DICOM": "sex",
-    "Projection": "view",
-    "Manufacturer_DICOM": "scanner",
-    "MethodLabel": "reader",
-    "Labels": "labels",
+NEEDED = {"imageid": "scan", "patientid": "patient", "projection": "view", "labels": "labels"}  # column: of the records
+ALSO = {
+    "imagedir": "folder",
+    "studyid": "study",
+    "studydate_dicom": "date",
+    "patientbirth": "born",
+    "patientsex_dicom": "sex",
+    "manufacturer_dicom": "scanner",
+    "methodlabel": "reader",
 }
-NEEDED = ("scan", "patient", "view", "labels")
 VIEWS = {"PA": "PA", "AP": "AP", "AP_horizontal": "AP lying"}
 NOTHING_STATED = frozenset({"", "unchanged"})
 LABEL = re.compile(r"'([^']*)'|\"([^\"]*)\"")
@@ -95,7 +92,7 @@ def read_entries(file: Path) -> pd.DataFrame:
 
     The column `stated` is "findings", "nothing", "no label" or "excluded". Raises SourceError.
     """
-    entries = tables.read_table("padchest", file, COLUMNS, NEEDED)
+    entries = read_list("padchest", file, NEEDED, also=ALSO).rename(columns=NEEDED | ALSO)
     cells = entries["labels"].drop_duplicates()
     strange = ~cells.str.startswith("[") & tables.known(cells).notna()
     if strange.any():
