@@ -6,12 +6,14 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
-from label_tables import published_table
 from layouts import write_scans
+from published_lists import published_list
 
+from lungkeras.datasets.boxes import read_boxes
 from lungkeras.datasets.chexpert_labels import CLASS_OF, CLASSES, LABELS, is_ap, plan_studies
 from lungkeras.datasets.collections.chexpert import official_test_scans, read_entries
 from lungkeras.datasets.registry import read_records
+from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.system.errors import SourceError
 
 RELEASE = "CheXpert-v1.0-small"
@@ -194,7 +196,9 @@ def test_a_list_that_is_not_as_published_is_named_with_what_is_wrong(source, old
 
 
 def test_the_published_table_is_read_to_its_counts(tmp_path):
-    file = published_table("chexpert_train.csv.gz", tmp_path / RELEASE / "train.csv")
+    file = tmp_path / RELEASE / "train.csv"
+    file.parent.mkdir()
+    file.write_bytes(published_list("chexpert_train.csv.gz"))
     entries = read_entries([file])
     assert len(entries) == 223_414
     assert (entries["study"].nunique(), entries["patient"].nunique()) == (187_641, 64_540)
@@ -210,3 +214,21 @@ def test_the_published_table_is_read_to_its_counts(tmp_path):
     assert len(records) == 191_027 and flow(records)["lateral views"] == 32_387
     first = records.iloc[0]
     assert first["path"] == f"{RELEASE}/train/patient00001/study1/view1_frontal.jpg"
+
+
+def test_the_twin_is_prepared_by_the_published_split_and_its_uncertain_labels_are_counted(source, tmp_path):
+    summary = prepare_dataset("chexpert", source, tmp_path / "prepared", size=32, split="official")
+    assert sum(summary["scans"].values()) == 60 and not summary["quarantined"]
+    records = pd.read_parquet(tmp_path / "prepared" / "records.parquet")
+    valid = set(official_test_scans(source)) & set(records["scan"])
+    assert set(records.loc[records["split"] == "test", "scan"]) == valid
+    assert len(records.drop_duplicates(["study", "split"])) == records["study"].nunique()
+    assert records[list(CLASSES)].isin([-1]).any(axis=None) and records[list(CLASSES)].isna().any(axis=None)
+
+
+def test_boxes_are_those_of_findings_that_are_stated(phantom_source, phantom_records):
+    records = phantom_records("chexpert")
+    boxes = read_boxes("chexpert", phantom_source("chexpert"), records)
+    assert {"support_devices", "fracture", "pleural_other", "edema"} <= set(boxes["class"])
+    stated = records.set_index("scan")
+    assert all(stated.loc[scan, name] == 1 for scan, name in boxes[["scan", "class"]].to_numpy())

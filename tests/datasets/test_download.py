@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from layouts import write_covid, write_pneumonia, write_xray8
 
+from lungkeras import cli
 from lungkeras.datasets import manifest
 from lungkeras.datasets.download import fetch
 from lungkeras.datasets.registry import DATASETS, read_records
@@ -65,6 +66,15 @@ def test_what_no_client_fetches_is_one_sentence_that_names_the_page(gate, said, 
         fetch("covid", tmp_path / "new")
     assert not list(tmp_path.iterdir())
     assert fetch("covid", tmp_path / "new", archive=pack(write_covid(tmp_path / "covid"), tmp_path / "zip", "zip"))
+
+
+@pytest.mark.parametrize("dataset", [name for name, known in DATASETS.items() if not known.handle])
+def test_a_collection_that_is_gated_or_lies_elsewhere_says_where_to_get_it(dataset, tmp_path, capsys):
+    assert cli.main(["fetch", dataset, "--to", str(tmp_path / "new")]) == 1
+    said = capsys.readouterr().err
+    known = DATASETS[dataset]
+    assert said.startswith(f"lungkeras: {dataset}: {known.title} ") and known.page in said and known.gate in said
+    assert said.count("\n") == 1 and known.page.startswith("https://")
 
 
 def test_a_collection_that_is_there_is_not_fetched_again(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from lungkeras.datasets.chexpert_labels import CLASS_OF, CLASSES, LABELS
 from lungkeras.datasets.collections.mimic import official_test_scans
 from lungkeras.datasets.registry import read_records
+from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.system.errors import SourceError
 
 METADATA, LABELLED, SPLIT = (f"mimic-cxr-2.0.0-{name}.csv.gz" for name in ("metadata", "chexpert", "split"))
@@ -152,3 +153,13 @@ def test_a_damaged_archive_of_a_list_is_said(source):
     (source / LABELLED).write_bytes(packed[: len(packed) // 2])
     with pytest.raises(SourceError, match=r"chexpert\.csv\.gz is not as published.* found a damaged archive"):
         read_records("mimic", source)
+
+
+def test_the_twin_is_prepared_by_the_published_split(source, tmp_path):
+    summary = prepare_dataset("mimic", source, tmp_path / "prepared", size=32, split="official")
+    assert sum(summary["scans"].values()) == 60 and summary["split"] == "official" and not summary["quarantined"]
+    records = pd.read_parquet(tmp_path / "prepared" / "records.parquet")
+    assert set(records.loc[records["split"] == "test", "scan"]) == set(official_test_scans(source)) & set(
+        records["scan"]
+    )
+    assert len(records.drop_duplicates(["patient", "split"])) == records["patient"].nunique()

@@ -8,12 +8,13 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from label_tables import published_table
+from published_lists import published_list
 
 from lungkeras.datasets.collections.padchest import CLASSES, LABELS, LIST, PUBLISHED, encode, read_entries
 from lungkeras.datasets.plans import Scan
 from lungkeras.datasets.registry import read_records
 from lungkeras.datasets.scans.decoding import decode_grey
+from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.system.errors import SourceError
 
 
@@ -154,7 +155,8 @@ def test_the_scans_without_their_list_are_answered_with_its_name(source):
 
 
 def test_the_published_table_is_read_to_its_counts(tmp_path):
-    file = published_table("PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv.gz", tmp_path / LIST)
+    file = tmp_path / LIST
+    file.write_bytes(published_list(f"{LIST}.gz"))
     entries = read_entries(file)
     assert len(entries) == 160_861
     assert (entries["patient"].nunique(), entries["study"].nunique()) == (67_625, 109_931)
@@ -180,3 +182,11 @@ def test_the_published_table_is_read_to_its_counts(tmp_path):
     assert 7_900 < entries["pneumonia"].sum() < 3474 + 4563 + 1
     records = read_records("padchest", tmp_path, require_files=False)
     assert len(records) == 106_498 and records.iloc[0]["path"].startswith("0/20536686640136348236148679891455886468_")
+
+
+def test_the_twin_is_prepared(phantom_source, tmp_path):
+    summary = prepare_dataset("padchest", phantom_source("padchest"), tmp_path / "prepared", size=32)
+    assert sum(summary["scans"].values()) == 60 and not summary["quarantined"]
+    records = pd.read_parquet(tmp_path / "prepared" / "records.parquet")
+    assert len(records.drop_duplicates(["patient", "split"])) == records["patient"].nunique()
+    assert {"scanner", "reader", "study"} < set(records)
