@@ -12,6 +12,7 @@ from published_lists import published_list
 from lungkeras.datasets.boxes import read_boxes
 from lungkeras.datasets.chexpert_labels import CLASS_OF, CLASSES, LABELS, is_ap, plan_studies
 from lungkeras.datasets.collections.chexpert import official_test_scans, read_entries
+from lungkeras.datasets.phantoms.phantom import draw_source
 from lungkeras.datasets.registry import read_records
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.system.errors import SourceError
@@ -155,6 +156,11 @@ def test_a_download_without_its_list_says_which_one_is_missing(source):
     (source / RELEASE / "valid.csv").unlink()
     with pytest.raises(SourceError, match=r"^chexpert: expected train\.csv"):
         read_records("chexpert", source)
+
+
+def test_what_needs_a_class_of_another_name_can_t_be_planted(tmp_path):
+    with pytest.raises(SourceError, match="multilabel: chexpert has no class atelectasis and effusion"):
+        draw_source("chexpert", tmp_path / "source", scans=20, plants=["multilabel"])
 
 
 def test_another_collection_s_train_csv_is_no_release_of_chexpert(tmp_path):
