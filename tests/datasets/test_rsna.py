@@ -93,7 +93,7 @@ def test_without_the_list_of_classes_it_is_unknown_who_is_normal(copy, capsys):
     sick = records["lung_opacity"] == 1
     assert records["lung_opacity"].dtype == "int64" and 0 < sick.sum() < 60
     assert (records.loc[sick, ["not_normal", "normal"]] == 0).all(axis=None)
-    assert records.loc[~sick, ["not_normal", "normal"]].isna().all(axis=None)
+    assert records.loc[~sick, ["not_normal", "normal"]].eq(-1).all(axis=None)
 
 
 def test_without_the_list_of_boxes_the_classes_say_all_and_no_box_is_known(copy, phantom_records):
@@ -125,7 +125,7 @@ def test_a_partial_download_says_what_is_missing(copy):
             lambda text: text.replace("Normal\n", "Healthy\n", 1),
             r"expected the classes of RSNA, found .*Healthy",
         ),
-        (DETAILS, lambda text: text + text.splitlines()[1].split(",")[0] + ",Normal\n" * 1 + "x,Normal\n", r"two of|"),
+        (DETAILS, lambda text: text + text.splitlines()[1].split(",")[0] + ",Normal\n", r"found two of"),
     ],
 )
 def test_a_list_that_is_not_as_published_is_one_sentence(file, change, said, copy):

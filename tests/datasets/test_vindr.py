@@ -15,6 +15,7 @@ from lungkeras.datasets.collections.vindr import CLASSES, IN_KAGGLE, LOCAL, PUBL
 from lungkeras.datasets.listed import plain
 from lungkeras.datasets.phantoms.phantom import draw_source
 from lungkeras.datasets.registry import read_records
+from lungkeras.preparation.audit import audit_source
 from lungkeras.preparation.made_from import is_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.system.errors import SourceError
@@ -72,6 +73,12 @@ def test_three_readers_read_most_of_the_sick_and_few_others(phantom_records):
     records = records[records["reader"] != "consensus"]
     trio = records["reader"] == "R8 R9 R10"
     assert records.loc[trio, "no_finding"].mean() < 0.2 < 0.5 < records.loc[~trio, "no_finding"].mean()
+
+
+def test_the_audit_finds_that_the_readers_tell_of_disease(source):
+    found = audit_source("vindr", source)
+    alarms = {entry["class"] for entry in found["shortcuts"] if entry["alarm"] and entry["name"] == "metadata"}
+    assert "no_finding" in alarms
 
 
 @pytest.mark.parametrize("votes", ["majority", "any", "all"])
@@ -172,11 +179,12 @@ def write_kaggle(to, text: str):
     return to
 
 
-def test_what_the_copy_on_kaggle_does_not_name_is_blank_and_several_boxes_are_one_vote(tmp_path):
+def test_what_the_copy_on_kaggle_does_not_name_is_blank_and_several_boxes_are_one_vote(tmp_path, capsys):
     box = "10,20,30,40"
     lines = [f"a,Nodule/Mass,8,R1,{box}", f"a,Nodule/Mass,8,R1,{box}", f"a,Cardiomegaly,3,R2,{box}"]
     lines += [f"a,Cardiomegaly,3,R9,{box}", *(f"b,No finding,14,R{reader},,,," for reader in (3, 10, 9))]
     records = read_records("vindr", write_kaggle(tmp_path, "\n".join(lines)), require_files=False).set_index("scan")
+    assert "names 14 findings; 13 are blank" in capsys.readouterr().err
     assert records.loc["a", ["nodule_mass", "cardiomegaly", "no_finding"]].tolist() == [0, 1, 0]
     assert records.loc["b", list(IN_KAGGLE)].tolist() == [0] * 14 + [1]
     assert records.loc["b", "reader"] == "R3 R9 R10" and records.loc["b", "path"] == "train/b.dicom"

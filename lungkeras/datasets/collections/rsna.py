@@ -7,7 +7,7 @@
 
 A `patientId` names an image: the scans are NIH's, of fewer patients, whom the collection does not tell. Age, sex and
 view stand in the headers of the DICOM files alone. Each scan is of one of three classes; without the second list it is
-not known which of the two others a scan without opacity is, and both are blank.
+not known which of the two others a scan without opacity is, and both are uncertain.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ PUBLISHED_SIDE = 1024
 EDGES = ("x", "y", "width", "height")
 TOLD = {"PatientAge": "age", "PatientSex": "sex", "ViewPosition": "view"}
 UNLABELLED = "unlabelled"
+UNCERTAIN = -1.0
 
 
 def find(source: Path) -> list[Path]:
@@ -92,7 +93,7 @@ def _labelled(files: Mapping[str, Path]) -> pd.DataFrame:
                 "fetch it anew"
             )
         opacity = boxes.groupby("patientid", sort=False)["target"].max()
-        others = opacity.where(opacity == 0).mask(opacity == 0, np.nan).mask(opacity == 1, 0.0)
+        others = opacity.map({0: UNCERTAIN, 1: 0.0})
         parts.append(pd.DataFrame({"lung_opacity": opacity, "not_normal": others, "normal": others}))
     if DETAILS in files:
         told = read_list("rsna", files[DETAILS], ("patientid", "class")).drop_duplicates()

@@ -16,6 +16,7 @@ the other readers would not outvote that: for all, most, or one of them saw noth
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ from lungkeras.datasets.plans import Scan
 from lungkeras.datasets.records import named
 from lungkeras.datasets.scans.headers import size_of
 from lungkeras.system.errors import SourceError
+from lungkeras.system.text import say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,6 +112,12 @@ def _labelled(file: Path, votes: str) -> pd.DataFrame:
     labels = pd.DataFrame(voted(seen, np.bincount(scans), votes), columns=list(CLASSES), dtype="float64")
     unknown = [name for name in CLASSES if file.name == KAGGLE and name not in IN_KAGGLE]
     labels[unknown] = np.nan
+    if unknown:
+        say(
+            f"vindr: the list of Kaggle names {len(IN_KAGGLE) - 1} findings; {len(unknown)} are blank, so that `blank: "
+            "zeros` takes them for absent and `blank: ignore` does not count them",
+            file=sys.stderr,
+        )
     readers = readings.assign(scan=scans, order=_number(readings["rad_id"])).sort_values(["scan", "order"])
     labels.insert(0, "scan", first)
     labels["reader"] = readers.groupby("scan")["rad_id"].agg(" ".join).to_numpy()
