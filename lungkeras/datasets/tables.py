@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lungkeras.datasets.ages import OLDEST
-from lungkeras.datasets.folders import file_paths, no_image
+from lungkeras.datasets.folders import IMAGE_SUFFIXES, file_paths, no_image
 from lungkeras.datasets.records import ABSENT, TEXTS, count_other_files, leave_out, named
 from lungkeras.system.errors import SourceError
 from lungkeras.system.text import printable
@@ -72,7 +72,8 @@ def records_of(
     listed += [file.relative_to(source).as_posix() for file in tables]
     records = choose(entries)
     records = leave_out(records, records["path"].isna(), ABSENT, kind="absent")
-    if (again := records["path"].map(files).duplicated()).any():
+    # Two rows of one scan are for the check of the records.
+    if (again := records["path"].map(files).duplicated() & ~records["scan"].duplicated()).any():
         records = leave_out(records, again, "a second name of another scan's file")
     return count_other_files(records, source, listed, _without_a_row, files=files)
 
@@ -86,7 +87,8 @@ def _paths(scans: pd.Series, files: Mapping[str, object], ends: Mapping[str, str
     paths = scans.map(there)
     stems = scans[paths.isna()].map(_stem)
     wanted = set(stems)
-    by_stem = {_stem(end): path for end, path in reversed(there.items()) if _stem(end) in wanted} if wanted else {}
+    images = {end: path for end, path in there.items() if wanted and end.lower().endswith(IMAGE_SUFFIXES)}
+    by_stem = {_stem(end): path for end, path in reversed(images.items()) if _stem(end) in wanted}
     return paths.fillna(stems.map(by_stem))
 
 

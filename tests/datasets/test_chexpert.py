@@ -145,6 +145,7 @@ def test_the_lists_of_chexlocalize_are_read_beside(source):
     valid.to_csv(source / RELEASE / "val_labels.csv", index=False)  # the same scans as in valid.csv
     records = read_records("chexpert", source)
     assert len(records) == 61 and official_test_scans(source) == ["patient64741/study1/view1_frontal.jpg"]
+    assert len(read_records("chexpert", source, require_files=False)) == 61
     own = records.set_index("scan").loc["patient64741/study1/view1_frontal.jpg"]
     assert own["reader"] == "five radiologists" and pd.isna(own["view"]) and own["edema"] == 0
 
@@ -182,6 +183,13 @@ def test_part_of_the_scans_is_a_source_and_what_is_absent_is_counted(source):
     shutil.rmtree(source / RELEASE / "train")
     shutil.rmtree(source / RELEASE / "valid")
     with pytest.raises(SourceError, match=r"the table lists 7\d scans, such as patient.*holds no image"):
+        read_records("chexpert", source)
+
+
+def test_a_scan_that_stands_twice_in_a_list_is_refused(source):
+    file = source / RELEASE / "train.csv"
+    file.write_text(file.read_text() + file.read_text().splitlines()[1] + "\n")
+    with pytest.raises(SourceError, match="expected every scan once, found 1 listed more often, such as patient00001"):
         read_records("chexpert", source)
 
 

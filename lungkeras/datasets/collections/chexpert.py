@@ -91,11 +91,9 @@ def read_entries(lists: list[Path], release: str = RELEASE) -> pd.DataFrame:
         told = {"scan": parts[1] + "/" + parts[3], "study": parts[1], "patient": parts[2], "reader": READERS[file.name]}
         table = table.assign(**told)
         table["path"] = ("" if release == "." else f"{release}/") + below + table["scan"]
-        each.append(table)
+        earlier = [scan for other in each for scan in other["scan"]]
+        each.append(table[~table["scan"].isin(earlier)] if earlier else table)
     entries = pd.concat(each, ignore_index=True)
-    if len(each) > 1:
-        of_later = entries.groupby("scan")["reader"].transform("first") != entries["reader"]
-        entries = entries[~of_later].reset_index(drop=True)
     for name, mean in (("sex", tables.sexes), ("age", tables.whole_years), ("view", tables.known)):
         if name in entries:
             entries[name] = mean(entries[name])
