@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lungkeras.datasets.folders import IMAGE_SUFFIXES, file_paths
-from lungkeras.datasets.lists import BrokenListError, list_text, separator_of
+from lungkeras.datasets.lists import BrokenListError, broken_row, list_text, separator_of
 from lungkeras.datasets.records import ABSENT, count_other_files, in_folders, leave_out
 from lungkeras.system.errors import SourceError, nearest
 from lungkeras.system.text import printable
@@ -55,6 +55,7 @@ def read_list(
             io.StringIO(text),
             sep=separator_of(heading),
             usecols=lambda name: plain(name) in wanted,
+            index_col=False,
             dtype={name: "str" for name, ours in names.items() if ours not in numbers},
             keep_default_na=False,
             na_values={name: [""] for name, ours in names.items() if ours in numbers},
@@ -69,6 +70,9 @@ def read_list(
         raise _unreadable(dataset, file, needed, found)
     if table.columns.has_duplicates:
         raise _unreadable(dataset, file, needed, f"the column {table.columns[table.columns.duplicated()][0]} twice")
+    last = max(place for place, name in enumerate(names.values()) if name in needed)
+    if flaw := broken_row(text, last):
+        raise _unreadable(dataset, file, needed, flaw)
     if table.empty:
         raise _unreadable(dataset, file, needed, "no row below its heading")
     table = table.apply(lambda column: column if column.name in numbers else column.str.strip())

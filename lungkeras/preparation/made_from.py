@@ -17,8 +17,8 @@ from lungkeras.system.untrusted import json_files, table_files
 PREPARATION = (
     *(f"datasets/scans/{name}" for name in ("arrays", "compressed", "decoding", "dicom")),
     *(f"datasets/scans/{name}" for name in ("headers", "jpeg", "opencv", "png")),
-    *(f"datasets/{name}" for name in ("ages", "boxes", "drawn", "folders", "listed", "lists")),
-    *(f"datasets/{name}" for name in ("packed", "policies", "records", "registry")),
+    *(f"datasets/{name}" for name in ("ages", "boxes", "chexpert_labels", "drawn", "folders", "listed", "lists")),
+    *(f"datasets/{name}" for name in ("packed", "policies", "records", "registry", "tables")),
     "splits",
     *(f"preparation/{name}" for name in ("alignment", "duplicates", "prepare", "prints", "scan")),
 )

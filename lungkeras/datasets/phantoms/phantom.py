@@ -26,6 +26,7 @@ from lungkeras.datasets.phantoms.film import draw_film
 from lungkeras.datasets.phantoms.planting import (
     SHARE_OF_LEAKY_PATIENTS,
     STREAM,
+    TOGETHER,
     copied,
     develop,
     pair_findings,
@@ -75,6 +76,8 @@ def draw_source(
         raise SourceError(f"leaky: {dataset} publishes no patients, so none can leak: plant it in pneumonia or xray8")
     if "multilabel" in wanted and known.task != "multilabel":
         raise SourceError(f"multilabel: a scan of {dataset} has one label: plant it in xray8")
+    if "multilabel" in wanted and not {*TOGETHER} <= {*known.classes}:
+        raise SourceError(f"multilabel: {dataset} has no class {' and '.join(TOGETHER)}: plant it in xray8")
     _refuse_other(to)
     with atomic_folder(to) as folder:
         _draw(known, folder, scans, seed, workers or os.cpu_count() or 1, wanted)
