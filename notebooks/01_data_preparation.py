@@ -34,14 +34,14 @@ split = "patients"
 # %matplotlib inline
 import lungkeras
 from lungkeras import preparation
-from lungkeras.datasets import DATASETS, acquisition
+from lungkeras.datasets import acquisition, known_dataset
 from lungkeras.preparation import audit
 from lungkeras.preparation.audit.summary import tables
 from lungkeras.report import figures
 
 params = lungkeras.Params.collect(globals())
 folder = acquisition.acquire(dataset, params.source_folder, acquire, scans=scans, seed=seed)
-DATASETS[dataset].title
+known_dataset(dataset).title
 
 # %% [markdown]
 # ## What does the collection hold?
@@ -59,7 +59,7 @@ lungkeras.flow(records)
 # One scan of each class, as it lies in the folder: the first that can be read.
 
 # %%
-classes = [name for name in DATASETS[dataset].classes if records[name].any()]
+classes = [name for name in known_dataset(dataset).classes if records[name].eq(1).any()]
 files = {name: [folder / path for path in records.loc[records[name] == 1, "path"]] for name in classes}
 images = {name: preparation.first_steps(paths, 256)["original"] for name, paths in files.items()}
 figures.sample_scans({dataset: images})
@@ -135,5 +135,5 @@ found["notes"]
 
 # %%
 train = data.split("train")
-seen = {name: data.images["train"][train[name].argmax()] for name in classes if train[name].any()}
+seen = {name: data.images["train"][train[name].eq(1).argmax()] for name in classes if train[name].eq(1).any()}
 figures.sample_scans({dataset: seen})

@@ -19,6 +19,10 @@ PREPARATION = (
     "splits",
     *(f"preparation/{name}" for name in ("alignment", "duplicates", "prepare", "prints", "scan")),
 )
+# What reads a collection of one's own, instead of a module of datasets/collections.
+OWN = tuple(
+    f"datasets/{name}" for name in ("label_tables", "listed_files", "own", "own_description", "own_records")
+) + ("datasets/scans/dicom_headers",)
 STATISTICS = ("task", "classes", "size", "mean", "std")
 
 
@@ -60,15 +64,17 @@ def preparation_made_from(
 
     if records is None and source is not None and source.is_dir():
         records = read_records(dataset, source, seed=seed)
-    test_scans = known_dataset(dataset).official_test if split == "official" else None
+    known = known_dataset(dataset)
+    test_scans = known.official_test if split == "official" else None
+    of_split = ["official"] if test_scans else [split] if split == "given" else []
     sources = None
     if records is not None:
         boxes = read_boxes(dataset, source, records).to_csv(index=False)
         sources = digest(of_sources(records, source), boxes)
     return {
-        "params": digest(dataset, str(size), str(seed), *(["official"] if test_scans else [])),
+        "params": digest(dataset, str(size), str(seed), *of_split, *([known.described] if known.described else [])),
         "sources": digest(sources, *test_scans(source)) if test_scans and sources else sources,
-        "code": code_digest((*PREPARATION, f"datasets/collections/{dataset}")),
+        "code": code_digest((*PREPARATION, *(OWN if known.described else [f"datasets/collections/{dataset}"]))),
     }
 
 
