@@ -23,12 +23,11 @@ SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
 BLANK = float("nan")
 # What a cell may say of a class, without case.
 VALUES = {
-    **dict.fromkeys(("1", "1.0", "true", "yes", "y", "positive", "pos", "present", "x"), 1.0),
+    **dict.fromkeys(("1", "1.0", "true", "yes", "y", "positive", "pos", "present"), 1.0),
     **dict.fromkeys(("0", "0.0", "false", "no", "n", "negative", "neg", "absent"), 0.0),
-    **dict.fromkeys(("-1", "-1.0", "uncertain", "u", "equivocal"), -1.0),
+    **dict.fromkeys(("-1", "-1.0", "uncertain", "equivocal"), -1.0),
     **dict.fromkeys(("", "nan", "na", "n/a", "<na>", "none", "null", "-"), BLANK),
 }
-LIST_SEPARATORS = "|;,"  # within a cell that lists several classes, the likelier first
 
 
 def read_table(file: Path, columns: Collection[str] | None = None) -> pd.DataFrame:
@@ -128,13 +127,13 @@ def says_labels(column: pd.Series) -> bool:
 def list_separator(column: pd.Series) -> str:
     """What parts the classes within a cell; "" where no cell lists several.
 
-    A separator counts where what it parts is mostly said more than once: "Mass, right" is one class.
+    A bar or a semicolon always does; a comma where what it parts is mostly said more than once: "Mass, right" is a class.
     """
     words = column.drop_duplicates()
-    for separator in LIST_SEPARATORS:
-        cells = words[words.str.contains(separator, regex=False)]
-        parts = cells.str.split(separator).explode().str.strip()
-        known = set(words) - set(cells)
-        if len(cells) and (parts.duplicated(keep=False) | parts.isin(known)).mean() > 0.5:
+    for separator in "|;":
+        if words.str.contains(separator, regex=False).any():
             return separator
-    return ""
+    cells = words[words.str.contains(",", regex=False)]
+    parts = cells.str.split(",").explode().str.strip()
+    known = parts.duplicated(keep=False) | parts.isin(set(words) - set(cells))
+    return "," if len(cells) and known.mean() > 0.5 else ""

@@ -113,7 +113,7 @@ def understand(name: str, source: Path, *, title: str, named: Named | None = Non
     examples = records.attrs["examples"]
     for step, scans in flow:
         if scans and kinds.get(step) in ("unknown", "not read", "no image", "absent", "left out"):
-            such = f", such as {examples[step]}" if step in examples else ""
+            such = f", such as {examples[step]}" if examples.get(step) else ""
             missed.append(f"{scans:,} {step}{such}")
     if description.patients == "none":
         missed.append("which scans are of one patient: each counts as a patient of its own")
@@ -128,7 +128,8 @@ def slugs(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for place, name in enumerate(names, start=1):
-        text = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode()
+        letters = (sign for sign in unicodedata.normalize("NFKD", name.casefold()) if not unicodedata.combining(sign))
+        text = re.sub(r"\W+", "_", "".join(letters)).encode("ascii", "ignore").decode()
         text = re.sub(r"[^a-z0-9]+", "_", text).strip("_")[:LONGEST_SLUG].strip("_") or f"class_{place}"
         text = f"class_{text}" if text[0].isdigit() or text in NO_NAMES else text
         text = f"{text}_class" if text in TAKEN else text
@@ -175,7 +176,7 @@ def _with_images(folder: Path) -> list[Path]:
 
 def _distinct(names: Iterable[str]) -> list[str]:
     """The names, sorted, one of those that count as the same class."""
-    return list({plain(name): name for name in sorted(names, reverse=True)}.values())[::-1]
+    return [name for _, name in sorted({plain(name): name for name in sorted(set(names), reverse=True)}.items())]
 
 
 def _of_folders(
