@@ -101,7 +101,9 @@ def _parquet(file: Path, columns: Collection[str] | None) -> pd.DataFrame:
     if columns is not None:
         table = table[[name for name in table if name in columns]]
     # Whole numbers that stand beside blanks are floats in such a file.
-    return table.apply(lambda column: column.astype("str").where(column.notna(), "").str.replace(r"\.0$", "", regex=True))
+    return table.apply(
+        lambda column: column.astype("str").where(column.notna(), "").str.replace(r"\.0$", "", regex=True)
+    )
 
 
 _READERS = {".xlsx": _spreadsheet, ".parquet": _parquet}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,11 +19,22 @@ class FileIndex:
     """
 
     def __init__(self, files: Mapping[str, object]):
-        there = [path for path, real in files.items() if real is not None]
-        self.paths = {path: path for path in there}
-        self.below = _unique((path.partition("/")[2], path) for path in there)  # from the first folder
-        self.names = _unique((path.rpartition("/")[2], path) for path in there)
-        self.stems = _unique((stem(path.rpartition("/")[2]), path) for path in there)
+        self.paths = {path: path for path, real in files.items() if real is not None}
+
+    @cached_property
+    def below(self) -> dict[str, str]:
+        """By the path from the first folder on."""
+        return _unique((path.partition("/")[2], path) for path in self.paths)
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """By the name of the file."""
+        return _unique((path.rpartition("/")[2], path) for path in self.paths)
+
+    @cached_property
+    def stems(self) -> dict[str, str]:
+        """By the name of the file without its suffix."""
+        return _unique((stem(path.rpartition("/")[2]), path) for path in self.paths)
 
 
 def places(named: pd.Series, index: FileIndex) -> pd.Series:
@@ -38,12 +50,11 @@ def places(named: pd.Series, index: FileIndex) -> pd.Series:
             break
         shorter = shorter.str.partition("/")[2]
         found = found.fillna(shorter.map(index.paths))
-    names = wanted.str.rpartition("/")[2] if len(wanted) else wanted
-    for asked, by in ((wanted, index.below), (names, index.names), (names.map(stem), index.stems)):
-        if found.notna().all():
-            break
-        found = found.fillna(asked.map(by))
-    return found
+    if found.notna().all():
+        return found
+    names = wanted.str.rpartition("/")[2]
+    found = found.fillna(wanted.map(index.below)).fillna(names.map(index.names))
+    return found if found.notna().all() else found.fillna(names.map(stem).map(index.stems))
 
 
 def stem(name: str) -> str:

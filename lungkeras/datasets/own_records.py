@@ -186,7 +186,9 @@ def _of_lists(description: Description, records: pd.DataFrame, cells: pd.Series)
     reasons = cells.map(why)
     for reason in ("no label", "other classes", "several classes of one scan"):
         unwanted = reasons.loc[records.index] == reason
-        words = f"{reason} ({named(cells[unwanted[unwanted].index].value_counts())})" if reason != "no label" else reason
+        words = (
+            f"{reason} ({named(cells[unwanted[unwanted].index].value_counts())})" if reason != "no label" else reason
+        )
         records = _without(records, unwanted, words)
     return records
 
@@ -240,9 +242,7 @@ def _leave_out_no_scans(records: pd.DataFrame, source: Path, files: Mapping[str,
     return records
 
 
-def _with_patients(
-    description: Description, records: pd.DataFrame, source: Path, require_files: bool
-) -> pd.DataFrame:
+def _with_patients(description: Description, records: pd.DataFrame, source: Path, require_files: bool) -> pd.DataFrame:
     """The records with a patient each; one of whom nothing is known is the scan."""
     if description.patients == "path":
         records = records.assign(patient=records["path"].str.extract(PATIENT_IN_PATH, expand=False))

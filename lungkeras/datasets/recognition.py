@@ -6,6 +6,7 @@ sentences on what was not understood. Nothing is asked: a column that is not rec
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lungkeras.datasets.folders import file_paths, files_in, folders_under, no_image, subfolders
+from lungkeras.datasets.folders import file_paths, files_in, no_image, subfolders
 from lungkeras.datasets.label_tables import SUFFIXES, list_separator, read_table, require_column, says_labels
 from lungkeras.datasets.listed_files import FileIndex, places
 from lungkeras.datasets.own import entry
@@ -53,12 +54,14 @@ HEADINGS = {
     ),
 }
 CLEAR = ("normal", "no finding", "no findings", "healthy", "negative", "clear", "none")  # the class without a finding
+PATIENT_NAME = re.compile(r"(?i)(patient|subject|person|sub|pat|case|p)?[-_ ]?\d{3,}")
 LONGEST_SLUG = 40
 # Names that records, their tables or their readers have for something else: with these, a class is called <name>_class.
 TAKEN = {"scan", "path", "patient", "label", "labels", "split", "group", "image", "scans", "patients", "all", "class"}
 TAKEN |= {"dataset", "run", "kind", "other", "found", "kept", *EXTRAS}
 NO_NAMES = {"na", "nan", "nat", "null", "none", "true", "false", "inf", "infinity"}  # which tables read as no text
 FEWEST_PATIENTS = 3  # of a class, so that each of train, val and test may have one
+MOSTLY = 0.95  # of cells or files
 SAMPLED = 200  # cells or files that are looked at to tell what a column, or what headers, hold
 LARGEST_PATIENT = 50  # scans on average, where folders below the classes are taken for patients
 
@@ -144,34 +147,47 @@ def slugs(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
 
 
 def _class_folders(source: Path) -> tuple[Path, str, list[str], dict[str, str]] | None:
-    """(root, order of folders, classes, splits as named) where each of two classes or more has a folder of images."""
-    for root in islice(folders_under(source), SAMPLED):
-        children = [child for child in subfolders(root) if child.name.casefold() not in NO_CLASS]
-        splits = {child.name.casefold(): SPLIT_WORDS[child.name.casefold()] for child in children
-                  if child.name.casefold() in SPLIT_WORDS}  # fmt: skip
-        if len(splits) > 1:
-            parts = [child for child in children if child.name.casefold() in splits]
-            classes = _distinct(inner.name for part in parts for inner in _with_images(part))
-            if len(classes) > 1:
-                return root, "split/class", classes, splits
-        found = _with_images(root)
-        classes = _distinct(child.name for child in found)
-        if len(classes) > 1 and not {plain(name) for name in classes} & set(SPLIT_WORDS):
-            inner = [[each.name.casefold() for each in subfolders(child)] for child in found]
-            if all(names and set(names) <= set(SPLIT_WORDS) for names in inner):
-                return root, "class/split", classes, {name: SPLIT_WORDS[name] for names in inner for name in names}
-            return root, "class", classes, {}
-    return None
+    """(root, order of folders, classes, splits as named) where each of two classes or more has a folder of images.
+
+    The root is the source, or the only folder in it, and so on.
+    """
+    root, children = source, _children(source)
+    while len(children) == 1 and _children(children[0]):
+        root, children = children[0], _children(children[0])
+    splits = {child.name.casefold(): SPLIT_WORDS[child.name.casefold()] for child in children
+              if child.name.casefold() in SPLIT_WORDS}  # fmt: skip
+    parts = [child for child in children if child.name.casefold() in splits]
+    classes = _classes([inner for part in parts for inner in _children(part)])
+    if len(splits) > 1 and len(classes) > 1:
+        return root, "split/class", classes, splits
+    classes = _classes(children)
+    if len(classes) < 2 or splits:
+        return None
+    inner = [[each.name.casefold() for each in _children(child)] for child in children if child.name in classes]
+    if all(names and set(names) <= set(SPLIT_WORDS) for names in inner):
+        return root, "class/split", classes, {name: SPLIT_WORDS[name] for names in inner for name in names}
+    return root, "class", classes, {}
 
 
-def _with_images(folder: Path) -> list[Path]:
-    """The folders in a folder that hold an image, at any depth, and are no masks."""
-    return [
-        child
-        for child in subfolders(folder)
-        if child.name.casefold() not in NO_CLASS
-        and any(not no_image(file) for inner in folders_under(child) for file in islice(files_in(inner), SAMPLED))
-    ]
+def _children(folder: Path) -> list[Path]:
+    return [child for child in subfolders(folder) if child.name.casefold() not in NO_CLASS]
+
+
+def _classes(folders: list[Path]) -> list[str]:
+    """The names of those that hold an image; none where there are too many for classes, or all are called as patients."""
+    names = {folder.name for folder in folders}
+    if len(names) > MOST_CLASSES or all(PATIENT_NAME.fullmatch(name) for name in names):
+        return []
+    return _distinct(folder.name for folder in folders if _holds_image(folder))
+
+
+def _holds_image(folder: Path) -> bool:
+    """Whether one of the first files below a folder is an image."""
+    for parent, folders, files in islice(os.walk(folder, followlinks=True), SAMPLED):
+        folders[:] = sorted(name for name in folders if name.casefold() not in NO_CLASS and name[0] != ".")
+        if any(not no_image(f"{parent}/{name}") for name in islice(files, SAMPLED) if name[0] != "."):
+            return True
+    return False
 
 
 def _distinct(names: Iterable[str]) -> list[str]:
@@ -226,7 +242,8 @@ def _patients_of_folders(source: Path, description: Description) -> str:
 
 def _patients_elsewhere(source: Path, paths: pd.Series) -> str:
     """Whether names or DICOM headers tell the patient."""
-    if len(paths) and paths.str.extract(PATIENT_IN_PATH, expand=False).notna().mean() > 0.95:
+    shown = paths.sample(min(len(paths), 10 * SAMPLED), random_state=0)
+    if len(shown) and shown.str.extract(PATIENT_IN_PATH, expand=False).notna().mean() > MOSTLY:
         return "path"
     return "header" if _headers_tell(source, paths)["patient"] else "none"
 
@@ -358,16 +375,19 @@ def _image_column(
     likely = [by for name in HEADINGS["image"] for by in headings if _simple(by) == name]
     order = list(dict.fromkeys([*likely, *headings]))
     rows = table.iloc[:: max(1, len(table) // SAMPLED)][:SAMPLED] if len(table) > SAMPLED else table
-    hits = {heading: float(places(rows[heading], index).notna().mean()) for heading in order}
+    hits: dict[str, float] = {}
+    for heading in order:
+        hits[heading] = float(places(rows[heading], index).notna().mean())
+        if hits[heading] > MOSTLY:
+            break
+    order = list(hits)
     best = max(order, key=lambda heading: hits[heading], default=None)
     if best is not None and (hits[best] > 0 or named):
         return best, hits[best]
     return (likely[0] if likely else None), 0.0
 
 
-def _label_columns(
-    file: Path, table: pd.DataFrame, named: Named, used: set[str]
-) -> tuple[list[str], str]:
+def _label_columns(file: Path, table: pd.DataFrame, named: Named, used: set[str]) -> tuple[list[str], str]:
     """The columns of labels, and whether they are columns or a list."""
     free = [heading for heading in table.columns if heading not in used]
     if named.label:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras.datasets.registry import title
+from lungkeras.datasets.registry import DATASETS, title
 from lungkeras.evaluation.comparison import macro_scores
 from lungkeras.evaluation.run_tables import resized, shared_classes
 from lungkeras.preparation.duplicates import across
@@ -64,6 +64,7 @@ RULES = (
     ),
 )
 NO_RULE = "findings, not exclusive diseases: no class means the same in another collection"
+UNKNOWN = "no rule says which scans of another collection its models may be asked"
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def external_scans(collections: Mapping[str, Collection], datasets: Mapping[str,
     for dataset in datasets or collections:
         rules = [rule for rule in RULES if rule.dataset == dataset]
         if not rules:
-            rows.append({"dataset": dataset, "note": NO_RULE})
+            rows.append({"dataset": dataset, "note": NO_RULE if dataset in DATASETS else UNKNOWN})
         for rule in rules:
             about = {"dataset": dataset, "other": rule.other}
             if reason := _impossible(rule, collections):

@@ -158,6 +158,7 @@ def _training_data(dataset: str, own: Mapping[str, pd.DataFrame], facts: Mapping
     text = [DRAWN] if facts.get("drawn") else []
     if collection:
         layout = "Drawn in the layout of the collection" if facts.get("drawn") else "The collection is the"
+        layout = "The collection is one of its owner’s own:" if collection.described else layout
         cited = f" ({collection.citation})" if collection.citation else ""
         text.append(f"{layout} {collection.title}{cited}.")
     leakage = own.get("audit_leakage")

@@ -199,10 +199,14 @@ def _shown(names: Iterable[str], folder: Path) -> list[str]:
 
 def _made(names: Iterable[str], folder: Path, frames: Mapping[str, pd.DataFrame]) -> list[str]:
     """The tables and figures that a study has something in; of maps and boxes, where a box is known."""
-    has_rows = {name for name, frame in frames.items() if len(frame)} | {"checklists"}
-    has_picture = {name for name in names if (folder / "figures" / f"{name}.png").is_file()}
-    has_picture -= set() if "localisation" in has_rows else {"pointing"}
-    return [name for name in names if name in has_rows | has_picture]
+    made = {name for name, frame in frames.items() if len(frame)} | {"checklists"}
+    made |= {name for name in names if (folder / "figures" / f"{name}.png").is_file()}
+    located, asked = frames.get("localisation"), frames.get("external_scans")
+    if located is None or not located["findings"].any():
+        made -= {"localisation", "localisation_classes", "pointing"}
+    if asked is None or asked["class"].isna().all():
+        made -= {"external_scans"}
+    return [name for name in names if name in made]
 
 
 def _absent(sections: Iterable[Mapping], of_the_paper: bool) -> set[str]:
@@ -288,11 +292,16 @@ def _run(folder: Path, run: Path, notebook: str | None, card: list[model_card.Pa
         "best_epoch": metrics.get("best_epoch"),
         "diverged": tables.diverged(metrics),
         "per_class": tables.scores_of_classes(test["per_class"]) if test.get("per_class") else None,
-        "params": tables.pairs(params, ("param", "value")) if params else None,
+        "params": tables.pairs(_of_a_run(params), ("param", "value")) if params else None,
         "environment": tables.pairs(environment, ("environment", "value")) if environment else None,
         "files": files,
         "card": [{"part": part, "grid": tables.texts(part.table)} for part in card],
     }
+
+
+def _of_a_run(params: Mapping) -> dict:
+    """Without what only a study says: no run asks for a title, or whence its scans come."""
+    return {key: value for key, value in params.items() if key not in ("title", "source", "acquire", "scans")}
 
 
 def _number(value: float | None) -> str:

@@ -30,7 +30,9 @@ def lead(datasets: list[Mapping]) -> dict:
     total, published = sum(scans[name] for name in real), sum(published_scans(name) for name in real)
     smallest = max(min(facts["scans"]["test"] for facts in datasets if facts["dataset"] in real), 1)
     few = total < FEW * published if published > 0 else smallest < FEW_TESTED
-    strong = f"{total:,} real scans" + (f", where the published study had {published:,.0f}." if few and published > 0 else ".")
+    strong = f"{total:,} real scans" + (
+        f", where the published study had {published:,.0f}." if few and published > 0 else "."
+    )
     text = "; ".join(f"{heading(name)} {scans[name]:,}{_published_scans(name)}" for name in real) + ". "
     text += f"The smallest test split has {smallest:,} scans, so that one scan is worth {1 / smallest:.1%}"
     text += ": the scores say little about the models, and less about disease." if few else "."

@@ -1,8 +1,8 @@
 """Writes a study of a collection of one's own: params/<study>/, with settings that fit the number of scans.
 
-    params/<study>/study.yaml                         what its runs share
-                  /<dataset>.collection.yaml          what was understood of the folder
-                  /<dataset>-<backbone>-random.yaml   a run each
+params/<study>/study.yaml                         what its runs share
+              /<dataset>.collection.yaml          what was understood of the folder
+              /<dataset>-<backbone>-random.yaml   a run each
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from lungkeras.datasets.datasheets import DRAWN
 from lungkeras.datasets.own import SUFFIX, described
 from lungkeras.datasets.own_description import Description
 from lungkeras.datasets.recognition import Named, Understood, slugs, understand
@@ -52,7 +53,12 @@ WHY_SHORT = """\
 
 
 def new_study(
-    study: str, source: Path, *, title: str | None = None, backbones: Sequence[str] = BACKBONES, named: Named | None = None
+    study: str,
+    source: Path,
+    *,
+    title: str | None = None,
+    backbones: Sequence[str] = BACKBONES,
+    named: Named | None = None,
 ) -> tuple[Path, str, Understood]:
     """Looks at a folder of scans and writes a study of it; returns its folder, the dataset's name, and what it understood.
 
@@ -80,7 +86,9 @@ def new_study(
 
 def _new_folder(study: str) -> Path:
     """params/<study>, which is not there yet. Raises ParamsError."""
-    strange = printable(study) != study or set(study) & set("/\\{}") or study.strip(". ") != study or study == "profiles"
+    strange = (
+        printable(study) != study or set(study) & set("/\\{}") or study.strip(". ") != study or study == "profiles"
+    )
     if strange or not study or len(study) > LONGEST_NAME:
         raise ParamsError(
             f"expected a name for the study such as my_hospital, without slashes and braces, found "
@@ -99,8 +107,10 @@ def collection_text(study: str, description: Description) -> str:
     return (
         f"# What `lungkeras new {study}` understood of the folder. Mend what it got wrong, and give the report's command\n"
         "# again. The names before the colons of `classes` are those of columns; what follows is the owner's name.\n"
-        "# `citation` and `datasheet` ({question: answer}) are for the report: whose scans, under which terms.\n"
         f"{text}"
+        "# For the report, where the owner cares to answer:\n"
+        "# citation: whom to cite, under which terms\n"
+        "# datasheet:\n" + "".join(f"#   {json.dumps(question)}: answer\n" for question in DRAWN)
     )
 
 
@@ -123,7 +133,10 @@ def study_text(study: str, source: Path, understood: Understood) -> str:
     lines = [f"# {scans:,} scans of {understood.records['patient'].nunique():,} patients.",
              f"#     lungkeras report {study}", *_written(shared)]  # fmt: skip
     if "given_split" in understood.records:
-        lines += ["# The split that the collection gives; `patients` deals 70:15:15 by patient instead.", "split: given"]
+        lines += [
+            "# The split that the collection gives; `patients` deals 70:15:15 by patient instead.",
+            "split: given",
+        ]
     lines += [f"# For {why}."]
     lines += _written({name: value for name, value in settings.items() if name not in SHORT or not _is_short(settings)})
     if _is_short(settings):

@@ -142,7 +142,9 @@ def test_one_column_of_1_and_0_is_two_exclusive_classes(tmp_path):
     assert found.description.task == "multiclass"
     assert dict(found.description.classes) == {"tb": "TB", "no_tb": "no TB"}
     assert found.records["tb"].sum() == found.records["no_tb"].sum() == 5
-    named = understood(tmp_path, labels=write_table(tmp_path / "t", [{"file": r["file"], "label": r["TB"]} for r in rows]))
+    named = understood(
+        tmp_path, labels=write_table(tmp_path / "t", [{"file": r["file"], "label": r["TB"]} for r in rows])
+    )
     assert dict(named.description.classes) == {"class_0": "0", "class_1": "1"}
 
 
@@ -223,7 +225,9 @@ def write_dicom(file: Path, number: int, **elements) -> str:
     scan.SamplesPerPixel, scan.PhotometricInterpretation = 1, "MONOCHROME2"
     scan.BitsAllocated = scan.BitsStored = 8
     scan.HighBit, scan.PixelRepresentation = 7, 0
-    scan.PixelData = np.random.default_rng(zlib.crc32(file.name.encode())).integers(0, 256, 256, dtype=np.uint8).tobytes()
+    scan.PixelData = (
+        np.random.default_rng(zlib.crc32(file.name.encode())).integers(0, 256, 256, dtype=np.uint8).tobytes()
+    )
     file.parent.mkdir(parents=True, exist_ok=True)
     scan.save_as(file, enforce_file_format=True)
     return scan.SOPInstanceUID
