@@ -129,7 +129,7 @@ def says_labels(column: pd.Series) -> bool:
 def list_separator(column: pd.Series) -> str:
     """What parts the classes within a cell; "" where no cell lists several.
 
-    A bar or a semicolon always does; a comma where what it parts is mostly said more than once: "Mass, right" is a class.
+    A bar or a semicolon always does; a comma where what it parts is mostly said again: "Mass, right" is one class.
     """
     words = column.drop_duplicates()
     for separator in "|;":

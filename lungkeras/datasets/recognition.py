@@ -20,7 +20,7 @@ from lungkeras.datasets.label_tables import SUFFIXES, list_separator, read_table
 from lungkeras.datasets.listed_files import FileIndex, places
 from lungkeras.datasets.own import entry
 from lungkeras.datasets.own_description import MOST_CLASSES, Columns, Description
-from lungkeras.datasets.own_records import IMAGES, NO_CLASS, PATIENT_IN_PATH, parts_of, plain
+from lungkeras.datasets.own_records import NO_CLASS, PATIENT_IN_PATH, parts_of, plain
 from lungkeras.datasets.records import EXTRAS, finish
 from lungkeras.datasets.scans.dicom_headers import ELEMENTS as DICOM_ELEMENTS
 from lungkeras.datasets.scans.dicom_headers import header_of
@@ -174,7 +174,7 @@ def _children(folder: Path) -> list[Path]:
 
 
 def _classes(folders: list[Path]) -> list[str]:
-    """The names of those that hold an image; none where there are too many for classes, or all are called as patients."""
+    """The names of those that hold an image; none where there are too many, or all are called as patients are."""
     names = {folder.name for folder in folders}
     if len(names) > MOST_CLASSES or all(PATIENT_NAME.fullmatch(name) for name in names):
         return []
@@ -420,7 +420,8 @@ def _task_of_lists(images: pd.Series, cells: pd.Series, parts: Mapping[str, list
     if any(len({plain(part) for part in found}) > 1 for found in parts.values()):
         return "multilabel"
     one = cells.map({cell: plain(found[0]) if found else None for cell, found in parts.items()})
-    return "multilabel" if (one.groupby(images).nunique() > 1).any() else "multiclass"
+    said = images[one.notna()].to_frame("image").assign(label=one).drop_duplicates()
+    return "multilabel" if said["image"].duplicated().any() else "multiclass"
 
 
 def _task_of_columns(cells: pd.DataFrame) -> str:
@@ -452,7 +453,7 @@ def _read(name: str, source: Path, description: Description) -> pd.DataFrame:
 def _of_known_classes(
     name: str, source: Path, description: Description, missed: list[str]
 ) -> tuple[Description, pd.DataFrame]:
-    """The description without classes that fewer than three patients have, as no split could hold them, and its records."""
+    """(the description without classes of fewer than three patients, as no split could hold them, its records)."""
     records = _read(name, source, description)
     patients = {slug: records.loc[records[slug] == 1, "patient"].nunique() for slug in description.classes}
     rare = [slug for slug, number in patients.items() if number < FEWEST_PATIENTS]

@@ -160,7 +160,7 @@ def write_report(
 def read_captions(folder: Path, datasets: Iterable[str], *, of_the_paper: bool = True) -> dict:
     """captions.yaml, with the figures that each dataset has and the entries of lungkeras.report.further.
 
-    Where no dataset is a collection of the paper, without its words, and with those for other collections (`elsewhere`).
+    Where no dataset is a collection of the paper, without its words, and with those for others (`elsewhere`).
     """
     captions = yaml.safe_load((TEMPLATES / "captions.yaml").read_text(encoding="utf-8"))
     datasets = list(datasets)

@@ -47,7 +47,7 @@ SETTINGS = (
 )  # fmt: skip
 WHY_SHORT = """\
 # A few hundred steps instead of tens of thousands. Statistics that remember a thousand steps would still be at their
-# start, and networks that are to fit soon learn without dropout. The first gradients are far larger than the later ones:
+# start, and networks that are to fit soon learn without dropout. The first gradients are far larger than later ones:
 # they are clipped, and Adam forgets them sooner.
 """
 
@@ -60,7 +60,7 @@ def new_study(
     backbones: Sequence[str] = BACKBONES,
     named: Named | None = None,
 ) -> tuple[Path, str, Understood]:
-    """Looks at a folder of scans and writes a study of it; returns its folder, the dataset's name, and what it understood.
+    """Looks at a folder of scans and writes a study of it; returns its folder, the dataset, and what it understood.
 
     Raises ParamsError where the study is there already, or its name or a backbone can't be taken; SourceError where the
     folder is not understood.
@@ -105,8 +105,8 @@ def collection_text(study: str, description: Description) -> str:
     said = description.model_dump(exclude_defaults=True)
     text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=110)
     return (
-        f"# What `lungkeras new {study}` understood of the folder. Mend what it got wrong, and give the report's command\n"
-        "# again. The names before the colons of `classes` are those of columns; what follows is the owner's name.\n"
+        f"# What `lungkeras new {study}` understood of the folder. Mend what it got wrong.\n"
+        "# The names before the colons of `classes` are those of columns; what follows is the owner's name.\n"
         f"{text}"
         "# For the report, where the owner cares to answer:\n"
         "# citation: whom to cite, under which terms\n"

@@ -169,9 +169,10 @@ def notes(found: dict, probed: int) -> list[str]:
     shared = sum(found["leakage"]["shared_patients"].values())
     if shared or found["leakage"]["shared_duplicates"]:
         said.append(
-            f"The split that the collection gives leaks: {shared:,} patients and {found['leakage']['shared_duplicates']:,} "
-            "pairs of copies lie on two sides of it. It is kept as it is given; scores on its test split are too good. "
-            "`split: patients` in study.yaml deals the scans anew, by patient."
+            f"The split that the collection gives leaks: {shared:,} patients and "
+            f"{found['leakage']['shared_duplicates']:,} pairs of copies lie on two sides of it. It is kept as it "
+            "is given; scores on its test split are too good. `split: patients` in study.yaml deals the scans anew, by "
+            "patient."
         )
     if not found["leakage"]["patients_known"]:
         said.append(
