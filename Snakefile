@@ -34,7 +34,7 @@ PREPARED = os.path.relpath(from_project(SHARED.prepared), project_folder())
 RUN = os.path.relpath(from_project(SHARED.runs), project_folder())
 TABLES = expand(REPORT + "/tables/{table}.csv", table=table_names.EVALUATION)
 FIGURE = REPORT + "/figures/figure_{number}.png"
-PAIRS = [name for name, run in RUNS.items() if run.backbone == "efficientnet_b1" and not run.suffix]
+PAIRS = any(run.backbone == "efficientnet_b1" and not run.suffix and run.weights != "random" for run in RUNS.values())
 MAIN = list(main_runs(RUNS))
 SOURCES_OF_WEIGHTS = {Path(run.weights).parent.name for run in RUNS.values() if run.weights.endswith("/best.keras")}
 ABLATION = [name for name, run in RUNS.items() if run.suffix.startswith("-lr")]

@@ -35,14 +35,14 @@ votes = "majority"
 # %matplotlib inline
 import lungkeras
 from lungkeras import preparation
-from lungkeras.datasets import DATASETS, acquisition
+from lungkeras.datasets import acquisition, known_dataset
 from lungkeras.preparation import audit
 from lungkeras.preparation.audit.summary import tables
 from lungkeras.report import figures
 
 params = lungkeras.Params.collect(globals())
 folder = acquisition.acquire(dataset, params.source_folder, acquire, scans=scans, seed=seed)
-DATASETS[dataset].title
+known_dataset(dataset).title
 
 # %% [markdown]
 # ## What does the collection hold?
@@ -60,7 +60,7 @@ lungkeras.flow(records)
 # One scan of each class, as it lies in the folder: the first that can be read.
 
 # %%
-classes = [name for name in DATASETS[dataset].classes if (records[name] == 1).any()]
+classes = [name for name in known_dataset(dataset).classes if (records[name] == 1).any()]
 files = {name: [folder / path for path in records.loc[records[name] == 1, "path"]] for name in classes}
 images = {name: preparation.first_steps(paths, 256)["original"] for name, paths in files.items()}
 figures.sample_scans({dataset: images})

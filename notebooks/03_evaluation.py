@@ -134,7 +134,7 @@ class_scores.round(3)
 
 # %%
 left_out = {dataset: summaries.normals_left_out(folder) for dataset, folder in folders.items()}
-kept = {dataset: int((table.records[lungkeras.DATASETS[dataset].clear] == 1).sum()) for dataset, table in data.items()}
+kept = {dataset: summaries.normals_kept(table.records, dataset) for dataset, table in data.items()}
 listed = {dataset: summaries.scans_left_out(folder) + len(data[dataset].records) for dataset, folder in folders.items()}
 prevalence = comparison.natural_prevalence(main, left_out, kept, listed)
 write_csv(study / "tables" / "prevalence.csv", prevalence)
@@ -286,7 +286,7 @@ figure
 # %%
 plain = {name: run for name, run in main.items() if name.endswith(f"-{run.weights}")}
 pairs = {name: run for name, run in plain.items() if run.backbone == "efficientnet_b1"}
-if pairs:
+if any(run.weights != "random" for run in pairs.values()):
     curves = evaluation.histories(pairs)
     figure = figures.transfer_curves(curves)
     save_figure(figure, study / "figures", 4, data=curves)

@@ -2,11 +2,22 @@
 
 import argparse
 
-from lungkeras.datasets.registry import DATASETS
+from lungkeras.datasets.registry import DATASETS, dataset_names
+
+
+class Datasets:
+    """All datasets, those of one's own too, looked up when one is asked for: not whenever a parser is made."""
+
+    def __contains__(self, name: object) -> bool:
+        return name in DATASETS or name in dataset_names()
+
+    def __iter__(self):
+        return iter(dataset_names())
 
 
 def add_dataset(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("dataset", choices=DATASETS, metavar="DATASET", help=", ".join(DATASETS))
+    words = f"{', '.join(DATASETS)}, or one of your own (lungkeras new)"
+    sub.add_argument("dataset", choices=Datasets(), metavar="DATASET", help=words)
 
 
 def add_study(sub: argparse.ArgumentParser) -> None:

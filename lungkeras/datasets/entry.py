@@ -96,3 +96,4 @@ class Dataset:
     scans: int | None = field(default=None, repr=False)
     lists: Mapping[str, str] = field(default_factory=dict, repr=False)
     datasheet: Mapping[str, str] = field(default_factory=dict, repr=False)  # {question of datasheets.py: answer}
+    described: str = ""  # of a collection of one's own what its description says of labels and classes

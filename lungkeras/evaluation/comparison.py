@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from lungkeras.datasets.registry import DATASETS
+from lungkeras.datasets.registry import known_dataset
 from lungkeras.evaluation.paper.published import published_auroc
 from lungkeras.scores import delong, intervals, metrics, paired
 from lungkeras.study.runs import Run, patients_of, repeated_as, split_of
@@ -145,7 +145,7 @@ def natural_prevalence(
         if not (left_out.get(run.dataset) and kept.get(run.dataset)):
             continue
         (labels, probabilities), patients = split_of(run, "test"), patients_of(run, "test")
-        normal = labels[:, run.classes.index(DATASETS[run.dataset].clear)] == 1
+        normal = labels[:, run.classes.index(known_dataset(run.dataset).clear)] == 1
         weights = np.where(normal, 1 + left_out[run.dataset] / kept[run.dataset], 1.0)
         decided = metrics.decide(probabilities, run.task)
         plain, natural = (intervals.decision_counts(labels, decided, patients, each) for each in (None, weights))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from lungkeras.datasets.policies import unknown_labels
-from lungkeras.datasets.registry import class_columns, title
+from lungkeras.datasets.registry import class_columns, known_dataset, title
 from lungkeras.system.untrusted import table_files
 
 
@@ -36,6 +36,12 @@ def normals_left_out(prepared: Path | str) -> int:
     """How many normal scans the selection left out, to make classes of similar size: as a prepared flow.csv says."""
     flow = table_files.read_csv(Path(prepared) / "flow.csv")
     return int(flow.loc[flow["kind"] == "normal", "scans"].sum())
+
+
+def normals_kept(records: pd.DataFrame, dataset: str) -> int:
+    """How many normal scans the selection kept; 0 for a collection without such a class."""
+    clear = known_dataset(dataset).clear
+    return int(records[clear].eq(1).sum()) if clear else 0
 
 
 def scans_left_out(prepared: Path | str) -> int:

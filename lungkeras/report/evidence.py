@@ -232,8 +232,9 @@ def baselines(frame: pd.DataFrame) -> dict:
     frame = frame.assign(
         name=frame["dataset"].map(heading),
         model=[run_title(row.backbone, row.weights) for row in frame.itertuples()],
-        paper=[run_name_title(run) if isinstance(run, str) else "–" for run in frame["published_run"]],
     )
+    if "published_run" in frame:
+        frame["paper"] = [run_name_title(run) if isinstance(run, str) else "–" for run in frame["published_run"]]
     columns = [
         Column("name", "dataset"),
         Column("model", "chosen on validation"),

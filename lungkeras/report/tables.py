@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from lungkeras.evaluation.comparison import not_significantly_different
-from lungkeras.evaluation.paper.published import published
+from lungkeras.evaluation.paper.published import has_published, published
 from lungkeras.evaluation.paper.tables import ALL_SCANS
 from lungkeras.prediction import runtimes
 from lungkeras.report.grid import NUMBER, UNDEFINED, Column, anchor, grid, spanned, table
@@ -38,6 +38,12 @@ def datasheets(frame: pd.DataFrame) -> dict:
     """One group per dataset, one row per question."""
     columns = [Column("question", "question"), Column("answer", "answer")]
     return grid(frame, columns, group=lambda row: heading(row["dataset"]))
+
+
+def without_published(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table of a study without a collection of the paper: without what stands beside published numbers."""
+    beside = ["interval_holds_published", *(["difference"] if "published_weights" in frame else [])]
+    return frame.drop(columns=[name for name in frame if name.startswith("published") or name in beside])
 
 
 def further(frame: pd.DataFrame) -> dict:
@@ -202,7 +208,10 @@ REASONS = {
 
 
 def settings(ours: Mapping[str, object], datasets: list[str]) -> dict:
-    """One row per setting, with the paper's where it has one and the reason where they differ; no places of files."""
+    """One row per setting, with the paper's where it has one and the reason where they differ; no places of files.
+
+    Where no dataset is a collection of the paper, the settings alone.
+    """
     paper = {key: value for key, value in published()["training"].items() if not isinstance(value, dict)}
     paper |= {"beta_2": published()["training"]["optimizer"]["beta_2"]}
     sizes = [published()["datasets"][name]["image_size"] for name in datasets if name in published()["datasets"]]
@@ -217,7 +226,8 @@ def settings(ours: Mapping[str, object], datasets: list[str]) -> dict:
         for key, value in ours.items()
         if key not in ("source", "acquire", "prepared", "runs")
     ]
-    columns = ("name", "setting"), ("here", "here"), ("paper", "paper"), ("why", "why it differs")
+    columns = [("name", "setting"), ("here", "here")]
+    columns += [("paper", "paper"), ("why", "why it differs")] if has_published(datasets) else []
     return grid(pd.DataFrame(rows), [Column(*column) for column in columns])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from lungkeras.cli.arguments import add_dataset, count
 from lungkeras.cli.entry import Command
 from lungkeras.datasets.policies import DEFAULTS, told
-from lungkeras.datasets.registry import DATASETS
+from lungkeras.datasets.registry import known_dataset
 from lungkeras.system.files import as_json
 from lungkeras.system.text import say
 
@@ -21,9 +21,10 @@ def options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--seed", type=int, default=0, metavar="N", help="seed of undersampling and split (default: 0)")
     sub.add_argument(
         "--split",
-        choices=("patients", "official"),
+        choices=("patients", "official", "given"),
         default="patients",
-        help="the published test list, where a dataset has one (xray8, vindr, medmnist, pneumoniamnist)",
+        help="official: the published test list, where a dataset has one (xray8, vindr, medmnist, pneumoniamnist); "
+        "given: as a collection of one's own says (default: 70:15:15 by patient)",
     )
     sub.add_argument(
         "--votes",
@@ -35,7 +36,7 @@ def options(sub: argparse.ArgumentParser) -> None:
 def run(options) -> None:
     from lungkeras.preparation.prepare import prepare_dataset
 
-    size = options.size or DATASETS[options.dataset].image_size
+    size = options.size or known_dataset(options.dataset).image_size
     summary = prepare_dataset(
         options.dataset,
         options.source,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lungkeras.cli.arguments import count
 from lungkeras.cli.entry import Command
-from lungkeras.datasets.registry import DATASETS
+from lungkeras.datasets.registry import DATASETS, dataset_names
 from lungkeras.system.backends import require_backend
 from lungkeras.system.errors import FolderError, ParamsError, nearest
 from lungkeras.system.locks import alone
@@ -50,7 +50,7 @@ def run(options) -> None:
             f"--source {strange[0]}: the study {folder.name} has no run of it, only {', '.join(sorted(wanted))}"
         )
     unknown = {params.dataset for params in runs.values() if not params.prepared_folder.is_dir()} - set(sources)
-    if shared.acquire == "given" and (missing := sorted(unknown)):
+    if shared.acquire == "given" and not shared.names_source and (missing := sorted(unknown)):
         raise ParamsError(
             f"The study {folder.name} reads real scans: give --source {missing[0]}=DIR"
             + "".join(f" and --source {dataset}=DIR" for dataset in missing[1:])
@@ -75,9 +75,10 @@ def given_source(text: str) -> tuple[str, str]:
     from lungkeras.system.places import project_folder
 
     dataset, _, folder = text.partition("=")
-    if dataset not in DATASETS or not folder:
+    if not folder or (dataset not in DATASETS and dataset not in dataset_names()):
+        known = dataset_names()
         raise ParamsError(
-            f"--source {text}: expected DATASET=DIR with one of {', '.join(DATASETS)}{nearest(dataset, DATASETS)}"
+            f"--source {text}: expected DATASET=DIR with one of {', '.join(known)}{nearest(dataset, known)}"
         )
     path = Path(folder).expanduser()
     if not path.is_dir():

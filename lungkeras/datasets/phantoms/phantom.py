@@ -35,7 +35,7 @@ from lungkeras.datasets.phantoms.planting import (
     write_truth,
 )
 from lungkeras.datasets.plans import Box, Scan
-from lungkeras.datasets.registry import DATASETS
+from lungkeras.datasets.registry import DATASETS, dataset_names
 from lungkeras.system.errors import SourceError
 from lungkeras.system.files import atomic_folder, glance
 from lungkeras.system.progress import progress
@@ -65,6 +65,8 @@ def draw_source(
     """
     to = Path(to)
     drawn = {name: known for name, known in DATASETS.items() if known.phantom}
+    if dataset not in drawn and dataset in dataset_names():
+        raise SourceError(f"{dataset} has no drawings, only scans of its own: draw one of {', '.join(drawn)}")
     if dataset not in drawn:
         raise SourceError(f"expected a dataset, one of {', '.join(drawn)}; found {dataset!r}: choose one of these")
     known = drawn[dataset]
