@@ -96,10 +96,15 @@ def _require_one_class(records: pd.DataFrame, dataset: Dataset) -> None:
 
 def known_dataset(name: str) -> Dataset:
     """The entry of a collection, of one's own too. Raises SourceError, naming the datasets, where `name` is none."""
-    if (found := DATASETS.get(name) or own_dataset(name)) is None:
+    if (found := entry_of(name)) is None:
         known = ", ".join(dataset_names())
         raise SourceError(f"expected a dataset, one of {known}; found {name!r}: choose one of these")
     return found
+
+
+def entry_of(name: str) -> Dataset | None:
+    """The entry of a collection, of one's own too, or None where a copied study names one that is not here."""
+    return DATASETS.get(name) or own_dataset(name)
 
 
 def dataset_names() -> list[str]:

@@ -22,7 +22,7 @@ import pandas as pd
 from lungkeras.datasets.findings import shared_classes
 from lungkeras.datasets.kinship import called, direct, why_kin
 from lungkeras.datasets.policies import labels_under
-from lungkeras.datasets.registry import DATASETS, title
+from lungkeras.datasets.registry import DATASETS, entry_of, title
 from lungkeras.evaluation.comparison import macro_scores
 from lungkeras.evaluation.run_tables import resized
 from lungkeras.preparation.duplicates import across
@@ -144,7 +144,7 @@ def rule_of(dataset: str, other: str, collections: Mapping[str, Collection]) -> 
 
 def _labels(name: str, collections: Mapping[str, Collection]) -> tuple[str, tuple[str, ...]]:
     """Task and classes of a dataset, as it was prepared where it is there."""
-    told = collections[name].prepared if name in collections else DATASETS.get(name)
+    told = collections[name].prepared if name in collections else entry_of(name)
     return (told.task, tuple(told.classes)) if told else ("", ())
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from lungkeras.datasets.policies import DEFAULTS, told
-from lungkeras.datasets.registry import DATASETS
+from lungkeras.datasets.registry import entry_of
 from lungkeras.study.words import heading
 
 SCORE = re.compile("f1|auroc|ece|brier|sensitivity|value")
@@ -18,8 +18,9 @@ def caveats(datasets: Iterable[str], unknown: Iterable[str], params: Mapping[str
     `unknown` are the datasets with uncertain or blank labels, `params` hold their policies.
     """
     names = list(dict.fromkeys(datasets))
-    alone = [heading(name) for name in names if name in DATASETS and not DATASETS[name].patients]
-    studies = [heading(name) for name in names if name in DATASETS and DATASETS[name].label_unit == "study"]
+    entries = {name: entry for name in names if (entry := entry_of(name))}
+    alone = [heading(name) for name, entry in entries.items() if not entry.patients]
+    studies = [heading(name) for name, entry in entries.items() if entry.label_unit == "study"]
     partly = [heading(name) for name in names if name in set(unknown)]
     said = []
     if alone:

@@ -100,7 +100,7 @@ def audit_records(
     """
     from threadpoolctl import threadpool_limits
 
-    from lungkeras.datasets.registry import class_columns
+    from lungkeras.datasets.registry import class_columns, known_dataset
 
     classes = class_columns(records)
     groups = records["group" if "group" in records else "patient"].to_numpy(object)
@@ -118,7 +118,7 @@ def audit_records(
     pairs_found = pairs[["scan", "other"]].to_numpy(object).tolist()
     leakage = find_leaks(records, pairs_found, seed=seed)
     leakage["random_split"] |= leaked
-    leakage["patients_known"] &= DATASETS[dataset].patients
+    leakage["patients_known"] &= known_dataset(dataset).patients
     found = {
         "dataset": dataset,
         "scans": len(records),
