@@ -30,11 +30,15 @@ def compare_f1(
     patients: Sequence,
     draws: int = DRAWS,
     seed: int = SEED,
+    known: np.ndarray | None = None,
 ) -> dict[str, float]:
     """The macro F1 of one model less that of another on the same scans: {difference, low, high, p}.
 
-    The interval is that of the paired bootstrap over patients, `p` that of the permutation test.
+    The interval is that of the paired bootstrap over patients, `p` that of the permutation test. A label counts where
+    `known`, bool (scans, classes), is true; everywhere by default.
     """
+    if known is not None:
+        labels, decided, others = (part * known for part in (labels, decided, others))
     first, second = (of_present(decision_counts(labels, given, patients)) for given in (decided, others))
     if not first.shape[-1]:
         return dict.fromkeys(("difference", "low", "high", "p"), float("nan"))
@@ -53,7 +57,13 @@ def compare_f1(
 
 
 def compare_auroc(
-    labels: np.ndarray, scores: np.ndarray, others: np.ndarray, patients: Sequence, draws: int = DRAWS, seed: int = SEED
+    labels: np.ndarray,
+    scores: np.ndarray,
+    others: np.ndarray,
+    patients: Sequence,
+    draws: int = DRAWS,
+    seed: int = SEED,
+    known: np.ndarray | None = None,
 ) -> dict[str, float]:
     """The macro AUROC of one model less that of another on the same scans: {difference, low, high, p}.
 
@@ -61,12 +71,16 @@ def compare_auroc(
     that has no width, as of two models that make no error, it is the exact binomial limit of the patients of the rarest
     side, whom the models may have ranked apart. `p` is that of the permutation test, as DeLong's own rejects too often
     where patients are few. Classes that lack positives or negatives are left out; all are NaN where no class is left.
-    Where a class has a single positive or negative, the variance is unknown: all but the difference are NaN.
+    Where a class has a single positive or negative, the variance is unknown: all but the difference are NaN. A label
+    counts where `known`, bool (scans, classes), is true; everywhere by default.
     """
     labels = np.asarray(labels)
-    defined = [column for column in range(labels.shape[1]) if 0 < labels[:, column].sum() < len(labels)]
-    labels, scores, others = labels[:, defined], scores[:, defined], others[:, defined]
-    aurocs, covariance = delong(np.tile(labels, 2), np.concatenate([scores, others], axis=1), patients)
+    known = np.ones(labels.shape, dtype=bool) if known is None else known
+    sides = (((labels == side) & known).any(axis=0) for side in (0, 1))
+    defined = np.flatnonzero(np.logical_and(*sides)).tolist()
+    labels, scores, others, known = (part[:, defined] for part in (labels, scores, others, known))
+    both = np.concatenate([scores, others], axis=1)
+    aurocs, covariance = delong(np.tile(labels, 2), both, patients, np.tile(known, 2))
     if not defined or np.isnan(aurocs).any():
         return dict.fromkeys(("difference", "low", "high", "p"), float("nan"))
     contrast = np.repeat([1.0, -1.0], len(defined)) / len(defined)
@@ -75,9 +89,10 @@ def compare_auroc(
         return {"difference": difference} | dict.fromkeys(("low", "high", "p"), float("nan"))
     reach = student.ppf((1 + LEVEL) / 2, max(len(set(patients)) - 1, 1)) * float(np.sqrt(max(variance, 0.0)))
     if variance < NO_VARIANCE:
-        trials = min(rarer_side(labels[:, column], patients) for column in range(len(defined)))
+        names = np.asarray(patients)
+        trials = min(rarer_side(labels[own, column], names[own]) for column, own in enumerate(known.T))
         reach = 1 - float(beta.ppf((1 - LEVEL) / 2, trials, 1))
-    p = p_of_auroc(labels, scores, others, patients, draws, seed)
+    p = p_of_auroc(labels, scores, others, patients, draws, seed, known)
     low, high = max(difference - reach, -1.0), min(difference + reach, 1.0)
     return {"difference": difference, "low": low, "high": high, "p": p}
 
@@ -105,7 +120,13 @@ def p_of_f1(first: np.ndarray, second: np.ndarray, draws: int = DRAWS, seed: int
 
 
 def p_of_auroc(
-    labels: np.ndarray, scores: np.ndarray, others: np.ndarray, patients: Sequence, draws: int = DRAWS, seed: int = SEED
+    labels: np.ndarray,
+    scores: np.ndarray,
+    others: np.ndarray,
+    patients: Sequence,
+    draws: int = DRAWS,
+    seed: int = SEED,
+    known: np.ndarray | None = None,
 ) -> float:
     """p of the difference in macro AUROC, by a permutation test of ranks, so that the models' scales don't matter.
 
@@ -114,12 +135,13 @@ def p_of_auroc(
     """
     apart = np.zeros(len(labels))
     for column in range(labels.shape[1]):
-        is_so = np.asarray(labels[:, column], dtype=bool)
-        ranks = np.stack([rankdata(given[:, column]) for given in (scores, others)])
+        own = np.arange(len(labels)) if known is None else np.flatnonzero(known[:, column])
+        is_so = np.asarray(labels[own, column], dtype=bool)
+        ranks = np.stack([rankdata(given[own, column]) for given in (scores, others)])
         for sign, mine in ((1, is_so), (-1, ~is_so)):
             among = np.sort(ranks[:, ~mine], axis=None)
             below = np.searchsorted(among, ranks[:, mine]) + np.searchsorted(among, ranks[:, mine], side="right")
-            apart[mine] += sign * (below[0] - below[1]) / (2 * len(among) * mine.sum())
+            apart[own[mine]] += sign * (below[0] - below[1]) / (2 * len(among) * mine.sum())
     by_patient = sums_by_patient(apart / labels.shape[1], patients)
     return _share_as_far(by_patient.sum() - 2 * swaps(len(by_patient), draws, seed) @ by_patient)
 

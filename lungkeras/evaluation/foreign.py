@@ -1,0 +1,591 @@
+"""Anybody's tables of probabilities, labels and metadata -> the scans to judge, checked cell by cell.
+
+Columns are found by their names (foreign_columns.py), and what was understood is kept to be shown. A label is 1, 0, -1
+(uncertain) or blank; the last two count for nothing. A cell that can't be right is an error that names file, column
+and row, where rows are counted from 1 below the names of the columns.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lungkeras.evaluation.foreign_columns import METADATA, POSITIVE, Columns, binary, key, understand
+from lungkeras.system.errors import TableError
+from lungkeras.system.text import printable
+from lungkeras.system.untrusted import table_files
+
+WORDS = {
+    **dict.fromkeys(("1", "1.0", "true", "yes", "positive"), 1),
+    **dict.fromkeys(("0", "0.0", "false", "no", "negative"), 0),
+    **dict.fromkeys(("-1", "-1.0", "uncertain"), -1),
+}
+UNKNOWN = ("", "nan", "na", "n/a", "none", "null", "unknown", "u")
+BLANK = -2  # a label that is not there; -1 is an uncertain one
+SPLITS = {"test": "test", "val": "val", "valid": "val", "validation": "val", "dev": "val", "train": "train"}
+SPLITS |= {"training": "train", "testing": "test"}
+OF_PATH = re.compile(r"(?:^|/)(patient\d+|p\d{8})/")  # of CheXpert and MIMIC-CXR
+SUM_WITHIN = 0.01  # of 1, the sum of the probabilities of classes that exclude each other
+MOSTLY = 0.99
+OLDEST = 120
+MOST_CLASSES = 200
+LONGEST = 60  # characters of a name that is shown
+
+
+@dataclass(frozen=True)
+class Scans:
+    """Scans to judge. labels int8 (scans, classes), 1 or 0 where `known`; {predictor: float64 of that shape}."""
+
+    scans: np.ndarray
+    patients: np.ndarray
+    labels: np.ndarray
+    known: np.ndarray
+    probabilities: dict[str, np.ndarray]
+    metadata: pd.DataFrame  # those of age (years), sex, view and scanner (text, or None) that are there
+
+    def __len__(self) -> int:
+        return len(self.scans)
+
+    def where(self, chosen: np.ndarray) -> "Scans":
+        """Some of the scans, bool or int (scans,)."""
+        parts = (part[chosen] for part in (self.scans, self.patients, self.labels, self.known))
+        given = {name: values[chosen] for name, values in self.probabilities.items()}
+        return Scans(*parts, given, self.metadata[chosen].reset_index(drop=True))
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What was read. `task` is multiclass or multilabel; `val` holds the scans that thresholds may be chosen on.
+
+    `understood` has the rows of a table (file, column, meaning), `notes` what a reader has to know, `label_counts` a
+    row per class of what its labels are.
+    """
+
+    classes: tuple[str, ...]
+    task: str
+    test: Scans
+    val: Scans | None
+    patients_known: bool
+    understood: pd.DataFrame
+    notes: tuple[str, ...]
+    label_counts: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Table:
+    """One file, read: its name without folders, its rows, and what its columns mean."""
+
+    name: str
+    frame: pd.DataFrame
+    columns: Columns
+    in_lines: bool = True  # rows are lines of a text file
+
+    def row(self, place: int) -> str:
+        return f"row {place + 1}" + (f" (line {place + 2} of the file)" if self.in_lines else "")
+
+
+def read_table(file: Path | str, content: pd.DataFrame | None = None) -> Table:
+    """Reads a CSV, TSV or Parquet file, or takes its `content` as it is. Raises TableError where it can't be read."""
+    file = Path(file)
+    if content is not None:
+        return Table(file.name, content, understand(content.columns), in_lines=False)
+    if file.is_dir() and (file / "predictions.parquet").is_file():
+        file = file / "predictions.parquet"
+    is_parquet = file.suffix.lower() in (".parquet", ".pq")
+    try:
+        if file.is_dir():
+            raise ValueError("it is a folder: give a table, or a run's folder with predictions.parquet")
+        frame = table_files.read_parquet(file) if is_parquet else _read_text(file)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise TableError(f"{file} can't be read as a CSV, TSV or Parquet table: {reason}") from error
+    frame = frame.set_axis([str(name) for name in frame.columns], axis=1).reset_index(drop=True)
+    if twice := next((name for name in frame.columns if list(frame.columns).count(name) > 1), None):
+        raise TableError(f"{file}: the column {twice!r} stands there twice: remove or rename one")
+    if frame.empty:
+        raise TableError(f"{file} has no row below the names of its columns: expected one row per scan")
+    named = f"{file.parent.name}/{file.name}" if file.name == "predictions.parquet" else file.name
+    return Table(named, frame, understand(frame.columns), in_lines=not is_parquet)
+
+
+def _read_text(file: Path) -> pd.DataFrame:
+    with file.open("rb") as opened:
+        first = opened.readline(1_000_000)
+    separator = "\t" if file.suffix.lower() == ".tsv" or first.count(b"\t") > first.count(b",") else ","
+    if first.count(b";") > first.count(separator.encode()):
+        separator = ";"
+    content = file.read_bytes() if file.stat().st_size <= table_files.MOST_BYTES else None
+    table_files.check_csv(content, separator.encode())
+    names = first.decode("utf-8-sig").rstrip("\r\n").split(separator)
+    roles = set(understand([name.strip('"') for name in names]).roles.values())
+    as_text = dict.fromkeys(roles, str)
+    options = {"sep": separator, "encoding": "utf-8-sig", "index_col": False, "keep_default_na": False}
+    return pd.read_csv(file, dtype=as_text, na_values=[""], low_memory=False, **options)
+
+
+def predictor_names(files: Iterable[Path]) -> list[str]:
+    """What predictors are called: their files without folder and ending, a run's predictions by the run."""
+    names = []
+    for file in files:
+        file = Path(file)
+        name = file.resolve().parent.name if file.stem == "predictions" else file.stem if file.suffix else file.name
+        name = printable(name)[:LONGEST]
+        names.append(name if name not in names else f"{name} ({sum(other.startswith(name) for other in names) + 1})")
+    return names
+
+
+def read_foreign(
+    predictions: Mapping[str, Table], labels: Table | None = None, records: Table | None = None
+) -> Foreign:
+    """Puts tables of predictions, {predictor: table}, together with their labels and metadata, by scan.
+
+    Raises TableError, with file, column and row, where a cell or a column is not what it should be.
+    """
+    reader = _Reader(labels, records)
+    parts = {name: reader.predictor(table) for name, table in predictions.items()}
+    return reader.joined(parts)
+
+
+@dataclass
+class _Part:
+    """The rows of one table of predictions."""
+
+    scans: np.ndarray
+    classes: dict[str, str]  # {key: name}
+    probabilities: np.ndarray
+    labels: np.ndarray | None  # int8 (scans, classes) of 1, 0, -1, BLANK; the columns of `labelled`
+    labelled: dict[str, str]
+    table: Table
+
+
+class _Reader:
+    def __init__(self, labels: Table | None, records: Table | None):
+        self.labels, self.records = labels, records
+        self.understood: list[dict] = []
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def means(self, table: Table, column: str, meaning: str) -> None:
+        row = {"file": table.name, "column": printable(column)[:LONGEST], "meaning": meaning}
+        if row not in self.understood:
+            self.understood.append(row)
+
+    def predictor(self, table: Table) -> _Part:
+        scans = self.scans_of(table)
+        given = table.columns.probabilities
+        theirs = self.labels.columns if self.labels else Columns()
+        own_label, own_score = binary(table.columns)
+        other_label = binary(theirs)[0] if self.labels else ""
+        if not given:
+            asked = self.classes_of_labels()
+            given = {name: column for name, column in table.columns.plain.items() if name in asked}
+        if not given and own_score and (own_label or other_label):
+            given = {POSITIVE: (POSITIVE, own_score)}
+        if not given:
+            raise TableError(
+                f"{table.name} has no column of probabilities: expected probability_<class>, <class>_prob, or y_score; "
+                f"with --labels FILE also columns named as classes are there. Found {_listed(table.frame)}"
+            )
+        if len(given) > MOST_CLASSES:
+            raise TableError(f"{table.name} has {len(given)} classes; at most {MOST_CLASSES} are judged")
+        for name, column in given.values():
+            self.means(table, column, f"probability of {name[:LONGEST]}")
+        probabilities = np.stack([_probability(table, column) for _, column in given.values()], axis=1)
+        if np.isin(probabilities, (0, 1)).all():
+            self.note(f"{table.name} holds only 0 and 1: decisions, not probabilities, so that ranks are tied.")
+        classes = {own: name for own, (name, _) in given.items()}
+        found = self.labels_in(table, classes)
+        if found is None and self.labels is None:
+            raise TableError(
+                f"{table.name} has no column of labels: expected label_<class>, or y_true; or give --labels FILE. "
+                f"Found {_listed(table.frame)}"
+            )
+        lacking = [name for own, (name, _) in table.columns.labels.items() if own not in classes]
+        if lacking:
+            raise TableError(
+                f"{table.name} has labels of {lacking[0]!r} but no probability of it: add the column "
+                f"probability_{lacking[0]}, or remove its labels"
+            )
+        labelled, values = found or ({}, None)
+        return _Part(scans, classes, probabilities, values, labelled, table)
+
+    def classes_of_labels(self) -> set[str]:
+        """The keys of the classes that the list of labels has, as columns or in the cells of one."""
+        if self.labels is None:
+            return set()
+        columns, frame = self.labels.columns, self.labels.frame
+        found = set(columns.labels) or {own for own, (_, c) in columns.plain.items() if _of_labels(frame[c])}
+        if columns.listed and not found:
+            cells = frame[columns.listed].dropna().astype(str).unique()
+            found = {key(part) for cell in cells for part in (cell, *re.split(r"[|;,]", cell))}
+        return found
+
+    def scans_of(self, table: Table) -> np.ndarray:
+        """The names of a table's scans; each stands there once."""
+        column = table.columns.roles.get("scan")
+        if column is None:
+            unnamed = next((name for name in table.frame if key(name).startswith("unnamed")), None)
+            if unnamed is None and self.labels is None and self.records is None:
+                self.note(f"{table.name} has no column of scans: its rows are counted as scans of their own.")
+                return np.array([f"row {place + 1}" for place in range(len(table.frame))], dtype=object)
+            if unnamed is None:
+                raise TableError(
+                    f"{table.name} has no column that names the scans, by which tables are put together: expected scan, "
+                    f"image, file, filename or path. Found {_listed(table.frame)}"
+                )
+            column = unnamed
+        self.means(table, column, "scan")
+        names = table.frame[column].astype(object)
+        empty = np.flatnonzero(names.isna().to_numpy())
+        if len(empty):
+            raise TableError(f"{table.name}: column {column!r}, {table.row(empty[0])}: expected a scan, found a blank")
+        names = names.astype(str).str.strip()
+        twice = names.duplicated(keep=False).to_numpy()
+        if twice.any():
+            first = names[twice].iloc[0]
+            rows = np.flatnonzero((names == first).to_numpy())
+            raise TableError(
+                f"{table.name}: the scan {printable(first)[:200]!r} stands in {table.row(rows[0])} and in "
+                f"{table.row(rows[1])}{_more(len(names[twice].unique()) - 1, 'scan')}: expected each scan once"
+            )
+        return names.to_numpy(object)
+
+    def labels_in(self, table: Table, classes: Mapping[str, str]) -> tuple[dict[str, str], np.ndarray] | None:
+        """({key: name} of the labelled classes, int8 (rows, classes)) that a table holds; None where it holds none."""
+        columns = table.columns
+        own = {name: column for name, (_, column) in columns.labels.items() if name in classes}
+        if not own and (table is self.labels or columns.probabilities):
+            own = {name: column for name, (_, column) in columns.plain.items() if name in classes}
+        if not own and len(classes) == 1 and (column := binary(columns)[0]):
+            own = {next(iter(classes)): column} if POSITIVE in classes or _of_labels(table.frame[column]) else {}
+        if own:
+            for name, column in own.items():
+                self.means(table, column, f"label of {classes[name][:LONGEST]}")
+            values = np.stack([_label(table, column) for column in own.values()], axis=1)
+            return {name: classes[name] for name in own}, values
+        if columns.listed:
+            self.means(table, columns.listed, "the classes of a scan")
+            return dict(classes), _named_labels(table, columns.listed, classes)
+        return None
+
+    def joined(self, parts: Mapping[str, _Part]) -> Foreign:
+        first = next(iter(parts.values()))
+        if self.labels is not None:
+            label_scans = self.scans_of(self.labels)
+            found = self.labels_in(self.labels, first.classes)
+            if found is None:
+                raise TableError(
+                    f"{self.labels.name} has labels of none of the classes {_first(first.classes.values())}: expected "
+                    f"columns named as they are, or label_<class>. Found {_listed(self.labels.frame)}"
+                )
+            labelled, values = found
+        else:
+            holder = next((part for part in parts.values() if part.labels is not None), first)
+            label_scans, labelled, values = holder.scans, holder.labelled, holder.labels
+            self.check_labels_agree(parts, holder)
+        classes = [own for own in labelled if all(own in part.classes for part in parts.values())]
+        left_out = {name for part in parts.values() for own, name in part.classes.items() if own not in classes}
+        if left_out:
+            self.note(f"Not judged, as not every table has the class: {_first(sorted(left_out))}.")
+        if not classes:
+            raise TableError("no class has labels and probabilities in every table: name the columns alike")
+        names = tuple(printable(labelled[own]) for own in classes)
+        values = values[:, [list(labelled).index(own) for own in classes]]
+
+        rows = np.arange(len(first.scans))
+        places = {}
+        for name, part in parts.items():
+            places[name] = self.matched(first.scans, part.scans, first.table, part.table, "predictions")
+            rows = rows[places[name][rows] >= 0]
+        of_labels = self.matched(first.scans, label_scans, first.table, self.labels or first.table, "labels")
+        rows = rows[of_labels[rows] >= 0]
+        if lost := len(first.scans) - len(rows):
+            self.note(f"{lost:,} of the {len(first.scans):,} scans of {first.table.name} have no row in every other "
+                      "table: they are left out.")  # fmt: skip
+        values = values[of_labels[rows]]
+        given = {
+            name: part.probabilities[places[name][rows]][:, [list(part.classes).index(own) for own in classes]]
+            for name, part in parts.items()
+        }
+        roles = self.roles_of(first, rows, of_labels)
+        patients, patients_known = self.patients_of(roles, first.scans[rows])
+        split = self.split_of(roles, len(rows))
+        known = values >= 0
+        scans = Scans(
+            first.scans[rows].astype(str), patients, np.where(known, values, 0).astype(np.int8), known, given,
+            self.metadata_of(roles, len(rows)),
+        )  # fmt: skip
+        task = self.task_of(scans, first.table)
+        test = self.unlabelled_left_out(scans.where(split == "test"))
+        val = scans.where(split == "val") if (split == "val").any() else None
+        if val is not None and (both := len(set(val.patients) & set(test.patients))):
+            self.note(f"{both:,} patients have scans in val and in test: what is chosen on val knows test.")
+        counts = _label_counts(names, values[split == "test"])
+        return Foreign(
+            names, task, test, val, patients_known,
+            pd.DataFrame(self.understood, columns=["file", "column", "meaning"]), tuple(self.notes), counts,
+        )  # fmt: skip
+
+    def check_labels_agree(self, parts: Mapping[str, _Part], holder: _Part) -> None:
+        for part in parts.values():
+            if part is holder or part.labels is None:
+                continue
+            places = self.matched(holder.scans, part.scans, holder.table, part.table, "predictions")
+            here = np.flatnonzero(places >= 0)
+            for own in [own for own in holder.labelled if own in part.labelled]:
+                one = holder.labels[here, list(holder.labelled).index(own)]
+                other = part.labels[places[here], list(part.labelled).index(own)]
+                if len(differ := np.flatnonzero(one != other)):
+                    raise TableError(
+                        f"{part.table.name}: {part.table.row(places[here[differ[0]]])}: the label of "
+                        f"{holder.labelled[own]!r} of {printable(holder.scans[here[differ[0]]])[:200]!r} is not that of "
+                        f"{holder.table.name}{_more(len(differ) - 1, 'label')}: give one list with --labels FILE"
+                    )
+
+    def matched(self, scans: np.ndarray, others: np.ndarray, table: Table, other: Table, what: str) -> np.ndarray:
+        """The row in `others` of each scan, -1 where there is none: by name, else by the file's own name."""
+        if scans is others:
+            return np.arange(len(scans))
+        best = np.full(len(scans), -1)
+        for how, short in (("", str), ("file name", _base), ("file name without its ending", _stem)):
+            one, two = (pd.Index([short(name) for name in names]) for names in (scans, others))
+            if not (one.is_unique and two.is_unique):
+                continue
+            found = two.get_indexer(one)
+            if (found >= 0).sum() > (best >= 0).sum():
+                best = found
+                if how:
+                    self.note(f"Scans of {table.name} and {other.name} are put together by {how}.")
+            if (best >= 0).all():
+                break
+        if not (best >= 0).any():
+            raise TableError(
+                f"{other.name}: none of its {what} is of a scan in {table.name}: scans are "
+                f"{printable(others[0])[:100]!r} there and {printable(scans[0])[:100]!r} here. Name them alike"
+            )
+        return best
+
+    def roles_of(self, first: _Part, rows: np.ndarray, of_labels: np.ndarray) -> dict[str, tuple[Table, pd.Series]]:
+        """{role: (table, values of the scans)} of patient, split and metadata: from records, labels, predictions."""
+        found: dict[str, tuple[Table, pd.Series]] = {}
+        sources = [(first.table, rows)]
+        if self.labels is not None:
+            sources.insert(0, (self.labels, of_labels[rows]))
+        if self.records is not None:
+            places = self.matched(
+                first.scans[rows], self.scans_of(self.records), first.table, self.records, "records"
+            )
+            if lost := int((places < 0).sum()):
+                self.note(f"{lost:,} scans have no row in {self.records.name}: their age, sex, view and scanner are "
+                          "unknown.")  # fmt: skip
+            sources.insert(0, (self.records, places))
+        for table, places in sources:
+            for role, column in table.columns.roles.items():
+                if role != "scan" and role not in found:
+                    values = table.frame[column].reindex(table.frame.index[places].where(places >= 0, -1))
+                    found[role] = (table, values.reset_index(drop=True))
+                    self.means(table, column, role)
+        return found
+
+    def patients_of(self, roles: Mapping, scans: np.ndarray) -> tuple[np.ndarray, bool]:
+        if "patient" in roles:
+            table, values = roles["patient"]
+            known = values.notna()
+            if not known.all():
+                self.note(f"{int((~known).sum()):,} scans have no patient in {table.name}: each counts as one.")
+            return np.where(known, values.astype(str), [f"scan {scan}" for scan in scans]), True
+        of_path = [OF_PATH.search(str(scan)) for scan in scans]
+        if all(of_path):
+            self.note(f"Patients are read from the paths of the scans ({of_path[0][1]}).")
+            return np.array([match[1] for match in of_path], dtype=str), True
+        self.note(
+            "Patients are not known: every scan counts as a patient of its own, and intervals are too short where one "
+            "patient has several."
+        )
+        return scans.astype(str), False
+
+    def split_of(self, roles: Mapping, scans: int) -> np.ndarray:
+        if "split" not in roles:
+            return np.full(scans, "test")
+        table, values = roles["split"]
+        words = values.astype(str).str.strip().str.lower()
+        split = words.map(SPLITS)
+        if len(wrong := np.flatnonzero(split.isna().to_numpy())):
+            raise TableError(
+                f"{table.name}: column {table.columns.roles['split']!r}: expected train, val or test, found "
+                f"{printable(values.iloc[wrong[0]])[:60]!r} in {len(wrong):,} rows"
+            )
+        if not (split == "test").any():
+            raise TableError(f"{table.name}: no row has the split test: expected scans to judge")
+        if left := int((split == "train").sum()):
+            self.note(f"{left:,} scans of the split train are left out.")
+        return split.to_numpy(str)
+
+    def metadata_of(self, roles: Mapping, scans: int) -> pd.DataFrame:
+        known = {}
+        for role in METADATA:
+            if role not in roles:
+                continue
+            table, values = roles[role]
+            words = _texts(values)
+            words = words.where(~words.str.lower().isin(UNKNOWN), "")
+            if role == "age":
+                known[role] = _ages(words)
+                strange = int((known[role].isna() & (words != "")).sum())
+                if strange:
+                    self.note(f"{strange:,} ages of {table.name} are no age from 0 to {OLDEST}: taken as unknown.")
+            else:
+                words = words.str.slice(0, LONGEST)
+                if role == "sex":
+                    words = words.str.upper().replace({"MALE": "M", "FEMALE": "F"})
+                known[role] = words.where(words != "", None).map(printable, na_action="ignore")
+        kept = {role: values for role, values in known.items() if values.nunique() > 1}
+        for role in known.keys() - kept.keys():
+            self.note(f"The column of {role} holds less than two values: it is left out.")
+        return pd.DataFrame(kept, index=pd.RangeIndex(scans))
+
+    def unlabelled_left_out(self, test: Scans) -> Scans:
+        known = test.known.any(axis=1)
+        if not known.any():
+            raise TableError("no scan of the split test has a label of 0 or 1: nothing can be judged")
+        if lost := int((~known).sum()):
+            self.note(f"{lost:,} scans have no label of 0 or 1 for any class: they are left out.")
+        return test.where(known)
+
+    def task_of(self, scans: Scans, table: Table) -> str:
+        exclusive = scans.labels.shape[1] > 1 and scans.known.all() and (scans.labels.sum(axis=1) == 1).all()
+        if not exclusive:
+            return "multilabel"
+        for name, given in scans.probabilities.items():
+            sums = given.sum(axis=1)
+            off = np.flatnonzero(np.abs(sums - 1) > SUM_WITHIN)
+            if len(off) > (1 - MOSTLY) * len(sums):
+                self.note(
+                    f"Every scan has exactly one class, but the probabilities of {name} do not sum to 1 in {len(off):,} "
+                    f"of {len(sums):,} rows (scan {printable(scans.scans[off[0]].rpartition('/')[2])[:LONGEST]!r}: "
+                    f"{sums[off[0]]:.3f}): each class is judged on its own, as a finding."
+                )
+                return "multilabel"
+            if len(off):
+                self.note(
+                    f"The probabilities of {name} do not sum to 1 in {len(off):,} of {len(sums):,} rows (scan "
+                    f"{printable(scans.scans[off[0]].rpartition('/')[2])[:LONGEST]!r}: {sums[off[0]]:.3f})."
+                )
+        return "multiclass"
+
+
+def _probability(table: Table, column: str) -> np.ndarray:
+    cells = table.frame[column]
+    given = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    wrong = np.flatnonzero(~((given >= 0) & (given <= 1)))
+    if len(wrong):
+        raise TableError(
+            f"{table.name}: column {printable(column)!r}, {table.row(wrong[0])}: expected a probability from 0 to 1, "
+            f"found {_cell(cells.iloc[wrong[0]])}{_more(len(wrong) - 1, 'cell')}{_advice(given)}"
+        )
+    return given
+
+
+def _advice(given: np.ndarray) -> str:
+    finite = given[np.isfinite(given)]
+    if len(finite) and finite.min() < 0:
+        return ": if these are logits, give their sigmoid or softmax"
+    if len(finite) and 1 < finite.max() <= 100 and np.mean(finite > 1) > 0.1:
+        return ": if these are percentages, divide them by 100"
+    return ": mend or remove the row"
+
+
+def _label(table: Table, column: str) -> np.ndarray:
+    """1, 0, -1 or BLANK, int8 (rows,)."""
+    cells = table.frame[column]
+    if pd.api.types.is_numeric_dtype(cells):
+        values = cells.to_numpy(np.float64, na_value=np.nan)
+        found = np.where(np.isnan(values), BLANK, np.where(np.isin(values, (-1, 0, 1)), values, np.nan))
+    else:
+        found = _texts(cells).str.lower().map(WORDS | {"": BLANK}).to_numpy(np.float64)
+    if len(wrong := np.flatnonzero(np.isnan(found))):
+        raise TableError(
+            f"{table.name}: column {printable(column)!r}, {table.row(wrong[0])}: expected a label of 1, 0, -1 "
+            f"(uncertain) or blank, found {_cell(cells.iloc[wrong[0]])}{_more(len(wrong) - 1, 'cell')}: mend or remove "
+            "the row"
+        )
+    return found.astype(np.int8)
+
+
+def _of_labels(cells: pd.Series) -> bool:
+    """Whether most cells of a column may be labels."""
+    if pd.api.types.is_numeric_dtype(cells):
+        return bool((cells.isna() | cells.isin((-1, 0, 1))).mean() > 0.5)
+    return bool(_texts(cells).str.lower().isin((*WORDS, "")).mean() > 0.5)
+
+
+def _texts(cells: pd.Series) -> pd.Series:
+    return cells.astype(object).where(cells.notna(), "").astype(str).str.strip()
+
+
+def _named_labels(table: Table, column: str, classes: Mapping[str, str]) -> np.ndarray:
+    """Labels of a column whose cells name classes, one or several ("Mass|Nodule")."""
+    texts = _texts(table.frame[column]).str.replace(r"\.0$", "", regex=True)
+    codes, levels = pd.factorize(texts)
+    asked, rows = list(classes), np.zeros((len(levels), len(classes)), dtype=np.int8)
+    for place, text in enumerate(levels):
+        named = [key(text)] if key(text) in classes else [key(part) for part in re.split(r"[|;,]", text)]
+        for name in named:
+            if name in classes:
+                rows[place, asked.index(name)] = 1
+        if not text.strip():
+            rows[place] = BLANK
+    if not (rows == 1).any():
+        raise TableError(
+            f"{table.name}: column {printable(column)!r} names none of the classes {_first(classes.values())}: found "
+            f"{_first(levels)}"
+        )
+    return rows[codes]
+
+
+def _ages(words: pd.Series) -> pd.Series:
+    """Years of "45", "045Y", "006M", "12W"; NaN where it is none of them, or beyond 120."""
+    parts = words.str.extract(r"^(\d+(?:\.\d+)?)\s*([YMWD]?)$", flags=re.IGNORECASE)
+    shares = parts[1].str.upper().map({"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25})
+    years = pd.to_numeric(parts[0], errors="coerce") * shares
+    return years.where(years <= OLDEST)
+
+
+def _label_counts(names: Sequence[str], values: np.ndarray) -> pd.DataFrame:
+    counted = {"positive": 1, "negative": 0, "uncertain": -1, "blank": BLANK}
+    columns = {word: (values == value).sum(axis=0) for word, value in counted.items()}
+    return pd.DataFrame({"class": list(names)} | columns)
+
+
+def _base(name: object) -> str:
+    return str(name).replace("\\", "/").rpartition("/")[2]
+
+
+def _stem(name: object) -> str:
+    base = _base(name)
+    return base.rpartition(".")[0] or base
+
+
+def _cell(value: object) -> str:
+    text = printable(value)[:60]
+    return "a blank" if pd.isna(value) or not text.strip() else repr(text) if isinstance(value, str) else text
+
+
+def _more(number: int, what: str) -> str:
+    return f" (and {number:,} more {what}{'s' * (number > 1)})" if number > 0 else ""
+
+
+def _listed(frame: pd.DataFrame) -> str:
+    return _first(frame.columns)
+
+
+def _first(names: Iterable, most: int = 8) -> str:
+    names = [printable(name)[:LONGEST] for name in names]
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
