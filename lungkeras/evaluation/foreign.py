@@ -221,7 +221,7 @@ class _Reader:
             return set()
         columns, frame = self.labels.columns, self.labels.frame
         found = set(columns.labels) or {own for own, (_, c) in columns.plain.items() if _of_labels(frame[c])}
-        if columns.listed and not found:
+        if columns.listed:
             cells = frame[columns.listed].dropna().astype(str).unique()
             found = {key(part) for cell in cells for part in (cell, *re.split(r"[|;,]", cell))}
         return found
@@ -378,9 +378,7 @@ class _Reader:
         if self.labels is not None:
             sources.insert(0, (self.labels, of_labels[rows]))
         if self.records is not None:
-            places = self.matched(
-                first.scans[rows], self.scans_of(self.records), first.table, self.records, "records"
-            )
+            places = self.matched(first.scans[rows], self.scans_of(self.records), first.table, self.records, "records")
             if lost := int((places < 0).sum()):
                 self.note(f"{lost:,} scans have no row in {self.records.name}: their age, sex, view and scanner are "
                           "unknown.")  # fmt: skip

@@ -62,7 +62,9 @@ def understand(columns: Iterable[str]) -> Columns:
             continue
         if own in DECISIONS:
             continue
-        if name := _affixed(column, PROBABILITIES):
+        if own in (*LABELS, *PROBABILITIES, *LISTS):
+            found.plain.setdefault(own, (column.strip(), column))
+        elif name := _affixed(column, PROBABILITIES):
             found.probabilities.setdefault(key(name), (name, column))
         elif name := _affixed(column, LABELS):
             found.labels.setdefault(key(name), (name, column))
