@@ -236,8 +236,8 @@ class _Reader:
                 return np.array([f"row {place + 1}" for place in range(len(table.frame))], dtype=object)
             if unnamed is None:
                 raise TableError(
-                    f"{table.name} has no column that names the scans, by which tables are put together: expected scan, "
-                    f"image, file, filename or path. Found {_listed(table.frame)}"
+                    f"{table.name} has no column that names the scans, by which tables are put together: expected "
+                    f"scan, image, file, filename or path. Found {_listed(table.frame)}"
                 )
             column = unnamed
         self.means(table, column, "scan")
@@ -344,8 +344,8 @@ class _Reader:
                 if len(differ := np.flatnonzero(one != other)):
                     raise TableError(
                         f"{part.table.name}: {part.table.row(places[here[differ[0]]])}: the label of "
-                        f"{holder.labelled[own]!r} of {printable(holder.scans[here[differ[0]]])[:200]!r} is not that of "
-                        f"{holder.table.name}{_more(len(differ) - 1, 'label')}: give one list with --labels FILE"
+                        f"{holder.labelled[own]!r} of {printable(holder.scans[here[differ[0]]])[:200]!r} is not "
+                        f"that of {holder.table.name}{_more(len(differ) - 1, 'label')}: give one list by --labels FILE"
                     )
 
     def matched(self, scans: np.ndarray, others: np.ndarray, table: Table, other: Table, what: str) -> np.ndarray:
@@ -437,13 +437,13 @@ class _Reader:
                 known[role] = _ages(words)
                 strange = int((known[role].isna() & (words != "")).sum())
                 if strange:
-                    self.note(f"{strange:,} ages of {table.name} are no age from 0 to {OLDEST}: taken as unknown.")
+                    self.note(f"Ages of {table.name} beyond 0 to {OLDEST} years count as unknown: {strange:,}.")
             else:
                 words = words.str.slice(0, LONGEST)
                 if role == "sex":
                     words = words.str.upper().replace({"MALE": "M", "FEMALE": "F"})
                 known[role] = words.where(words != "", None).map(printable, na_action="ignore")
-        kept = {role: values for role, values in known.items() if values.nunique() > 1}
+        kept = {role: values for role, values in known.items() if len(values.dropna().unique()) > 1}
         for role in known.keys() - kept.keys():
             self.note(f"The column of {role} holds less than two values: it is left out.")
         return pd.DataFrame(kept, index=pd.RangeIndex(scans))
@@ -463,18 +463,17 @@ class _Reader:
         for name, given in scans.probabilities.items():
             sums = given.sum(axis=1)
             off = np.flatnonzero(np.abs(sums - 1) > SUM_WITHIN)
+            if not len(off):
+                continue
+            example = f"{printable(_base(scans.scans[off[0]]))[:LONGEST]!r}: {sums[off[0]]:.3f}"
+            said = f"do not sum to 1 in {len(off):,} of {len(sums):,} rows (scan {example})"
             if len(off) > (1 - MOSTLY) * len(sums):
                 self.note(
-                    f"Every scan has exactly one class, but the probabilities of {name} do not sum to 1 in {len(off):,} "
-                    f"of {len(sums):,} rows (scan {printable(scans.scans[off[0]].rpartition('/')[2])[:LONGEST]!r}: "
-                    f"{sums[off[0]]:.3f}): each class is judged on its own, as a finding."
+                    f"Every scan has exactly one class, but the probabilities of {name} {said}: each class is judged "
+                    "on its own, as a finding."
                 )
                 return "multilabel"
-            if len(off):
-                self.note(
-                    f"The probabilities of {name} do not sum to 1 in {len(off):,} of {len(sums):,} rows (scan "
-                    f"{printable(scans.scans[off[0]].rpartition('/')[2])[:LONGEST]!r}: {sums[off[0]]:.3f})."
-                )
+            self.note(f"The probabilities of {name} {said}.")
         return "multiclass"
 
 

@@ -29,7 +29,7 @@ def folds_of(patients: np.ndarray, seed: int = 0) -> np.ndarray:
 def metadata_columns(metadata: pd.DataFrame) -> np.ndarray:
     """Metadata as numbers, float (scans, columns): age and its square, whether it is unknown, a column per word."""
     parts = []
-    for name, values in metadata.items():
+    for _, values in metadata.items():
         if pd.api.types.is_numeric_dtype(values):
             age = values.to_numpy(np.float64, na_value=np.nan)
             known = ~np.isnan(age)
@@ -102,12 +102,16 @@ def image_gain(
     points = {name: np.array([point for point, _ in each]) for name, each in found.items()}
     shares = {name: np.stack([share for _, share in each], axis=1) for name, each in found.items()}
     defined = ~np.isnan(points["both"] - points["metadata"])
-    for table in (points, shares):
-        for name, values in table.items():
-            mean = values[..., defined].mean(axis=-1, keepdims=True) if defined.any() else np.nan * values[..., :1]
-            table[name] = np.concatenate([values, mean], axis=-1)
+    points, shares = (
+        {name: np.concatenate([values, _mean(values, defined)], axis=-1) for name, values in table.items()}
+        for table in (points, shares)
+    )
     gains, moved = points["both"] - points["metadata"], shares["both"] - shares["metadata"]
     return [_row(points, shares, gains, moved, place) for place in range(classes + 1)], moved
+
+
+def _mean(values: np.ndarray, defined: np.ndarray) -> np.ndarray:
+    return values[..., defined].mean(axis=-1, keepdims=True) if defined.any() else np.nan * values[..., :1]
 
 
 def within_folds(

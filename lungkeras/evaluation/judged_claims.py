@@ -51,7 +51,8 @@ def read_claims(file: Path) -> list[dict]:
     try:
         listed, _ = yaml_files.read_yaml(file)
     except (OSError, ValueError) as error:
-        raise TableError(f"{file} can't be read as YAML: {getattr(error, 'strerror', None) or error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise TableError(f"{file} can't be read as YAML: {reason}") from error
     if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed) or not listed:
         raise TableError(f"{file}: expected a list of claims, each with {', '.join(NEEDED)}")
     for place, entry in enumerate(listed, start=1):
@@ -63,7 +64,7 @@ def read_claims(file: Path) -> list[dict]:
         for comparison in _comparisons(entry["predicate"])[1]:
             if not (match := COMPARISON.fullmatch(comparison)) or not VALUE.fullmatch(match[1].strip()):
                 raise TableError(
-                    f"{named}: {printable(comparison)[:100]!r} is no comparison: expected such as macro_auroc of A > B, "
+                    f"{named}: {printable(comparison)[:100]!r} is no comparison: expected macro_auroc of A > B, say, "
                     "or auroc(effusion) of A > 0.8"
                 )
             for side in (match[1], match[3]):

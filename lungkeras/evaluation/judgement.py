@@ -15,7 +15,7 @@ import pandas as pd
 from lungkeras.evaluation import calibration as calibrations
 from lungkeras.evaluation import image_gain
 from lungkeras.evaluation.comparison import SIGNIFICANT
-from lungkeras.evaluation.foreign import Foreign, Scans
+from lungkeras.evaluation.foreign import Foreign
 from lungkeras.evaluation.operating_points import PREVALENCES, SPECIFICITIES, predictive_values, threshold_at
 from lungkeras.evaluation.subgroups import (
     AGE_BANDS,
@@ -99,7 +99,7 @@ class Asked:
         counts = self.counts[:, :3]
         found = triple("macro_f1", intervals.macro_f1_of_counts(counts), *intervals.f1_interval(counts))
         defined, trials = self.defined, int(self.rarer[self.defined].min(initial=0))
-        aurocs, covariance = delong.delong(self.labels, self.probabilities, self.blocks, self.known)
+        _, covariance = delong.delong(self.labels, self.probabilities, self.blocks, self.known)
         for name, (points, shares) in self.ranked.items():
             if not defined.any():
                 found |= triple(f"macro_{name}", *(float("nan"),) * 3)
@@ -401,7 +401,7 @@ class Judgement:
                 for name, asked in self.asked.items():
                     about = {"predictor": name, "attribute": attribute, "group": group}
                     part = self.of_scans(asked.probabilities, asked.decided, chosen)
-                    rows.append(about | _of_group(part, int(len(np.unique(self.patient_places[chosen])))))
+                    rows.append(about | _of_group(part, len(np.unique(self.patient_places[chosen]))))
         return pd.DataFrame(rows)
 
     @cached_property
@@ -519,8 +519,3 @@ def _of_group(part: Asked, patients: int) -> dict:
     )
     scores = asked.macro()
     return row | {name: scores[name] for name in ended(("macro_f1", "macro_auroc"))} | {"note": ""}
-
-
-def scored_scans(read: Foreign) -> Scans:
-    """The scans that are judged."""
-    return read.test

@@ -6,7 +6,7 @@ from pathlib import Path
 from lungkeras.cli.entry import Command
 from lungkeras.system.backends import use_backend
 from lungkeras.system.errors import TableError
-from lungkeras.system.text import say
+from lungkeras.system.text import printable, say
 
 MODELS = (".onnx", ".keras")
 
@@ -76,8 +76,8 @@ def answered(model: Path, source: Path | None, *, with_keras: bool):
         say(f"lungkeras: {row.file}: {row.reason}: left out")
     if table.empty:
         raise TableError(f"{source}: not one of its scans can be read")
-    files = [Path(file).relative_to(source).as_posix() for file in table["file"]]
-    return read_table(f"{model.name}", table.drop(columns=["predicted", "file"]).assign(scan=files))
+    files = [file.removeprefix(printable(source)).lstrip("/") for file in table["file"]]
+    return read_table(model.name, table.drop(columns=["predicted", "file"]).assign(scan=files))
 
 
 COMMAND = Command(

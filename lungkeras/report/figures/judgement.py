@@ -8,6 +8,7 @@ from lungkeras.report.figures.style import styled
 from lungkeras.study.words import decimal, wrapped
 
 COLUMNS = 4
+COLOURS = ("#0b78b8", "#d55e00", "#009e73", "#9a68b8", "#c4598f", "#a6761d", "#4d7fff", "#7f7f00")
 
 
 @styled
