@@ -179,13 +179,11 @@ class _Reader:
     def predictor(self, table: Table) -> _Part:
         scans = self.scans_of(table)
         given = table.columns.probabilities
-        theirs = self.labels.columns if self.labels else Columns()
-        own_label, own_score = binary(table.columns)
-        other_label = binary(theirs)[0] if self.labels else ""
+        own_score = binary(table.columns)[1]
         if not given:
             asked = self.classes_of_labels()
             given = {name: column for name, column in table.columns.plain.items() if name in asked}
-        if not given and own_score and (own_label or other_label):
+        if not given and own_score:
             given = {POSITIVE: (POSITIVE, own_score)}
         if not given:
             raise TableError(
@@ -201,11 +199,6 @@ class _Reader:
             self.note(f"{table.name} holds only 0 and 1: decisions, not probabilities, so that ranks are tied.")
         classes = {own: name for own, (name, _) in given.items()}
         found = self.labels_in(table, classes)
-        if found is None and self.labels is None:
-            raise TableError(
-                f"{table.name} has no column of labels: expected label_<class>, or y_true; or give --labels FILE. "
-                f"Found {_listed(table.frame)}"
-            )
         lacking = [name for own, (name, _) in table.columns.labels.items() if own not in classes]
         if lacking:
             raise TableError(
@@ -286,7 +279,12 @@ class _Reader:
                 )
             labelled, values = found
         else:
-            holder = next((part for part in parts.values() if part.labels is not None), first)
+            holder = next((part for part in parts.values() if part.labels is not None), None)
+            if holder is None:
+                raise TableError(
+                    f"{first.table.name} has no column of labels: expected label_<class>, or y_true; or give --labels "
+                    f"FILE. Found {_listed(first.table.frame)}"
+                )
             label_scans, labelled, values = holder.scans, holder.labelled, holder.labels
             self.check_labels_agree(parts, holder)
         classes = [own for own in labelled if all(own in part.classes for part in parts.values())]
@@ -303,7 +301,7 @@ class _Reader:
         for name, part in parts.items():
             places[name] = self.matched(first.scans, part.scans, first.table, part.table, "predictions")
             rows = rows[places[name][rows] >= 0]
-        of_labels = self.matched(first.scans, label_scans, first.table, self.labels or first.table, "labels")
+        of_labels = self.matched(first.scans, label_scans, first.table, self.labels or holder.table, "labels")
         rows = rows[of_labels[rows] >= 0]
         if lost := len(first.scans) - len(rows):
             self.note(f"{lost:,} of the {len(first.scans):,} scans of {first.table.name} have no row in every other "

@@ -60,7 +60,7 @@ def found(judgement: Judgement) -> dict[str, tuple[float, float, float]]:
 
 
 @functools.cache
-def truth(patients: int = 60_000) -> dict[str, float]:
+def truth(patients: int = 20_000) -> dict[str, float]:
     """The same of a population: so many patients that chance is a tenth of what it is in a table."""
     return {name: answer[0] for name, answer in found(judged(drawn(np.random.default_rng(99), patients))).items()}
 

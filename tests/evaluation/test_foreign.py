@@ -1,4 +1,4 @@
-"""Anybody's tables: columns are found by many names, wrong cells are named, labels that are unknown count for nothing."""
+"""Anybody's tables: columns are found by many names, wrong cells are named, unknown labels count for nothing."""
 
 import numpy as np
 import pandas as pd
