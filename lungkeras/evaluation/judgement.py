@@ -98,7 +98,7 @@ class Asked:
         """SCORES with their intervals: means over classes."""
         counts = self.counts[:, :3]
         found = triple("macro_f1", intervals.macro_f1_of_counts(counts), *intervals.f1_interval(counts))
-        defined, trials = self.defined, int(self.rarer[self.defined].min(initial=0))
+        defined, trials = self.defined, int(min(self.rarer[self.defined], default=0))
         _, covariance = delong.delong(self.labels, self.probabilities, self.blocks, self.known)
         for name, (points, shares) in self.ranked.items():
             if not defined.any():

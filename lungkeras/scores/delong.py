@@ -72,6 +72,7 @@ def auroc_interval(
     At 0 and 1 themselves, where DeLong's variance is 0: the exact binomial limit of `trials`, the patients of the rarer
     side, each of which may have been ranked wrongly; (NaN, NaN) without them.
     """
+    auroc = float(np.round(auroc, 12))  # a mean of ones may lie below 1
     if trials and not np.isnan(variance) and auroc in (0, 1):
         return widened(auroc, auroc, auroc, trials, level)
     if not (0 < auroc < 1 and variance > 0):

@@ -172,6 +172,17 @@ def test_a_prediction_that_only_repeats_metadata_adds_nothing():
     assert row["metadata_auroc"] > 0.6
 
 
+def test_perfect_predictions_have_intervals_that_do_not_end_at_once():
+    table, _ = drawn(np.random.default_rng(8), 40)
+    for name in CLASSES:
+        table[f"probability_{name}"] = table[f"label_{name}"] * 0.8 + 0.1
+    found = Judgement(read_foreign({"a": read_table("a.csv", table)}))
+    row, classes = found.table("scores").iloc[0], found.table("class_scores")
+    for score in ("auroc", "f1", "average_precision", "sensitivity", "specificity"):
+        assert row[f"macro_{score}"] == pytest.approx(1) and 0.5 < row[f"macro_{score}_low"] < 1
+        assert ((classes[f"{score}_low"] > 0.5) & (classes[f"{score}_low"] < 1)).all()
+
+
 def test_groups_baselines_and_pairs(judgement):
     groups = judgement.table("groups")
     assert set(groups["attribute"]) == {"age", "sex"} and groups["scans"].sum() == 4 * len(judgement.read.test)
@@ -226,9 +237,9 @@ def test_a_claim_that_is_none_is_named(tmp_path, predicate, said):
 
 
 def test_intervals_hold_the_truth_of_drawn_tables():
-    """Forty tables: no more than six of forty intervals may miss (one time in a hundred at 95 %)."""
-    found = coverage(40, 80, seed=1)
-    assert (found["covers"] >= 34 / 40).all(), found
+    """Thirty tables: more than five misses are one chance in two hundred at 95 %."""
+    found = coverage(30, 80, seed=1)
+    assert (found["covers"] >= 25 / 30).all(), found
     assert (found.loc["macro_auroc", "width"] < 0.2) and truth()["image beyond metadata"] > 0.1
 
 
