@@ -1,8 +1,8 @@
 """Anybody's tables of probabilities, labels and metadata -> the scans to judge, checked cell by cell.
 
-Columns are found by their names (foreign_columns.py), and what was understood is kept to be shown. A label is 1, 0, -1
-(uncertain) or blank; the last two count for nothing. A cell that can't be right is an error that names file, column
-and row, where rows are counted from 1 below the names of the columns.
+Columns are found by their names (foreign_columns.py), cells are read by foreign_cells.py, and what was understood is
+kept to be shown. A label is 1, 0, -1 (uncertain) or blank; the last two count for nothing. A cell that can't be right
+is an error that names file, column and row, where rows are counted from 1 below the names of the columns.
 """
 
 import re
@@ -13,26 +13,34 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras.evaluation.foreign_columns import METADATA, POSITIVE, Columns, binary, key, understand
+from lungkeras.evaluation.foreign_cells import (
+    BLANK,
+    LONGEST,
+    OLDEST,
+    UNKNOWN,
+    Table,
+    ages,
+    base,
+    first_of,
+    label_cells,
+    listed,
+    may_be_labels,
+    more,
+    named_labels,
+    probability_cells,
+    stem,
+    texts,
+)
+from lungkeras.evaluation.foreign_columns import METADATA, POSITIVE, binary, key
 from lungkeras.system.errors import TableError
 from lungkeras.system.text import printable
-from lungkeras.system.untrusted import table_files
 
-WORDS = {
-    **dict.fromkeys(("1", "1.0", "true", "yes", "positive"), 1),
-    **dict.fromkeys(("0", "0.0", "false", "no", "negative"), 0),
-    **dict.fromkeys(("-1", "-1.0", "uncertain"), -1),
-}
-UNKNOWN = ("", "nan", "na", "n/a", "none", "null", "unknown", "u")
-BLANK = -2  # a label that is not there; -1 is an uncertain one
 SPLITS = {"test": "test", "val": "val", "valid": "val", "validation": "val", "dev": "val", "train": "train"}
 SPLITS |= {"training": "train", "testing": "test"}
 OF_PATH = re.compile(r"(?:^|/)(patient\d+|p\d{8})/")  # of CheXpert and MIMIC-CXR
 SUM_WITHIN = 0.01  # of 1, the sum of the probabilities of classes that exclude each other
 MOSTLY = 0.99
-OLDEST = 120
 MOST_CLASSES = 200
-LONGEST = 60  # characters of a name that is shown
 
 
 @dataclass(frozen=True)
@@ -72,58 +80,6 @@ class Foreign:
     understood: pd.DataFrame
     notes: tuple[str, ...]
     label_counts: pd.DataFrame
-
-
-@dataclass(frozen=True)
-class Table:
-    """One file, read: its name without folders, its rows, and what its columns mean."""
-
-    name: str
-    frame: pd.DataFrame
-    columns: Columns
-    in_lines: bool = True  # rows are lines of a text file
-
-    def row(self, place: int) -> str:
-        return f"row {place + 1}" + (f" (line {place + 2} of the file)" if self.in_lines else "")
-
-
-def read_table(file: Path | str, content: pd.DataFrame | None = None) -> Table:
-    """Reads a CSV, TSV or Parquet file, or takes its `content` as it is. Raises TableError where it can't be read."""
-    file = Path(file)
-    if content is not None:
-        return Table(file.name, content, understand(content.columns), in_lines=False)
-    if file.is_dir() and (file / "predictions.parquet").is_file():
-        file = file / "predictions.parquet"
-    is_parquet = file.suffix.lower() in (".parquet", ".pq")
-    try:
-        if file.is_dir():
-            raise ValueError("it is a folder: give a table, or a run's folder with predictions.parquet")
-        frame = table_files.read_parquet(file) if is_parquet else _read_text(file)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise TableError(f"{file} can't be read as a CSV, TSV or Parquet table: {reason}") from error
-    frame = frame.set_axis([str(name) for name in frame.columns], axis=1).reset_index(drop=True)
-    if twice := next((name for name in frame.columns if list(frame.columns).count(name) > 1), None):
-        raise TableError(f"{file}: the column {twice!r} stands there twice: remove or rename one")
-    if frame.empty:
-        raise TableError(f"{file} has no row below the names of its columns: expected one row per scan")
-    named = f"{file.parent.name}/{file.name}" if file.name == "predictions.parquet" else file.name
-    return Table(named, frame, understand(frame.columns), in_lines=not is_parquet)
-
-
-def _read_text(file: Path) -> pd.DataFrame:
-    with file.open("rb") as opened:
-        first = opened.readline(1_000_000)
-    separator = "\t" if file.suffix.lower() == ".tsv" or first.count(b"\t") > first.count(b",") else ","
-    if first.count(b";") > first.count(separator.encode()):
-        separator = ";"
-    content = file.read_bytes() if file.stat().st_size <= table_files.MOST_BYTES else None
-    table_files.check_csv(content, separator.encode())
-    names = first.decode("utf-8-sig").rstrip("\r\n").split(separator)
-    roles = set(understand([name.strip('"') for name in names]).roles.values())
-    as_text = dict.fromkeys(roles, str)
-    options = {"sep": separator, "encoding": "utf-8-sig", "index_col": False, "keep_default_na": False}
-    return pd.read_csv(file, dtype=as_text, na_values=[""], low_memory=False, **options)
 
 
 def predictor_names(files: Iterable[Path]) -> list[str]:
@@ -188,13 +144,13 @@ class _Reader:
         if not given:
             raise TableError(
                 f"{table.name} has no column of probabilities: expected probability_<class>, <class>_prob, or y_score; "
-                f"with --labels FILE also columns named as classes are there. Found {_listed(table.frame)}"
+                f"with --labels FILE also columns named as classes are there. Found {listed(table.frame)}"
             )
         if len(given) > MOST_CLASSES:
             raise TableError(f"{table.name} has {len(given)} classes; at most {MOST_CLASSES} are judged")
         for name, column in given.values():
             self.means(table, column, f"probability of {name[:LONGEST]}")
-        probabilities = np.stack([_probability(table, column) for _, column in given.values()], axis=1)
+        probabilities = np.stack([probability_cells(table, column) for _, column in given.values()], axis=1)
         if np.isin(probabilities, (0, 1)).all():
             self.note(f"{table.name} holds only 0 and 1: decisions, not probabilities, so that ranks are tied.")
         classes = {own: name for own, (name, _) in given.items()}
@@ -213,7 +169,7 @@ class _Reader:
         if self.labels is None:
             return set()
         columns, frame = self.labels.columns, self.labels.frame
-        found = set(columns.labels) or {own for own, (_, c) in columns.plain.items() if _of_labels(frame[c])}
+        found = set(columns.labels) or {own for own, (_, c) in columns.plain.items() if may_be_labels(frame[c])}
         if columns.listed:
             cells = frame[columns.listed].dropna().astype(str).unique()
             found = {key(part) for cell in cells for part in (cell, *re.split(r"[|;,]", cell))}
@@ -230,7 +186,7 @@ class _Reader:
             if unnamed is None:
                 raise TableError(
                     f"{table.name} has no column that names the scans, by which tables are put together: expected "
-                    f"scan, image, file, filename or path. Found {_listed(table.frame)}"
+                    f"scan, image, file, filename or path. Found {listed(table.frame)}"
                 )
             column = unnamed
         self.means(table, column, "scan")
@@ -245,7 +201,7 @@ class _Reader:
             rows = np.flatnonzero((names == first).to_numpy())
             raise TableError(
                 f"{table.name}: the scan {printable(first)[:200]!r} stands in {table.row(rows[0])} and in "
-                f"{table.row(rows[1])}{_more(len(names[twice].unique()) - 1, 'scan')}: expected each scan once"
+                f"{table.row(rows[1])}{more(len(names[twice].unique()) - 1, 'scan')}: expected each scan once"
             )
         return names.to_numpy(object)
 
@@ -256,15 +212,15 @@ class _Reader:
         if not own and (table is self.labels or columns.probabilities):
             own = {name: column for name, (_, column) in columns.plain.items() if name in classes}
         if not own and len(classes) == 1 and (column := binary(columns)[0]):
-            own = {next(iter(classes)): column} if POSITIVE in classes or _of_labels(table.frame[column]) else {}
+            own = {next(iter(classes)): column} if POSITIVE in classes or may_be_labels(table.frame[column]) else {}
         if own:
             for name, column in own.items():
                 self.means(table, column, f"label of {classes[name][:LONGEST]}")
-            values = np.stack([_label(table, column) for column in own.values()], axis=1)
+            values = np.stack([label_cells(table, column) for column in own.values()], axis=1)
             return {name: classes[name] for name in own}, values
         if columns.listed:
             self.means(table, columns.listed, "the classes of a scan")
-            return dict(classes), _named_labels(table, columns.listed, classes)
+            return dict(classes), named_labels(table, columns.listed, classes)
         return None
 
     def joined(self, parts: Mapping[str, _Part]) -> Foreign:
@@ -274,8 +230,8 @@ class _Reader:
             found = self.labels_in(self.labels, first.classes)
             if found is None:
                 raise TableError(
-                    f"{self.labels.name} has labels of none of the classes {_first(first.classes.values())}: expected "
-                    f"columns named as they are, or label_<class>. Found {_listed(self.labels.frame)}"
+                    f"{self.labels.name} has labels of none of the classes {first_of(first.classes.values())}: "
+                    f"expected columns named as they are, or label_<class>. Found {listed(self.labels.frame)}"
                 )
             labelled, values = found
         else:
@@ -283,14 +239,14 @@ class _Reader:
             if holder is None:
                 raise TableError(
                     f"{first.table.name} has no column of labels: expected label_<class>, or y_true; or give --labels "
-                    f"FILE. Found {_listed(first.table.frame)}"
+                    f"FILE. Found {listed(first.table.frame)}"
                 )
             label_scans, labelled, values = holder.scans, holder.labelled, holder.labels
             self.check_labels_agree(parts, holder)
         classes = [own for own in labelled if all(own in part.classes for part in parts.values())]
         left_out = {name for part in parts.values() for own, name in part.classes.items() if own not in classes}
         if left_out:
-            self.note(f"Not judged, as not every table has the class: {_first(sorted(left_out))}.")
+            self.note(f"Not judged, as not every table has the class: {first_of(sorted(left_out))}.")
         if not classes:
             raise TableError("no class has labels and probabilities in every table: name the columns alike")
         names = tuple(printable(labelled[own]) for own in classes)
@@ -343,7 +299,7 @@ class _Reader:
                     raise TableError(
                         f"{part.table.name}: {part.table.row(places[here[differ[0]]])}: the label of "
                         f"{holder.labelled[own]!r} of {printable(holder.scans[here[differ[0]]])[:200]!r} is not "
-                        f"that of {holder.table.name}{_more(len(differ) - 1, 'label')}: give one list by --labels FILE"
+                        f"that of {holder.table.name}{more(len(differ) - 1, 'label')}: give one list by --labels FILE"
                     )
 
     def matched(self, scans: np.ndarray, others: np.ndarray, table: Table, other: Table, what: str) -> np.ndarray:
@@ -351,7 +307,7 @@ class _Reader:
         if scans is others:
             return np.arange(len(scans))
         best = np.full(len(scans), -1)
-        for how, short in (("", str), ("file name", _base), ("file name without its ending", _stem)):
+        for how, short in (("", str), ("file name", base), ("file name without its ending", stem)):
             one, two = (pd.Index([short(name) for name in names]) for names in (scans, others))
             if not (one.is_unique and two.is_unique):
                 continue
@@ -429,10 +385,10 @@ class _Reader:
             if role not in roles:
                 continue
             table, values = roles[role]
-            words = _texts(values)
+            words = texts(values)
             words = words.where(~words.str.lower().isin(UNKNOWN), "")
             if role == "age":
-                known[role] = _ages(words)
+                known[role] = ages(words)
                 strange = int((known[role].isna() & (words != "")).sum())
                 if strange:
                     self.note(f"Ages of {table.name} beyond 0 to {OLDEST} years count as unknown: {strange:,}.")
@@ -463,7 +419,7 @@ class _Reader:
             off = np.flatnonzero(np.abs(sums - 1) > SUM_WITHIN)
             if not len(off):
                 continue
-            example = f"{printable(_base(scans.scans[off[0]]))[:LONGEST]!r}: {sums[off[0]]:.3f}"
+            example = f"{printable(base(scans.scans[off[0]]))[:LONGEST]!r}: {sums[off[0]]:.3f}"
             said = f"do not sum to 1 in {len(off):,} of {len(sums):,} rows (scan {example})"
             if len(off) > (1 - MOSTLY) * len(sums):
                 self.note(
@@ -475,112 +431,7 @@ class _Reader:
         return "multiclass"
 
 
-def _probability(table: Table, column: str) -> np.ndarray:
-    cells = table.frame[column]
-    given = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    wrong = np.flatnonzero(~((given >= 0) & (given <= 1)))
-    if len(wrong):
-        raise TableError(
-            f"{table.name}: column {printable(column)!r}, {table.row(wrong[0])}: expected a probability from 0 to 1, "
-            f"found {_cell(cells.iloc[wrong[0]])}{_more(len(wrong) - 1, 'cell')}{_advice(given)}"
-        )
-    return given
-
-
-def _advice(given: np.ndarray) -> str:
-    finite = given[np.isfinite(given)]
-    if len(finite) and finite.min() < 0:
-        return ": if these are logits, give their sigmoid or softmax"
-    if len(finite) and 1 < finite.max() <= 100 and np.mean(finite > 1) > 0.1:
-        return ": if these are percentages, divide them by 100"
-    return ": mend or remove the row"
-
-
-def _label(table: Table, column: str) -> np.ndarray:
-    """1, 0, -1 or BLANK, int8 (rows,)."""
-    cells = table.frame[column]
-    if pd.api.types.is_numeric_dtype(cells):
-        values = cells.to_numpy(np.float64, na_value=np.nan)
-        found = np.where(np.isnan(values), BLANK, np.where(np.isin(values, (-1, 0, 1)), values, np.nan))
-    else:
-        found = _texts(cells).str.lower().map(WORDS | {"": BLANK}).to_numpy(np.float64)
-    if len(wrong := np.flatnonzero(np.isnan(found))):
-        raise TableError(
-            f"{table.name}: column {printable(column)!r}, {table.row(wrong[0])}: expected a label of 1, 0, -1 "
-            f"(uncertain) or blank, found {_cell(cells.iloc[wrong[0]])}{_more(len(wrong) - 1, 'cell')}: mend or remove "
-            "the row"
-        )
-    return found.astype(np.int8)
-
-
-def _of_labels(cells: pd.Series) -> bool:
-    """Whether most cells of a column may be labels."""
-    if pd.api.types.is_numeric_dtype(cells):
-        return bool((cells.isna() | cells.isin((-1, 0, 1))).mean() > 0.5)
-    return bool(_texts(cells).str.lower().isin((*WORDS, "")).mean() > 0.5)
-
-
-def _texts(cells: pd.Series) -> pd.Series:
-    return cells.astype(object).where(cells.notna(), "").astype(str).str.strip()
-
-
-def _named_labels(table: Table, column: str, classes: Mapping[str, str]) -> np.ndarray:
-    """Labels of a column whose cells name classes, one or several ("Mass|Nodule")."""
-    texts = _texts(table.frame[column]).str.replace(r"\.0$", "", regex=True)
-    codes, levels = pd.factorize(texts)
-    asked, rows = list(classes), np.zeros((len(levels), len(classes)), dtype=np.int8)
-    for place, text in enumerate(levels):
-        named = [key(text)] if key(text) in classes else [key(part) for part in re.split(r"[|;,]", text)]
-        for name in named:
-            if name in classes:
-                rows[place, asked.index(name)] = 1
-        if not text.strip():
-            rows[place] = BLANK
-    if not (rows == 1).any():
-        raise TableError(
-            f"{table.name}: column {printable(column)!r} names none of the classes {_first(classes.values())}: found "
-            f"{_first(levels)}"
-        )
-    return rows[codes]
-
-
-def _ages(words: pd.Series) -> pd.Series:
-    """Years of "45", "045Y", "006M", "12W"; NaN where it is none of them, or beyond 120."""
-    parts = words.str.extract(r"^(\d+(?:\.\d+)?)\s*([YMWD]?)$", flags=re.IGNORECASE)
-    shares = parts[1].str.upper().map({"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25})
-    years = pd.to_numeric(parts[0], errors="coerce") * shares
-    return years.where(years <= OLDEST)
-
-
 def _label_counts(names: Sequence[str], values: np.ndarray) -> pd.DataFrame:
     counted = {"positive": 1, "negative": 0, "uncertain": -1, "blank": BLANK}
     columns = {word: (values == value).sum(axis=0) for word, value in counted.items()}
     return pd.DataFrame({"class": list(names)} | columns)
-
-
-def _base(name: object) -> str:
-    return str(name).replace("\\", "/").rpartition("/")[2]
-
-
-def _stem(name: object) -> str:
-    base = _base(name)
-    return base.rpartition(".")[0] or base
-
-
-def _cell(value: object) -> str:
-    text = printable(value)[:60]
-    return "a blank" if pd.isna(value) or not text.strip() else repr(text) if isinstance(value, str) else text
-
-
-def _more(number: int, what: str) -> str:
-    return f" (and {number:,} more {what}{'s' * (number > 1)})" if number > 0 else ""
-
-
-def _listed(frame: pd.DataFrame) -> str:
-    return _first(frame.columns)
-
-
-def _first(names: Iterable, most: int = 8) -> str:
-    names = [printable(name)[:LONGEST] for name in names]
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest

@@ -34,7 +34,7 @@ NEEDED = ("id", "claim", "predicate")
 KNOWN = (*NEEDED, "where", "note", "holds_in_paper")
 OF_ALL = (*SCORES, "ece", "image_gain")
 OF_A_CLASS = (*CLASS_SCORES, "ece", "image_gain")
-COMPARISON = re.compile(r"(.+?)\s*(>=|<=|>|<)\s*(.+)")
+COMPARISON = re.compile(r"(.+?)\s+(>=|<=|>|<)\s+(.+)")
 VALUE = re.compile(
     r"(?:(?P<number>[+-]?\d*\.?\d+)|(?:(?P<score>\w+)\s*(?:\((?P<cls>[^()]+)\))?\s+of\s+)?(?P<name>.+?))"
     r"(?:\s+(?P<sign>[+-])\s+(?P<shift>\d*\.?\d+))?"

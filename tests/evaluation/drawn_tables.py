@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from lungkeras.evaluation.foreign import read_foreign, read_table
+from lungkeras.evaluation.foreign import read_foreign
+from lungkeras.evaluation.foreign_cells import read_table
 from lungkeras.evaluation.judgement import Judgement
 
 CLASSES = ("mass", "nodule", "effusion")

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lungkeras.evaluation.foreign import predictor_names, read_foreign, read_table
+from lungkeras.evaluation.foreign import predictor_names, read_foreign
+from lungkeras.evaluation.foreign_cells import read_table
 from lungkeras.evaluation.foreign_columns import understand
 from lungkeras.system.errors import TableError
 

@@ -9,7 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, f1_score, recall_score, roc_auc_score
 
 from lungkeras.evaluation import image_gain
-from lungkeras.evaluation.foreign import read_foreign, read_table
+from lungkeras.evaluation.foreign import read_foreign
+from lungkeras.evaluation.foreign_cells import read_table
 from lungkeras.evaluation.judged_claims import read_claims, verdicts
 from lungkeras.evaluation.judgement import Judgement
 from lungkeras.scores import delong, intervals, paired, precision

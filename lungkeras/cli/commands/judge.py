@@ -30,7 +30,8 @@ def options(sub: argparse.ArgumentParser) -> None:
 def run(options) -> None:
     if options.backend:
         use_backend(options.backend)
-    from lungkeras.evaluation.foreign import predictor_names, read_foreign, read_table
+    from lungkeras.evaluation.foreign import predictor_names, read_foreign
+    from lungkeras.evaluation.foreign_cells import read_table
     from lungkeras.evaluation.judged_claims import read_claims
     from lungkeras.evaluation.judgement import Judgement
     from lungkeras.report.judgement import write_judgement
@@ -63,7 +64,7 @@ def run(options) -> None:
 
 def answered(model: Path, source: Path | None, *, with_keras: bool):
     """What a model file answers to the scans of a folder, as a table."""
-    from lungkeras.evaluation.foreign import read_table
+    from lungkeras.evaluation.foreign_cells import read_table
     from lungkeras.prediction.predict import images_and_others, load_predictor, predict_images
 
     if source is None:
