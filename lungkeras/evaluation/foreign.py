@@ -354,7 +354,7 @@ class _Reader:
             return np.where(known, values.astype(str), [f"scan {scan}" for scan in scans]), True
         of_path = [OF_PATH.search(str(scan)) for scan in scans]
         if all(of_path):
-            self.note(f"Patients are read from the paths of the scans ({of_path[0][1]}).")
+            self.note("Patients are read from the paths of the scans.")
             return np.array([match[1] for match in of_path], dtype=str), True
         self.note(
             "Patients are not known: every scan counts as a patient of its own, and intervals are too short where one "
