@@ -87,7 +87,13 @@ def predictor_names(files: Iterable[Path]) -> list[str]:
     names = []
     for file in files:
         file = Path(file)
-        name = file.resolve().parent.name if file.stem == "predictions" else file.stem if file.suffix else file.name
+        name = (
+            file.resolve().parent.name
+            if file.stem in ("predictions", "best")
+            else file.stem
+            if file.suffix
+            else file.name
+        )
         name = printable(name)[:LONGEST]
         names.append(name if name not in names else f"{name} ({sum(other.startswith(name) for other in names) + 1})")
     return names

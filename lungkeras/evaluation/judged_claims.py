@@ -180,7 +180,8 @@ class _Drawn:
             counts = asked.counts[:, :3]
             counts = intervals.of_present(counts) if place is None else counts[..., [place]]
             point = intervals.f1_of_counts(counts.sum(axis=0)).mean() if counts.shape[-1] else np.nan
-            drawn = intervals.f1_of_counts(intervals.drawn_sums(counts) + intervals.doubt(counts))
+            doubt = intervals.doubt(counts, patient_count=asked.patients)
+            drawn = intervals.f1_of_counts(intervals.drawn_sums(counts) + doubt)
             return float(point), drawn.mean(axis=1)
         points, moved = asked.ranked[short]
         own = asked.defined if place is None else [place]

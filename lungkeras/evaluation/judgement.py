@@ -47,8 +47,8 @@ def ended(names: Sequence[str]) -> list[str]:
 class Asked:
     """What one predictor answers to scans, and what is worked out of it more than once; arrays as in `Scans`.
 
-    `blocks` (scans,) stand for patients, `carriers` and `others` (classes,) count the patients with a class and those
-    with a scan without it.
+    `blocks` (scans,) stand for `patients` in number; `carriers` and `others` (classes,) count the patients with a class
+    and those with a scan without it.
     """
 
     classes: tuple[str, ...]
@@ -57,6 +57,7 @@ class Asked:
     probabilities: np.ndarray
     decided: np.ndarray
     blocks: np.ndarray
+    patients: int
     carriers: np.ndarray
     others: np.ndarray
 
@@ -88,16 +89,21 @@ class Asked:
         """The classes, bool, that scans have and scans lack."""
         return self.rarer > 0
 
-    def f1(self, place: int) -> tuple[float, float, float]:
+    def f1(self, place: int | None = None) -> tuple[float, float, float]:
+        """(the F1 of a class, or the macro F1, and its interval)."""
         counts = self.counts[:, :3]
-        if not self.carriers[place]:
+        if place is not None and not self.carriers[place]:
             return (float("nan"),) * 3
-        return float(intervals.f1_of_counts(counts.sum(axis=0))[place]), *intervals.f1_interval(counts, column=place)
+        point = (
+            intervals.macro_f1_of_counts(counts)
+            if place is None
+            else float(intervals.f1_of_counts(counts.sum(axis=0))[place])
+        )
+        return point, *intervals.f1_interval(counts, column=place, patient_count=self.patients)
 
     def macro(self) -> dict[str, float]:
         """SCORES with their intervals: means over classes."""
-        counts = self.counts[:, :3]
-        found = triple("macro_f1", intervals.macro_f1_of_counts(counts), *intervals.f1_interval(counts))
+        found = triple("macro_f1", *self.f1())
         defined, trials = self.defined, int(min(self.rarer[self.defined], default=0))
         _, covariance = delong.delong(self.labels, self.probabilities, self.blocks, self.known)
         for name, (points, shares) in self.ranked.items():
@@ -212,7 +218,9 @@ class Judgement:
         for side in (labels == 1, labels == 0):
             counted = [np.count_nonzero(np.bincount(places[of_class])) for of_class in (side & known).T]
             sides.append(np.array(counted, dtype=int))
-        return Asked(self.read.classes, labels, known, given[chosen], decided[chosen], self.blocks[chosen], *sides)
+        patients = np.count_nonzero(np.bincount(places))
+        parts = (given[chosen], decided[chosen], self.blocks[chosen])
+        return Asked(self.read.classes, labels, known, *parts, patients, *sides)
 
     def table(self, name: str) -> pd.DataFrame:
         """One of TABLES, made once."""
@@ -350,13 +358,7 @@ class Judgement:
                 row = {"predictor": name, "class": title, "chosen_on": self.chosen_on}
                 row["threshold"] = np.nan if place is None else found[place][0]
                 for end, each in (("", asked), ("_tuned", tuned)):
-                    counts = each.counts[:, :3]
-                    f1 = (
-                        (intervals.macro_f1_of_counts(counts), *intervals.f1_interval(counts))
-                        if place is None
-                        else each.f1(place)
-                    )
-                    row |= triple(f"f1{end}", *f1)
+                    row |= triple(f"f1{end}", *each.f1(place))
                     for score in ("sensitivity", "specificity"):
                         points = each.ranked[score][0]
                         row[f"{score}{end}"] = points[each.defined].mean() if place is None else points[place]
@@ -401,7 +403,7 @@ class Judgement:
                 for name, asked in self.asked.items():
                     about = {"predictor": name, "attribute": attribute, "group": group}
                     part = self.of_scans(asked.probabilities, asked.decided, chosen)
-                    rows.append(about | _of_group(part, len(np.unique(self.patient_places[chosen]))))
+                    rows.append(about | _of_group(part))
         return pd.DataFrame(rows)
 
     @cached_property
@@ -449,7 +451,9 @@ class Judgement:
     def compared(self, first: Asked, second: Asked) -> dict[str, float]:
         """How much higher macro F1 and AUROC of the first are, paired, with interval and p."""
         same = (first.labels, first.blocks, first.known)
-        f1 = paired.compare_f1(same[0], first.decided, second.decided, same[1], known=same[2])
+        f1 = paired.compare_f1(
+            same[0], first.decided, second.decided, same[1], known=same[2], patient_count=first.patients
+        )
         auroc = paired.compare_auroc(same[0], first.probabilities, second.probabilities, same[1], known=same[2])
         return f1 | {f"auroc_{key}": value for key, value in auroc.items()}
 
@@ -505,16 +509,17 @@ def _at(labels: np.ndarray, scores: np.ndarray, specificity: float) -> float:
     return threshold_at(labels, scores, specificity)
 
 
-def _of_group(part: Asked, patients: int) -> dict:
+def _of_group(part: Asked) -> dict:
     positives = (part.labels * part.known).sum(axis=0)
     counted = np.minimum(positives, part.known.sum(axis=0) - positives) >= FEWEST_OF_A_CLASS
-    row = {"scans": len(part.labels), "patients": patients, "classes": int(counted.sum())}
-    if row["scans"] < FEWEST_SCANS or patients < intervals.FEWEST_PATIENTS or not counted.any():
+    row = {"scans": len(part.labels), "patients": part.patients, "classes": int(counted.sum())}
+    if row["scans"] < FEWEST_SCANS or part.patients < intervals.FEWEST_PATIENTS or not counted.any():
         return row | {"note": intervals.TOO_FEW}
     asked = Asked(
         tuple(np.array(part.classes)[counted]),
         *(each[:, counted] for each in (part.labels, part.known, part.probabilities, part.decided)),
         part.blocks,
+        part.patients,
         *(each[counted] for each in (part.carriers, part.others)),
     )
     scores = asked.macro()

@@ -32,10 +32,11 @@ def auroc_shares(
     """(AUROCs (columns,), by how much each of the sorted patients moves them, float (patients, columns)).
 
     Arguments as of `delong`. The shares of a column sum to 0. Patients who come w times move the AUROC, to first
-    order, by the sum of w times their share.
+    order, by the sum of w times their share; shares are scaled as in `delong`, since few patients vary less than all.
     """
-    aurocs, of_positives, of_negatives, _ = _components(labels, scores, patients, known)
-    return aurocs, of_positives + of_negatives
+    aurocs, of_positives, of_negatives, factors = _components(labels, scores, patients, known)
+    factors = np.where(np.isnan(factors), 1.0, factors)
+    return aurocs, of_positives * factors[0] + of_negatives * factors[1]
 
 
 def _components(labels, scores, patients, known) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -119,16 +119,17 @@ def of_present(counts: np.ndarray) -> np.ndarray:
     return counts[..., counts[:, 2].sum(axis=0) > 0]
 
 
-def doubt(counts: np.ndarray, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
+def doubt(counts: np.ndarray, draws: int = DRAWS, seed: int = SEED, patient_count: int | None = None) -> np.ndarray:
     """Counts to add to each draw of decision counts, so that "no error seen" is not taken for "no error possible".
 
     counts (patients, 3, classes) -> float64 (draws, 3, classes): of each class half a hit (a gamma of mean 1/2), and a
     missed and a wrongly called scan of mean PRIOR_ERRORS / classes each, as a Dirichlet prior on the cells adds them.
-    They weigh as much as the scans of a mean patient.
+    They weigh as much as the scans of a mean patient; `patient_count` says how many there are where the rows of counts
+    are blocks of them.
     """
     classes = counts.shape[-1]
     random = np.random.default_rng([seed, len(counts), 2])
-    scans = max(float(counts[:, 2].sum() / max(len(counts), 1)), 1.0)
+    scans = max(float(counts[:, 2].sum() / max(patient_count or len(counts), 1)), 1.0)
     hits, missed, called = (
         scans * random.gamma(mean, size=(draws, classes))
         for mean in (0.5, PRIOR_ERRORS / classes, PRIOR_ERRORS / classes)
@@ -137,17 +138,22 @@ def doubt(counts: np.ndarray, draws: int = DRAWS, seed: int = SEED) -> np.ndarra
 
 
 def f1_interval(
-    counts: np.ndarray, draws: int = DRAWS, seed: int = SEED, column: int | None = None
+    counts: np.ndarray,
+    draws: int = DRAWS,
+    seed: int = SEED,
+    column: int | None = None,
+    patient_count: int | None = None,
 ) -> tuple[float, float]:
     """The interval of the macro F1, or of the F1 of one class, from decision counts (patients, 3, classes).
 
     Bootstrap over patients with the doubt of a prior: never of zero width, and it covers where errors are few.
+    `patient_count` as in `doubt`.
     """
     counts = of_present(counts) if column is None else counts[..., [column]]
     if not counts.shape[-1]:
         return float("nan"), float("nan")
     point = float(f1_of_counts(counts.sum(axis=0)).mean())
-    drawn = f1_of_counts(drawn_sums(counts, draws, seed) + doubt(counts, draws, seed))
+    drawn = f1_of_counts(drawn_sums(counts, draws, seed) + doubt(counts, draws, seed, patient_count))
     low, high = interval(drawn.mean(axis=1), len(counts))
     return min(low, point), max(high, point)
 

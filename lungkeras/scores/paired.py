@@ -31,11 +31,13 @@ def compare_f1(
     draws: int = DRAWS,
     seed: int = SEED,
     known: np.ndarray | None = None,
+    patient_count: int | None = None,
 ) -> dict[str, float]:
     """The macro F1 of one model less that of another on the same scans: {difference, low, high, p}.
 
     The interval is that of the paired bootstrap over patients, `p` that of the permutation test. A label counts where
-    `known`, bool (scans, classes), is true; everywhere by default.
+    `known`, bool (scans, classes), is true; everywhere by default. `patient_count` says how many patients there are
+    where `patients` names blocks of them.
     """
     if known is not None:
         labels, decided, others = (part * known for part in (labels, decided, others))
@@ -44,7 +46,7 @@ def compare_f1(
         return dict.fromkeys(("difference", "low", "high", "p"), float("nan"))
     point = float(f1_of_counts(first.sum(axis=0)).mean() - f1_of_counts(second.sum(axis=0)).mean())
     drawn = [
-        f1_of_counts(drawn_sums(counts, draws, seed) + doubt(counts, draws, seed + own)).mean(axis=1)
+        f1_of_counts(drawn_sums(counts, draws, seed) + doubt(counts, draws, seed + own, patient_count)).mean(axis=1)
         for own, counts in enumerate((first, second))
     ]
     low, high = interval(drawn[0] - drawn[1], len(first))

@@ -130,6 +130,22 @@ def test_blocks_of_patients_give_intervals_as_wide_as_patients():
     assert (intervals.patient_blocks(["b", "a", "b"]) == [1, 0, 1]).all()
 
 
+def test_intervals_of_f1_over_blocks_are_those_over_patients(monkeypatch):
+    table, _ = drawn(np.random.default_rng(9), 1200)
+    rows = []
+    for most in (2000, 300):
+        monkeypatch.setattr(intervals.patient_blocks, "__defaults__", (most, 0))
+        found = Judgement(read_foreign({"a": read_table("a.csv", table)}))
+        assert len(np.unique(found.blocks)) == min(most, 1200)
+        rows.append(found.table("scores").iloc[0])
+    whole, blocks = rows
+    assert whole["patients"] == blocks["patients"] == 1200
+    for score in ("macro_f1", "macro_auroc", "macro_average_precision", "macro_sensitivity"):
+        width = whole[f"{score}_high"] - whole[f"{score}_low"]
+        assert blocks[f"{score}_low"] == pytest.approx(whole[f"{score}_low"], abs=0.12 * width)
+        assert blocks[f"{score}_high"] == pytest.approx(whole[f"{score}_high"], abs=0.12 * width)
+
+
 def test_thresholds_come_from_val_where_it_is_there():
     table, _ = drawn(np.random.default_rng(6), 150)
     split = np.where(table["patient"] % 2, "val", "test")
