@@ -265,11 +265,15 @@ def _threshold(labels: np.ndarray, probabilities: np.ndarray) -> float:
     labels, given = labels[known], given[known]
     if not labels.any() or not np.isfinite(given).all():
         return metrics.THRESHOLD
-    levels = np.unique(given)
+    levels, places = np.unique(given, return_inverse=True)
     candidates = np.concatenate([[metrics.THRESHOLD], levels - np.diff(levels, prepend=0) / 2])
-    decided = given[None] >= candidates[:, None]
-    hits = (decided & (labels == 1)).sum(axis=1)
-    return float(candidates[np.argmax(2 * hits / np.maximum(decided.sum(axis=1) + labels.sum(), 1))])
+    # How many scans, and how many with the class, lie at each level or above: at 0.5, at its next level.
+    below = np.concatenate([[np.searchsorted(levels, metrics.THRESHOLD)], np.arange(len(levels))])
+    decided, hits = (
+        np.append(np.bincount(places, weights, len(levels))[::-1].cumsum()[::-1], 0)[below]
+        for weights in (None, labels == 1)
+    )
+    return float(candidates[np.argmax(2 * hits / np.maximum(decided + labels.sum(), 1))])
 
 
 def thresholds(runs: Mapping[str, Run]) -> pd.DataFrame:
