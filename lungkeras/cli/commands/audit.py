@@ -29,6 +29,11 @@ COMMAND = Command(
     group="one step of it",
     about="look for leaks, duplicates, shortcuts and wrong labels before training",
     example="audit pneumonia --source sources/pneumonia",
+    details="Reads a collection in its published folders, prepares nothing, and answers four questions: does a "
+    "patient or a copy lie in two splits, which scans are copies of one another, what can a linear model "
+    "learn from the border, the metadata or 64 grey levels, and which labels do the scans contradict.",
+    outputs="A summary on stdout, or one JSON object with --json. Nothing is written.",
+    page="your-scans.md",
     options=options,
     run=run,
 )

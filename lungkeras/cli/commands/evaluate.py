@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from lungkeras.cli.arguments import require_there
 from lungkeras.cli.entry import Command
 from lungkeras.system.backends import use_backend
 from lungkeras.system.files import as_json
@@ -19,13 +20,19 @@ def run(options) -> None:
     from lungkeras.evaluation.run_tables import evaluate_on
     from lungkeras.preparation.folder import load_prepared
 
-    say(*as_json(evaluate_on(options.run, load_prepared(options.on))).splitlines())
+    say(*as_json(evaluate_on(require_there(options.run), load_prepared(options.on))).splitlines())
 
 
 COMMAND = Command(
     group="a trained model",
     about="score a run on another prepared dataset, over the classes both know",
     example="evaluate reports/demo/runs/covid-resnet34-random --on prepared/demo/pneumonia",
+    details="Asks the best model of a run for the test scans of another prepared dataset, and scores the classes that "
+    "both have. Scans with other labels are left out and counted, and on the run's own dataset also patients that it "
+    "was trained on.",
+    outputs="One JSON object on stdout: the scores of each class and over all, and the number of scans. Nothing is "
+    "written.",
+    page="commands.md",
     options=options,
     run=run,
 )
