@@ -89,7 +89,7 @@ def installed(name: str) -> str | None:
 
 
 def missing(needs: list[tuple[str, str]]) -> list[str]:
-    """What is absent, or outside its bounds, as pip names it: ["torch>=2.9"]; with an extra, all that it adds counts."""
+    """What is absent or outside its bounds, as pip names it: ["torch>=2.9"]; of an extra, all that it adds counts."""
     return [f"{name}{bounds}" for name, bounds in needs if not _is_there(name, bounds)]
 
 
