@@ -1,4 +1,4 @@
-"""Draws the pictures of gallery.md by its own blocks: `python docs/draw_gallery.py` in a folder with a finished demo."""
+"""Draws the pictures of gallery.md by its own blocks, in a folder with a finished demo: `python docs/draw_gallery.py`."""
 
 import io
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 import lungkeras  # noqa: F401  before Keras
 
 HERE = Path(__file__).resolve().parent
-PART = re.compile(r"^#+ (.+)$|^```python\n(.*?)^```$", flags=re.S | re.M)
+PART = re.compile(r"^#+ ([^\n]+)$|^```python\n(.*?)^```$", flags=re.S | re.M)
 COLOURS = 128
 
 
