@@ -1,4 +1,4 @@
-"""Draws the pictures of gallery.md by its own blocks, in a folder with a finished demo: `python docs/draw_gallery.py`."""
+"""Draws the pictures of gallery.md by its own blocks: `make gallery`, where the demo is finished."""
 
 import io
 import re

@@ -23,9 +23,9 @@ PAGES.append(CHECKOUT / "benchmarks" / "README.md")
 ELSEWHERE = {"adding.md"}  # test_adding.py
 # Smaller numbers for those of the tutorial; other pages continue from its folder.
 TINY = {
-    "--scans 1200": "--scans 60",
+    "--scans 2400": "--scans 60",
     "--size 64": "--size 32",
-    "epochs=8": "epochs=1",
+    "epochs=6": "epochs=1",
     "batch_size=32": "batch_size=16",
 }
 TINY |= {"dpi=150": "dpi=40"}

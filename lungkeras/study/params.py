@@ -107,7 +107,10 @@ class Params(BaseModel):
     @classmethod
     def known_weights(cls, weights: str) -> str:
         if weights not in ("random", "imagenet") and Path(weights).suffix not in (".keras", ".h5"):
-            raise ValueError("expected random, imagenet, a run's best.keras, or a file of ImageNet weights (.h5)")
+            meant = nearest(weights[:80], ("random", "imagenet"))
+            raise ValueError(
+                f"expected random, imagenet, a run's best.keras, or a file of ImageNet weights (.h5){meant}"
+            )
         return weights
 
     @model_validator(mode="after")
@@ -249,6 +252,10 @@ def check(values: Mapping[str, object], origin: str, places: Mapping[str, str] |
         key = ".".join(map(str, first["loc"])) or "params"
         found = f", found {_cut(first['input'])}" if first["loc"] else ""
         hint = " (write 0.001, not 1e-3: YAML reads the latter as text)" if _is_exponent(first["input"]) else ""
+        if first["type"] == "literal_error":
+            hint = nearest(
+                str(first["input"])[:80], first["ctx"]["expected"].replace(" or ", ", ").strip("'").split("', '")
+            )
         place = (places or {}).get(key, origin)
         raise ParamsError(f"{place}: {key}: {first['msg'].removeprefix('Value error, ')}{found}{hint}") from error
 
