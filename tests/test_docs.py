@@ -28,7 +28,7 @@ TINY = {
     "epochs=6": "epochs=1",
     "batch_size=32": "batch_size=16",
 }
-TINY |= {"dpi=150": "dpi=40"}
+TINY |= {"image_size=64": "image_size=32", "dpi=150": "dpi=40"}
 FIRST = {
     name.format("demo"): name.format("first") for name in ("sources/{}/pneumonia", "prepared/{}/", "reports/{}/runs")
 }
