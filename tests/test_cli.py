@@ -125,7 +125,7 @@ def test_the_help_lists_the_commands_by_groups_in_80_columns(capsys):
 
 @pytest.mark.parametrize("shell", completion.SHELLS)
 def test_the_completion_of_a_shell_is_one_that_it_can_read(shell, tmp_path):
-    script = completion.script(shell)
+    script = completion.script(shell, program.parser())
     assert all(word in script for word in (*program.COMMANDS, "heatmaps"))
     if shutil.which(shell):
         (tmp_path / "script").write_text(script)
@@ -137,7 +137,7 @@ def test_bash_completes_commands_options_datasets_studies_and_runs(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).touch()
     (tmp_path / "ask").write_text(
-        completion.script("bash")
+        completion.script("bash", program.parser())
         + 'COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _shtab_lungkeras; echo "${COMPREPLY[*]}"'
     )
 

@@ -120,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     for name, command in sorted(COMMANDS.items(), key=lambda item: (GROUPS.index(item[1].group), item[0])):
         sub = verbs.add_parser(name, help=command.about, description=description(command), epilog=epilog(command))
-        sub.set_defaults(command=command)
+        sub.set_defaults(command=command, program=top)
         sub.add_argument(
             "--backend",
             choices=BACKENDS,

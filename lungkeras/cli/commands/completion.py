@@ -21,16 +21,13 @@ def options(sub: argparse.ArgumentParser) -> None:
 def run(options) -> None:
     import sys
 
-    sys.stdout.write(script(options.shell))
+    sys.stdout.write(script(options.shell, options.program))
 
 
-def script(shell: str) -> str:
+def script(shell: str, top: argparse.ArgumentParser) -> str:
     """The script of a shell, made from the parser itself, so that it is never behind."""
     import shtab
 
-    from lungkeras.cli.program import parser
-
-    top = parser()
     for command in _commands(top):
         for action in command._actions:
             if action.choices is not None:
