@@ -36,7 +36,7 @@ def script(shell: str, top: argparse.ArgumentParser) -> str:
                 action.complete = {shell: _lister(shell, action.metavar)}
             elif action.metavar in (*FOLDERS, *FILES):
                 action.complete = shtab.DIRECTORY if action.metavar in FOLDERS else shtab.FILE
-    text = shtab.complete(top, shell=shell, root_prefix="lungkeras", preamble={shell: _preamble(shell)})
+    text = shtab.complete(top, shell, "lungkeras", {shell: _preamble(shell)})
     return text if text.endswith("\n") else f"{text}\n"
 
 
