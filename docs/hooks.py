@@ -62,9 +62,3 @@ def command_line() -> str:
     for name, command in verbs.choices.items():
         parts.append(f"## lungkeras {name}\n\n```text\n{command.format_help()}```")
     return "\n\n".join(parts) + "\n"
-
-
-def on_post_page(output, page, config):
-    """The stand-in for a worker comes before the theme's script, which asks for one."""
-    bundle = '<script src="assets/javascripts/bundle'
-    return output.replace(bundle, f'<script src="worker.js"></script>{bundle}', 1)
