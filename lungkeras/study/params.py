@@ -277,8 +277,9 @@ def study_folder(study: str) -> Path:
         if (folder / "study.yaml").is_file():
             return folder
     studies = sorted(file.parent.name for file in named.glob("*/study.yaml"))
+    known = ", ".join(studies) or "those that `lungkeras report demo` lays out"
     raise ParamsError(
-        f"No study {study!r}{nearest(study, studies)}: expected one of {', '.join(studies)} in {named}, "
+        f"No study {study!r}{nearest(study, studies)}: expected one of {known} in {named}, "
         "or a folder with a study.yaml"
     )
 
