@@ -34,8 +34,9 @@ def compare_f1(
 ) -> dict[str, float]:
     """The macro F1 of one model less that of another on the same scans: {difference, low, high, p}.
 
-    The interval is that of the paired bootstrap over patients, `p` that of the permutation test. A label that is NaN is not
-    known and counts for neither. `patient_count` says how many patients there are where `patients` names blocks of them.
+    The interval is that of the paired bootstrap over patients, `p` that of the permutation test. A label that is NaN is
+    not known, and counts for neither model. `patient_count` says how many patients there are where `patients` names
+    blocks of them.
     """
     first, second = (of_present(decision_counts(labels, given, patients)) for given in (decided, others))
     if not first.shape[-1]:

@@ -133,7 +133,10 @@ class Params(BaseModel):
     @classmethod
     def known_weights(cls, weights: str) -> str:
         if weights not in ("random", "imagenet") and Path(weights).suffix not in (".keras", ".h5"):
-            raise ValueError("expected random, imagenet, a run's best.keras, or a file of ImageNet weights (.h5)")
+            meant = nearest(weights[:80], ("random", "imagenet"))
+            raise ValueError(
+                f"expected random, imagenet, a run's best.keras, or a file of ImageNet weights (.h5){meant}"
+            )
         return weights
 
     @model_validator(mode="after")
@@ -285,6 +288,10 @@ def check(values: Mapping[str, object], origin: str, places: Mapping[str, str] |
         key = ".".join(map(str, first["loc"])) or "params"
         found = f", found {_cut(first['input'])}" if first["loc"] else ""
         hint = " (write 0.001, not 1e-3: YAML reads the latter as text)" if _is_exponent(first["input"]) else ""
+        if first["type"] == "literal_error":
+            hint = nearest(
+                str(first["input"])[:80], first["ctx"]["expected"].replace(" or ", ", ").strip("'").split("', '")
+            )
         place = (places or {}).get(key, origin)
         raise ParamsError(f"{place}: {key}: {first['msg'].removeprefix('Value error, ')}{found}{hint}") from error
 
@@ -306,8 +313,9 @@ def study_folder(study: str) -> Path:
         if (folder / "study.yaml").is_file():
             return folder
     studies = sorted(file.parent.name for file in named.glob("*/study.yaml"))
+    known = ", ".join(studies) or "those that `lungkeras report demo` lays out"
     raise ParamsError(
-        f"No study {study!r}{nearest(study, studies)}: expected one of {', '.join(studies)} in {named}, "
+        f"No study {study!r}{nearest(study, studies)}: expected one of {known} in {named}, "
         "or a folder with a study.yaml"
     )
 

@@ -62,7 +62,13 @@ COMMAND = Command(
     group="one step of it",
     about="look for leaks, duplicates, shortcuts and wrong labels before training",
     example="audit pneumonia --source sources/pneumonia\n"
-    "  lungkeras audit xray8 --splits train_val_list.txt test_list.txt --repair repaired.csv",
+    "audit xray8 --splits train_val_list.txt test_list.txt --repair repaired.csv",
+    details="Reads a collection in its published folders, prepares nothing, and answers four questions: does a "
+    "patient or a copy lie in two splits, which scans are copies of one another, what can a linear model "
+    "learn from the border, the metadata or 64 grey levels, and which labels do the scans contradict. With --splits it "
+    "looks for patients and copies on two sides of a split that others published.",
+    outputs="A summary on stdout, or one JSON object with --json. Nothing is written but the file of --repair.",
+    page="your-scans.md",
     options=options,
     run=run,
 )

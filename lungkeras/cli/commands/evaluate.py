@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from lungkeras.cli.arguments import require_there
 from lungkeras.cli.entry import Command
 from lungkeras.system.backends import use_backend
 from lungkeras.system.files import as_json
@@ -26,7 +27,7 @@ def run(options) -> None:
     from lungkeras.preparation.folder import load_prepared
     from lungkeras.study.runs import read_run
 
-    params = read_run(options.run).params
+    params = read_run(require_there(options.run)).params
     prepared = load_prepared(options.on, **{kind: str(params.get(kind, word)) for kind, word in DEFAULTS.items()})
     scores = evaluate_policies if options.policies else evaluate_on
     found = scores(
@@ -43,6 +44,12 @@ COMMAND = Command(
     group="a trained model",
     about="score a run on another prepared dataset, over the classes both know",
     example="evaluate reports/demo/runs/covid-resnet34-random --on prepared/demo/pneumonia",
+    details="Asks the best model of a run for the test scans of another prepared dataset, and scores the classes that "
+    "both have. Scans with other labels are left out and counted, and on the run's own dataset also patients that it "
+    "was trained on.",
+    outputs="One JSON object on stdout: the scores of each class and over all, and the number of scans. Nothing is "
+    "written.",
+    page="commands.md",
     options=options,
     run=run,
 )

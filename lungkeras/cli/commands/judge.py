@@ -85,6 +85,11 @@ COMMAND = Command(
     group="a trained model",
     about="judge anybody's table of probabilities: scores with intervals, calibration, groups, baselines, one page",
     example="judge mine.csv theirs.csv --labels labels.csv --records patients.csv --to judged",
+    details="Reads probabilities that lungkeras or anything else has computed, finds out what each column means, and "
+    "scores them: intervals by patient, calibration, operating points, groups, what the image adds to the metadata, "
+    "and paired comparisons of several predictors.",
+    outputs="DIR/report.html and DIR/tables/*.csv; on stdout what was understood, and the macro scores.",
+    page="judge.md",
     options=options,
     run=run,
 )

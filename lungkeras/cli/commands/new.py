@@ -92,6 +92,13 @@ COMMAND = Command(
     group="a study",
     about="look at a folder of scans of one's own, and write a study of it",
     example="new my_hospital --source scans/ --labels labels.csv",
+    details="Looks at a folder for each class, or at a table of labels, and describes the collection that it finds: "
+    "classes, patients, splits. It asks nothing, and never changes a folder that is there. `lungkeras report STUDY` "
+    "then makes the study.",
+    outputs="params/STUDY/: study.yaml, a file per run, and the description of the collection; on stdout what was "
+    "understood, and what was not.",
+    page="your-scans.md",
+    in_project=True,
     options=options,
     run=run,
 )

@@ -58,6 +58,12 @@ COMMAND = Command(
     group="one step of it",
     about="equalise, blur, resize, split and store the scans of a source",
     example="prepare pneumonia --source sources/pneumonia --to prepared/mine/pneumonia --size 224",
+    details="Reads a collection in its published folders, takes the study's selection of it, equalises, blurs and "
+    "resizes each scan, and splits by patient 70:15:15, where patients that share a copy of a scan stay "
+    "together.",
+    outputs="The prepared dataset in DIR: train.npy, val.npy, test.npy, records.parquet, statistics.json, and lists "
+    "of copies, quarantined files and counts; a summary as JSON on stdout.",
+    page="your-scans.md",
     options=options,
     run=run,
 )

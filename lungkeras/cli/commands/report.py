@@ -99,7 +99,18 @@ def require_writable(folder: Path) -> None:
 COMMAND = Command(
     group="a study",
     about="run a whole study and write its report",
-    example="report sample --source pneumonia=DIR --source covid=DIR --source xray8=DIR",
+    example="report demo\n"
+    "report sample --source pneumonia=DIR --source covid=DIR --source xray8=DIR\n"
+    "report paper --dry-run",
+    details="Prepares the datasets, trains the runs, evaluates them, and draws figures, each step as an executed "
+    "notebook. What stands there already and would come out the same is not made again. Interrupted, the same"
+    " command continues.\n\n"
+    "Where lungkeras was installed from a wheel, the first start lays out params/, notebooks/ and Snakefile "
+    "in the folder where you are.",
+    outputs="reports/STUDY/report.html, and beside it tables/, figures/, notebooks/ and runs/; prepared datasets in "
+    "prepared/STUDY; progress on stdout.",
+    page="the-report.md",
+    in_project=True,
     options=options,
     run=run,
 )
