@@ -3,21 +3,24 @@
 import argparse
 from pathlib import Path
 
-from lungkeras.datasets.registry import DATASETS, dataset_names
+from lungkeras.datasets import collections
+from lungkeras.system.lazy import modules
 
 
 class Datasets:
     """All datasets, those of one's own too, looked up when one is asked for: not whenever a parser is made."""
 
     def __contains__(self, name: object) -> bool:
-        return name in DATASETS or name in dataset_names()
+        return name in modules(collections) or name in list(self)
 
     def __iter__(self):
+        from lungkeras.datasets.registry import dataset_names
+
         return iter(dataset_names())
 
 
 def add_dataset(sub: argparse.ArgumentParser) -> None:
-    words = f"{', '.join(DATASETS)}, or one of your own (lungkeras new)"
+    words = f"{', '.join(modules(collections))}, or one of your own (lungkeras new)"
     sub.add_argument("dataset", choices=Datasets(), metavar="DATASET", help=words)
 
 

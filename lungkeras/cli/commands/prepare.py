@@ -6,8 +6,6 @@ from pathlib import Path
 
 from lungkeras.cli.arguments import add_dataset, count
 from lungkeras.cli.entry import Command
-from lungkeras.datasets.policies import DEFAULTS, told
-from lungkeras.datasets.registry import known_dataset
 from lungkeras.system.files import as_json
 from lungkeras.system.text import say
 
@@ -34,6 +32,8 @@ def options(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options) -> None:
+    from lungkeras.datasets.policies import DEFAULTS, told
+    from lungkeras.datasets.registry import known_dataset
     from lungkeras.preparation.prepare import prepare_dataset
 
     size = options.size or known_dataset(options.dataset).image_size

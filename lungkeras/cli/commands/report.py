@@ -4,9 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
-from lungkeras.cli.arguments import count
+from lungkeras.cli.arguments import Datasets, count
 from lungkeras.cli.entry import Command
-from lungkeras.datasets.registry import DATASETS, dataset_names
 from lungkeras.system.backends import require_backend
 from lungkeras.system.errors import FolderError, ParamsError, nearest
 from lungkeras.system.locks import alone
@@ -75,8 +74,8 @@ def given_source(text: str) -> tuple[str, str]:
     from lungkeras.system.places import project_folder
 
     dataset, _, folder = text.partition("=")
-    if not folder or (dataset not in DATASETS and dataset not in dataset_names()):
-        known = dataset_names()
+    if not folder or dataset not in Datasets():
+        known = list(Datasets())
         raise ParamsError(
             f"--source {text}: expected DATASET=DIR with one of {', '.join(known)}{nearest(dataset, known)}"
         )
