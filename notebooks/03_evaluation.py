@@ -40,6 +40,7 @@ from lungkeras import evaluation
 from lungkeras.evaluation import baselines, calibration, comparison, failures, operating_points, summaries
 from lungkeras.evaluation.paper import tables
 from lungkeras.models import complexity
+from lungkeras.preparation import duplicates
 from lungkeras.report import figures
 from lungkeras.report.figures.files import save_figure
 from lungkeras.system.files import write_csv
@@ -245,7 +246,7 @@ groups.drop(columns=["macro_f1_low", "macro_f1_high"]).round(3)
 # which no copy is found in its own.
 
 # %%
-collections = external.open_collections(data, folders)
+collections = external.open_collections(data, folders, from_project(prepared) / duplicates.KEPT)
 asked = external.external_scans(collections, data)
 write_csv(study / "tables" / "external_scans.csv", asked)
 asked

@@ -59,11 +59,14 @@ NO_RULE = "no class means the same in another collection of the study, or labels
 
 @dataclass(frozen=True)
 class Collection:
-    """A prepared dataset with the fingerprints of its scans, row by row of its records."""
+    """A prepared dataset with the fingerprints of its scans, row by row of its records.
+
+    `pairs` are the copies across collections, as `duplicates.across` finds them, where they were looked for already.
+    """
 
     prepared: Prepared
     prints: Fingerprints
-    searched: dict = field(default_factory=dict, compare=False, repr=False)  # what `copies` has found already
+    pairs: pd.DataFrame | None = field(default=None, compare=False, repr=False)
 
     @property
     def records(self) -> pd.DataFrame:
@@ -80,10 +83,17 @@ class Collection:
         return np.stack([self.prepared.images[splits[row]][places[row]] for row in rows])
 
 
-def open_collections(datasets: Mapping[str, Prepared], folders: Mapping[str, Path]) -> dict[str, Collection]:
-    """{dataset: collection} of prepared datasets and their folders; one without fingerprints is left out."""
+def open_collections(
+    datasets: Mapping[str, Prepared], folders: Mapping[str, Path], kept: Path | None = None
+) -> dict[str, Collection]:
+    """{dataset: collection} of prepared datasets and their folders; one without fingerprints is left out.
+
+    Copies across them are looked for at once; `kept` is where `duplicates.across` keeps what it found.
+    """
     files = {name: Path(folders[name]) / "fingerprints.npz" for name in datasets}
-    return {name: Collection(datasets[name], load_fingerprints(file)) for name, file in files.items() if file.is_file()}
+    prints = {name: load_fingerprints(file) for name, file in files.items() if file.is_file()}
+    pairs = across({name: (own, datasets[name].records) for name, own in prints.items()}, kept)
+    return {name: Collection(datasets[name], own, pairs) for name, own in prints.items()}
 
 
 def copies(collection: Collection, other: Collection, asked: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
@@ -91,24 +101,17 @@ def copies(collection: Collection, other: Collection, asked: np.ndarray, among: 
 
     `among`, bool (scans of collection,), are the scans that copies are looked for among, by default all.
     """
-    question = (other.prepared.name, asked.tobytes(), None if among is None else among.tobytes())
-    if question not in collection.searched:
-        collection.searched[question] = _copies(collection, other, asked, among)
-    return collection.searched[question]
-
-
-def _copies(collection: Collection, other: Collection, asked: np.ndarray, among: np.ndarray | None) -> np.ndarray:
-    records = other.records[asked].reset_index(drop=True)
-    prints, own = collection.prints, collection.records
+    names = collection.prepared.name, other.prepared.name
+    pairs = collection.pairs
+    if pairs is None:
+        pairs = across({names[0]: (collection.prints, collection.records), names[1]: (other.prints, other.records)})
+    ends = {"dataset": "other_dataset", "scan": "other"}
+    turned = pairs.rename(columns=ends | {end: start for start, end in ends.items()})
+    both = pd.concat([pairs, turned], ignore_index=True)
+    both = both[(both["dataset"] == names[0]) & (both["other_dataset"] == names[1])]
     if among is not None:
-        prints, own = prints[among], own[among].reset_index(drop=True)
-    pairs = across({"collection": (prints, own), "other": (other.prints[asked], records)})
-    found = {
-        scan
-        for end, name in (("dataset", "scan"), ("other_dataset", "other"))
-        for scan in pairs.loc[pairs[end] == "other", name]
-    }
-    return other.records["scan"].isin(found).to_numpy()
+        both = both[both["scan"].isin(collection.records.loc[among, "scan"])]
+    return asked & other.records["scan"].isin(both["other"]).to_numpy()
 
 
 def rules(datasets: Iterable[str], collections: Mapping[str, Collection]) -> list[Rule]:
