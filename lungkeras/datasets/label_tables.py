@@ -5,7 +5,6 @@ What a cell says of a class is read in one place, whatever kind of file it stood
 
 from __future__ import annotations
 
-import io
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
@@ -70,7 +69,6 @@ def _unreadable(file: Path, found: str) -> SourceError:
 
 
 def _text_table(file: Path, columns: Collection[str] | None) -> pd.DataFrame:
-    import pandas as pd
 
     text = list_text(file)
     heading = text.partition("\n")[0]
@@ -80,8 +78,8 @@ def _text_table(file: Path, columns: Collection[str] | None) -> pd.DataFrame:
     if flaw := broken_row(text, 0):
         raise BrokenListError(flaw)
     wanted = None if columns is None else set(columns)
-    return pd.read_csv(
-        io.StringIO(text),
+    return table_files.parse_csv(
+        text,
         sep=separator,
         dtype="str",
         keep_default_na=False,

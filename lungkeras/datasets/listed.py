@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from lungkeras.datasets.lists import BrokenListError, broken_row, list_text, sep
 from lungkeras.datasets.records import ABSENT, count_other_files, in_folders, leave_out
 from lungkeras.system.errors import SourceError, nearest
 from lungkeras.system.text import printable
+from lungkeras.system.untrusted import table_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,8 +51,8 @@ def read_list(
         text = list_text(file)
         heading = text.partition("\n")[0]
         names = {name: plain(name) for name in next(csv.reader([heading], delimiter=separator_of(heading)), [])}
-        table = pd.read_csv(
-            io.StringIO(text),
+        table = table_files.parse_csv(
+            text,
             sep=separator_of(heading),
             usecols=lambda name: plain(name) in wanted,
             index_col=False,

@@ -10,7 +10,6 @@ Columns are found by name (COLUMNS), and a column of patients is read where ther
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -101,7 +100,7 @@ def _read(file: Path, side: str) -> pd.DataFrame:
     columns = [_plain(column) for column in heading.split(separator_of(heading))]
     if set(columns) & {*COLUMNS["scan"], *COLUMNS["side"], *COLUMNS["patient"]}:
         try:
-            table = pd.read_csv(io.StringIO(text), sep=separator_of(heading), dtype="str", keep_default_na=False)
+            table = table_files.parse_csv(text, sep=separator_of(heading), dtype="str", keep_default_na=False)
         except ValueError as error:
             raise SourceError(f"{file} can't be read: {str(error).splitlines()[0]}. Mend the table") from None
         return _of_table(file, table, side)

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from lungkeras.datasets.findings import shared_classes
-from lungkeras.datasets.kinship import called, direct, why_kin
+from lungkeras.datasets.kinship import Kin, called, direct, why_kin
 from lungkeras.datasets.policies import labels_under
 from lungkeras.datasets.registry import DATASETS, entry_of, title
 from lungkeras.evaluation.comparison import macro_scores
@@ -115,16 +115,20 @@ def copies(collection: Collection, other: Collection, asked: np.ndarray, among: 
 
 
 def rules(datasets: Iterable[str], collections: Mapping[str, Collection]) -> list[Rule]:
-    """The rules for models of these datasets: of each, another of them or one that it shares scans with by name."""
+    """The rules for models of these datasets: of each, another of them, or one of which kinship says what to spare."""
     datasets = list(datasets)
-    others = dict.fromkeys([*DATASETS, *datasets])
     found = [
         rule_of(dataset, other, collections)
         for dataset in datasets
-        for other in others
-        if other != dataset and (other in datasets or direct(dataset, other))
+        for other in dict.fromkeys([*DATASETS, *datasets])
+        if other != dataset and (other in datasets or _is_told(direct(dataset, other)))
     ]
     return [rule for rule in found if rule]
+
+
+def _is_told(row: Kin | None) -> bool:
+    """Whether kinship says which scans two collections share."""
+    return bool(row and (row.wholly or row.spared))
 
 
 def rule_of(dataset: str, other: str, collections: Mapping[str, Collection]) -> Rule | None:

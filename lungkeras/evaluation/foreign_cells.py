@@ -67,13 +67,11 @@ def _read_text(file: Path) -> pd.DataFrame:
     separator = "\t" if file.suffix.lower() == ".tsv" or first.count(b"\t") > first.count(b",") else ","
     if first.count(b";") > first.count(separator.encode()):
         separator = ";"
-    content = file.read_bytes() if file.stat().st_size <= table_files.MOST_BYTES else None
-    table_files.check_csv(content, separator.encode())
     names = first.decode("utf-8-sig").rstrip("\r\n").split(separator)
     roles = set(understand([name.strip('"') for name in names]).roles.values())
     as_text = dict.fromkeys(roles, str)
     options = {"sep": separator, "encoding": "utf-8-sig", "index_col": False, "keep_default_na": False}
-    return pd.read_csv(file, dtype=as_text, na_values=[""], low_memory=False, **options)
+    return table_files.read_csv(file, dtype=as_text, na_values=[""], low_memory=False, **options)
 
 
 def probability_cells(table: Table, column: str) -> np.ndarray:

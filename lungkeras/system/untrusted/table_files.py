@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -64,15 +65,23 @@ def _length(column) -> int:
     return total
 
 
-def read_csv(file: Path | str, **options) -> pd.DataFrame:
-    """`pd.read_csv` of a file with commas. Raises OSError, or ValueError where it would have more cells than a study's.
+def read_csv(file: Path | str, *, sep: str = ",", **options) -> pd.DataFrame:
+    """`pd.read_csv` of a file. Raises OSError, or ValueError where it would have more cells than a study's.
 
     A reader fills short rows up to the longest: so cells are rows times columns.
     """
     import pandas as pd
 
-    check_csv(Path(file).read_bytes() if Path(file).stat().st_size <= MOST_BYTES else None)
-    return pd.read_csv(file, **options)
+    check_csv(Path(file).read_bytes() if Path(file).stat().st_size <= MOST_BYTES else None, sep.encode())
+    return pd.read_csv(file, sep=sep, **options)
+
+
+def parse_csv(text: str, *, sep: str = ",", **options) -> pd.DataFrame:
+    """`read_csv` of a text. Raises ValueError."""
+    import pandas as pd
+
+    check_csv(text.encode(errors="surrogatepass"), sep.encode())
+    return pd.read_csv(io.StringIO(text), sep=sep, **options)
 
 
 def check_csv(content: bytes | None, separators: bytes = b",") -> None:
