@@ -1,4 +1,4 @@
-"""What is said beside every table of scores: which collections don't know their patients, or not every label."""
+"""What is said beside every table of scores: which collections don't know patients, images' labels, or every label."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -19,6 +19,7 @@ def caveats(datasets: Iterable[str], unknown: Iterable[str], params: Mapping[str
     """
     names = list(dict.fromkeys(datasets))
     alone = [heading(name) for name in names if name in DATASETS and not DATASETS[name].patients]
+    studies = [heading(name) for name in names if name in DATASETS and DATASETS[name].label_unit == "study"]
     partly = [heading(name) for name in names if name in set(unknown)]
     said = []
     if alone:
@@ -26,6 +27,8 @@ def caveats(datasets: Iterable[str], unknown: Iterable[str], params: Mapping[str
             f"{' and '.join(alone)}: the collection does not tell which scans are of one patient. Splits and intervals "
             "take each scan for a patient; copies of a scan share a split."
         )
+    if studies:
+        said.append(f"{' and '.join(studies)}: a label is that of a study, and all its images share it.")
     if partly:
         policy = told(*(str(params.get(kind, word)) for kind, word in DEFAULTS.items()))
         said.append(

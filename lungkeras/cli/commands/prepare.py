@@ -1,10 +1,12 @@
 """`lungkeras prepare`: equalise, blur, resize, split and store the scans of a source."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from lungkeras.cli.arguments import add_dataset, count
 from lungkeras.cli.entry import Command
+from lungkeras.datasets.policies import DEFAULTS, told
 from lungkeras.datasets.registry import DATASETS
 from lungkeras.system.files import as_json
 from lungkeras.system.text import say
@@ -39,6 +41,10 @@ def run(options) -> None:
         split=options.split,
     )
     say(*as_json(summary).splitlines())
+    if summary["unknown"]:
+        counts = " and ".join(f"{sum(each.values()):,} {kind}" for kind, each in summary["unknown"].items())
+        policy = f"the params of a run say what becomes of them (by default {told(**DEFAULTS)})"
+        say(f"{options.dataset}: {counts} labels are kept as published; {policy}", file=sys.stderr)
 
 
 COMMAND = Command(
