@@ -105,7 +105,7 @@ def source_arguments(dataset):
 
 
 def prepared_as(dataset):
-    """The params of the first run of a dataset: image_size and split are those of the dataset."""
+    """The params of the first run of a dataset: image_size, split and votes are those of the dataset."""
     return next(run for run in RUNS.values() if run.dataset == dataset)
 
 
@@ -192,6 +192,7 @@ rule prepare:
         failed=failed("01_data_preparation-{dataset}"),
         arguments=lambda wildcards: f"{stated(SHARED, 'backend')} -p dataset {wildcards.dataset} "
         f"-p image_size {prepared_as(wildcards.dataset).image_size} -p split {prepared_as(wildcards.dataset).split} "
+        f"-p votes {prepared_as(wildcards.dataset).votes} "
         f"{source_arguments(wildcards.dataset)}",
         done="prepared {dataset}",
     priority: 4

@@ -29,6 +29,7 @@ prepared = "prepared/demo"
 image_size = 64
 seed = 0
 split = "patients"
+votes = "majority"
 
 # %%
 # %matplotlib inline
@@ -49,7 +50,7 @@ DATASETS[dataset].title
 # The reader applies the study's selection. Each step of it is counted, so that no scan disappears in silence.
 
 # %%
-records = lungkeras.read_records(dataset, folder, seed=seed)
+records = lungkeras.read_records(dataset, folder, seed=seed, votes=votes)
 records.head()
 
 # %%
@@ -82,7 +83,7 @@ figures.preprocessing_effect({dataset: steps})
 
 # %%
 to = params.prepared_folder
-summary = preparation.prepare_dataset(dataset, folder, to, size=image_size, seed=seed, split=split)
+summary = preparation.prepare_dataset(dataset, folder, to, size=image_size, seed=seed, split=split, votes=votes)
 data = lungkeras.load_prepared(params.prepared_folder)
 lungkeras.class_counts(data.records)
 

@@ -42,12 +42,16 @@ def title(name: str) -> str:
     return TITLES.get(name, name.replace("_", " "))
 
 
-def read_records(dataset: str, source: Path | str, *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
+def read_records(
+    dataset: str, source: Path | str, *, require_files: bool = True, seed: int = 0, votes: str | None = None
+) -> pd.DataFrame:
     """Reads a source into its records, with the study's selection applied.
 
     `source` is the folder that holds the collection as published, or the collection's own folder. Where a collection
     has a list of its scans (xray8), `require_files=False` keeps those whose files are absent. `seed` draws the
-    undersampled normal scans. Columns and `attrs` are those of lungkeras.datasets.records.
+    undersampled normal scans. `votes` says how what several readers say becomes a label, majority, any or all, where a
+    collection tells it of each reader (vindr); the others have no use for it. Columns and `attrs` are those of
+    lungkeras.datasets.records.
 
     Raises SourceError where `source` does not hold the collection, or not one scan of it, or where a multiclass scan
     does not have exactly one class: uncertain and blank labels are for multilabel collections.
@@ -56,7 +60,11 @@ def read_records(dataset: str, source: Path | str, *, require_files: bool = True
     found = chosen.find(source)
     if not found:
         raise SourceError(_nothing_found(chosen, source))
-    records = finish(chosen.read(source, found, require_files=require_files, seed=seed), dataset, chosen.classes)
+    how = {"votes": votes} if chosen.votes and votes else {}
+    if how and votes not in chosen.votes:
+        raise SourceError(f"{dataset}: expected votes {', '.join(chosen.votes)}; found {votes!r}: choose one of these")
+    read = chosen.read(source, found, require_files=require_files, seed=seed, **how)
+    records = finish(read, dataset, chosen.classes)
     if records.empty:
         raise SourceError(_nothing_found(chosen, source, records))
     if chosen.task == "multiclass":

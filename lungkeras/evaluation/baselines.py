@@ -10,7 +10,7 @@ from lungkeras.evaluation.run_tables import INTERVALS, linear_probabilities, of_
 from lungkeras.preparation.folder import Prepared
 
 MAJORITY, EVERY_CLASS, METADATA, LINEAR = "majority", "every class", "metadata", "linear"
-METADATA_COLUMNS = ("age", "sex", "view", "follow_up")
+METADATA_COLUMNS = ("age", "sex", "view", "follow_up", "scanner", "reader")
 COLUMNS = ["dataset", "baseline", *INTERVALS, "test_scans"]
 
 
@@ -20,7 +20,7 @@ def trivial_baselines(datasets: Iterable[Prepared], seed: int = 0) -> pd.DataFra
     majority     every scan is given the training split's most frequent class; of a multilabel dataset, each finding
                  the more frequent answer
     every class  every finding is called on every scan (multilabel alone)
-    metadata     logistic regression on what the collection records of age, sex, view and follow-up number
+    metadata     logistic regression on what the collection records of age, sex, view, follow-up, scanner and readers
     linear       logistic regression on the pixels (lungkeras.evaluation.linear_probabilities)
     """
     datasets = list(datasets)

@@ -112,14 +112,15 @@ def _copies(collection: Collection, other: Collection, asked: np.ndarray, among:
 
 
 def rules(datasets: Iterable[str], collections: Mapping[str, Collection]) -> list[Rule]:
-    """The rules for models of these datasets: of each, another of them or one that it shares scans with by name."""
+    """The rules for models of these datasets: what they may be asked of each other, and of those of which the table of
+    kinship says what may be asked."""
     datasets = list(datasets)
     others = dict.fromkeys([*DATASETS, *datasets])
     found = [
         rule_of(dataset, other, collections)
         for dataset in datasets
         for other in others
-        if other != dataset and (other in datasets or direct(dataset, other))
+        if other != dataset and (other in datasets or _settled(dataset, other))
     ]
     return [rule for rule in found if rule]
 
@@ -154,14 +155,18 @@ def refused(dataset: str, other: str, asked: np.ndarray, copied: np.ndarray) -> 
     asked, copied: bool (scans of other,): what is asked, and of this what has a copy in `dataset`. Where the table of
     kinship says which scans the two share (`rule_of`), copies of the others may be as many as they are.
     """
-    row = direct(dataset, other)
-    told = row and (row.wholly if other == row.child else row.spared)
-    if told or not why_kin(dataset, other) or (asked & copied).sum() <= MOST_COPIES * asked.sum():
+    if _settled(dataset, other) or not why_kin(dataset, other) or (asked & copied).sum() <= MOST_COPIES * asked.sum():
         return ""
     return (
         f"{why_kin(dataset, other)}: of {asked.sum():,} scans, {(asked & copied).sum():,} are found to be copies, too "
         "many for a search that misses some"
     )
+
+
+def _settled(dataset: str, other: str) -> bool:
+    """Whether the table of kinship says which scans of `other` are not of `dataset`."""
+    row = direct(dataset, other)
+    return bool(row and (row.wholly if other == row.child else row.spared))
 
 
 def allowed(rule: Rule, other: Collection) -> np.ndarray:

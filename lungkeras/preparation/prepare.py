@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 
 from lungkeras.datasets.policies import unknown_labels
+from lungkeras.datasets.scans.arrays import file_of
 from lungkeras.datasets.scans.opencv import cv2
 from lungkeras.datasets.scans.workers import decoders
 from lungkeras.preparation.made_from import of_prepared, preparation_made_from
@@ -55,6 +56,7 @@ def prepare_dataset(
     workers: int | None = None,
     seed: int = 0,
     split: str = "patients",
+    votes: str | None = None,
 ) -> dict:
     """Prepares all records of a source, splits them by patient, and writes the folder described above.
 
@@ -68,12 +70,13 @@ def prepare_dataset(
 
     With `split="official"` the test split is the published one, as of xray8, and train and val are dealt from the rest,
     less the copies of test scans, which are left out and counted; the other collections publish none, and are split as
-    ever.
+    ever. `votes` is that of `read_records`.
 
     Returns what statistics.json holds: dataset, task, classes, size, mean and std (grey levels in [0, 255] of the
-    training split), scans (a split), missing (classes that a split lacks), unknown ({uncertain, blank: {class: scans}}:
-    labels that the collection does not know, for a run's policy to decide), quarantined, left_out, absent,
-    duplicates (pairs, the scans in them, the patients that they join), made_from, files (SHA-256 of each), fingerprint.
+    training split), scans (a split), votes (None where no reader is known), missing (classes that a split lacks),
+    unknown ({uncertain, blank: {class: scans}}: labels that the collection does not know, for a run's policy to
+    decide), quarantined, left_out, absent, duplicates (pairs, the scans in them, the patients that they join),
+    made_from, files (SHA-256 of each), fingerprint.
     Raises SourceError where the source is not this dataset's, no scan of a class is readable, there are too few for
     three splits, or scans vanish while they are read; RunError where `to` holds something else; FolderError where it
     can't be written or its disk is too small.
@@ -86,11 +89,11 @@ def prepare_dataset(
     from lungkeras.splits import official_split
 
     source, to = Path(source), Path(to)
-    records = read_records(dataset, source, require_files=True, seed=seed)
+    records = read_records(dataset, source, require_files=True, seed=seed, votes=votes)
     flow, kinds, absent = records.attrs["flow"], records.attrs["kinds"], records.attrs["absent"]
     paths = [source / path for path in records["path"]]
-    there = [os.path.lexists(path) for path in paths]
-    made_from = preparation_made_from(dataset, source, size=size, seed=seed, split=split, records=records)
+    there = [os.path.lexists(file_of(path)) for path in paths]
+    made_from = preparation_made_from(dataset, source, size=size, seed=seed, split=split, votes=votes, records=records)
     with making(to) as lock:
         if lock.waited and (made := read(to / "statistics.json")).get("made_from") == made_from:
             return made
@@ -104,6 +107,7 @@ def prepare_dataset(
             pairs = find_duplicates(prints, records["scan"], records["patient"])
             records = records[reasons.isna()]
             records = records.assign(group=join_patients(records, pairs))
+            ways = DATASETS[dataset].votes
             official = split == "official" and DATASETS[dataset].official_test is not None
             left_out = 0
             if official:
@@ -144,6 +148,7 @@ def prepare_dataset(
                 "std": std,
                 "scans": {name: int((records["split"] == name).sum()) for name in SPLITS},
                 "split": "official" if official else "patients",
+                "votes": (votes or ways[0]) if ways else None,
                 "missing": missing_classes(records, DATASETS[dataset].classes),
                 "unknown": unknown_labels(records, DATASETS[dataset].classes),
                 "quarantined": len(quarantine),
@@ -167,7 +172,7 @@ def prepare_dataset(
 def require_scans(dataset: str, source: Path, paths: list[Path], there: list[bool], reasons: pd.Series) -> None:
     """Raises SourceError where no scan could be read, and where one that was `there` has vanished since."""
     failed = [path for path, was, reason in zip(paths, there, reasons, strict=True) if was and reason]
-    if vanished := [path for path in failed if not os.path.lexists(path)]:
+    if vanished := [path for path in failed if not os.path.lexists(file_of(path))]:
         raise SourceError(
             f"{dataset}: {len(vanished)} of {len(paths)} scans vanished while they were read, such as {vanished[0]}: "
             "when the source is there again, give the same command again"

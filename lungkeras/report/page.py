@@ -57,13 +57,13 @@ def dataset_facts(prepared: Path | str, *, drawn: bool) -> dict:
 
     Returns dataset, drawn, scans (a split), quarantine ([{scan, reason, classes}]), quarantined ({class: scans}),
     absent (scans that the source lists but does not hold), missing ({split: classes without a scan}), unknown
-    ({uncertain, blank: {class: scans}}), flow ([[step, scans]]), changed (the files that are not as they were
-    prepared), size, mean, std, and hashes (made_from, fingerprint).
+    ({uncertain, blank: {class: scans}}), votes (None where no reader is known), flow ([[step, scans]]), changed (the
+    files that are not as they were prepared), size, mean, std, and hashes (made_from, fingerprint).
     """
     folder = Path(prepared)
     statistics = json_files.read(folder / "statistics.json")
     keys = ("dataset", "task", "classes", "size", "mean", "std", "scans", "absent", "missing")
-    keys += ("unknown", "made_from", "fingerprint")
+    keys += ("unknown", "votes", "made_from", "fingerprint")
     known = {key: statistics.get(key) for key in keys}
     quarantine = table_files.read_csv(folder / "quarantine.csv", dtype=str).fillna("").to_dict("records")
     for entry in quarantine:  # a reason names the file in full; the scan is named already

@@ -16,7 +16,7 @@ from lungkeras.study.words import backbone_title, heading, run_name_title, run_t
 BASELINES = {
     "majority": "always the most frequent class",
     "every class": "every finding on every scan",
-    "metadata": "age, sex, view and follow-up alone",
+    "metadata": "age, sex, view, follow-up, scanner and readers alone",
     "linear": "linear model on the pixels",
 }
 

@@ -128,7 +128,7 @@ def done(shared: Params, runs: Mapping[str, Params], trained: list[str]) -> list
     prepared = [
         run.dataset
         for run in {run.dataset: run for run in runs.values()}.values()
-        if is_prepared(run.prepared_folder, run.dataset, None, size=run.image_size, seed=shared.seed, split=run.split)
+        if is_prepared(run.prepared_folder, run.dataset, None, seed=shared.seed, **run.prepared_with)
     ]
     outdated = freshness.outdated_notebooks(shared, runs, [name for name in runs if name not in trained])
     return [

@@ -31,7 +31,7 @@ def outdated_datasets(shared: Params, runs: Mapping[str, Params], sources: Mappi
         source = (from_project(sources[dataset]) if dataset in sources else params.source_folder) if known else None
         folder = params.prepared_folder
         try:
-            same = is_prepared(folder, dataset, source, size=params.image_size, seed=shared.seed, split=params.split)
+            same = is_prepared(folder, dataset, source, seed=shared.seed, **params.prepared_with)
         except SourceError:
             same = False  # the preparation says what is wrong with the source
         finished = any((run.run_folder / "metrics.json").is_file() for run in runs.values() if run.dataset == dataset)

@@ -25,9 +25,9 @@ TRAINING = (
     "datasets/policies",
 )
 # Params that say where something lies or what it is called, not what is computed. Of `weights` the file counts, of
-# `split` the data, of `seeds` the run's own seed, of POLICIES what they make of the labels.
+# `split` and `votes` the data, of `seeds` the run's own seed, of POLICIES what they make of the labels.
 POLICIES = {"uncertain", "blank"}
-PLACES = {"title", "source", "acquire", "scans", "prepared", "runs", "weights", "seeds", "split", *POLICIES}
+PLACES = {"title", "source", "acquire", "scans", "prepared", "runs", "weights", "seeds", "split", "votes", *POLICIES}
 RESULTS = ("params.yaml", "environment.json", "best.keras", "history.csv", "predictions.parquet", "metrics.json")
 
 

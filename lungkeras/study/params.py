@@ -39,7 +39,8 @@ class Params(BaseModel):
     clip_norm gradients of a larger norm over all weights are scaled down to it; none are where null, as in the study
     dropout   whether the backbone's dropout and drop-connect act; a training of a few hundred steps fits sooner without
     seeds     of a study: every run is trained once with each; the first keeps its name, others end in -seed<N>
-    split     patients: 70:15:15 | official: the published test list, where a dataset has one (xray8)
+    split     patients: 70:15:15 | official: the published test list, where a dataset has one (xray8, vindr, MedMNIST)
+    votes     majority | any | all: which of a scan's readers have to see a finding, where a dataset names them (vindr)
     uncertain zeros | ones | ignore: what becomes of uncertain labels; of a class of its own: "zeros, edema=ones"
     blank     zeros | ignore: what becomes of labels that are not mentioned, in the same way
     backend   tensorflow | torch | jax; where null, as `backends.default_backend` says
@@ -65,6 +66,7 @@ class Params(BaseModel):
     seed: int = Field(0, ge=0, lt=2**32)
     seeds: list[int] | None = Field(None, min_length=1, max_length=100)
     split: Literal["patients", "official"] = "patients"
+    votes: Literal["majority", "any", "all"] = "majority"
     uncertain: str = Field(policies.DEFAULTS["uncertain"], max_length=2000)
     blank: str = Field(policies.DEFAULTS["blank"], max_length=2000)
     epochs: int = Field(10, ge=1, le=100_000)
@@ -131,6 +133,11 @@ class Params(BaseModel):
                 f"final_learning_rate {self.final_learning_rate} is above learning_rate {self.learning_rate}"
             )
         return self
+
+    @property
+    def prepared_with(self) -> dict:
+        """What of a dataset's preparation these params decide, beside the study's seed."""
+        return {"size": self.image_size, "split": self.split, "votes": self.votes}
 
     @property
     def weights_word(self) -> str:

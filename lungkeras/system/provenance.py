@@ -63,7 +63,7 @@ OWN_FILE = re.compile(r"\w{1,40}\.[a-z0-9]{1,10}")  # in the folder itself
 WITHIN_BOUNDS = {"json_files": "json", "table_files": "pd", "array_files": "np"}
 # What a collection's entry says to readers, and how it is drawn.
 WORDS_OF_AN_ENTRY = ("title", "titles", "handle", "citation", "layout", "holds", "phantom", "datasheet")
-WORDS_OF_AN_ENTRY += ("releases", "scans", "lists", "label_unit", "patients", "names")
+WORDS_OF_AN_ENTRY += ("releases", "scans", "lists", "label_unit", "patients", "names", "page", "gate")
 LOGGING = {"warn", "debug", "info", "warning", "error", "exception", "critical", "log"}
 
 

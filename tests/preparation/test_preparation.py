@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from layouts import STUDY
 from PIL import Image
 
 from lungkeras.datasets.registry import DATASETS, read_records
@@ -224,7 +225,7 @@ def test_real_scans_of_all_collections_are_prepared(real_scans):
 # The dataset
 
 
-@pytest.fixture(params=DATASETS)
+@pytest.fixture(params=STUDY)
 def dataset(request) -> str:
     return request.param
 

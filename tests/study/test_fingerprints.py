@@ -24,6 +24,7 @@ HARMLESS = {
         "datasets/scans/workers",
         "study/params",
         "datasets/phantoms/phantom",
+        "datasets/encoding",
         "datasets/entry",
         "datasets/plans",
     ),

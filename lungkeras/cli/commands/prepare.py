@@ -23,7 +23,12 @@ def options(sub: argparse.ArgumentParser) -> None:
         "--split",
         choices=("patients", "official"),
         default="patients",
-        help="the published test list, where a dataset has one (xray8)",
+        help="the published test list, where a dataset has one (xray8, vindr, medmnist, pneumoniamnist)",
+    )
+    sub.add_argument(
+        "--votes",
+        choices=("majority", "any", "all"),
+        help="whose finding counts where a dataset tells it of each reader (vindr; default: majority)",
     )
 
 
@@ -39,6 +44,7 @@ def run(options) -> None:
         workers=options.workers,
         seed=options.seed,
         split=options.split,
+        votes=options.votes,
     )
     say(*as_json(summary).splitlines())
     if summary["unknown"]:

@@ -173,7 +173,9 @@ def notes(found: dict, probed: int) -> list[str]:
             "only that no duplicate does."
         )
     if not any(entry["name"] == "metadata" for entry in found["shortcuts"]):
-        said.append("The collection tells neither age, sex, view nor follow-up: no probe of them is possible.")
+        said.append(
+            "The collection tells neither age, sex, view, follow-up, scanner nor reader: no probe of them is possible."
+        )
     unsure = [name for name, entry in found["label_noise"]["classes"].items() if entry["rate"] is None]
     if unsure:
         said.append(
