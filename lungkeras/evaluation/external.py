@@ -227,6 +227,8 @@ def _impossible(rule: Rule, collections: Mapping[str, Collection]) -> str:
 
 def _note(rule: Rule, name: str, left: int, own: Collection) -> str:
     said = [rule.why] if rule.folder or name not in rule.classes else []
+    if not rule.why and (why := why_kin(rule.dataset, rule.other)):
+        said.append(f"{why}: copies are left out")
     if name in rule.classes and left < FEWEST_SCANS:
         said.append(f"fewer than {FEWEST_SCANS} are left: not scored" if left else "none is left")
     elif name in rule.classes and len(rule.classes) == 1:
