@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 
 from lungkeras.datasets.findings import shared_classes
-from lungkeras.datasets.kinship import Kin, called, direct, why_kin
+from lungkeras.datasets.kinship import called, direct, why_kin
 from lungkeras.datasets.policies import labels_under
-from lungkeras.datasets.registry import DATASETS, entry_of, title
+from lungkeras.datasets.registry import entry_of, title
 from lungkeras.evaluation.comparison import macro_scores
 from lungkeras.evaluation.run_tables import resized
 from lungkeras.preparation.duplicates import across
@@ -115,20 +115,16 @@ def copies(collection: Collection, other: Collection, asked: np.ndarray, among: 
 
 
 def rules(datasets: Iterable[str], collections: Mapping[str, Collection]) -> list[Rule]:
-    """The rules for models of these datasets: of each, another of them, or one of which kinship says what to spare."""
+    """The rules for models of these datasets: what they may be asked of each other, and of those of which the table of
+    kinship says what may be asked."""
     datasets = list(datasets)
     found = [
         rule_of(dataset, other, collections)
         for dataset in datasets
-        for other in dict.fromkeys([*DATASETS, *datasets])
-        if other != dataset and (other in datasets or _is_told(direct(dataset, other)))
+        for other in others
+        if other != dataset and (other in datasets or _settled(dataset, other))
     ]
     return [rule for rule in found if rule]
-
-
-def _is_told(row: Kin | None) -> bool:
-    """Whether kinship says which scans two collections share."""
-    return bool(row and (row.wholly or row.spared))
 
 
 def rule_of(dataset: str, other: str, collections: Mapping[str, Collection]) -> Rule | None:
@@ -161,14 +157,18 @@ def refused(dataset: str, other: str, asked: np.ndarray, copied: np.ndarray) -> 
     asked, copied: bool (scans of other,): what is asked, and of this what has a copy in `dataset`. Where the table of
     kinship says which scans the two share (`rule_of`), copies of the others may be as many as they are.
     """
-    row = direct(dataset, other)
-    told = row and (row.wholly if other == row.child else row.spared)
-    if told or not why_kin(dataset, other) or (asked & copied).sum() <= MOST_COPIES * asked.sum():
+    if _settled(dataset, other) or not why_kin(dataset, other) or (asked & copied).sum() <= MOST_COPIES * asked.sum():
         return ""
     return (
         f"{why_kin(dataset, other)}: of {asked.sum():,} scans, {(asked & copied).sum():,} are found to be copies, too "
         "many for a search that misses some"
     )
+
+
+def _settled(dataset: str, other: str) -> bool:
+    """Whether the table of kinship says which scans of `other` are not of `dataset`."""
+    row = direct(dataset, other)
+    return bool(row and (row.wholly if other == row.child else row.spared))
 
 
 def allowed(rule: Rule, other: Collection) -> np.ndarray:
@@ -229,6 +229,8 @@ def _impossible(rule: Rule, collections: Mapping[str, Collection]) -> str:
 
 def _note(rule: Rule, name: str, left: int, own: Collection) -> str:
     said = [rule.why] if rule.folder or name not in rule.classes else []
+    if not rule.why and (why := why_kin(rule.dataset, rule.other)):
+        said.append(f"{why}: copies are left out")
     if name in rule.classes and left < FEWEST_SCANS:
         said.append(f"fewer than {FEWEST_SCANS} are left: not scored" if left else "none is left")
     elif name in rule.classes and len(rule.classes) == 1:

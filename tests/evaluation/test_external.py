@@ -85,6 +85,8 @@ def test_of_kin_of_which_it_is_not_known_what_they_share_nothing_is_asked_where_
     run = run_of("pneumonia-resnet34-random", found["pneumonia"])
     several = external.external_validation({run.name: run}, found, {run.name: model_of(3)}.get)
     assert len(several) and set(several["other"]) == {"covid"}
+    notes = external.external_scans(found).set_index("dataset").loc["pneumonia", "note"]
+    assert notes.str.contains("1,341 normal scans of the folder train .*: copies are left out").all()
     copied = found["covid"].records["scan"].isin(planted).sum()
     shared = found["covid"].records[["viral_pneumonia", "normal"]].any(axis=1).sum()
     assert several["scans"].max() == shared - copied

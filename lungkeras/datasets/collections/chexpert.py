@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from lungkeras.datasets import tables
 from lungkeras.datasets.chexpert_labels import CLASS_OF, CLASSES, DRAWN_AS, drawn_labels, is_ap, plan_studies
-from lungkeras.datasets.entry import Dataset, Phantom
+from lungkeras.datasets.entry import Dataset, Names, Phantom
 from lungkeras.datasets.folders import folders_under, subfolders
 from lungkeras.datasets.listed import heading_of, read_list
 from lungkeras.datasets.plans import Scan
@@ -170,6 +170,7 @@ DATASET = Dataset(
     holds="train.csv",
     find=find,
     read=read,
+    names=Names(r"(?:^|/)(patient\d+)/"),
     phantom=Phantom(plan, scans=480, write_lists=write_lists, drawn_as=DRAWN_AS),
     label_unit="study",
     official_test=official_test_scans,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from lungkeras.datasets import tables
 from lungkeras.datasets.chexpert_labels import CLASS_OF, CLASSES, DRAWN_AS, drawn_labels, is_ap, plan_studies
-from lungkeras.datasets.entry import Dataset, Phantom
+from lungkeras.datasets.entry import Dataset, Names, Phantom
 from lungkeras.datasets.folders import folders_under, subfolders
 from lungkeras.datasets.listed import read_list
 from lungkeras.datasets.plans import Scan
@@ -193,6 +193,7 @@ DATASET = Dataset(
     holds="mimic-cxr-2.0.0-metadata.csv.gz",
     find=find,
     read=read,
+    names=Names(r"(?:^|/)p(\d{8})/"),
     phantom=Phantom(plan, scans=480, write_lists=write_lists, drawn_as=DRAWN_AS),
     label_unit="study",
     official_test=official_test_scans,

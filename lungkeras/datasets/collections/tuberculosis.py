@@ -23,7 +23,7 @@ import numpy as np
 
 from lungkeras.datasets.ages import years
 from lungkeras.datasets.encoding import colour_png, grey_png, palette_png
-from lungkeras.datasets.entry import Dataset, Phantom
+from lungkeras.datasets.entry import Dataset, Names, Phantom
 from lungkeras.datasets.folders import files_in, folders_under
 from lungkeras.datasets.plans import Scan
 from lungkeras.datasets.records import count_other_files, in_folders, leave_out, one_hot, tabulate
@@ -164,6 +164,7 @@ DATASET = Dataset(
     holds="CXR_png/",
     find=find,
     read=read,
+    names=Names(r"(?i:(?:^|/)((?:MCUCXR|CHNCXR)_\d+_[01]))"),
     phantom=Phantom(
         plan, scans=320, write_lists=write_lists, encode=encode, patients=True, drawn_as={"tuberculosis": "covid"}
     ),
