@@ -4,6 +4,8 @@ entry.py       what a collection tells the rest of the package
 collections/   its entry, layout, labels and selection: a module each, found here by itself
 records.py     the columns, and what every dataset promises
 folders.py     looking for a collection in the folder that a user names
+listed.py      scans that stand in a list, and where each lies
+packed.py      scans that are rows of an array
 phantoms/      draws chests in the same layouts
 download.py    Kaggle, or a local archive, to a folder
 """

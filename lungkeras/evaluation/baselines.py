@@ -85,5 +85,6 @@ def metadata_probabilities(prepared: Prepared) -> np.ndarray:
 def _metadata(prepared: Prepared, split: str) -> pd.DataFrame:
     records = prepared.split(split)
     known = records[[name for name in METADATA_COLUMNS if name in records]]
-    numbers = known.select_dtypes("number").apply(lambda column: column.to_numpy(float, na_value=np.nan))
-    return pd.concat([numbers, known.select_dtypes(exclude="number").fillna("unknown").astype(str)], axis=1)
+    numbers = {name: known[name].to_numpy(float, na_value=np.nan) for name in known.select_dtypes("number")}
+    words = {name: known[name].fillna("unknown").astype(str) for name in known if name not in numbers}
+    return known.assign(**numbers, **words)

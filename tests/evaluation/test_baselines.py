@@ -59,3 +59,10 @@ def test_without_metadata_there_is_no_such_baseline():
     prepared = dataset("covid")
     prepared.records.drop(columns=["view", "age"], inplace=True)  # noqa: PD002
     assert "metadata" not in baselines.trivial_baselines([prepared])["baseline"].tolist()
+
+
+@pytest.mark.parametrize("left", ["view", "age"])
+def test_words_or_numbers_alone_are_metadata_too(left):
+    prepared = dataset("covid")
+    prepared.records.drop(columns=[name for name in ("view", "age") if name != left], inplace=True)  # noqa: PD002
+    assert "metadata" in baselines.trivial_baselines([prepared])["baseline"].tolist()
