@@ -5,6 +5,9 @@ collections/   its entry, layout, labels and selection: a module each, found her
 own.py         collections of one's own, as descriptions in params/ tell them
 records.py     the columns, and what every dataset promises
 folders.py     looking for a collection in the folder that a user names
+listed.py      scans that stand in a list, and where each lies
+tables.py      lists of which a study uses some scans
+packed.py      scans that are rows of an array
 phantoms/      draws chests in the same layouts
 download.py    Kaggle, or a local archive, to a folder
 """

@@ -11,6 +11,8 @@ import pytest
 from published_lists import published_list
 
 from lungkeras.datasets.collections.padchest import CLASSES, LABELS, LIST, PUBLISHED, encode, read_entries
+from lungkeras.datasets.phantoms.phantom import draw_source
+from lungkeras.datasets.phantoms.planting import read_truth
 from lungkeras.datasets.plans import Scan
 from lungkeras.datasets.registry import read_records
 from lungkeras.datasets.scans.decoding import decode_grey
@@ -106,6 +108,17 @@ def test_scans_are_of_16_bits_and_each_scanner_has_its_own_grey_curve(phantom_so
     assert all((np.diff(curve) >= 0).all() and (curve[0], curve[-1]) == (0, 65535) for curve in curves.values())
     assert np.abs(curves[0] - curves[1]).max() > 8000
     assert len(set(phantom_records("padchest")["scanner"])) == 2
+
+
+def test_an_exact_copy_is_its_original_s_file_whatever_the_scanner(tmp_path):
+    source = draw_source("padchest", tmp_path / "source", scans=90, plants=["duplicates:exact=6"])
+    copies = read_truth(source).query("copy == 'exact'")
+    assert len(copies) == 6
+    for copy, original in copies[["path", "copy_of"]].to_numpy():
+        assert (source / copy).read_bytes() == (source / original).read_bytes()
+    records = read_records("padchest", source).set_index("path")
+    scanners = records.loc[copies["path"], "scanner"].to_numpy(), records.loc[copies["copy_of"], "scanner"].to_numpy()
+    assert (scanners[0] != scanners[1]).any(), "the test is of copies on another scanner, too"
 
 
 def test_one_flat_folder_and_a_gzipped_list_are_the_same(source):

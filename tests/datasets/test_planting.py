@@ -78,6 +78,20 @@ def test_copies_are_of_another_patient_and_of_the_same_label(dataset, planted):
         assert (row["copy"] in ("resized", "cropped")) == (original.shape != copy.shape)
 
 
+@pytest.mark.parametrize("dataset", ["rsna", "tuberculosis", "pneumoniamnist"])
+def test_a_marker_and_copies_lie_in_files_that_a_collection_encodes_itself(dataset, planted):
+    source = planted(dataset, "marker=1", "duplicates:exact=1", "duplicates:gamma=1", scans=40)
+    truth = read_truth(source).set_index("path")
+    assert len(read_records(dataset, source)) == 40
+    for path, row in truth[truth["copy_of"] != ""].iterrows():
+        original, copy = decode_grey(source / row["copy_of"]), decode_grey(source / path)
+        assert (row["copy"] == "exact") == np.array_equal(original, copy)
+    if dataset != "pneumoniamnist":  # whose scans are smaller than its drawings
+        path, row = next(truth[(truth["marker"] != "") & (truth["copy"] == "")].iterrows())
+        left, top, width, height = map(int, row["marker"].split())
+        assert decode_grey(source / path)[top + height // 2, left + width // 2] > 230
+
+
 @pytest.mark.parametrize("dataset", STUDY)
 def test_noise_shows_another_class_than_the_label(dataset, planted, phantom_source):
     source = planted(dataset, "noise=0.1")

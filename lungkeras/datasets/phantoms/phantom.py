@@ -143,7 +143,9 @@ def _draw(
             encoded = copied(original, planted.copy, suffix(scan), stream(scan, STREAM))
         if phantom.encode:
             image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE)
-            encoded = phantom.encode(scan, image, chest(scan.patient))
+            # An exact copy is its original's file; any other is encoded as the copy's own scanner does.
+            written = planned[planted.copy_of] if planted.copy == "exact" else scan
+            encoded = phantom.encode(written, image, chest(written.patient))
         # A write by Python, as imwrite can't write to every path that Python can.
         (to / scan.path).write_bytes(encoded)
         return boxes
