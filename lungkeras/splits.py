@@ -55,6 +55,31 @@ def official_split(records: pd.DataFrame, test_scans: Iterable[str], *, seed: in
     return records.assign(split=together.map(split_of_group).reindex(records.index).fillna("test"))
 
 
+def given_split(records: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Records with a column `split` as their column `given_split` says, whatever that parts: the audit reports leaks.
+
+    A split that is not given (no val, as a rule) is dealt by patient from what is given as train, as its share to that
+    of train. Raises SourceError where no split is given, or none of train.
+    """
+    given = records.get("given_split")
+    if given is None or not (given == "train").any() or not given.isin(SPLITS).all():
+        raise SourceError(
+            "`split: given` expects train, val or test of every scan, and some of train; the collection gives none: "
+            "name its column of the split (lungkeras new --split), or leave out `split: given`"
+        )
+    lacking = [split for split in SPLITS if not (given == split).any()]
+    if not lacking:
+        return records.assign(split=given)
+    rest, classes = records[given == "train"], class_columns(records)
+    together = rest["group" if "group" in records else "patient"]
+    scans = rest[classes].eq(1).assign(scans=1).groupby(together, sort=True).sum()
+    counts = scans.to_numpy(dtype=float)
+    due = {split: SHARES[split] for split in ("train", *lacking)}
+    places = _deal(counts / np.maximum(counts.sum(axis=0), 1), np.random.default_rng(seed), list(due.values()))
+    split_of_group = dict(zip(scans.index, np.array(list(due))[places], strict=True))
+    return records.assign(split=together.map(split_of_group).reindex(records.index).fillna(given))
+
+
 def split_records(records: pd.DataFrame, *, seed: int = 0, every_class: bool = True) -> pd.DataFrame:
     """Records with a column `split` (train, val or test); rows and their order stay as they are.
 

@@ -35,14 +35,14 @@ votes = "majority"
 # %matplotlib inline
 import lungkeras
 from lungkeras import preparation
-from lungkeras.datasets import DATASETS, acquisition
+from lungkeras.datasets import acquisition, known_dataset
 from lungkeras.preparation import audit
 from lungkeras.preparation.audit.summary import tables
 from lungkeras.report import figures
 
 params = lungkeras.Params.collect(globals())
 folder = acquisition.acquire(dataset, params.source_folder, acquire, scans=scans, seed=seed)
-DATASETS[dataset].title
+known_dataset(dataset).title
 
 # %% [markdown]
 # ## What does the collection hold?
@@ -60,7 +60,7 @@ lungkeras.flow(records)
 # One scan of each class, as it lies in the folder: the first that can be read.
 
 # %%
-classes = [name for name in DATASETS[dataset].classes if records[name].any()]
+classes = [name for name in known_dataset(dataset).classes if (records[name] == 1).any()]
 files = {name: [folder / path for path in records.loc[records[name] == 1, "path"]] for name in classes}
 images = {name: preparation.first_steps(paths, 256)["original"] for name, paths in files.items()}
 figures.sample_scans({dataset: images})
@@ -136,5 +136,6 @@ found["notes"]
 
 # %%
 train = data.split("train")
-seen = {name: data.images["train"][train[name].argmax()] for name in classes if train[name].any()}
+places = {name: train.index[train[name] == 1] for name in classes}
+seen = {name: data.images["train"][found[0]] for name, found in places.items() if len(found)}
 figures.sample_scans({dataset: seen})

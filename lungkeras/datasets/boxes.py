@@ -34,9 +34,9 @@ def read_boxes(dataset: str, source: Path | str, records: pd.DataFrame) -> pd.Da
     """
     import pandas as pd
 
-    from lungkeras.datasets.registry import DATASETS
+    from lungkeras.datasets.registry import known_dataset
 
-    table = DATASETS[dataset].box_table
+    table = known_dataset(dataset).box_table
     listed = table(Path(source), records) if table else _listed(dataset, Path(source))
     if listed is None:
         return pd.DataFrame(columns=COLUMNS).astype(dict.fromkeys(COLUMNS[2:], float))
@@ -48,10 +48,10 @@ def read_boxes(dataset: str, source: Path | str, records: pd.DataFrame) -> pd.Da
     listed = listed[whole & (listed["right"] > listed["left"]) & (listed["bottom"] > listed["top"])]
 
     place = {path: row for row, path in enumerate(records["path"])}
-    if DATASETS[dataset].boxes or table:  # a published list names files, wherever they lie
+    if known_dataset(dataset).boxes or table:  # a published list names files, wherever they lie
         place |= {scan: row for row, scan in enumerate(records["scan"])}
     listed = listed.assign(row=listed["path"].map(place), **{"class": listed["finding"].str.lower()})
-    listed = listed[listed["row"].notna() & listed["class"].isin(DATASETS[dataset].classes)].astype({"row": int})
+    listed = listed[listed["row"].notna() & listed["class"].isin(known_dataset(dataset).classes)].astype({"row": int})
     shown = [records[name].iloc[row] == 1 for name, row in zip(listed["class"], listed["row"], strict=True)]
     listed = listed[np.array(shown, dtype=bool)].sort_values("row", kind="stable")
     listed.insert(0, "scan", records["scan"].to_numpy()[listed["row"]])
@@ -60,9 +60,9 @@ def read_boxes(dataset: str, source: Path | str, records: pd.DataFrame) -> pd.Da
 
 def _listed(dataset: str, source: Path) -> pd.DataFrame | None:
     """path, finding, EDGES, scan_width, scan_height of all boxes that a source lists; None where it lists none."""
-    from lungkeras.datasets.registry import DATASETS
+    from lungkeras.datasets.registry import known_dataset
 
-    published = DATASETS[dataset].boxes
+    published = known_dataset(dataset).boxes
     file, side = published(source) if published else (source / BOXES, None)
     names = ("path", "finding", *EDGES, *(() if published else ("scan_width", "scan_height")))
     if not file.is_file():

@@ -29,6 +29,11 @@ def fetch(dataset: str, to: Path | str, *, archive: Path | str | None = None) ->
     not the collection.
     """
     wanted, to = known_dataset(dataset), Path(to)
+    if wanted.described:
+        raise SourceError(
+            f"{dataset} is a collection of your own, which nobody publishes: give its folder to lungkeras report as "
+            f"--source {dataset}=DIR"
+        )
     if to.exists() and wanted.find(to):
         return to
     if to.exists() and (not to.is_dir() or any(to.iterdir())):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,27 @@ class Phantom:
     stream: int | None = None  # starts its random numbers; by default a hash of the dataset's name does
 
 
+@dataclass(frozen=True)
+class Names:
+    r"""How the names of a collection's files tell its patients, as the list of a split holds them.
+
+    `patient` is a regular expression that is looked for in a scan's path, with forward slashes: the first of its groups
+    that matches is the patient, as the collection's records call them. `note` is what a reader of such names has to
+    know.
+
+    >>> Names(r"(?:^|/)(\d{8})_\d{3}").of("images/00000013_005.png")
+    '00000013'
+    """
+
+    patient: str
+    note: str = ""
+
+    def of(self, name: str) -> str | None:
+        """The patient of a scan; None where its name does not tell."""
+        found = re.search(self.patient, name)
+        return next(filter(None, found.groups()), None) if found else None
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """One collection: what it is called, its classes, and how its folder is read.
@@ -56,6 +78,7 @@ class Dataset:
     phantom: Phantom | None = field(default=None, repr=False)
     label_unit: str = "image"  # or "study": what a row of its labels is about; the images of a study share it
     patients: bool = True  # whether it tells which scans are of one patient; else each scan stands for one
+    names: Names | None = field(default=None, repr=False)  # where file names tell the patients
     # How what several readers say of a scan may become a label, the usual way first; none where a scan has one label.
     votes: tuple[str, ...] = ()
     official_test: Callable[[Path], list[str]] | None = field(default=None, repr=False)  # its published test scans
@@ -73,3 +96,4 @@ class Dataset:
     scans: int | None = field(default=None, repr=False)
     lists: Mapping[str, str] = field(default_factory=dict, repr=False)
     datasheet: Mapping[str, str] = field(default_factory=dict, repr=False)  # {question of datasheets.py: answer}
+    described: str = ""  # of a collection of one's own what its description says of labels and classes

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lungkeras.datasets.folders import IMAGE_SUFFIXES, file_paths
-from lungkeras.datasets.lists import BrokenListError, list_text, separator_of
+from lungkeras.datasets.lists import BrokenListError, broken_row, list_text, separator_of
 from lungkeras.datasets.records import ABSENT, count_other_files, in_folders, leave_out
 from lungkeras.system.errors import SourceError, nearest
 from lungkeras.system.text import printable
+from lungkeras.system.untrusted import table_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,10 +51,11 @@ def read_list(
         text = list_text(file)
         heading = text.partition("\n")[0]
         names = {name: plain(name) for name in next(csv.reader([heading], delimiter=separator_of(heading)), [])}
-        table = pd.read_csv(
-            io.StringIO(text),
+        table = table_files.parse_csv(
+            text,
             sep=separator_of(heading),
             usecols=lambda name: plain(name) in wanted,
+            index_col=False,
             dtype={name: "str" for name, ours in names.items() if ours not in numbers},
             keep_default_na=False,
             na_values={name: [""] for name, ours in names.items() if ours in numbers},
@@ -69,6 +70,9 @@ def read_list(
         raise _unreadable(dataset, file, needed, found)
     if table.columns.has_duplicates:
         raise _unreadable(dataset, file, needed, f"the column {table.columns[table.columns.duplicated()][0]} twice")
+    last = max(place for place, name in enumerate(names.values()) if name in needed)
+    if flaw := broken_row(text, last):
+        raise _unreadable(dataset, file, needed, flaw)
     if table.empty:
         raise _unreadable(dataset, file, needed, "no row below its heading")
     table = table.apply(lambda column: column if column.name in numbers else column.str.strip())

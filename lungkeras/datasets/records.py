@@ -6,6 +6,7 @@
     <class>    one column per class in the dataset's order: int64, 0 or 1, where every scan's label is known;
                else float64 of 1, 0, -1 (uncertain) and NaN (blank: not mentioned)
     age, sex, view, follow_up, study, reader, scanner where the collection tells them
+    given_split  train, val or test, where a collection of one's own gives a split
 
 `records.attrs` holds "dataset", "classes", "absent" (scans that a list names and no file holds), and "flow": [step,
 scans] from what was found, through what was left out and why, to what was kept; found = left out + kept. Every file
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ABSENT = "file absent"
-EXTRAS = ("age", "sex", "view", "follow_up", "study", "reader", "scanner")
+EXTRAS = ("age", "sex", "view", "follow_up", "study", "reader", "scanner", "given_split")
 # Lists that are read, or that tell of what was drawn.
 TEXTS = frozenset(
     {"Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv", "BBox_List_2017.csv", "test_list.txt", "train_val_list.txt"}

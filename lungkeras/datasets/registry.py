@@ -2,6 +2,7 @@
 
 entry.py       what a collection tells the rest of the package
 collections/   its entry, layout, labels and selection: a module each, found here by itself
+own.py         collections of one's own, as descriptions in params/ tell them
 records.py     the columns, and what every dataset promises
 folders.py     looking for a collection in the folder that a user names
 listed.py      scans that stand in a list, and where each lies
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from lungkeras.datasets import collections
 from lungkeras.datasets.entry import Dataset
+from lungkeras.datasets.own import described, own_dataset, own_titles
 from lungkeras.datasets.records import EXTRAS, finish
 from lungkeras.system.errors import SourceError
 from lungkeras.system.files import glance
@@ -35,13 +37,17 @@ DATASETS: dict[str, Dataset] = entries(collections, "DATASET")
 TITLES = {name: words for dataset in DATASETS.values() for name, words in dataset.titles.items()}
 
 
+NAMED = {*DATASETS, *(name for dataset in DATASETS.values() for name in dataset.classes)}
+
+
 def title(name: str) -> str:
     """A class or a dataset as figures and tables write it.
 
     >>> title("viral_pneumonia")
     'viral pneumonia'
     """
-    return TITLES.get(name, name.replace("_", " "))
+    plain = name.replace("_", " ")
+    return TITLES.get(name, plain) if name in NAMED else own_titles().get(name, plain)
 
 
 def read_records(
@@ -91,10 +97,21 @@ def _require_one_class(records: pd.DataFrame, dataset: Dataset) -> None:
 
 
 def known_dataset(name: str) -> Dataset:
-    """Raises SourceError, naming the datasets, where `name` is none of them."""
-    if name not in DATASETS:
-        raise SourceError(f"expected a dataset, one of {', '.join(DATASETS)}; found {name!r}: choose one of these")
-    return DATASETS[name]
+    """The entry of a collection, of one's own too. Raises SourceError, naming the datasets, where `name` is none."""
+    if (found := entry_of(name)) is None:
+        known = ", ".join(dataset_names())
+        raise SourceError(f"expected a dataset, one of {known}; found {name!r}: choose one of these")
+    return found
+
+
+def entry_of(name: str) -> Dataset | None:
+    """The entry of a collection, of one's own too, or None where a copied study names one that is not here."""
+    return DATASETS.get(name) or own_dataset(name)
+
+
+def dataset_names() -> list[str]:
+    """The names of all datasets, those of one's own last."""
+    return [*DATASETS, *(name for name in sorted(described()) if name not in DATASETS)]
 
 
 def _nothing_found(dataset: Dataset, source: Path, records: pd.DataFrame | None = None) -> str:
@@ -102,6 +119,8 @@ def _nothing_found(dataset: Dataset, source: Path, records: pd.DataFrame | None 
     is_other = f", which is a source of {' and '.join(others)}" if others else ""
     start = f"{dataset.name}: no scan in {source}. Expected {dataset.layout}; found {glance(source)}{is_other}"
     draw = f"or draw one: lungkeras phantom {dataset.name} --to DIR"
+    if dataset.described:
+        draw = "or describe the folder anew: lungkeras new STUDY --source DIR"
     if records is None:
         return f"{start}. Give the folder that holds {dataset.holds}, lay out your own scans so, {draw}"
     flow, examples = records.attrs["flow"], records.attrs["examples"]

@@ -109,6 +109,7 @@ def _open_records(file: Path, prepared: Prepared) -> pd.DataFrame:
         raise ValueError(f"{file.name} can't be opened ({error})") from error
     if missing := [name for name in ("scan", "split", *prepared.classes) if name not in records]:
         raise ValueError(f"{file.name} has no column {missing[0]}")
+    records.attrs["classes"] = list(prepared.classes)
     return records
 
 

@@ -17,11 +17,15 @@ from lungkeras.system.untrusted import json_files, table_files
 PREPARATION = (
     *(f"datasets/scans/{name}" for name in ("arrays", "compressed", "decoding", "dicom")),
     *(f"datasets/scans/{name}" for name in ("headers", "jpeg", "opencv", "png")),
-    *(f"datasets/{name}" for name in ("ages", "boxes", "drawn", "folders", "listed", "lists")),
-    *(f"datasets/{name}" for name in ("packed", "policies", "records", "registry")),
+    *(f"datasets/{name}" for name in ("ages", "boxes", "chexpert_labels", "drawn", "folders", "listed", "lists")),
+    *(f"datasets/{name}" for name in ("packed", "policies", "records", "registry", "tables")),
     "splits",
     *(f"preparation/{name}" for name in ("alignment", "duplicates", "prepare", "prints", "scan")),
 )
+# What reads a collection of one's own, instead of a module of datasets/collections.
+OWN = tuple(
+    f"datasets/{name}" for name in ("label_tables", "listed_files", "own", "own_description", "own_records")
+) + ("datasets/scans/dicom_headers",)
 STATISTICS = ("task", "classes", "size", "mean", "std")
 
 
@@ -77,15 +81,17 @@ def preparation_made_from(
         records = read_records(dataset, source, seed=seed, votes=votes)
     known = known_dataset(dataset)
     test_scans = known.official_test if split == "official" else None
+    of_split = ["official"] if test_scans else [split] if split == "given" else []
     chosen = [votes] if known.votes and votes not in (None, known.votes[0]) else []
+    described = [known.described] if known.described else []
     sources = None
     if records is not None:
         boxes = read_boxes(dataset, source, records).to_csv(index=False)
         sources = digest(of_sources(records, source), boxes)
     return {
-        "params": digest(dataset, str(size), str(seed), *(["official"] if test_scans else []), *chosen),
+        "params": digest(dataset, str(size), str(seed), *of_split, *chosen, *described),
         "sources": digest(sources, *test_scans(source)) if test_scans and sources else sources,
-        "code": code_digest((*PREPARATION, f"datasets/collections/{dataset}")),
+        "code": code_digest((*PREPARATION, *(OWN if known.described else [f"datasets/collections/{dataset}"]))),
     }
 
 

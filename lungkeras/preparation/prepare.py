@@ -70,7 +70,8 @@ def prepare_dataset(
 
     With `split="official"` the test split is the published one, as of xray8, and train and val are dealt from the rest,
     less the copies of test scans, which are left out and counted; the other collections publish none, and are split as
-    ever. `votes` is that of `read_records`.
+    ever. `votes` is that of `read_records`. With `split="given"` a collection of one's own is split as it says of each
+    scan, whatever that parts.
 
     Returns what statistics.json holds: dataset, task, classes, size, mean and std (grey levels in [0, 255] of the
     training split), scans (a split), votes (None where no reader is known), missing (classes that a split lacks),
@@ -83,10 +84,10 @@ def prepare_dataset(
     """
     from lungkeras.datasets.boxes import read_boxes
     from lungkeras.datasets.drawn import is_drawn
-    from lungkeras.datasets.registry import DATASETS, read_records
+    from lungkeras.datasets.registry import known_dataset, read_records
     from lungkeras.preparation.duplicates import copies_of, find_duplicates, join_patients
     from lungkeras.preparation.prints import Fingerprints
-    from lungkeras.splits import official_split
+    from lungkeras.splits import given_split, official_split
 
     source, to = Path(source), Path(to)
     records = read_records(dataset, source, require_files=True, seed=seed, votes=votes)
@@ -102,22 +103,24 @@ def prepare_dataset(
             prints = Fingerprints.empty(len(records))
             reasons = pd.Series(fill(images, paths, workers, seen=prints.take))
             require_scans(dataset, source, paths, there, reasons)
-            quarantine = quarantined(records, reasons, DATASETS[dataset].classes)
+            quarantine = quarantined(records, reasons, known_dataset(dataset).classes)
 
             pairs = find_duplicates(prints, records["scan"], records["patient"])
             records = records[reasons.isna()]
             records = records.assign(group=join_patients(records, pairs))
-            ways = DATASETS[dataset].votes
-            official = split == "official" and DATASETS[dataset].official_test is not None
+            known = known_dataset(dataset)
+            official = split == "official" and known.official_test is not None
             left_out = 0
             if official:
-                listed = set(DATASETS[dataset].official_test(source))
+                listed = set(known_dataset(dataset).official_test(source))
                 copied = copies_of(listed & set(records["scan"]), pairs) - listed
                 records, left_out = records[~records["scan"].isin(copied)], len(copied)
                 if left_out:
                     say(f"{dataset}: {left_out} scans that copy a test scan are left out", file=sys.stderr)
                 pairs = pairs[pairs["scan"].isin(records["scan"]) & pairs["other"].isin(records["scan"])]
                 records = official_split(records, listed, seed=seed)
+            elif split == "given":
+                records = given_split(records, seed)
             else:
                 records = split_what_is_there(records, seed)
             records = in_split_order(records)
@@ -141,16 +144,16 @@ def prepare_dataset(
                 "dataset": dataset,
                 "source": places.told(source),
                 "drawn": is_drawn(source),
-                "task": DATASETS[dataset].task,
-                "classes": list(DATASETS[dataset].classes),
+                "task": known_dataset(dataset).task,
+                "classes": list(known_dataset(dataset).classes),
                 "size": size,
                 "mean": mean,
                 "std": std,
                 "scans": {name: int((records["split"] == name).sum()) for name in SPLITS},
-                "split": "official" if official else "patients",
-                "votes": (votes or ways[0]) if ways else None,
-                "missing": missing_classes(records, DATASETS[dataset].classes),
-                "unknown": unknown_labels(records, DATASETS[dataset].classes),
+                "split": "patients" if split == "official" and not official else split,
+                "votes": (votes or known.votes[0]) if known.votes else None,
+                "missing": missing_classes(records, known.classes),
+                "unknown": unknown_labels(records, known.classes),
                 "quarantined": len(quarantine),
                 "left_out": left_out,
                 "absent": absent,

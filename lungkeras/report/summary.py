@@ -12,6 +12,7 @@ from lungkeras.study.runs import ABLATION, REPEAT
 from lungkeras.study.words import decimal, heading, run_name_title, run_title
 
 FEW = 0.5  # of the published scans
+FEW_TESTED = 100  # scans, of a collection that the paper does not have
 AXIS_START, AXIS_LENGTH = 20, 600  # of the axis from 0 to 1 in the drawing of the key results
 
 
@@ -27,9 +28,11 @@ def lead(datasets: list[Mapping]) -> dict:
         )
         return {"drawn": True, "strong": "These are drawings, not patients.", "text": text}
     total, published = sum(scans[name] for name in real), sum(published_scans(name) for name in real)
-    few = total < FEW * published
-    strong = f"{total:,} real scans" + (f", where the published study had {published:,.0f}." if few else ".")
     smallest = max(min(facts["scans"]["test"] for facts in datasets if facts["dataset"] in real), 1)
+    few = total < FEW * published if published > 0 else smallest < FEW_TESTED
+    strong = f"{total:,} real scans" + (
+        f", where the published study had {published:,.0f}." if few and published > 0 else "."
+    )
     text = "; ".join(f"{heading(name)} {scans[name]:,}{_published_scans(name)}" for name in real) + ". "
     text += f"The smallest test split has {smallest:,} scans, so that one scan is worth {1 / smallest:.1%}"
     text += ": the scores say little about the models, and less about disease." if few else "."
@@ -108,7 +111,8 @@ def _dot(row: Mapping) -> dict:
         "name": name,
         "at": _position(row["macro_f1"]),
         "published_at": _position(row["published_macro_f1"]),
-        "text": f"{name}: {decimal(row['macro_f1'], 3)}, paper {decimal(row['published_macro_f1'], 3)}",
+        "text": f"{name}: {decimal(row['macro_f1'], 3)}"
+        + ("" if pd.isna(row["published_macro_f1"]) else f", paper {decimal(row['published_macro_f1'], 3)}"),
         "colour": run_colour(row["backbone"]),
         "pretrained": row["weights"] != "random",
     }

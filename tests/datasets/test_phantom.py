@@ -44,7 +44,7 @@ def test_no_two_scans_are_alike(dataset, phantom_source):
 def test_the_study_keeps_as_many_scans_as_were_asked_for(dataset, scans, tmp_path):
     records = read_records(dataset, draw_source(dataset, tmp_path / "source", scans=scans))
     assert len(records) == scans
-    assert (records[list(DATASETS[dataset].classes)].sum() > 0).all()
+    assert (records[list(DATASETS[dataset].classes)] == 1).any().all()
 
 
 @pytest.mark.parametrize("dataset", ["pneumonia", "xray8"])

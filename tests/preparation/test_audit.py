@@ -246,6 +246,29 @@ def test_duplicates_across_collections_are_found_in_real_scans(real_scans):
     assert (pairs["correlation"] > 0.99).all() and len(pairs) < 10
 
 
+def test_copies_across_collections_are_searched_once(phantom_source, tmp_path, monkeypatch):
+    collections = {}
+    for dataset in ("covid", "pneumonia"):
+        records = read_records(dataset, phantom_source(dataset)).head(12)
+        collections[dataset] = take_fingerprints([phantom_source(dataset) / path for path in records["path"]]), records
+    one, other = collections["covid"][0].arrays(), collections["pneumonia"][0].arrays()
+    for own, copy in zip(other, one, strict=True):
+        own[3] = copy[5]
+    kept = tmp_path / "copies.json"
+    pairs = duplicates.across(collections, kept)
+    names = collections["covid"][1]["scan"].iloc[5], collections["pneumonia"][1]["scan"].iloc[3]
+    assert [*zip(pairs["scan"], pairs["other"], strict=True)] == [names]
+    pd.testing.assert_frame_equal(pairs, duplicates.across(collections))
+
+    monkeypatch.setattr(duplicates, "find_duplicates", None)
+    pd.testing.assert_frame_equal(pairs, duplicates.across(collections, kept))
+    with pytest.raises(TypeError):  # another question is searched anew
+        duplicates.across({name: (prints, own.iloc[::-1]) for name, (prints, own) in collections.items()}, kept)
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"pairs": 5}))
+    with pytest.raises(TypeError):
+        duplicates.across(collections, kept)
+
+
 def test_a_prepared_dataset_parts_no_duplicates_and_is_audited_from_what_it_holds(marked, found, tmp_path):
     summary = prepare_dataset("covid", marked, tmp_path / "prepared", size=32)
     assert summary["duplicates"] == {"pairs": 10, "scans": 20, "patients": 10}

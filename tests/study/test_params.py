@@ -64,6 +64,15 @@ def test_a_whole_number_is_a_learning_rate():
     assert Params.collect({"learning_rate": 1, "final_learning_rate": 1}).learning_rate == 1.0
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("dataset: pneumnia", "pneumonia"), ("split: oficial", "official"), ("weights: imagent", "imagenet")],
+)
+def test_a_misspelt_value_is_answered_with_the_nearest(tmp_path, text, meant):
+    with pytest.raises(ParamsError, match=f"did you mean {meant}"):
+        load_params([write(tmp_path, "run.yaml", text)])
+
+
 def test_a_run_is_named_after_what_it_trains():
     params = Params(dataset="covid", backbone="efficientnet_b1", suffix="-lr0.05")
     assert params.run == "covid-efficientnet_b1-random-lr0.05"

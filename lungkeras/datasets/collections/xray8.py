@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from lungkeras.datasets.ages import years
 from lungkeras.datasets.drawn import SIDE, is_drawn
-from lungkeras.datasets.entry import Dataset, Phantom
+from lungkeras.datasets.entry import Dataset, Names, Phantom
 from lungkeras.datasets.folders import file_paths, folders_under, no_image
 from lungkeras.datasets.lists import BrokenListError, broken_row, list_text, separator_of
 from lungkeras.datasets.plans import Scan, scans_of_patients
@@ -406,6 +406,7 @@ DATASET = Dataset(
     find=find,
     read=read,
     phantom=Phantom(plan, scans=1300, write_lists=write_lists, stream=2),
+    names=Names(r"(?:^|/)(\d{8})_\d{3}(?!\d)"),
     official_test=official_test_scans,
     boxes=box_list,
     titles={"xray8": "ChestX-ray8"},

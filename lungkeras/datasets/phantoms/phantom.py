@@ -26,6 +26,7 @@ from lungkeras.datasets.phantoms.film import draw_film
 from lungkeras.datasets.phantoms.planting import (
     SHARE_OF_LEAKY_PATIENTS,
     STREAM,
+    TOGETHER,
     copied,
     develop,
     pair_findings,
@@ -34,7 +35,7 @@ from lungkeras.datasets.phantoms.planting import (
     write_truth,
 )
 from lungkeras.datasets.plans import Box, Scan
-from lungkeras.datasets.registry import DATASETS
+from lungkeras.datasets.registry import DATASETS, dataset_names
 from lungkeras.system.errors import SourceError
 from lungkeras.system.files import atomic_folder, glance
 from lungkeras.system.progress import progress
@@ -64,6 +65,8 @@ def draw_source(
     """
     to = Path(to)
     drawn = {name: known for name, known in DATASETS.items() if known.phantom}
+    if dataset not in drawn and dataset in dataset_names():
+        raise SourceError(f"{dataset} has no drawings, only scans of its own: draw one of {', '.join(drawn)}")
     if dataset not in drawn:
         raise SourceError(f"expected a dataset, one of {', '.join(drawn)}; found {dataset!r}: choose one of these")
     known = drawn[dataset]
@@ -75,6 +78,8 @@ def draw_source(
         raise SourceError(f"leaky: {dataset} publishes no patients, so none can leak: plant it in pneumonia or xray8")
     if "multilabel" in wanted and known.task != "multilabel":
         raise SourceError(f"multilabel: a scan of {dataset} has one label: plant it in xray8")
+    if "multilabel" in wanted and not {*TOGETHER} <= {*known.classes}:
+        raise SourceError(f"multilabel: {dataset} has no class {' and '.join(TOGETHER)}: plant it in xray8")
     _refuse_other(to)
     with atomic_folder(to) as folder:
         _draw(known, folder, scans, seed, workers or os.cpu_count() or 1, wanted)

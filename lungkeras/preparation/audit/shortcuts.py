@@ -46,7 +46,7 @@ def probe_shortcuts(
     `low` and `high` bound the 95 % interval by bootstrap over `groups` (patients); where a class has too few patients,
     or is all there is, the three are None. Rows of prints and records belong together.
     """
-    labels, found = records[list(classes)].to_numpy(bool), []
+    labels, found = records[list(classes)].eq(1).to_numpy(), []
     for name, features in probe_features(prints, records).items():
         scores = unseen_scores(features, labels, groups, seed=seed)
         for column, known in enumerate(classes):
