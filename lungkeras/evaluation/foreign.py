@@ -156,6 +156,8 @@ class _Reader:
             raise TableError(f"{table.name} has {len(given)} classes; at most {MOST_CLASSES} are judged")
         for name, column in given.values():
             self.means(table, column, f"probability of {name[:LONGEST]}")
+        for column, instead in table.columns.unused.items():
+            self.means(table, column, f"not used: {printable(instead)[:LONGEST]} is")
         probabilities = np.stack([probability_cells(table, column) for _, column in given.values()], axis=1)
         if np.isin(probabilities, (0, 1)).all():
             self.note(f"{table.name} holds only 0 and 1: decisions, not probabilities, so that ranks are tied.")

@@ -57,8 +57,12 @@ def read_table(file: Path | str, content: pd.DataFrame | None = None) -> Table:
         raise TableError(f"{file}: the column {twice!r} stands there twice: remove or rename one")
     if frame.empty:
         raise TableError(f"{file} has no row below the names of its columns: expected one row per scan")
+    columns = understand(frame.columns)
+    if columns.alike:
+        one, other = (printable(name)[:LONGEST] for name in columns.alike)
+        raise TableError(f"{file}: the columns {one!r} and {other!r} mean the same: remove or rename one")
     named = f"{file.parent.name}/{file.name}" if file.name == "predictions.parquet" else file.name
-    return Table(named, frame, understand(frame.columns), in_lines=not is_parquet)
+    return Table(named, frame, columns, in_lines=not is_parquet)
 
 
 def _read_text(file: Path) -> pd.DataFrame:

@@ -40,6 +40,8 @@ class Columns:
     labels: dict[str, tuple[str, str]] = field(default_factory=dict)
     probabilities: dict[str, tuple[str, str]] = field(default_factory=dict)
     listed: str = ""  # a column whose cells name classes
+    unused: dict[str, str] = field(default_factory=dict)  # {column: the one that is used instead}
+    alike: tuple[str, ...] = ()  # two columns of the same meaning, neither more usual
     plain: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
@@ -49,39 +51,49 @@ def key(name: str) -> str:
 
 
 def understand(columns: Iterable[str]) -> Columns:
-    """Sorts the columns of a table by their names; where two names fit a role, the more usual one takes it."""
+    """Sorts the columns of a table by their names; where two names mean the same, the more usual one is used."""
     found, best = Columns(), {}
+
+    def place(known: dict, kind: str, name: str, rank: int, column: str) -> None:
+        own = key(name)
+        if own in known and best[kind, own] == rank:
+            found.alike = found.alike or (known[own][1], column)
+        if own not in known or rank < best[kind, own]:
+            if own in known:
+                found.unused[known[own][1]] = column
+            best[kind, own], known[own] = rank, (name, column)
+        else:
+            found.unused[column] = known[own][1]
+
     for column in columns:
         own = key(column)
         if own in ROLES:
-            role, place = ROLES[own]
-            if role not in best or place < best[role]:
-                if role in found.roles:
-                    found.plain[key(found.roles[role])] = (found.roles[role], found.roles[role])
-                best[role], found.roles[role] = place, column
+            role, rank = ROLES[own]
+            if role not in best or rank < best[role]:
+                best[role], found.roles[role] = rank, column
             continue
         if own in DECISIONS:
             continue
         if own in (*LABELS, *PROBABILITIES, *LISTS):
             found.plain.setdefault(own, (column.strip(), column))
-        elif name := _affixed(column, PROBABILITIES):
-            found.probabilities.setdefault(key(name), (name, column))
-        elif name := _affixed(column, LABELS):
-            found.labels.setdefault(key(name), (name, column))
+        elif named := _affixed(column, PROBABILITIES):
+            place(found.probabilities, "probability", *named, column)
+        elif named := _affixed(column, LABELS):
+            place(found.labels, "label", *named, column)
         else:
             found.plain.setdefault(own, (column.strip(), column))
     found.listed = next((found.plain[word][1] for word in LISTS if word in found.plain), "")
     return found
 
 
-def _affixed(column: str, words: Iterable[str]) -> str:
-    """The rest of a column's name that begins or ends with one of the words and a mark; empty where none does."""
+def _affixed(column: str, words: tuple[str, ...]) -> tuple[str, int] | None:
+    """(the rest of a column's name that begins or ends with one of the words and a mark, the place of that word)."""
     for word in sorted(words, key=len, reverse=True):
         spelled = word.replace("_", "[_ .-]?")
         for pattern in (rf"{spelled}[_ .:/-]+(.+)", rf"(.+?)[_ .:/-]+{spelled}", rf"{spelled}\((.+)\)"):
             if match := re.fullmatch(pattern, column.strip(), flags=re.IGNORECASE):
-                return match[1].strip()
-    return ""
+                return match[1].strip(), words.index(word)
+    return None
 
 
 def binary(columns: Columns) -> tuple[str, str]:

@@ -366,7 +366,7 @@ class Judgement:
                     row |= triple(f"f1{end}", *each.f1(place))
                     for score in ("sensitivity", "specificity"):
                         points = each.ranked[score][0]
-                        row[f"{score}{end}"] = points[each.defined].mean() if place is None else points[place]
+                        row[f"{score}{end}"] = intervals.mean_of_defined(points) if place is None else points[place]
                 rows.append(row | {"note": ""} if place is None else asked.without_thin_ends(row, place))
         return pd.DataFrame(rows)
 
@@ -491,7 +491,9 @@ class Judgement:
         for name, (found, _) in self.gains.items():
             about = {"predictor": name, "metadata": ", ".join(self.read.test.metadata.columns)}
             points, asked = self.asked[name].ranked["auroc"][0], self.asked[name]
-            rows.append(about | {"class": "", "image_auroc": points[asked.defined].mean()} | found[-1] | {"note": ""})
+            rows.append(
+                about | {"class": "", "image_auroc": intervals.mean_of_defined(points)} | found[-1] | {"note": ""}
+            )
             for place, title in enumerate(self.read.classes):
                 row = about | {"class": title, "image_auroc": points[place]} | found[place]
                 rows.append(asked.without_thin_ends(row, place))

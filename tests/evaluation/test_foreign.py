@@ -180,6 +180,15 @@ def test_predictors_are_called_by_their_files():
     ]  # fmt: skip
 
 
+def test_of_two_columns_of_one_meaning_the_more_usual_is_used_or_both_are_named(table, tmp_path):
+    decided = table.assign(mass_pred=(table["probability_mass"] > 0.5).astype(int))
+    found = read(tmp_path, decided)
+    np.testing.assert_array_equal(found.test.probabilities["a"][:, 0], table["probability_mass"])
+    assert found.understood.set_index("column").loc["mass_pred", "meaning"] == "not used: probability_mass is"
+    with pytest.raises(TableError, match="the columns 'label_mass' and 'Mass-Label' mean the same"):
+        read(tmp_path, table.assign(**{"Mass-Label": 1}))
+
+
 def test_names_of_columns_that_look_alike_are_kept_apart():
     found = understand(["Image Index", "Finding Labels", "Patient ID", "Patient Age", "predicted_class", "No Finding"])
     assert found.listed == "Finding Labels" and not found.labels and not found.probabilities

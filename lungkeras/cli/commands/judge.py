@@ -9,6 +9,7 @@ from lungkeras.system.errors import TableError
 from lungkeras.system.text import printable, say
 
 MODELS = (".onnx", ".keras")
+SHOWN = {"macro_auroc": "macro AUROC", "macro_f1": "macro F1"}
 
 
 def options(sub: argparse.ArgumentParser) -> None:
@@ -34,6 +35,7 @@ def run(options) -> None:
     from lungkeras.evaluation.foreign_cells import read_table
     from lungkeras.evaluation.judged_claims import read_claims
     from lungkeras.evaluation.judgement import Judgement
+    from lungkeras.report.judged_words import with_interval
     from lungkeras.report.judgement import write_judgement
 
     claims = read_claims(options.claims) if options.claims else []
@@ -53,12 +55,9 @@ def run(options) -> None:
         say(f"  note: {note}")
     judgement = Judgement(read)
     page = write_judgement(judgement, options.to, claims=claims)
-    for row in judgement.table("scores").itertuples():
-        say(
-            f"{row.predictor}: macro AUROC {row.macro_auroc:.3f} ({row.macro_auroc_low:.3f} to "
-            f"{row.macro_auroc_high:.3f}), macro F1 {row.macro_f1:.3f} ({row.macro_f1_low:.3f} to "
-            f"{row.macro_f1_high:.3f})"
-        )
+    for row in judgement.table("scores").to_dict("records"):
+        scores = (f"{name} {with_interval(row, key)}" for key, name in SHOWN.items())
+        say(f"{row['predictor']}: {', '.join(scores)}")
     say(page)
 
 
