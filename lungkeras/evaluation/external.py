@@ -121,7 +121,7 @@ def rules(datasets: Iterable[str], collections: Mapping[str, Collection]) -> lis
     found = [
         rule_of(dataset, other, collections)
         for dataset in datasets
-        for other in others
+        for other in dict.fromkeys([*DATASETS, *datasets])
         if other != dataset and (other in datasets or _settled(dataset, other))
     ]
     return [rule for rule in found if rule]
