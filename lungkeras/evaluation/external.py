@@ -22,7 +22,7 @@ import pandas as pd
 from lungkeras.datasets.findings import shared_classes
 from lungkeras.datasets.kinship import called, direct, why_kin
 from lungkeras.datasets.policies import labels_under
-from lungkeras.datasets.registry import entry_of, title
+from lungkeras.datasets.registry import DATASETS, entry_of, title
 from lungkeras.evaluation.comparison import macro_scores
 from lungkeras.evaluation.run_tables import resized
 from lungkeras.preparation.duplicates import across
