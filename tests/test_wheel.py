@@ -21,6 +21,7 @@ def wheel(tmp_path_factory) -> Path:
     """The wheel of a copy of the project."""
     if not (CHECKOUT / "pyproject.toml").is_file():
         pytest.skip("no pyproject.toml beside the package: it runs from an installed copy")
+    pytest.importorskip("setuptools", minversion="77", reason='needs lungkeras[test]: pip install ".[test]"')
     folder = tmp_path_factory.mktemp("wheel")
     for name in (*BUILT_FROM, "LICENSE"):
         source = CHECKOUT / name
