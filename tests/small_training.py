@@ -9,7 +9,7 @@ from prepared_data import CLASSES, SIZE
 
 from lungkeras.models.layers import BatchNormalization
 from lungkeras.study.params import Params
-from lungkeras.training import one_run
+from lungkeras.training import progress
 
 
 def params_of(prepared_folder, runs, **changes) -> Params:
@@ -36,8 +36,8 @@ class Interrupted(Exception):
 @contextmanager
 def interrupted(monkeypatch, before: int) -> Iterator[None]:
     """The block trains until an epoch would begin; each epoch ends with a checkpoint, now and later in the test."""
-    monkeypatch.setattr(one_run, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    begin = one_run.Progress.on_epoch_begin
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    begin = progress.Progress.on_epoch_begin
 
     def interrupt(self, epoch, logs=None):
         if epoch == before:
@@ -45,5 +45,5 @@ def interrupted(monkeypatch, before: int) -> Iterator[None]:
         begin(self, epoch, logs)
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(one_run.Progress, "on_epoch_begin", interrupt)
+        patch.setattr(progress.Progress, "on_epoch_begin", interrupt)
         yield

@@ -20,7 +20,7 @@ TRAINING = (
     *("models/resnet", "models/own/resnet34"),
     *(f"system/{name}" for name in ("devices", "replicas")),
     "augmentation",
-    *(f"training/{name}" for name in ("one_run", "optimizers", "pipeline")),
+    *(f"training/{name}" for name in ("losses", "one_run", "optimizers", "outputs", "pipeline", "progress")),
     "preparation/folder",
     "datasets/policies",
 )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lungkeras.training.pipeline import Batches, evaluation_batches
+from lungkeras.training.pipeline import Batches, evaluation_batches, evaluation_steps
 
 FEW_SCANS = 256
 
@@ -27,3 +27,13 @@ def outputs(model, images: np.ndarray, *, batch_size: int = 64) -> np.ndarray:
 
     answer = answer if len(images) <= FEW_SCANS else tf.function(answer, input_signature=[shape])
     return np.concatenate([np.asarray(answer(batches[step])) for step in range(len(batches))])
+
+
+def predict_logits(model, images: np.ndarray, batch_size: int) -> np.ndarray:
+    """`outputs` while a model is trained: its graph is traced once and answers after each epoch.
+
+    float32 of shape (scans, classes), in the order of `images`, uint8 (scans, size, size).
+    """
+    count = evaluation_steps(images, batch_size=batch_size)
+    logits = model.predict(evaluation_batches(images, batch_size=batch_size), steps=count, verbose=0)
+    return np.asarray(logits, dtype=np.float32)[: len(images)]

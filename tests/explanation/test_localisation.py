@@ -19,7 +19,7 @@ from lungkeras.preparation.folder import Prepared, load_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.scores import metrics
 from lungkeras.system.errors import RunError
-from lungkeras.training.one_run import predict_logits
+from lungkeras.training.outputs import predict_logits
 
 
 def one(value_at: tuple[int, int], size: int = 10) -> np.ndarray:

@@ -20,7 +20,7 @@ from lungkeras.report.page import write_report
 from lungkeras.study.runs import read_run
 from lungkeras.system.errors import FolderError
 from lungkeras.system.files import new_array, write_csv, write_text
-from lungkeras.training import one_run
+from lungkeras.training import one_run, progress
 
 
 def mount(*arguments: str) -> None:
@@ -144,8 +144,8 @@ def test_a_training_on_a_full_disk_keeps_its_checkpoint_and_goes_on(disk, tmp_pa
     with pytest.raises(FolderError, match=r"room|full"):
         one_run.train(params, small_model())
     disk(400)
-    monkeypatch.setattr(one_run, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    filler, save, saved = folder / "filler", one_run.Progress.save, []
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    filler, save, saved = folder / "filler", progress.Progress.save, []
 
     def fill_before_the_second(progress):
         saved.append(len(progress.rows))
@@ -155,7 +155,7 @@ def test_a_training_on_a_full_disk_keeps_its_checkpoint_and_goes_on(disk, tmp_pa
                     os.write(file.fileno(), bytes(4096))
         save(progress)
 
-    monkeypatch.setattr(one_run.Progress, "save", fill_before_the_second)
+    monkeypatch.setattr(progress.Progress, "save", fill_before_the_second)
     with pytest.raises(FolderError, match=r"checkpoint\.npz can't be written: its disk is full"):
         one_run.train(params, small_model())
     assert not {"metrics.json", "best.keras"} & {file.name for file in params.run_folder.iterdir()}

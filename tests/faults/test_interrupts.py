@@ -20,7 +20,7 @@ from lungkeras import cli
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.study import runs
 from lungkeras.system import stopping
-from lungkeras.training import one_run
+from lungkeras.training import one_run, progress
 
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "terminated"}
@@ -77,8 +77,8 @@ def test_a_stopped_preparation_leaves_what_was_there_and_goes_on(phantom_source,
 
 def test_a_terminated_training_goes_on_at_its_checkpoint(tmp_path, monkeypatch, injected):
     params = params_of(write_prepared(tmp_path / "prepared" / "pneumonia"), tmp_path / "runs", epochs=3)
-    monkeypatch.setattr(one_run, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    seed, began = one_run.seed_random_layers, []
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    seed, began = progress.seed_random_layers, []
 
     def stop(model, number, epoch):
         began.append(epoch)
@@ -86,7 +86,7 @@ def test_a_terminated_training_goes_on_at_its_checkpoint(tmp_path, monkeypatch, 
             os.kill(os.getpid(), signal.SIGTERM)
         seed(model, number, epoch)
 
-    monkeypatch.setattr(one_run, "seed_random_layers", stop)
+    monkeypatch.setattr(progress, "seed_random_layers", stop)
     with pytest.raises(stopping.Terminated) as stopped, stopping.by_signals():
         one_run.train(params, small_model())
     assert stopped.value.status == 143

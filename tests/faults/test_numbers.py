@@ -21,7 +21,7 @@ from lungkeras.evaluation.paper import claims, tables
 from lungkeras.evaluation.run_evidence import RunEvidence
 from lungkeras.explanation import gallery, measures
 from lungkeras.explanation.gradcam import features
-from lungkeras.preparation.folder import load_prepared
+from lungkeras.preparation.folder import Prepared, load_prepared
 from lungkeras.report import page as report
 from lungkeras.report import tables as report_tables
 from lungkeras.report.figures import files, paper
@@ -31,7 +31,7 @@ from lungkeras.scores.divergence import best_epoch, diverged_at
 from lungkeras.study import runs
 from lungkeras.study.runs import ablation_runs, main_runs
 from lungkeras.system.files import write_csv, write_json
-from lungkeras.training import one_run
+from lungkeras.training import one_run, progress
 
 NAN = float("nan")
 CHANCE = np.log(3)
@@ -85,7 +85,7 @@ def test_a_diverging_run_ends_with_a_model_of_numbers_and_says_so(prepared, tmp_
 
 
 def test_a_loss_that_becomes_nan_leaves_the_best_model_before_it(prepared, tmp_path, monkeypatch, injected):
-    seed = one_run.seed_random_layers
+    seed = progress.seed_random_layers
 
     def poison(model, number, epoch):
         seed(model, number, epoch)
@@ -93,7 +93,7 @@ def test_a_loss_that_becomes_nan_leaves_the_best_model_before_it(prepared, tmp_p
             first = next(variable for variable in model.trainable_variables if "kernel" in variable.path)
             first.assign(np.full(first.shape, np.nan))
 
-    monkeypatch.setattr(one_run, "seed_random_layers", poison)
+    monkeypatch.setattr(progress, "seed_random_layers", poison)
     # One rate in all epochs, whatever their number.
     monkeypatch.setattr(one_run.keras.optimizers.schedules, "CosineDecay", lambda rate, *_, **__: rate)
     expected = one_run.train(params_of(prepared, tmp_path / "short", epochs=2), small_model())
@@ -280,9 +280,7 @@ def test_answers_without_a_network_cope_with_a_class_that_training_lacks(prepare
             split: data.images[split][rows[data.records["split"] == split].to_numpy()]
             for split in ("train", "val", "test")
         }
-        less = one_run.Prepared(
-            data.name, data.task, data.classes, data.size, 119.5, 75.0, records.assign(age=ages), images
-        )
+        less = Prepared(data.name, data.task, data.classes, data.size, 119.5, 75.0, records.assign(age=ages), images)
         table = baselines.trivial_baselines([less]).set_index("baseline")
         assert np.isfinite(table["macro_f1"]).all()
         given = run_tables.linear_probabilities(less)

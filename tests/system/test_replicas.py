@@ -57,7 +57,7 @@ ENDS = {
     f"{FOLLOWER}one_run.load_model = None; one_run.follow()": (
         r"the process of cpu:1 ended \(TypeError: 'NoneType' object is not callable\)"
     ),
-    f"{FOLLOWER}one_run.Follower.on_epoch_end = lambda *_: os.kill(os.getpid(), 9); one_run.follow()": (
+    f"{FOLLOWER}progress.Follower.on_epoch_end = lambda *_: os.kill(os.getpid(), 9); one_run.follow()": (
         r"the process of cpu:1 ended \(SIGKILL\)"
     ),
     f"{FOLLOWER}def load(_): raise MemoryError\none_run.load_model = load; one_run.follow()": (

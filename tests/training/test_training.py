@@ -23,7 +23,8 @@ from lungkeras.study import made_from
 from lungkeras.study.params import load_params
 from lungkeras.study.runs import read_run, split_of
 from lungkeras.system.errors import RunError
-from lungkeras.training import one_run
+from lungkeras.training import losses, one_run, outputs
+from lungkeras.training.progress import Progress
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def test_the_best_epoch_is_that_of_the_lowest_validation_loss_and_its_model_is_t
     assert scores["val"]["loss"] == pytest.approx(history["val_loss"].min(), rel=1e-4)
     model = keras.models.load_model(folder / "best.keras")
     prepared = load_prepared(prepared_folder)
-    logits = one_run.predict_logits(model, prepared.images["test"], 4)
+    logits = outputs.predict_logits(model, prepared.images["test"], 4)
     predictions = pd.read_parquet(folder / "predictions.parquet").query("split == 'test'")
     probabilities = predictions[[f"probability_{name}" for name in CLASSES]].to_numpy()
     np.testing.assert_allclose(metrics.probabilities(logits, "multiclass"), probabilities, atol=1e-4)
@@ -233,7 +234,7 @@ def checkpointed(prepared_folder, tmp_path):
 
     def progress():
         model = small_model()
-        made = one_run.Progress(model, params, prepared)
+        made = Progress(model, params, prepared)
         made.set_model(one_run.compiled(model, params, prepared))
         return made
 
@@ -296,10 +297,10 @@ def test_the_weighted_loss_is_that_of_pytorch_and_of_metrics():
     weights = metrics.positive_weights(labels)
     expected = torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor(weights))(torch.tensor(logits), torch.tensor(labels))
     tensors = [keras.ops.convert_to_tensor(values) for values in (labels, logits)]
-    ours = keras.ops.mean(one_run.loss_function("multilabel", weights)(*tensors))
+    ours = keras.ops.mean(losses.loss_function("multilabel", weights)(*tensors))
     assert float(ours) == pytest.approx(float(expected), rel=1e-5)
     assert metrics.cross_entropy(labels, logits, "multilabel", weights) == pytest.approx(float(expected), rel=1e-5)
-    plain = keras.ops.mean(one_run.loss_function("multilabel", None)(*tensors))
+    plain = keras.ops.mean(losses.loss_function("multilabel", None)(*tensors))
     assert float(plain) == pytest.approx(metrics.cross_entropy(labels, logits, "multilabel"), rel=1e-5)
 
 
@@ -312,7 +313,7 @@ def test_the_loss_of_partly_known_labels_is_the_reference_in_every_batch(weighte
     labels[rng.random(labels.shape) < 0.4] = np.nan
     labels[3] = np.nan
     weights = metrics.positive_weights(labels) if weighted else None
-    loss = one_run.loss_function("multilabel", weights, 1 - np.isnan(labels).mean())
+    loss = losses.loss_function("multilabel", weights, 1 - np.isnan(labels).mean())
     batches = [
         loss(*map(keras.ops.convert_to_tensor, (labels[rows], logits[rows]))) for rows in np.split(np.arange(40), 4)
     ]
@@ -320,7 +321,7 @@ def test_the_loss_of_partly_known_labels_is_the_reference_in_every_batch(weighte
     assert found.shape == (40,) and found[3] == 0
     assert float(found.mean()) == pytest.approx(metrics.cross_entropy(labels, logits, "multilabel", weights), abs=1e-6)
     tensors = [keras.ops.convert_to_tensor(values) for values in (whole, logits)]
-    masked, plain = (one_run.loss_function("multilabel", weights, known)(*tensors) for known in (1 - 1e-12, 1.0))
+    masked, plain = (losses.loss_function("multilabel", weights, known)(*tensors) for known in (1 - 1e-12, 1.0))
     np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (masked, plain)), rtol=1e-6)
 
 
@@ -331,8 +332,8 @@ def test_an_unknown_label_moves_no_weight_and_is_in_no_score():
     model = keras.Model(images, logits(images))
     model.compile(
         optimizer=keras.optimizers.SGD(1.0),
-        loss=one_run.loss_function("multilabel", None, 0.5),
-        metrics=[one_run.MacroF1("multilabel")],
+        loss=losses.loss_function("multilabel", None, 0.5),
+        metrics=[losses.MacroF1("multilabel")],
     )
     seen, labels = np.eye(2, dtype=np.float32), np.array([[1, np.nan], [np.nan, 0]], np.float32)
     scores = model.train_on_batch(seen, labels, return_dict=True)
@@ -343,10 +344,10 @@ def test_an_unknown_label_moves_no_weight_and_is_in_no_score():
 
 def test_class_weights_are_those_of_a_multilabel_loss_that_wants_them(prepared_folder, tmp_path):
     params, prepared = params_of(prepared_folder, tmp_path), load_prepared(prepared_folder)
-    assert one_run.class_weights(prepared, params) is None
+    assert losses.class_weights(prepared, params) is None
     several = replace(prepared, task="multilabel")
-    np.testing.assert_allclose(one_run.class_weights(several, params), [2, 2, 2])
-    assert one_run.class_weights(several, params.model_copy(update={"class_weights": False})) is None
+    np.testing.assert_allclose(losses.class_weights(several, params), [2, 2, 2])
+    assert losses.class_weights(several, params.model_copy(update={"class_weights": False})) is None
 
 
 @pytest.mark.parametrize("task", ["multiclass", "multilabel"])
@@ -356,7 +357,7 @@ def test_the_streamed_macro_f1_is_that_of_scikit_learn(task):
     labels = (
         np.eye(4, dtype=np.float32)[rng.integers(0, 4, 60)] if task == "multiclass" else rng.integers(0, 2, (60, 4))
     )
-    metric = one_run.MacroF1(task)
+    metric = losses.MacroF1(task)
     for start in range(0, 60, 16):
         metric.update_state(labels[start : start + 16].astype(np.float32), logits[start : start + 16])
     expected = metrics.macro_f1(labels, metrics.probabilities(logits, task), task)
@@ -368,7 +369,7 @@ def test_the_streamed_macro_f1_leaves_out_labels_that_are_not_known():
     rng = np.random.default_rng(2)
     logits, labels = rng.normal(0, 2, (60, 4)).astype(np.float32), rng.integers(0, 2, (60, 4)).astype(np.float32)
     labels[rng.random(labels.shape) < 0.3] = np.nan
-    metric = one_run.MacroF1("multilabel")
+    metric = losses.MacroF1("multilabel")
     for start in range(0, 60, 16):
         metric.update_state(labels[start : start + 16], logits[start : start + 16])
     expected = metrics.macro_f1(labels, metrics.probabilities(logits, "multilabel"), "multilabel")
