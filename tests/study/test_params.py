@@ -138,7 +138,7 @@ def test_every_run_of_a_study_is_repeated_with_each_seed(tmp_path):
 
 
 def test_an_unknown_study_is_answered_with_those_that_are_there():
-    with pytest.raises(ParamsError, match=r"did you mean demo.*ablations, .*demo, extended, .*paper, .*sample"):
+    with pytest.raises(ParamsError, match=r"did you mean demo.*ablations, .*demo, .*extended, .*paper, .*sample"):
         study_folder("dmeo")
 
 

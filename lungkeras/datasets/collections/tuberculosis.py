@@ -143,7 +143,7 @@ def write_lists(to: Path, planned: list[Scan], boxes: dict, chest: Callable) -> 
             sex = ("female" if female else "male").capitalize() if scan.patient % 3 else "female" if female else "male"
             between = ("  ", ", ", " , ", " ")[scan.patient % 4]
             unit = (" months", "month") if child else ("yrs", " years", "yr")
-            text = f"{sex}{between}{age}{unit[scan.patient % len(unit)]}\n{read}\n"
+            text = f"{sex}{between}{age}{unit[scan.patient // 16 % len(unit)]}\n{read}\n"
             (to / "mask" / f"{name}_mask.png").write_bytes(mask)
         (to / folder / "ClinicalReadings" / f"{name}.txt").write_bytes(text.encode())
 
