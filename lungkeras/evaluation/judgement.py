@@ -118,7 +118,7 @@ class Asked:
             point = float(points[defined].mean())
             if name == "auroc":
                 variance = float(covariance[np.ix_(defined, defined)].mean())
-                low, high = delong.auroc_interval(point, variance, trials=trials)
+                low, high = delong.auroc_interval(point, variance, trials=trials, freedom=trials - 1)
             else:
                 low, high = precision.interval_of_shares(point, shares[:, defined].mean(axis=1), trials)
             found |= triple(f"macro_{name}", point, low, high)

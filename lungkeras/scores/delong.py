@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
+from scipy.stats import t as student
 
 from lungkeras.scores.intervals import LEVEL, patient_places, widened
 
@@ -63,17 +64,19 @@ def _components(labels, scores, patients) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 def auroc_interval(
-    auroc: float, variance: float, level: float = LEVEL, *, trials: int | None = None
+    auroc: float, variance: float, level: float = LEVEL, *, trials: int | None = None, freedom: int | None = None
 ) -> tuple[float, float]:
     """DeLong's interval, on the logit scale so that it stays within 0 and 1.
 
     At 0 and 1 themselves, where DeLong's variance is 0: the exact binomial limit of `trials`, the patients of the rarer
-    side, each of which may have been ranked wrongly; (NaN, NaN) without them.
+    side, each of which may have been ranked wrongly; (NaN, NaN) without them. With degrees of `freedom`, Student's t
+    stands for the normal law.
     """
     auroc = float(np.round(auroc, 12))  # a mean of ones may lie below 1
     if trials and not np.isnan(variance) and auroc in (0, 1):
         return widened(auroc, auroc, auroc, trials, level)
     if not (0 < auroc < 1 and variance > 0):
         return float("nan"), float("nan")
-    reach = norm.ppf((1 + level) / 2) * np.sqrt(variance) / (auroc * (1 - auroc))
+    law = student(max(freedom, 1)) if freedom is not None else norm
+    reach = law.ppf((1 + level) / 2) * np.sqrt(variance) / (auroc * (1 - auroc))
     return float(expit(logit(auroc) - reach)), float(expit(logit(auroc) + reach))

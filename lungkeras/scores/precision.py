@@ -52,9 +52,11 @@ def ratios(parts: np.ndarray, wholes: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def interval_of_shares(point: float, shares: np.ndarray, trials: int) -> tuple[float, float]:
     """The interval of a score in [0, 1] by how much each patient moves it (patients,), on the logit scale.
 
-    At 0 and 1 the exact binomial limit of `trials`; (NaN, NaN) for a single patient.
+    By Student's t of a freedom one less than `trials`, the patients who have a class or those who lack it, whichever
+    are fewer: they decide how well the variance is known. At 0 and 1 the exact binomial limit of so many; (NaN, NaN)
+    for a single patient.
     """
     count = len(shares)
     if count < 2:
         return float("nan"), float("nan")
-    return auroc_interval(point, float(count / (count - 1) * (shares**2).sum()), trials=trials)
+    return auroc_interval(point, float(count / (count - 1) * (shares**2).sum()), trials=trials, freedom=trials - 1)
