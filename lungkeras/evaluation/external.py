@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras.datasets.registry import DATASETS, title
+from lungkeras.datasets.registry import DATASETS, known_dataset
 from lungkeras.evaluation.comparison import macro_scores
 from lungkeras.evaluation.run_tables import resized, shared_classes
 from lungkeras.preparation.duplicates import across
@@ -161,7 +161,7 @@ def external_scans(collections: Mapping[str, Collection], datasets: Mapping[str,
 def _impossible(rule: Rule, collections: Mapping[str, Collection]) -> str:
     for name in (rule.dataset, rule.other):
         if name not in collections:
-            return f"the study holds no fingerprints of {title(name)}: copies can't be looked for"
+            return f"the study holds no fingerprints of {known_dataset(name).title}: copies can't be looked for"
     if collections[rule.dataset].prepared.drawn != collections[rule.other].prepared.drawn:
         return "one collection is drawn, the other real: nothing can be learned of either"
     return ""
