@@ -34,7 +34,7 @@ def caveats(datasets: Iterable[str], unknown: Iterable[str], params: Mapping[str
         policy = told(*(str(params.get(kind, word)) for kind, word in DEFAULTS.items()))
         said.append(
             f"{' and '.join(partly)}: some labels are uncertain or blank ({policy}). What is ignored counts for no "
-            "score, so that each class has its own number of scans."
+            "score, so that each class has its own number of scans; one without a known 1 and a known 0 has no score."
         )
     return " ".join(said)
 

@@ -67,8 +67,8 @@ FURTHER = Further(
         "are known: those that a score counts."
     ),
     reading=(
-        "Another policy makes another task, with another n: compare scores under one policy alone. `lungkeras evaluate "
-        "RUN --on PREPARED --policies` gives a run's scores under each."
+        "Another policy makes another task, with another n: compare scores under one policy alone. The command "
+        "lungkeras evaluate RUN --on PREPARED --policies gives the scores of a run under each."
     ),
     make=make,
 )
