@@ -120,10 +120,11 @@ def cautions(judgement: Judgement) -> list[str]:
         )
     thin = list(dict.fromkeys(classes.loc[classes["note"] == intervals.TOO_FEW, "class"]))
     if thin:
-        named = [heading(name) for name in thin[:NAMED]] + ([f"{len(thin) - NAMED} more"] if len(thin) > NAMED else [])
+        named, more = [heading(name) for name in thin[:NAMED]], len(thin) - NAMED
+        named += [f"{more} more"] if more > 0 else []
         found.append(
-            f"{joined(named)}: fewer than {intervals.FEWEST_PATIENTS} patients have the class, or lack it. Such a class "
-            "has no interval, and its scores may be anything."
+            f"{joined(named)}: fewer than {intervals.FEWEST_PATIENTS} patients have the class, or lack it. Such a "
+            "class has no interval, and its scores may be anything."
         )
     if (left := int(read.label_counts[["uncertain", "blank"]].to_numpy().sum())) > 0:
         found.append(
