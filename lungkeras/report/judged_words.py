@@ -6,6 +6,7 @@ import pandas as pd
 
 from lungkeras.evaluation.comparison import SIGNIFICANT
 from lungkeras.evaluation.judgement import Judgement
+from lungkeras.evaluation.paper.claims import CANNOT_TELL, FAILS, HOLDS, NOT_RUN
 from lungkeras.report.grid import span
 from lungkeras.report.judged_tables import p_text
 from lungkeras.scores import intervals
@@ -27,14 +28,14 @@ def lead(judgement: Judgement) -> dict:
 def asked(judgement: Judgement) -> str:
     """What was asked, in a sentence."""
     read = judgement.read
-    names = _and([f"“{name}”" for name in judgement.predictors])
+    names = joined([f"“{name}”" for name in judgement.predictors])
     do = "do" if len(judgement.predictors) > 1 else "does"
     if len(read.classes) == 1:
         return f"How well {do} {names} distinguish scans with {read.classes[0]} from scans without it?"
     classes, more = [name.replace("_", " ") for name in read.classes[:NAMED]], len(read.classes) - NAMED
     classes += [f"{more} more"] if more > 0 else []
     kind = "which one of these a scan shows" if read.task == "multiclass" else "whether a scan shows each of these"
-    return f"How well {do} {names} say {kind}: {_and(classes)}?"
+    return f"How well {do} {names} say {kind}: {joined(classes)}?"
 
 
 def answer(judgement: Judgement, made: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -43,7 +44,7 @@ def answer(judgement: Judgement, made: Mapping[str, pd.DataFrame]) -> list[str]:
     rule = "for the likeliest class" if judgement.read.task == "multiclass" else "at a threshold of 0.5"
     macro = "macro " if len(judgement.read.classes) > 1 else ""
     first, second = (
-        _and([with_interval(row, name) + _for(row, scores) for row in scores]) for name in ("macro_auroc", "macro_f1")
+        joined([with_interval(row, name) + _for(row, scores) for row in scores]) for name in ("macro_auroc", "macro_f1")
     )
     first = first.replace("(", "(95 % interval ", 1)
     parts = [f"The {macro}AUROC is {first}; {rule}, the {macro}F1 is {second}."]
@@ -52,14 +53,17 @@ def answer(judgement: Judgement, made: Mapping[str, pd.DataFrame]) -> list[str]:
     if "image_gain" in made:
         parts += _gain(made["image_gain"])
     errors = made["calibration"][made["calibration"]["class"] == ""].to_dict("records")
-    off = _and([with_interval(row, "ece") + _for(row, errors) for row in errors])
+    off = joined([with_interval(row, "ece") + _for(row, errors) for row in errors])
     scaled = [decimal(row["ece_scaled"], 3) for row in errors if "ece_scaled" in row]
-    after = f", and by {_and(scaled)} after a temperature that val chose" if scaled else ""
+    after = f", and by {joined(scaled)} after a temperature that val chose" if scaled else ""
     parts.append(f"Probabilities are off by {off} in the mean{after}.")
     paragraphs = [" ".join(parts)]
     if "claims" in made:
-        verdicts = made["claims"]["verdict"].value_counts()
-        paragraphs.append(f"The claims: {_and([f'{verdict} {number}' for verdict, number in verdicts.items()])}.")
+        counts = made["claims"]["verdict"].value_counts()
+        listed = [
+            f"{verdict} {counts[verdict]}" for verdict in (HOLDS, FAILS, CANNOT_TELL, NOT_RUN) if verdict in counts
+        ]
+        paragraphs.append(f"The claims: {joined(listed)}.")
     return paragraphs
 
 
@@ -81,12 +85,12 @@ def _gain(table: pd.DataFrame) -> list[str]:
     if not rows:
         return []
     known, first = rows[0]["metadata"].split(", "), decimal(rows[0]["metadata_auroc"], 3)
-    alone = f"{_and(known).capitalize()} alone reach{'es' if len(known) == 1 else ''} an AUROC of {first}"
+    alone = f"{joined(known).capitalize()} alone reach{'es' if len(known) == 1 else ''} an AUROC of {first}"
     added = [
         f"{decimal(row['gain'], 3)} ({decimal(row['gain_low'], 3)} to {decimal(row['gain_high'], 3)}){_for(row, rows)}"
         for row in rows
     ]
-    return [f"{alone}; what the image adds is {_and(added)}."]
+    return [f"{alone}; what the image adds is {joined(added)}."]
 
 
 def with_interval(row: Mapping, name: str) -> str:
@@ -116,10 +120,11 @@ def cautions(judgement: Judgement) -> list[str]:
         )
     thin = list(dict.fromkeys(classes.loc[classes["note"] == intervals.TOO_FEW, "class"]))
     if thin:
-        named = [heading(name) for name in thin[:NAMED]] + ([f"{len(thin) - NAMED} more"] if len(thin) > NAMED else [])
+        named, more = [heading(name) for name in thin[:NAMED]], len(thin) - NAMED
+        named += [f"{more} more"] if more > 0 else []
         found.append(
-            f"{_and(named)}: fewer than {intervals.FEWEST_PATIENTS} patients have the class, or lack it. Such a class "
-            "has no interval, and its scores may be anything."
+            f"{joined(named)}: fewer than {intervals.FEWEST_PATIENTS} patients have the class, or lack it. Such a "
+            "class has no interval, and its scores may be anything."
         )
     if (left := int(read.label_counts[["uncertain", "blank"]].to_numpy().sum())) > 0:
         found.append(
@@ -139,6 +144,7 @@ def cautions(judgement: Judgement) -> list[str]:
     return found + [note for note in read.notes if not note.startswith("Patients are not known")]
 
 
-def _and(words: Sequence[str]) -> str:
+def joined(words: Sequence[str]) -> str:
+    """ "age, sex and view"."""
     words = list(words)
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

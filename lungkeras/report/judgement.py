@@ -188,7 +188,7 @@ def sections(judgement: Judgement, made: Mapping[str, pd.DataFrame], picture: di
             "title": "Groups",
             "text": "The same scores for some of the scans, over the classes that five of them have and five lack. A "
             "group of fewer than 20 scans or 10 patients has none.",
-            "parts": [part(made, "groups", " and ".join(judgement.read.test.metadata.columns).capitalize())],
+            "parts": [part(made, "groups", judged_words.joined(judgement.read.test.metadata.columns).capitalize())],
         }
     yield {
         "id": "baselines",
