@@ -1,8 +1,8 @@
 """A table as the report sets it: rows in groups, headings over columns, numbers ready to read.
 
 A table is a dictionary for the template: `head`, two rows of {text, columns, rows, place, link}; `bodies`, groups of
-{title, rows}, where a row is a list of {text, number (aligned right), link, strong}. `place` is the column that a heading
-stands over, None where it stands over several. Nothing here is HTML: the template escapes.
+{title, rows}, where a row is a list of {text, number (aligned right), link, strong}. `place` is the column that a
+heading stands over, None where it stands over several. Nothing here is HTML: the template escapes.
 """
 
 import re

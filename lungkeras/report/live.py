@@ -138,7 +138,10 @@ def _embedding(folder: Path, dataset: str, points: pd.DataFrame, facts: Mapping)
     places = {name: place for place, name in enumerate(classes)}
     labels = points[points["run"] == points["run"].iloc[0]]["label"].map(places).fillna(0).astype(int).to_numpy()
     looks = [class_style(name, place) for place, name in enumerate(classes)]
-    named = [{"name": title(name), "colour": themed(look[0]), "marker": look[1]} for name, look in zip(classes, looks, strict=True)]
+    named = [
+        {"name": title(name), "colour": themed(look[0]), "marker": look[1]}
+        for name, look in zip(classes, looks, strict=True)
+    ]
     data = {"kind": "embedding", "sheet": f"scans-{dataset}", "classes": named, "scans": scans, "all": count}
     return data | {"labels": labels[shown % len(labels)].tolist(), "panels": panels}, shown
 

@@ -86,6 +86,10 @@ def write_report(
     drawn, sheets = live(folder, {facts["dataset"]: facts for facts in datasets})
     items = dict(_items(folder, captions, frames))
     sections = [section | {"items": _shown(section["items"], folder)} for section in captions["sections"]]
+    layers = {
+        name: words | {"sections": [part for part in sections if part["layer"] == name and part["items"]]}
+        for name, words in captions["layers"].items()
+    }
     repeated = frames.get("seeds")
     html = environment().get_template("report.html.j2").render(
         title=title,
@@ -101,10 +105,7 @@ def write_report(
         audit_picture=embedded(audit_png) if audit_png.is_file() else None,
         audit_files=links(folder, audit_files),
         settings=tables.settings(settings, [facts["dataset"] for facts in datasets]),
-        layers={
-            name: words | {"sections": [section for section in sections if section["layer"] == name and section["items"]]}
-            for name, words in captions["layers"].items()
-        },
+        layers=layers,
         items=items,
         live=drawn,
         sheets=sheets,

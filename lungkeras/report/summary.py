@@ -81,16 +81,17 @@ def headlines(
 
 def asked(datasets: list[Mapping], results: pd.DataFrame | None) -> str:
     """What the study asks, in a sentence with its own models and datasets; and how much was tested."""
-    names = [heading(facts["dataset"]) for facts in datasets]
-    runs = pd.DataFrame() if results is None else competing(results)
+    runs = pd.DataFrame(columns=["dataset"]) if results is None else competing(results)
+    known = {facts["dataset"] for facts in datasets}
+    names = [heading(name) for name in dict.fromkeys(runs["dataset"]) if name in known]
     if runs.empty or not names:
         return "Which network classifies chest X-rays best, how sure is that, and do the claims of the paper hold here?"
     models = runs.drop_duplicates(["backbone", "weights"])
     titles = [run_title(row.backbone, row.weights) for row in models.itertuples()]
     tested = sum(facts["scans"]["test"] for facts in datasets)
     return (
-        f"Which of {len(titles)} networks ({'; '.join(titles)}) classifies the chest X-rays of {_listed(names)} best, how "
-        f"sure is that, and do the claims of the paper hold here? {len(results)} models were trained; {tested:,} scans "
+        f"Which of {len(titles)} networks ({'; '.join(titles)}) classifies the chest X-rays of {_listed(names)} best, "
+        f"how sure is that, and do the claims of the paper hold here? {len(results)} models were trained; {tested:,} scans "
         "that none of them was trained or chosen on test them."
     )
 

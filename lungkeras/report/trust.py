@@ -78,10 +78,13 @@ def _calibration(table: pd.DataFrame | None) -> Light:
     good = int((known["ece_scaled"] <= known["ece_scaled_null"]).sum())
     raw = int((known["ece"] <= known["ece_null"]).sum())
     text = (
-        f"Corrected probabilities of {good} of {len(known)} models err no more than chance would; as trained, of {raw}. "
+        f"Corrected probabilities of {good} of {len(known)} models err no more than chance would; as trained, of "
+        f"{raw}. "
         f"The largest corrected error is {known['ece_scaled'].max():.3f}."
     )
-    level, word = (GOOD, "calibrated") if good == len(known) else (CARE, "mostly") if 2 * good >= len(known) else (BAD, "poor")
+    level, word = (
+        (GOOD, "calibrated") if good == len(known) else (CARE, "mixed") if 2 * good >= len(known) else (BAD, "poor")
+    )
     return Light(name, level, word, text, where)
 
 
@@ -95,12 +98,16 @@ def _shortcuts(audit: Mapping[str, pd.DataFrame]) -> Light:
         text = f"None of {len(probed)} probes (border, dark centre, size, age and view) predicts a class without lungs."
         return Light(name, GOOD, "none", text, where)
     found = [
-        f"{title(row['class'])} of {heading(row['dataset'])} from {PROBES[row['name']].title if row['name'] in PROBES else row['name']}"
+        f"{title(row['class'])} of {heading(row['dataset'])} from {_probe(row['name'])}"
         for row in alarms.sort_values("auroc", ascending=False).to_dict("records")
     ]
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
     text = f"{len(alarms)} of {len(probed)} probes predict a class without lungs: {'; '.join(found[:NAMED])}{more}."
     return Light(name, BAD, "found", text, where)
+
+
+def _probe(name: str) -> str:
+    return PROBES[name].title if name in PROBES else name
 
 
 def _copies(audit: Mapping[str, pd.DataFrame], transfer: pd.DataFrame | None) -> Light:
@@ -111,8 +118,10 @@ def _copies(audit: Mapping[str, pd.DataFrame], transfer: pd.DataFrame | None) ->
     pairs = audit["duplicates"]
     known = 0 if transfer is None else int(transfer["copies"].fillna(0).sum())
     asked = transfer is not None and len(transfer) > 0
-    text = f"{len(pairs):,} pairs of duplicates, {parted:,} of them in two splits of a dataset"
-    text += f"; pretrained weights know {known:,} test scans." if asked else "."
+    text = "No pair of duplicates was found, within or between datasets"
+    if len(pairs):
+        text = f"{len(pairs):,} pairs of duplicates, {parted or 'none'} of them in two splits of a dataset"
+    text += f"; pretrained weights know {f'{known:,}' if known else 'no'} test scans." if asked else "."
     if parted:
         return Light(name, BAD, "leaking", text, where)
     if known:
@@ -129,7 +138,9 @@ def _reproducibility(folder: Path) -> Light:
     hashed = [run for run in runs if recorded[run.name].get("results")]
     changed = [run.name for run in hashed if _changed(run, recorded[run.name])]
     repeated = len(runs) - len({repeated_as(run.name) for run in runs})
-    seeds = f"{repeated} repeats with other seeds" if repeated else "one training each, so the spread over seeds is unknown"
+    seeds = (
+        f"{repeated} repeats with other seeds" if repeated else "one training each, so the spread over seeds is unknown"
+    )
     if changed:
         text = f"{len(changed)} of {len(runs)} runs are not as training left them: {', '.join(changed[:NAMED])}."
         return Light(name, BAD, "changed", text, where)
@@ -162,7 +173,9 @@ def cautions(datasets: Sequence[Mapping], frames: Mapping[str, pd.DataFrame], *,
             else "That architectures differ by nature: what differs significantly are these trained models."
         )
     if not seeds:
-        said.append("That one architecture is better than another: each was trained once, and another seed may differ as much.")
+        said.append(
+            "That one architecture is better than another: each was trained once, and another seed may differ as much."
+        )
     said.append("Performance in another hospital: intervals speak of other patients of the same collection.")
     multilabel = [heading(facts["dataset"]) for facts in datasets if facts.get("task") == "multilabel"]
     if multilabel:

@@ -1,7 +1,7 @@
 """The most confident errors of every model as pictures: the scan as published, as prepared, and under its heat map.
 
-    figures/errors_<dataset>.csv   one row per error, as failures.csv has them, with `explained` and `chosen`
-    figures/errors_<dataset>.webp  the pictures, in the order of the rows: three tiles an error, eight errors a line
+figures/errors_<dataset>.csv   one row per error, as failures.csv has them, with `explained` and `chosen`
+figures/errors_<dataset>.webp  the pictures, in the order of the rows: three tiles an error, eight errors a line
 """
 
 from collections.abc import Mapping

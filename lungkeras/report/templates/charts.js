@@ -30,7 +30,7 @@
     return mark;
   };
 
-  const WIDTH = 340, HEIGHT = 220, LEFT = 38, RIGHT = 10, TOP = 8, BOTTOM = 26;
+  const WIDTH = 340, HEIGHT = 200, LEFT = 38, RIGHT = 10, TOP = 8, BOTTOM = 26;
   const steps = (low, high, wanted = 5) => {
     const rough = (high - low) / wanted || 1;
     const power = 10 ** Math.floor(Math.log10(rough));

@@ -27,13 +27,13 @@
   window.lungkerasLive.wall = (stage, data) => {
     const image = sheet(data.sheet);
     const option = (words, value) => el("option", { value }, words);
-    const choice = (words, names, chosen) => {
-      const list = el("select", {}, option(`all ${words}s`, -1), ...names.map((name, place) => option(name, place)));
+    const choice = (words, every, names, chosen) => {
+      const list = el("select", {}, option(every, -1), ...names.map((name, place) => option(name, place)));
       list.value = String(chosen);
       return { list, label: el("label", {}, words[0].toUpperCase() + words.slice(1), list) };
     };
-    const model = choice("model", data.runs.map(({ name }) => name), data.chosen);
-    const kind = choice("class", data.classes, -1);
+    const model = choice("model", "all models", data.runs.map(({ name }) => name), data.chosen);
+    const kind = choice("class", "all classes", data.classes, -1);
     const slider = el("input", { type: "range", min: "0", max: "2", step: "0.05", value: "1", "aria-valuetext": PICTURES[1] });
     const shown = el("span", {}, PICTURES[1]);
     const count = el("span", { role: "status" });
