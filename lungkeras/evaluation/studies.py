@@ -45,7 +45,7 @@ def compare_studies(
         if one and other:
             row |= _paired(first[one], second[other])
             hashes = (prepared or {}).get(one, ())
-            if not row["note"] and len(set(hashes)) > 1:
+            if not row["note"] and len(set(hashes) - {None}) > 1:
                 row["note"] = "scans of the same names, prepared otherwise or from another source"
         else:
             row["note"] = f"only in the {'first' if one else 'second'} study"

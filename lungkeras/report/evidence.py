@@ -183,7 +183,7 @@ def operating_points(frame: pd.DataFrame) -> dict:
         model=frame["run"].map(run_name_title),
     )
     shares = ("sensitivity", "specificity", "balanced_accuracy")
-    columns = [Column("name", "class, specificity asked"), Column("scans", "test scans", 0)]
+    columns = [Column("name", "class, specificity asked", run="run"), Column("scans", "test scans", 0)]
     for key in shares:
         columns += [Column(key, "value", 2, key.replace("_", " "), UNDEFINED)]
         columns += [Column(f"{key}_span", "95 % interval", NUMBER, key.replace("_", " "))]

@@ -6,13 +6,14 @@ Everything is JSON in an attribute, numbers rounded; without a script, and on pa
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from lungkeras.datasets.registry import title
-from lungkeras.preparation.folder import Prepared, load_prepared
+from lungkeras.preparation.folder import load_prepared
 from lungkeras.report.figures.errors import COLUMNS, PICTURES, sheet_file
 from lungkeras.report.figures.style import class_style, run_colour, themed
 from lungkeras.report.grid import anchor
@@ -24,6 +25,9 @@ from lungkeras.study.words import heading, run_name_title, run_title
 from lungkeras.system.errors import RunError
 from lungkeras.system.untrusted import table_files
 
+LARGEST_SHEET = 3_000_000  # bytes
+# A table that is missing, or not as the notebooks write it, leaves the saved figure as it is.
+NOT_OURS = (OSError, KeyError, IndexError, TypeError, ValueError, RunError)
 MOST_POINTS = 600  # of a t-SNE panel, and scans of a dataset on the sheet of thumbnails
 CURVES = {"figure_03": "weights", "figure_04": "weights", "figure_09": "rate"}
 RATE_COLOURS = ["#440154", "#3b528b", "#21918c", "#5ec962", "#b5a900"]
@@ -36,34 +40,34 @@ def live(folder: Path, datasets: Mapping[str, Mapping]) -> tuple[dict[str, str],
     """
     drawn, sheets = {}, {}
     for name, by in CURVES.items():
-        if len(table := _csv(folder / "figures" / f"{name}.csv")):
-            drawn[name] = _curves(table, by)
-    if len(table := _csv(folder / "figures" / "reliability.csv")):
-        drawn["reliability"] = _reliability(table)
+        with suppress(*NOT_OURS):
+            drawn[name] = _curves(_csv(folder / "figures" / f"{name}.csv"), by)
+    with suppress(*NOT_OURS):
+        drawn["reliability"] = _reliability(_csv(folder / "figures" / "reliability.csv"))
     for dataset, facts in datasets.items():
-        name = figure_name("embeddings", dataset)
-        points = _csv(folder / "figures" / f"{name}.csv")
-        prepared = _opened(facts.get("folder"))
-        if len(points) and {"run", "x", "y", "label"} <= {*points}:
+        with suppress(*NOT_OURS):
+            name = figure_name("embeddings", dataset)
+            points = _csv(folder / "figures" / f"{name}.csv")
             drawn[name], shown = _embedding(folder, dataset, points, facts)
-            if prepared is not None and len(prepared.images["test"]) > max(shown, default=-1):
-                sheets[f"scans-{dataset}"] = thumbnails(prepared.images["test"][shown])
-        sheet, errors = sheet_file(folder, dataset), _csv(sheet_file(folder, dataset).with_suffix(".csv"))
-        if sheet.is_file() and len(errors):
-            drawn[f"failures_{dataset}"] = _wall(dataset, errors)
-            sheets[f"errors-{dataset}"] = {"uri": data_uri(sheet.read_bytes(), "webp"), "columns": COLUMNS * PICTURES}
+            sheets[f"scans-{dataset}"] = thumbnails(load_prepared(facts["folder"]).images["test"][shown])
+        with suppress(*NOT_OURS):
+            sheet = sheet_file(folder, dataset)
+            wall = _wall(dataset, _csv(sheet.with_suffix(".csv")))
+            if sheet.stat().st_size <= LARGEST_SHEET:
+                sheets[f"errors-{dataset}"] = {
+                    "uri": data_uri(sheet.read_bytes(), "webp"),
+                    "columns": COLUMNS * PICTURES,
+                }
+                drawn[f"failures_{dataset}"] = wall
     return {name: json.dumps(_finite(data), separators=(",", ":")) for name, data in drawn.items()}, sheets
 
 
 def _csv(file: Path) -> pd.DataFrame:
-    return table_files.read_csv(file) if file.is_file() else pd.DataFrame()
-
-
-def _opened(folder: Path | None) -> Prepared | None:
-    try:
-        return load_prepared(folder) if folder else None
-    except RunError:
-        return None
+    """What was drawn. Raises OSError where there is no such file, ValueError where it has no row."""
+    table = table_files.read_csv(file)
+    if table.empty:
+        raise ValueError(f"{file} has no row")
+    return table
 
 
 def _finite(data: object) -> object:

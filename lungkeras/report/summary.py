@@ -91,8 +91,8 @@ def asked(datasets: list[Mapping], results: pd.DataFrame | None) -> str:
     tested = sum(facts["scans"]["test"] for facts in datasets)
     return (
         f"Which of {len(titles)} networks ({'; '.join(titles)}) classifies the chest X-rays of {_listed(names)} best, "
-        f"how sure is that, and do the claims of the paper hold here? {len(results)} models were trained; {tested:,} scans "
-        "that none of them was trained or chosen on test them."
+        f"how sure is that, and do the claims of the paper hold here? {len(results)} models were trained and tested on "
+        f"{tested:,} scans that none of them was trained or chosen on."
     )
 
 

@@ -43,8 +43,9 @@ def report(tmp_path_factory) -> Path:
     for row in scored.itertuples():
         synthetic._run(folder / "runs" / row.run, row, curves[curves["run"] == row.run], str)
     prepared = write_prepared(folder.parent / "prepared")
-    points = synthetic.points(NAMES, CLASSES, each=3)
     labels = np.arange(COUNTS["test"]) % 3
+    points = synthetic.points(NAMES, CLASSES, each=3)
+    points = points.assign(label=np.tile(np.array(CLASSES)[labels], len(NAMES)))
     for name in NAMES:
         write_parquet(folder / "runs" / name / "predictions.parquet", predictions(labels))
     for name, data in (("figure_03", curves), ("figure_05", points), ("reliability", synthetic.reliability(RUNS))):

@@ -1,6 +1,6 @@
 // Figures drawn anew from their numbers: curves and reliability with values under the pointer, t-SNE with its scans.
 (() => {
-  const SVG = "http://www.w3.org/2000/svg";
+  const SVG = document.createRange().createContextualFragment("<svg></svg>").firstChild.namespaceURI;
   const tip = document.getElementById("tip");
   const el = (name, attributes = {}, ...inside) => {
     const made = document.createElement(name);
