@@ -27,7 +27,7 @@ from lungkeras.system.untrusted import table_files
 
 LARGEST_SHEET = 3_000_000  # bytes
 # A table that is missing, or not as the notebooks write it, leaves the saved figure as it is.
-NOT_OURS = (OSError, KeyError, IndexError, TypeError, ValueError, RunError)
+NOT_OURS = (OSError, KeyError, IndexError, AttributeError, TypeError, ValueError, RunError)
 MOST_POINTS = 600  # of a t-SNE panel, and scans of a dataset on the sheet of thumbnails
 CURVES = {"figure_03": "weights", "figure_04": "weights", "figure_09": "rate"}
 RATE_COLOURS = ["#440154", "#3b528b", "#21918c", "#5ec962", "#b5a900"]

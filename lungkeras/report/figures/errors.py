@@ -2,6 +2,8 @@
 
 figures/errors_<dataset>.csv   one row per error, as failures.csv has them, with `explained` and `chosen`
 figures/errors_<dataset>.webp  the pictures, in the order of the rows: three tiles an error, eight errors a line
+
+Of more errors than a page can hold, the most confident of each model and class are kept.
 """
 
 from collections.abc import Mapping
@@ -21,6 +23,7 @@ from lungkeras.system.files import atomic, write_csv
 
 TILE = 128  # pixels, where scans are not smaller
 COLUMNS = 8  # errors in a line of the sheet
+MOST = 360  # errors of a dataset, as a page has to hold them
 PICTURES = 3  # of an error
 
 
@@ -42,7 +45,8 @@ def write_error_sheets(
         errors = confident_errors({name: run for name, run in runs.items() if run.dataset == dataset})
         file = sheet_file(study, dataset)
         places = {scan: place for place, scan in enumerate(prepared.split("test")["scan"])}
-        errors = errors[errors["scan"].isin(places)].reset_index(drop=True)
+        errors = errors[errors["scan"].isin(places)].sort_values("rank", kind="stable")[:MOST].sort_index()
+        errors = errors.reset_index(drop=True)
         if errors.empty:
             file.unlink(missing_ok=True)
             file.with_suffix(".csv").unlink(missing_ok=True)

@@ -40,12 +40,11 @@
     if (bodies.some((body) => rowsOf(body).length > 1)) {
       heads.forEach((head) => {
         const label = head.querySelector("span");
-        if (label.querySelector("a")) return;
         const button = document.createElement("button");
         button.type = "button";
-        button.append(...label.childNodes);
-        label.append(button);
-        button.addEventListener("click", () => sort(head));
+        button.setAttribute("aria-label", `Sort by ${label.textContent}`);
+        label.append("\u00a0", button);
+        head.addEventListener("click", (event) => { if (!event.target.closest("a")) sort(head); });
       });
     }
 
