@@ -238,6 +238,10 @@ def test_the_wall_is_filtered_and_its_slider_goes_from_the_scan_to_the_heat_map(
     figure.get_by_label("Class").select_option(label="Viral pneumonia")
     assert figure.locator(".wall li").count() == 2
     assert figure.locator(".wall li").last.locator("a").get_attribute("href") == f"#run-{NAMES[1]}"
+    picture = figure.locator(".wall button").first
+    narrow = picture.bounding_box()["width"]
+    picture.press("Enter")
+    assert picture.bounding_box()["width"] > 1.8 * narrow and picture.get_attribute("aria-expanded") == "true"
     slider = figure.get_by_label("Picture")
     middle = "(canvas) => canvas.getContext('2d').getImageData(64, 64, 1, 1).data[0]"
     for key, grey, words in (("Home", 0, "as published"), ("End", 255, "heat map")):

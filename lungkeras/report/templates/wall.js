@@ -38,7 +38,8 @@
     const shown = el("span", {}, PICTURES[1]);
     const count = el("span", { role: "status" });
     const wall = el("ul", { class: "wall" });
-    stage.append(el("div", { class: "tools" }, model.label, kind.label, el("label", {}, "Picture", slider, shown), count), wall);
+    stage.append(el("div", { class: "tools" }, model.label, kind.label, el("label", {}, "Picture", slider, shown), count),
+      el("p", { class: "hint" }, "The heat map is that of Grad-CAM for the class that was called; of several findings, for the finding in question. A click enlarges a scan."), wall);
 
     let cards = [];
     const paint = () => {
@@ -54,10 +55,13 @@
         if (model.list.value !== "-1" && run !== Number(model.list.value)) return;
         if (kind.list.value !== "-1" && of !== Number(kind.list.value)) return;
         const words = `${scan}: ${truth}, called ${predicted} with ${probability.toFixed(2)}; heat map for ${explained}`;
-        const canvas = el("canvas", { width: SIDE, height: SIDE, role: "img", "aria-label": words });
+        const canvas = el("canvas", { width: SIDE, height: SIDE, "aria-hidden": "true" });
+        const picture = el("button", { type: "button", class: "picture", "aria-label": words, "aria-expanded": "false" }, canvas);
         const about = el("div", {}, "true ", el("b", {}, truth), el("br"), "called ", el("b", {}, predicted), el("br"),
           `${data.classes[of]} ${error}, ${probability.toFixed(2)}`, el("br"), el("a", { href: `#${data.runs[run].run}` }, data.runs[run].name), el("br"), el("span", { class: "file" }, scan));
-        cards.push({ canvas, row, card: el("li", {}, canvas, about) });
+        const card = el("li", {}, picture, about);
+        picture.addEventListener("click", () => picture.setAttribute("aria-expanded", String(card.classList.toggle("large"))));
+        cards.push({ canvas, row, card });
       });
       wall.replaceChildren(...cards.map(({ card }) => card));
       count.textContent = `${cards.length} of ${data.rows.length} errors`;
