@@ -37,7 +37,7 @@
         own.forEach(({ row }) => body.append(row));
       });
     };
-    if (bodies.some((body) => rowsOf(body).length > 1)) {
+    if (bodies.some((body) => rowsOf(body).length > 1) && !table.closest(".run")) {
       heads.forEach((head) => {
         const label = head.querySelector("span");
         const button = document.createElement("button");
