@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CONSTRAINED := -m pip install --quiet --constraint constraints.txt --editable
 INSTALL := $(BIN)/python $(CONSTRAINED)
 
-.PHONY: help report test test-study test-slow test-sharing test-cluster test-backends ci-backends parity faults soak probes benchmark notebooks jupyter lint clean
+.PHONY: help report test test-study test-slow test-sharing test-cluster test-backends ci-backends parity faults soak probes benchmark notebooks jupyter docs gallery lint clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,12 @@ notebooks: $(VENV)/.installed  ## write each notebook anew from the script that 
 jupyter: $(VENV)/.installed  ## open the notebooks
 	$(BIN)/jupyter lab notebooks
 
+docs: $(VENV)/.test-installed  ## the documentation as a site: site/index.html, offline; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+gallery: $(VENV)/.installed  ## draw the pictures of docs/gallery.md anew, from a finished demo
+	$(BIN)/python docs/draw_gallery.py
+
 lint: $(VENV)/.test-installed  ## mend style where a tool can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -91,5 +97,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.test-installed: $(VENV)/.installed
-	$(INSTALL) ".[tensorflow,jupyter,test,hub,keras-cv,export,dicom,slurm,kubernetes]"
+	$(INSTALL) ".[tensorflow,jupyter,test,docs,hub,keras-cv,export,dicom,slurm,kubernetes]"
 	@touch $@

@@ -34,7 +34,7 @@ PREPARED = os.path.relpath(from_project(SHARED.prepared), project_folder())
 RUN = os.path.relpath(from_project(SHARED.runs), project_folder())
 TABLES = expand(REPORT + "/tables/{table}.csv", table=table_names.EVALUATION)
 FIGURE = REPORT + "/figures/figure_{number}.png"
-PAIRS = [name for name, run in RUNS.items() if run.backbone == "efficientnet_b1" and not run.suffix]
+PAIRS = any(run.backbone == "efficientnet_b1" and not run.suffix and run.weights != "random" for run in RUNS.values())
 MAIN = list(main_runs(RUNS))
 SOURCES_OF_WEIGHTS = {Path(run.weights).parent.name for run in RUNS.values() if run.weights.endswith("/best.keras")}
 ABLATION = [name for name, run in RUNS.items() if run.suffix.startswith("-lr")]
@@ -105,7 +105,7 @@ def source_arguments(dataset):
 
 
 def prepared_as(dataset):
-    """The params of the first run of a dataset: image_size and split are those of the dataset."""
+    """The params of the first run of a dataset: image_size, split and votes are those of the dataset."""
     return next(run for run in RUNS.values() if run.dataset == dataset)
 
 
@@ -140,7 +140,7 @@ onstart:
 
 
 def urgency(wildcards):
-    """What others start from goes first, then the main runs: the pictures need these alone, and join the last run."""
+    """What others start from goes first, then the main runs, as the pictures need these alone."""
     name = wildcards.run
     return 3 if name in SOURCES_OF_WEIGHTS else 2 if name in MAIN else 1
 
@@ -192,6 +192,7 @@ rule prepare:
         failed=failed("01_data_preparation-{dataset}"),
         arguments=lambda wildcards: f"{stated(SHARED, 'backend')} -p dataset {wildcards.dataset} "
         f"-p image_size {prepared_as(wildcards.dataset).image_size} -p split {prepared_as(wildcards.dataset).split} "
+        f"-p votes {prepared_as(wildcards.dataset).votes} "
         f"{source_arguments(wildcards.dataset)}",
         done="prepared {dataset}",
     priority: 4
@@ -271,6 +272,7 @@ rule visualize:
         failed=failed("04_visualization"),
         arguments=lambda wildcards: stated(SHARED, *NOT_SHARED),
         done="drew features and heat maps",
+    priority: 2  # it needs the main runs alone, and leaves a core to the others
     threads: 1
     resources:
         mem_mb=megabytes(4000, 16000),

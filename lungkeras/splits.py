@@ -47,7 +47,7 @@ def official_split(records: pd.DataFrame, test_scans: Iterable[str], *, seed: in
     rest = records[~listed]
     classes = class_columns(records)
     together = rest["group" if "group" in records else "patient"]
-    scans = rest[classes].assign(scans=1).groupby(together, sort=True).sum()
+    scans = rest[classes].eq(1).assign(scans=1).groupby(together, sort=True).sum()
     counts = scans.to_numpy(dtype=float)
     due = {split: share for split, share in SHARES.items() if split != "test"}
     places = _deal(counts / np.maximum(counts.sum(axis=0), 1), np.random.default_rng(seed), list(due.values()))
@@ -55,12 +55,38 @@ def official_split(records: pd.DataFrame, test_scans: Iterable[str], *, seed: in
     return records.assign(split=together.map(split_of_group).reindex(records.index).fillna("test"))
 
 
+def given_split(records: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Records with a column `split` as their column `given_split` says, whatever that parts: the audit reports leaks.
+
+    A split that is not given (no val, as a rule) is dealt by patient from what is given as train, as its share to that
+    of train. Raises SourceError where no split is given, or none of train.
+    """
+    given = records.get("given_split")
+    if given is None or not (given == "train").any() or not given.isin(SPLITS).all():
+        raise SourceError(
+            "`split: given` expects train, val or test of every scan, and some of train; the collection gives none: "
+            "name its column of the split (lungkeras new --split), or leave out `split: given`"
+        )
+    lacking = [split for split in SPLITS if not (given == split).any()]
+    if not lacking:
+        return records.assign(split=given)
+    rest, classes = records[given == "train"], class_columns(records)
+    together = rest["group" if "group" in records else "patient"]
+    scans = rest[classes].eq(1).assign(scans=1).groupby(together, sort=True).sum()
+    counts = scans.to_numpy(dtype=float)
+    due = {split: SHARES[split] for split in ("train", *lacking)}
+    places = _deal(counts / np.maximum(counts.sum(axis=0), 1), np.random.default_rng(seed), list(due.values()))
+    split_of_group = dict(zip(scans.index, np.array(list(due))[places], strict=True))
+    return records.assign(split=together.map(split_of_group).reindex(records.index).fillna(given))
+
+
 def split_records(records: pd.DataFrame, *, seed: int = 0, every_class: bool = True) -> pd.DataFrame:
     """Records with a column `split` (train, val or test); rows and their order stay as they are.
 
     No patient is in two splits; where records have a column `group` (patients joined by duplicates of their scans), no
-    group is. The same records and seed give the same splits. Multiclass and multilabel records are treated alike. With
-    `every_class=False` a class of fewer than three patients is put in train, then test, as far as it goes.
+    group is. The same records and seed give the same splits. Multiclass and multilabel records are treated alike; an
+    uncertain or blank label counts as 0, whatever a run makes of it. With `every_class=False` a class of fewer than
+    three patients is put in train, then test, as far as it goes.
 
     Raises SourceError, naming the class and the number of its patients, where a class can't be in every split.
     """
@@ -71,7 +97,7 @@ def split_records(records: pd.DataFrame, *, seed: int = 0, every_class: bool = T
             f"read them with lungkeras.datasets.read_records"
         )
     together = records["group" if "group" in records else "patient"]
-    scans = records[classes].assign(scans=1).groupby(together, sort=True).sum()
+    scans = records[classes].eq(1).assign(scans=1).groupby(together, sort=True).sum()
     counts = scans.to_numpy(dtype=float)
     if every_class:
         _check_patients(counts, classes)
@@ -160,7 +186,7 @@ def split_what_is_there(records: pd.DataFrame, seed: int) -> pd.DataFrame:
         return split_records(records, seed=seed)
     except SourceError as error:
         split = split_records(records, seed=seed, every_class=False)
-        if not records[class_columns(records)].any().all() or split["split"].nunique() < len(SPLITS):
+        if not records[class_columns(records)].eq(1).any().all() or split["split"].nunique() < len(SPLITS):
             raise
         say(f"{error}. The split goes on without them where they lack.", file=sys.stderr)
         return split

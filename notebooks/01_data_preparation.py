@@ -29,19 +29,20 @@ prepared = "prepared/demo"
 image_size = 64
 seed = 0
 split = "patients"
+votes = "majority"
 
 # %%
 # %matplotlib inline
 import lungkeras
 from lungkeras import preparation
-from lungkeras.datasets import DATASETS, acquisition
+from lungkeras.datasets import acquisition, known_dataset
 from lungkeras.preparation import audit
 from lungkeras.preparation.audit.summary import tables
 from lungkeras.report import figures
 
 params = lungkeras.Params.collect(globals())
 folder = acquisition.acquire(dataset, params.source_folder, acquire, scans=scans, seed=seed)
-DATASETS[dataset].title
+known_dataset(dataset).title
 
 # %% [markdown]
 # ## What does the collection hold?
@@ -49,7 +50,7 @@ DATASETS[dataset].title
 # The reader applies the study's selection. Each step of it is counted, so that no scan disappears in silence.
 
 # %%
-records = lungkeras.read_records(dataset, folder, seed=seed)
+records = lungkeras.read_records(dataset, folder, seed=seed, votes=votes)
 records.head()
 
 # %%
@@ -59,7 +60,7 @@ lungkeras.flow(records)
 # One scan of each class, as it lies in the folder: the first that can be read.
 
 # %%
-classes = [name for name in DATASETS[dataset].classes if records[name].any()]
+classes = [name for name in known_dataset(dataset).classes if (records[name] == 1).any()]
 files = {name: [folder / path for path in records.loc[records[name] == 1, "path"]] for name in classes}
 images = {name: preparation.first_steps(paths, 256)["original"] for name, paths in files.items()}
 figures.sample_scans({dataset: images})
@@ -82,7 +83,7 @@ figures.preprocessing_effect({dataset: steps})
 
 # %%
 to = params.prepared_folder
-summary = preparation.prepare_dataset(dataset, folder, to, size=image_size, seed=seed, split=split)
+summary = preparation.prepare_dataset(dataset, folder, to, size=image_size, seed=seed, split=split, votes=votes)
 data = lungkeras.load_prepared(params.prepared_folder)
 lungkeras.class_counts(data.records)
 
@@ -135,5 +136,6 @@ found["notes"]
 
 # %%
 train = data.split("train")
-seen = {name: data.images["train"][train[name].argmax()] for name in classes if train[name].any()}
+places = {name: train.index[train[name] == 1] for name in classes}
+seen = {name: data.images["train"][found[0]] for name, found in places.items() if len(found)}
 figures.sample_scans({dataset: seen})

@@ -34,6 +34,8 @@ batch_size = 32
 learning_rate = 0.003
 final_learning_rate = 0.0001
 class_weights = True
+uncertain = "ignore"
+blank = "zeros"
 batch_norm_momentum = 0.9
 beta_2 = 0.99
 clip_norm = 0.3
@@ -55,7 +57,7 @@ from lungkeras import evaluation, training
 from lungkeras.report import figures
 from lungkeras.scores import metrics
 
-data = lungkeras.load_prepared(params.prepared_folder)
+data = lungkeras.load_prepared(params.prepared_folder, uncertain=uncertain, blank=blank)
 params.run
 
 # %% [markdown]

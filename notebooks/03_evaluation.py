@@ -25,6 +25,8 @@
 prepared = "prepared/demo"
 runs = "reports/demo/runs"
 seed = 0
+uncertain = "ignore"
+blank = "zeros"
 backend = None
 
 # %%
@@ -38,6 +40,7 @@ from lungkeras import evaluation
 from lungkeras.evaluation import baselines, calibration, comparison, failures, operating_points, summaries
 from lungkeras.evaluation.paper import tables
 from lungkeras.models import complexity
+from lungkeras.preparation import duplicates
 from lungkeras.report import figures
 from lungkeras.report.figures.files import save_figure
 from lungkeras.system.files import write_csv
@@ -51,7 +54,8 @@ study = from_project(runs).parent
 finished = lungkeras.read_runs(from_project(runs))
 main, ablation = evaluation.main_runs(finished), evaluation.ablation_runs(finished)
 folders = {dataset: from_project(prepared) / dataset for dataset in dict.fromkeys(run.dataset for run in main.values())}
-data = {dataset: lungkeras.load_prepared(folder) for dataset, folder in folders.items()}
+policy = {"uncertain": uncertain, "blank": blank}  # of labels that a collection does not know
+data = {dataset: lungkeras.load_prepared(folder, **policy) for dataset, folder in folders.items()}
 print(f"{len(main)} models and {len(ablation)} runs of the ablation")
 
 # %% [markdown]
@@ -60,7 +64,7 @@ print(f"{len(main)} models and {len(ablation)} runs of the ablation")
 # Scans of each class in each split, beside the published collection's.
 
 # %%
-table_1 = tables.table_1({dataset: prepared.records for dataset, prepared in data.items()})
+table_1 = tables.table_1({dataset: prepared.records for dataset, prepared in data.items()}, **policy)
 write_csv(study / "tables" / "table_1.csv", table_1)
 table_1
 
@@ -131,7 +135,7 @@ class_scores.round(3)
 
 # %%
 left_out = {dataset: summaries.normals_left_out(folder) for dataset, folder in folders.items()}
-kept = {dataset: int(table.records[lungkeras.DATASETS[dataset].clear].sum()) for dataset, table in data.items()}
+kept = {dataset: summaries.normals_kept(table.records, dataset) for dataset, table in data.items()}
 listed = {dataset: summaries.scans_left_out(folder) + len(data[dataset].records) for dataset, folder in folders.items()}
 prevalence = comparison.natural_prevalence(main, left_out, kept, listed)
 write_csv(study / "tables" / "prevalence.csv", prevalence)
@@ -242,7 +246,7 @@ groups.drop(columns=["macro_f1_low", "macro_f1_high"]).round(3)
 # which no copy is found in its own.
 
 # %%
-collections = external.open_collections(data, folders)
+collections = external.open_collections(data, folders, from_project(prepared) / duplicates.KEPT)
 asked = external.external_scans(collections, data)
 write_csv(study / "tables" / "external_scans.csv", asked)
 asked
@@ -283,7 +287,7 @@ figure
 # %%
 plain = {name: run for name, run in main.items() if name.endswith(f"-{run.weights}")}
 pairs = {name: run for name, run in plain.items() if run.backbone == "efficientnet_b1"}
-if pairs:
+if any(run.weights != "random" for run in pairs.values()):
     curves = evaluation.histories(pairs)
     figure = figures.transfer_curves(curves)
     save_figure(figure, study / "figures", 4, data=curves)

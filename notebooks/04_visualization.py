@@ -24,6 +24,8 @@
 prepared = "prepared/demo"
 runs = "reports/demo/runs"
 seed = 0
+uncertain = "ignore"
+blank = "zeros"
 backend = None
 
 # %%
@@ -47,7 +49,10 @@ from lungkeras.system.places import from_project
 study = from_project(runs).parent
 main = evaluation.main_runs(lungkeras.read_runs(from_project(runs)))
 datasets = list(dict.fromkeys(run.dataset for run in main.values()))
-data = {dataset: lungkeras.load_prepared(from_project(prepared) / dataset) for dataset in datasets}
+data = {
+    dataset: lungkeras.load_prepared(from_project(prepared) / dataset, uncertain=uncertain, blank=blank)
+    for dataset in datasets
+}
 
 # %% [markdown]
 # ## Figure 1: a scan of each class

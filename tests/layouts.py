@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+STUDY = ("covid", "pneumonia", "xray8")  # the three collections of the published study
 NIH_HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],"

@@ -194,7 +194,8 @@ def evidence(runs: pd.DataFrame, seed: int = 0) -> dict[str, pd.DataFrame]:
             "sensitivity",
             "specificity",
             "balanced_accuracy",
-        ).assign(chosen=True, scans=20, ppv_1=0.1, npv_1=0.99, ppv_10=0.5, npv_10=0.9, note=""),
+            *("ppv_1", "npv_1", "ppv_10", "npv_10"),
+        ).assign(chosen=True, scans=20, note=""),
         "thresholds": thresholds.assign(contradictory=0.1, contradictory_tuned=0.05),
         "claims": claims.assign(
             holds_in_paper=["true", "false", "not checkable"],

@@ -5,9 +5,10 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from layouts import STUDY
 from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold
 
-from lungkeras.datasets.registry import DATASETS, class_columns, read_records
+from lungkeras.datasets.registry import class_columns, read_records
 from lungkeras.preparation.duplicates import copies_of, join_patients
 from lungkeras.splits import SHARES, official_split, split_records
 from lungkeras.system.errors import SourceError
@@ -150,7 +151,7 @@ def test_records_without_class_columns_are_refused():
         split_records(pd.DataFrame({"scan": ["a.png"], "patient": ["a"], "age": [1]}))
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", STUDY)
 def test_drawn_sources_are_split(dataset, phantom_records):
     records = phantom_records(dataset)
     for seed in SEEDS:

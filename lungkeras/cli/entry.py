@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
-GROUPS = ("a study", "one step of it", "a trained model", "scans")  # in the order of `lungkeras --help`
+# In the order of `lungkeras --help`.
+GROUPS = ("a study", "one step of it", "a trained model", "scans", "lungkeras itself")
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,10 @@ class Command:
 
     group: str  # one of GROUPS
     about: str  # one line
-    example: str  # what follows `lungkeras`
+    example: str  # what follows `lungkeras`; further examples on lines of their own
     options: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int | None]
+    details: str = ""  # what it does, in paragraphs
+    outputs: str = ""  # what it prints and writes
+    page: str = ""  # the page of docs/ that says more
+    in_project: bool = False  # whether it reads params/, notebooks/ or the Snakefile, which a wheel lays out

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lungkeras.datasets.download import fetch
 from lungkeras.datasets.phantoms.phantom import draw_source
+from lungkeras.datasets.registry import known_dataset
 from lungkeras.system.errors import SourceError
 from lungkeras.system.locks import making
 
@@ -22,6 +23,11 @@ def acquire(dataset: str, source: Path | str, how: str, *, scans: int | None = N
             if source.is_dir():  # another process has filled it meanwhile
                 return source
             return draw_source(dataset, source, scans=scans, seed=seed) if how == "draw" else fetch(dataset, source)
+    if known_dataset(dataset).described:
+        raise SourceError(
+            f"{dataset}: no folder {source}, in which its description expects the scans: give the folder "
+            f"(--source {dataset}=DIR), or correct `source` in study.yaml"
+        )
     raise SourceError(
         f"{dataset}: no folder {source}. Give the collection's folder (--source {dataset}=DIR), get it "
         f"(lungkeras fetch {dataset} --to DIR), or draw one (lungkeras phantom {dataset} --to DIR)"

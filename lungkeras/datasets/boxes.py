@@ -1,7 +1,7 @@
 """Where findings lie, for the sources that tell it.
 
-    a published list     where the collection's entry names one, as that of xray8: by the names of scans, in pixels of
-                         the published scans; a drawn source's are in pixels of its files
+    a published list     where the collection's entry names or reads one, as that of xray8: by the names of scans, in
+                         pixels of the published scans; a drawn source's are in pixels of its files
     BOXES.csv            in the root of the other drawn sources, in pixels of each file, whose size stands beside
 
 Preparation resizes a scan whole, so boxes are kept as shares of its width and height.
@@ -34,9 +34,10 @@ def read_boxes(dataset: str, source: Path | str, records: pd.DataFrame) -> pd.Da
     """
     import pandas as pd
 
-    from lungkeras.datasets.registry import DATASETS
+    from lungkeras.datasets.registry import known_dataset
 
-    listed = _listed(dataset, Path(source))
+    table = known_dataset(dataset).box_table
+    listed = table(Path(source), records) if table else _listed(dataset, Path(source))
     if listed is None:
         return pd.DataFrame(columns=COLUMNS).astype(dict.fromkeys(COLUMNS[2:], float))
     for start, extent, side in (("left", "width", "scan_width"), ("top", "height", "scan_height")):
@@ -47,10 +48,10 @@ def read_boxes(dataset: str, source: Path | str, records: pd.DataFrame) -> pd.Da
     listed = listed[whole & (listed["right"] > listed["left"]) & (listed["bottom"] > listed["top"])]
 
     place = {path: row for row, path in enumerate(records["path"])}
-    if DATASETS[dataset].boxes:  # a published list names files, wherever they lie
+    if known_dataset(dataset).boxes or table:  # a published list names files, wherever they lie
         place |= {scan: row for row, scan in enumerate(records["scan"])}
     listed = listed.assign(row=listed["path"].map(place), **{"class": listed["finding"].str.lower()})
-    listed = listed[listed["row"].notna() & listed["class"].isin(DATASETS[dataset].classes)].astype({"row": int})
+    listed = listed[listed["row"].notna() & listed["class"].isin(known_dataset(dataset).classes)].astype({"row": int})
     shown = [records[name].iloc[row] == 1 for name, row in zip(listed["class"], listed["row"], strict=True)]
     listed = listed[np.array(shown, dtype=bool)].sort_values("row", kind="stable")
     listed.insert(0, "scan", records["scan"].to_numpy()[listed["row"]])
@@ -59,9 +60,9 @@ def read_boxes(dataset: str, source: Path | str, records: pd.DataFrame) -> pd.Da
 
 def _listed(dataset: str, source: Path) -> pd.DataFrame | None:
     """path, finding, EDGES, scan_width, scan_height of all boxes that a source lists; None where it lists none."""
-    from lungkeras.datasets.registry import DATASETS
+    from lungkeras.datasets.registry import known_dataset
 
-    published = DATASETS[dataset].boxes
+    published = known_dataset(dataset).boxes
     file, side = published(source) if published else (source / BOXES, None)
     names = ("path", "finding", *EDGES, *(() if published else ("scan_width", "scan_height")))
     if not file.is_file():

@@ -25,13 +25,21 @@ def fetch(dataset: str, to: Path | str, *, archive: Path | str | None = None) ->
     (lungkeras.datasets.manifest), that is reported on stderr: part of a collection is a source too.
 
     Raises LungkerasError, in one sentence that says what to do instead, where the archive is broken or unsafe, the
-    download fails, or `to` holds something else; SourceError where what arrived is not the collection.
+    download fails, no client can fetch the collection, or `to` holds something else; SourceError where what arrived is
+    not the collection.
     """
     wanted, to = known_dataset(dataset), Path(to)
+    if wanted.described:
+        raise SourceError(
+            f"{dataset} is a collection of your own, which nobody publishes: give its folder to lungkeras report as "
+            f"--source {dataset}=DIR"
+        )
     if to.exists() and wanted.find(to):
         return to
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise LungkerasError(f"{dataset}: expected {to} to be a new or empty folder, found {glance(to)}: name another")
+    if archive is None and not wanted.handle:
+        raise LungkerasError(_by_hand(wanted))
     with _whole_folder(to) as folder:
         if archive is None:
             _download(wanted, folder)
@@ -40,11 +48,24 @@ def fetch(dataset: str, to: Path | str, *, archive: Path | str | None = None) ->
         if not wanted.find(folder):
             raise SourceError(
                 f"{dataset}: expected {wanted.layout} in {archive or wanted.handle}, found {glance(folder)}: "
-                f"get kaggle.com/datasets/{wanted.handle}, or draw a source: lungkeras phantom {dataset} --to {to}"
+                f"get {_page(wanted)}, or draw a source: lungkeras phantom {dataset} --to {to}"
             )
     for difference in differences(dataset, to):
         say(f"{dataset}: {difference}", file=sys.stderr)
     return to
+
+
+def _page(dataset: Dataset) -> str:
+    return dataset.page or f"kaggle.com/datasets/{dataset.handle}"
+
+
+def _by_hand(dataset: Dataset) -> str:
+    """The sentence for a collection that no client fetches."""
+    how = f"asks for {dataset.gate}: do that at" if dataset.gate else "is open to all and not on Kaggle: get it from"
+    return (
+        f"{dataset.name}: {dataset.title} {how} {dataset.page}, then give its folder with --source, or an "
+        f"archive of it with --archive FILE, or draw a source: lungkeras phantom {dataset.name} --to DIR"
+    )
 
 
 @contextlib.contextmanager

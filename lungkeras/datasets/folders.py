@@ -23,21 +23,30 @@ def folders_under(source: Path) -> Iterator[Path]:
     Links are followed (data often lies elsewhere), each real folder once, so that a loop ends. Hidden folders and those
     of NO_DATA, in which systems keep what is theirs, are left alone.
     """
-    level, seen = ([source] if source.is_dir() else []), set()
+    level, seen = ([(source, os.path.realpath(source))] if source.is_dir() else []), set()
     while level:
         new = []
-        for folder in level:
-            if (real := os.path.realpath(folder)) not in seen:
+        for folder, real in level:
+            if real not in seen:
                 seen.add(real)
-                new.append(folder)
-        yield from new
-        level = [folder for parent in new for folder in subfolders(parent)]
+                new.append((folder, real))
+        yield from (folder for folder, _ in new)
+        # The real path of a folder that is no link is known from its parent's: a system call less, of 250,000 folders.
+        level = [
+            (Path(entry.path), os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, entry.name))
+            for parent, real in new
+            for entry in _inner_folders(parent)
+        ]
 
 
 def subfolders(folder: Path) -> list[Path]:
     """The folders in a folder, sorted; links after real folders, which they may repeat."""
+    return [Path(entry.path) for entry in _inner_folders(folder)]
+
+
+def _inner_folders(folder: Path) -> list[os.DirEntry]:
     inner = [entry for entry in _entries(folder) if _is_folder(entry) and entry.name not in NO_DATA]
-    return [Path(entry.path) for entry in sorted(inner, key=lambda entry: (entry.is_symlink(), entry.name))]
+    return sorted(inner, key=lambda entry: (entry.is_symlink(), entry.name))
 
 
 def files_in(folder: Path) -> list[Path]:

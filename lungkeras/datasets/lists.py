@@ -1,9 +1,11 @@
 """Lists of labels as text: their encoding, their separator, and broken rows."""
 
+import gzip
+import zlib
 from pathlib import Path
 
 from lungkeras.system.text import printable
-from lungkeras.system.untrusted.table_files import check_csv
+from lungkeras.system.untrusted.table_files import MOST_BYTES, check_csv
 
 SEPARATORS = ",;\t|"
 MARKS = (
@@ -19,16 +21,17 @@ class BrokenListError(Exception):
 
 
 def list_text(file: Path) -> str:
-    r"""The text of a list, lines separated by \n.
+    r"""The text of a list, which may be gzipped (.gz), lines separated by \n.
 
     Raises BrokenListError where it is no text in UTF-8, naming the encoding or the kind found, or the row of NUL bytes.
     """
     from lungkeras.datasets.scans.decoding import STARTS_WITHIN, kind_of
 
     try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise BrokenListError(error.strerror) from None
+        with (gzip.open if file.suffix == ".gz" else open)(file, "rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise BrokenListError(getattr(error, "strerror", None) or f"a damaged archive ({error})") from None
     try:
         check_csv(content, SEPARATORS.encode())
     except ValueError as error:

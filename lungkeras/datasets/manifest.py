@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lungkeras.datasets.folders import files_in, folders_under, no_image
-from lungkeras.datasets.registry import DATASETS
+from lungkeras.datasets.registry import known_dataset
 from lungkeras.system.provenance import file_digest
 
 
@@ -15,7 +15,7 @@ def differences(dataset: str, source: Path | str) -> list[str]:
 
     A replaced scan is not detected, only an absent one: no hashes of all scans are published.
     """
-    known, source = DATASETS[dataset], Path(source)
+    known, source = known_dataset(dataset), Path(source)
     found, said = known.find(source), []
     if known.scans is not None:
         said += _counted({"the folder": known.scans}, {"the folder": sum(scans_by_folder(source).values())})

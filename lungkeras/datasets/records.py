@@ -3,8 +3,10 @@
     scan       str, unique: the file's name; where two files share it, the path
     path       str, relative to the source, with forward slashes
     patient    str; scans of one patient share it, and no split parts them
-    <class>    int, 0 or 1, one column per class in the dataset's order
-    age, sex, view, follow_up where the collection tells them
+    <class>    one column per class in the dataset's order: int64, 0 or 1, where every scan's label is known;
+               else float64 of 1, 0, -1 (uncertain) and NaN (blank: not mentioned)
+    age, sex, view, follow_up, study, reader, scanner where the collection tells them
+    given_split  train, val or test, where a collection of one's own gives a split
 
 `records.attrs` holds "dataset", "classes", "absent" (scans that a list names and no file holds), and "flow": [step,
 scans] from what was found, through what was left out and why, to what was kept; found = left out + kept. Every file
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ABSENT = "file absent"
-EXTRAS = ("age", "sex", "view", "follow_up")
+EXTRAS = ("age", "sex", "view", "follow_up", "study", "reader", "scanner", "given_split")
 # Lists that are read, or that tell of what was drawn.
 TEXTS = frozenset(
     {"Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv", "BBox_List_2017.csv", "test_list.txt", "train_val_list.txt"}
@@ -169,7 +171,8 @@ def one_hot(records: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
 def finish(records: pd.DataFrame, dataset: str, classes: tuple[str, ...]) -> pd.DataFrame:
     """Checks what the docstring above promises, closes the flow, and numbers the rows from 0.
 
-    Raises SourceError where a scan stands twice in the table (a list of labels that names a file twice).
+    Raises SourceError where a scan stands twice in the table (a list of labels that names a file twice), and where a
+    label is none of 1, 0, -1 and NaN.
     """
     twice = records.loc[records["scan"].duplicated(), "scan"].unique()
     if len(twice):
@@ -177,6 +180,7 @@ def finish(records: pd.DataFrame, dataset: str, classes: tuple[str, ...]) -> pd.
             f"{dataset}: expected every scan once, found {len(twice)} listed more often, such as {twice[0]}: "
             f"remove the repeated rows from the list of labels, or fetch the collection anew"
         )
+    records = records.assign(**{name: _labels(records, dataset, name) for name in classes})
     extras = [name for name in EXTRAS if name in records]
     flow, kinds = [*records.attrs["flow"], ["kept", len(records)]], records.attrs.get("kinds", {})
     examples = records.attrs.get("examples", {})
@@ -185,3 +189,16 @@ def finish(records: pd.DataFrame, dataset: str, classes: tuple[str, ...]) -> pd.
     records.attrs = {"dataset": dataset, "classes": list(classes), "absent": absent, "flow": flow, "kinds": kinds}
     records.attrs["examples"] = examples
     return records
+
+
+def _labels(records: pd.DataFrame, dataset: str, name: str) -> pd.Series:
+    """The column of a class: int64 where all is known, else float64. Raises SourceError."""
+    labels = records[name]
+    strange = ~(labels.isin([0, 1, -1]) | labels.isna())
+    if strange.any():
+        scan, found = records.loc[strange, ["scan", name]].iloc[0]
+        raise SourceError(
+            f"{dataset}: {name}: expected labels 1, 0, -1 (uncertain) or blank, found {printable(str(found))!r} of "
+            f"{scan}: mend the list of labels, or fetch the collection anew"
+        )
+    return labels.astype("int64" if labels.isin([0, 1]).all() else "float64")

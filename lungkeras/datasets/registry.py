@@ -2,6 +2,7 @@
 
 entry.py       what a collection tells the rest of the package
 collections/   its entry, layout, labels and selection: a module each, found here by itself
+own.py         collections of one's own, as descriptions in params/ tell them
 records.py     the columns, and what every dataset promises
 folders.py     looking for a collection in the folder that a user names
 phantoms/      draws chests in the same layouts
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from lungkeras.datasets import collections
 from lungkeras.datasets.entry import Dataset
+from lungkeras.datasets.own import described, own_dataset, own_titles
 from lungkeras.datasets.records import EXTRAS, finish
 from lungkeras.system.errors import SourceError
 from lungkeras.system.files import glance
@@ -33,31 +35,46 @@ DATASETS: dict[str, Dataset] = entries(collections, "DATASET")
 TITLES = {name: words for dataset in DATASETS.values() for name, words in dataset.titles.items()}
 
 
+NAMED = {*DATASETS, *(name for dataset in DATASETS.values() for name in dataset.classes)}
+
+
 def title(name: str) -> str:
     """A class or a dataset as figures and tables write it.
 
     >>> title("viral_pneumonia")
     'viral pneumonia'
     """
-    return TITLES.get(name, name.replace("_", " "))
+    plain = name.replace("_", " ")
+    return TITLES.get(name, plain) if name in NAMED else own_titles().get(name, plain)
 
 
-def read_records(dataset: str, source: Path | str, *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
+def read_records(
+    dataset: str, source: Path | str, *, require_files: bool = True, seed: int = 0, votes: str | None = None
+) -> pd.DataFrame:
     """Reads a source into its records, with the study's selection applied.
 
     `source` is the folder that holds the collection as published, or the collection's own folder. Where a collection
     has a list of its scans (xray8), `require_files=False` keeps those whose files are absent. `seed` draws the
-    undersampled normal scans. Columns and `attrs` are those of lungkeras.datasets.records.
+    undersampled normal scans. `votes` says how what several readers say becomes a label, majority, any or all, where a
+    collection tells it of each reader (vindr); the others have no use for it. Columns and `attrs` are those of
+    lungkeras.datasets.records.
 
-    Raises SourceError where `source` does not hold the collection, or not one scan of it.
+    Raises SourceError where `source` does not hold the collection, or not one scan of it, or where a multiclass scan
+    does not have exactly one class: uncertain and blank labels are for multilabel collections.
     """
     chosen, source = known_dataset(dataset), Path(source)
     found = chosen.find(source)
     if not found:
         raise SourceError(_nothing_found(chosen, source))
-    records = finish(chosen.read(source, found, require_files=require_files, seed=seed), dataset, chosen.classes)
+    how = {"votes": votes} if chosen.votes and votes else {}
+    if how and votes not in chosen.votes:
+        raise SourceError(f"{dataset}: expected votes {', '.join(chosen.votes)}; found {votes!r}: choose one of these")
+    read = chosen.read(source, found, require_files=require_files, seed=seed, **how)
+    records = finish(read, dataset, chosen.classes)
     if records.empty:
         raise SourceError(_nothing_found(chosen, source, records))
+    if chosen.task == "multiclass":
+        _require_one_class(records, chosen)
     kinds = records.attrs["kinds"]
     for step, scans in records.attrs["flow"]:
         if kinds.get(step) in ("unknown", "not read"):
@@ -66,11 +83,33 @@ def read_records(dataset: str, source: Path | str, *, require_files: bool = True
     return records
 
 
+def _require_one_class(records: pd.DataFrame, dataset: Dataset) -> None:
+    """Raises SourceError."""
+    labels = records[list(dataset.classes)]
+    wrong = records.loc[~labels.isin([0, 1]).all(axis=1) | (labels.sum(axis=1) != 1), "scan"]
+    if len(wrong):
+        raise SourceError(
+            f"{dataset.name}: expected one class of every scan, found {len(wrong):,} of {len(records):,} with none, "
+            f"several or an uncertain one, such as {wrong.iloc[0]}: leave them out, or make the task multilabel"
+        )
+
+
 def known_dataset(name: str) -> Dataset:
-    """Raises SourceError, naming the datasets, where `name` is none of them."""
-    if name not in DATASETS:
-        raise SourceError(f"expected a dataset, one of {', '.join(DATASETS)}; found {name!r}: choose one of these")
-    return DATASETS[name]
+    """The entry of a collection, of one's own too. Raises SourceError, naming the datasets, where `name` is none."""
+    if (found := entry_of(name)) is None:
+        known = ", ".join(dataset_names())
+        raise SourceError(f"expected a dataset, one of {known}; found {name!r}: choose one of these")
+    return found
+
+
+def entry_of(name: str) -> Dataset | None:
+    """The entry of a collection, of one's own too, or None where a copied study names one that is not here."""
+    return DATASETS.get(name) or own_dataset(name)
+
+
+def dataset_names() -> list[str]:
+    """The names of all datasets, those of one's own last."""
+    return [*DATASETS, *(name for name in sorted(described()) if name not in DATASETS)]
 
 
 def _nothing_found(dataset: Dataset, source: Path, records: pd.DataFrame | None = None) -> str:
@@ -78,6 +117,8 @@ def _nothing_found(dataset: Dataset, source: Path, records: pd.DataFrame | None 
     is_other = f", which is a source of {' and '.join(others)}" if others else ""
     start = f"{dataset.name}: no scan in {source}. Expected {dataset.layout}; found {glance(source)}{is_other}"
     draw = f"or draw one: lungkeras phantom {dataset.name} --to DIR"
+    if dataset.described:
+        draw = "or describe the folder anew: lungkeras new STUDY --source DIR"
     if records is None:
         return f"{start}. Give the folder that holds {dataset.holds}, lay out your own scans so, {draw}"
     flow, examples = records.attrs["flow"], records.attrs["examples"]

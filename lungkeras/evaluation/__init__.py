@@ -9,8 +9,8 @@ from lungkeras.system.lazy import lend
 __getattr__, __dir__, __all__ = lend(
     __name__,
     {
+        "elsewhere": ("evaluate_on",),
         "run_tables": (
-            "evaluate_on",
             "histories",
             "linear_probabilities",
             "results",

@@ -10,7 +10,7 @@ from lungkeras.evaluation.run_tables import INTERVALS, linear_probabilities, of_
 from lungkeras.preparation.folder import Prepared
 
 MAJORITY, EVERY_CLASS, METADATA, LINEAR = "majority", "every class", "metadata", "linear"
-METADATA_COLUMNS = ("age", "sex", "view", "follow_up")
+METADATA_COLUMNS = ("age", "sex", "view", "follow_up", "scanner", "reader")
 COLUMNS = ["dataset", "baseline", *INTERVALS, "test_scans"]
 
 
@@ -20,7 +20,7 @@ def trivial_baselines(datasets: Iterable[Prepared], seed: int = 0) -> pd.DataFra
     majority     every scan is given the training split's most frequent class; of a multilabel dataset, each finding
                  the more frequent answer
     every class  every finding is called on every scan (multilabel alone)
-    metadata     logistic regression on what the collection records of age, sex, view and follow-up number
+    metadata     logistic regression on what the collection records of age, sex, view, follow-up, scanner and readers
     linear       logistic regression on the pixels (lungkeras.evaluation.linear_probabilities)
     """
     datasets = list(datasets)
@@ -37,7 +37,7 @@ def scores_of(datasets: Iterable[Prepared], given: Mapping[tuple[str, str], np.n
     rows, known = [], {prepared.name: prepared for prepared in datasets}
     for (dataset, name), probabilities in given.items():
         prepared = known[dataset]
-        labels, patients = prepared.labels("test").astype(int), prepared.split("test")["patient"]
+        labels, patients = prepared.labels("test"), prepared.split("test")["patient"]
         scores = macro_scores(labels, probabilities, patients, prepared.task)
         rows.append({"dataset": dataset, "baseline": name} | scores | {"test_scans": len(labels)})
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -45,7 +45,8 @@ def scores_of(datasets: Iterable[Prepared], given: Mapping[tuple[str, str], np.n
 
 def _answers(prepared: Prepared, seed: int):
     """(baseline, probabilities of the test scans (scans, classes))."""
-    scans, frequent = len(prepared.split("test")), prepared.labels("train").mean(axis=0)
+    scans, labels = len(prepared.split("test")), prepared.labels("train")
+    frequent = (labels == 1).sum(axis=0) / np.maximum((~np.isnan(labels)).sum(axis=0), 1)
     yield MAJORITY, np.tile(frequent, (scans, 1))
     if prepared.task == "multilabel":
         yield EVERY_CLASS, np.ones((scans, len(frequent)))
@@ -63,7 +64,6 @@ def metadata_probabilities(prepared: Prepared) -> np.ndarray:
     from sklearn.compose import make_column_selector, make_column_transformer
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
-    from sklearn.multiclass import OneVsRestClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -74,16 +74,16 @@ def metadata_probabilities(prepared: Prepared) -> np.ndarray:
         (OneHotEncoder(handle_unknown="ignore"), make_column_selector(dtype_exclude="number")),
     )
     linear = LogisticRegression(max_iter=500, class_weight=None if multiclass else "balanced")
-    model = make_pipeline(columns, linear if multiclass else OneVsRestClassifier(linear))
-    labels = prepared.labels("train").astype(int)
+    labels = prepared.labels("train")
     if multiclass and len(np.unique(labels.argmax(axis=1))) == 1:
         return np.tile(labels[0].astype(float), (len(prepared.split("test")), 1))
-    model.fit(_metadata(prepared, "train"), labels.argmax(axis=1) if multiclass else labels)
-    return of_every_class(model, _metadata(prepared, "test"), labels.shape[1])
+    train, test = columns.fit_transform(_metadata(prepared, "train")), columns.transform(_metadata(prepared, "test"))
+    return of_every_class(linear, train, labels, prepared.task, [test])[0]
 
 
 def _metadata(prepared: Prepared, split: str) -> pd.DataFrame:
     records = prepared.split(split)
     known = records[[name for name in METADATA_COLUMNS if name in records]]
-    numbers = known.select_dtypes("number").apply(lambda column: column.to_numpy(float, na_value=np.nan))
-    return pd.concat([numbers, known.select_dtypes(exclude="number").fillna("unknown").astype(str)], axis=1)
+    numbers = {name: known[name].to_numpy(float, na_value=np.nan) for name in known.select_dtypes("number")}
+    words = {name: known[name].fillna("unknown").astype(str) for name in known if name not in numbers}
+    return known.assign(**numbers, **words)

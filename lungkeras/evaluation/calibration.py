@@ -1,7 +1,7 @@
 """Do probabilities mean what they say? Reliability, the correction, and thresholds, both from validation alone.
 
 Predictions hold probabilities; their logits are recovered from them, for softmax up to one constant per scan, which no
-softmax sees.
+softmax sees. A label that is NaN is not known, and no answer is counted there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,8 @@ def temperature_of(run: Run) -> float:
 def answers(labels: np.ndarray, probabilities: np.ndarray, task: str) -> tuple[np.ndarray, np.ndarray]:
     """(how sure each answer is, whether it is so), both float (scans, answers a scan).
 
-    Multiclass: one answer per scan, its likeliest class. Multilabel: one per scan and class, its probability.
+    Multiclass: one answer per scan, its likeliest class. Multilabel: one per scan and class, its probability; where the
+    label is not known, whether it is so is NaN.
     """
     labels, given = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
     if task == "multilabel":
@@ -62,9 +63,10 @@ def in_bins(sure: np.ndarray, so: np.ndarray, bins: int = BINS) -> np.ndarray:
 
     float (scans, 3, bins); a bin holds its upper edge, as in Guo et al.
     """
-    places = np.clip(np.ceil(sure * bins).astype(int) - 1, 0, bins - 1)
-    one_hot = np.eye(bins)[places]
-    return np.stack([(one_hot * part[..., None]).sum(axis=1) for part in (np.ones_like(sure), sure, so)], axis=1)
+    places, known = np.clip(np.ceil(sure * bins).astype(int) - 1, 0, bins - 1), ~np.isnan(so)
+    one_hot = np.eye(bins)[places] * known[..., None]
+    parts = (np.ones_like(sure), sure, np.where(known, so, 0.0))
+    return np.stack([(one_hot * part[..., None]).sum(axis=1) for part in parts], axis=1)
 
 
 def error_of_bins(sums: np.ndarray) -> np.ndarray:
@@ -79,9 +81,12 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, ta
 
 
 def class_wise_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> float:
-    """The mean over classes of the calibration error of each class's probability (Nixon et al. 2019, static)."""
-    given = np.asarray(probabilities, dtype=np.float64)
-    columns = [in_bins(given[:, [place]], labels[:, [place]].astype(float), bins) for place in range(given.shape[1])]
+    """The mean over classes of the calibration error of each class's probability (Nixon et al. 2019, static).
+
+    A class without a known label is left out.
+    """
+    given, known = np.asarray(probabilities, dtype=np.float64), np.flatnonzero(~np.isnan(labels).all(axis=0))
+    columns = [in_bins(given[:, [place]], labels[:, [place]].astype(float), bins) for place in known]
     return float(np.mean([error_of_bins(own.sum(axis=0)) for own in columns]))
 
 
@@ -116,9 +121,19 @@ def error_interval(sums: np.ndarray, draws: int = intervals.DRAWS) -> tuple[floa
 
 
 def brier_of_scans(labels: np.ndarray, probabilities: np.ndarray, task: str) -> np.ndarray:
-    """The Brier score of each scan (scans,): squared errors, summed over exclusive classes, else their mean."""
+    """The Brier score of each scan (scans,): squared errors, summed over exclusive classes, else their mean.
+
+    Where labels are not known, each known one counts the same, whatever the scan: the mean over scans is that over the
+    known labels.
+    """
     squares = (np.asarray(probabilities, dtype=np.float64) - labels) ** 2
-    return squares.sum(axis=1) if task == "multiclass" else squares.mean(axis=1)
+    return squares.sum(axis=1) if task == "multiclass" else _mean_of_known(squares)
+
+
+def _mean_of_known(values: np.ndarray) -> np.ndarray:
+    """(scans,) of (scans, classes), whose mean is that of all values but NaN."""
+    known = ~np.isnan(values)
+    return np.where(known, values, 0.0).mean(axis=1) / (1.0 if known.all() else max(known.mean(), 1e-12))
 
 
 def brier_of_wrong_answers(labels: np.ndarray, probabilities: np.ndarray, task: str) -> np.ndarray:
@@ -127,7 +142,7 @@ def brier_of_wrong_answers(labels: np.ndarray, probabilities: np.ndarray, task: 
     if task == "multiclass":
         of_each = (given**2).sum(axis=1, keepdims=True) - 2 * given + 1
         return (of_each * (1 - labels)).sum(axis=1) / max(classes - 1, 1)
-    turned = ((given - (1 - labels)) ** 2 - (given - labels) ** 2).mean(axis=1) / classes
+    turned = _mean_of_known((given - (1 - labels)) ** 2 - (given - labels) ** 2) / classes
     return brier_of_scans(labels, probabilities, task) + turned
 
 
@@ -136,9 +151,12 @@ def null_error(sure: np.ndarray, so: np.ndarray, patients: Sequence, bins: int =
     perfectly calibrated: with few scans, it is far from 0.
 
     `sure` and `so` (scans, answers) as `answers` gives them. Whether an answer is so is drawn from how sure it is, for
-    the scans of one patient as much alike as they are in `so` (`shared_within_patients`).
+    the scans of one patient as much alike as they are in `so` (`shared_within_patients`). NaN where no label is known.
     """
     random, shared = np.random.default_rng(seed), shared_within_patients(sure, so, patients)
+    known = ~np.isnan(so)
+    if not known.any():
+        return float("nan")
     own, count = intervals.patient_places(patients)
     places = np.clip(np.ceil(sure.ravel() * bins).astype(int) - 1, 0, bins - 1)
     limits, errors = norm.ppf(sure), []
@@ -147,7 +165,8 @@ def null_error(sure: np.ndarray, so: np.ndarray, patients: Sequence, bins: int =
         if shared:
             alike = random.standard_normal((count, sure.shape[1]))[own]
             drawn = np.sqrt(shared) * alike + np.sqrt(1 - shared) * drawn
-        errors.append(np.abs(np.bincount(places, ((drawn < limits) - sure).ravel())).sum() / sure.size)
+        gaps = ((drawn < limits) - sure) * known
+        errors.append(np.abs(np.bincount(places, gaps.ravel())).sum() / known.sum())
     return float(np.quantile(errors, intervals.LEVEL))
 
 
@@ -157,10 +176,11 @@ def shared_within_patients(sure: np.ndarray, so: np.ndarray, patients: Sequence)
     The correlation of two normal laws that are cut where an answer is so, of what is left of `so` less `sure`, over all
     pairs of a patient's scans.
     """
-    rest = (so - sure) / np.sqrt(np.maximum(sure * (1 - sure), 1e-3))
-    rest = rest - rest.mean(axis=0)
-    sums = intervals.sums_by_patient(np.stack([rest, rest**2, np.ones_like(rest)], axis=1), patients)
-    pairs, square = (sums[:, 2] * (sums[:, 2] - 1)).sum(), (rest**2).mean()
+    rest, known = (so - sure) / np.sqrt(np.maximum(sure * (1 - sure), 1e-3)), ~np.isnan(so)
+    counts = np.maximum(known.sum(axis=0), 1)
+    rest = np.where(known, rest - np.where(known, rest, 0.0).sum(axis=0) / counts, 0.0)
+    sums = intervals.sums_by_patient(np.stack([rest, rest**2, known], axis=1), patients)
+    pairs, square = (sums[:, 2] * (sums[:, 2] - 1)).sum(), (rest**2).sum() / max(known.sum(), 1)
     if not pairs or not square:
         return 0.0
     return float(np.sin(np.pi / 2 * np.clip((sums[:, 0] ** 2 - sums[:, 1]).sum() / pairs / square, 0, 1)))
@@ -193,8 +213,8 @@ def _about(run: Run) -> dict[str, str]:
 
 
 def _errors(labels: np.ndarray, probabilities: np.ndarray, patients: Sequence, task: str) -> dict[tuple, float]:
-    """{(score, ending): value}; NaN for all where a probability is NaN or infinite."""
-    if not np.isfinite(probabilities).all():
+    """{(score, ending): value}; NaN for all where a probability is NaN or infinite, or no label is known."""
+    if not np.isfinite(probabilities).all() or np.isnan(labels).all():
         names = [(key, end) for key in ("ece", "brier") for end in ("", "_low", "_high")]
         return dict.fromkeys([*names, ("ece", "_null"), ("ece_class", ""), ("loss", "")], float("nan"))
     sure, so = answers(labels, probabilities, task)
@@ -241,14 +261,19 @@ def fit_thresholds(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 
 def _threshold(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    given = np.asarray(probabilities, dtype=np.float64)
+    given, known = np.asarray(probabilities, dtype=np.float64), ~np.isnan(labels)
+    labels, given = labels[known], given[known]
     if not labels.any() or not np.isfinite(given).all():
         return metrics.THRESHOLD
-    levels = np.unique(given)
+    levels, places = np.unique(given, return_inverse=True)
     candidates = np.concatenate([[metrics.THRESHOLD], levels - np.diff(levels, prepend=0) / 2])
-    decided = given[None] >= candidates[:, None]
-    hits = (decided & (labels == 1)).sum(axis=1)
-    return float(candidates[np.argmax(2 * hits / np.maximum(decided.sum(axis=1) + labels.sum(), 1))])
+    # How many scans, and how many with the class, lie at each level or above: at 0.5, at its next level.
+    below = np.concatenate([[np.searchsorted(levels, metrics.THRESHOLD)], np.arange(len(levels))])
+    decided, hits = (
+        np.append(np.bincount(places, weights, len(levels))[::-1].cumsum()[::-1], 0)[below]
+        for weights in (None, labels == 1)
+    )
+    return float(candidates[np.argmax(2 * hits / np.maximum(decided + labels.sum(), 1))])
 
 
 def thresholds(runs: Mapping[str, Run]) -> pd.DataFrame:

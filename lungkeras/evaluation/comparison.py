@@ -10,15 +10,16 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from lungkeras.datasets.registry import DATASETS
+from lungkeras.datasets.registry import known_dataset
 from lungkeras.evaluation.paper.published import published_auroc
 from lungkeras.scores import delong, intervals, metrics, paired
 from lungkeras.study.runs import Run, patients_of, repeated_as, split_of
 
 SIGNIFICANT = 0.05
+NO_LABELS = "no known label of one sign"
 AUROC = ("macro_auroc", "macro_auroc_low", "macro_auroc_high")
 PER_CLASS_COLUMNS = [
-    "run", "dataset", "class", "prevalence", "support", "f1", "f1_low", "f1_high", "precision", "recall",
+    "run", "dataset", "class", "prevalence", "support", "known", "f1", "f1_low", "f1_high", "precision", "recall",
     "auroc", "auroc_low", "auroc_high", "average_precision", "average_precision_low", "average_precision_high", "note",
 ]  # fmt: skip
 PREVALENCE_COLUMNS = [
@@ -66,8 +67,7 @@ def macro_scores(labels: np.ndarray, probabilities: np.ndarray, patients, task: 
 
 def macro_auroc_interval(labels: np.ndarray, probabilities: np.ndarray, patients) -> tuple[float, float]:
     """DeLong's interval of the mean AUROC of the classes that have positives and negatives; (NaN, NaN) without any."""
-    labels = np.asarray(labels)
-    defined = [column for column in range(labels.shape[1]) if 0 < labels[:, column].sum() < len(labels)]
+    labels, defined = np.asarray(labels), paired.with_both_signs(labels)
     if not defined:
         return float("nan"), float("nan")
     aurocs, covariance = delong.delong(labels[:, defined], probabilities[:, defined], patients)
@@ -83,9 +83,11 @@ def _with_interval(name: str, point: float, drawn: np.ndarray, patients) -> dict
 def class_scores(runs: Mapping[str, Run]) -> pd.DataFrame:
     """One row per run and class of the test split, with PER_CLASS_COLUMNS.
 
-    prevalence is the class's share of the scans, support its number of scans. The interval of F1 and average precision
-    is that of the bootstrap over patients, with the doubt of unseen errors; that of AUROC DeLong's for clustered scans.
-    Where fewer than ten patients have a class, or lack it, there is none, and `note` says "too few".
+    support is the number of scans with the class, known that of the scans of which it is known whether they have it,
+    and prevalence the share of the former in the latter. The interval of F1 and average precision is that of the
+    bootstrap over patients, with the doubt of unseen errors; that of AUROC DeLong's for clustered scans.
+    Where fewer than ten patients have a class, or lack it, there is none, and `note` says "too few"; it says NO_LABELS
+    of a class that can't be scored (`metrics.known_only`).
     """
     rows = []
     for run in runs.values():
@@ -111,11 +113,13 @@ def class_scores(runs: Mapping[str, Run]) -> pd.DataFrame:
                 max(trials, 1),
             )
             precise |= {"average_precision_low": ends[0], "average_precision_high": ends[1]}
-            row = {"run": run.name, "dataset": run.dataset, "class": name, "prevalence": labels[:, column].mean()}
+            row = {"run": run.name, "dataset": run.dataset, "class": name}
+            row["prevalence"] = scores["support"] / scores["known"] if scores["known"] else np.nan
             row |= scores | {"auroc_low": low, "auroc_high": high, "f1_low": f1_low, "f1_high": f1_high} | precise
             if few:
                 row |= dict.fromkeys((key for key in row if key.endswith(("_low", "_high"))), np.nan)
-            rows.append(row | {"note": intervals.TOO_FEW if few else ""})
+            note = NO_LABELS if not trials and scores["known"] < len(labels) else intervals.TOO_FEW if few else ""
+            rows.append(row | {"note": note})
     return pd.DataFrame(rows, columns=PER_CLASS_COLUMNS)
 
 
@@ -141,7 +145,7 @@ def natural_prevalence(
         if not (left_out.get(run.dataset) and kept.get(run.dataset)):
             continue
         (labels, probabilities), patients = split_of(run, "test"), patients_of(run, "test")
-        normal = labels[:, run.classes.index(DATASETS[run.dataset].clear)] == 1
+        normal = labels[:, run.classes.index(known_dataset(run.dataset).clear)] == 1
         weights = np.where(normal, 1 + left_out[run.dataset] / kept[run.dataset], 1.0)
         decided = metrics.decide(probabilities, run.task)
         plain, natural = (intervals.decision_counts(labels, decided, patients, each) for each in (None, weights))
@@ -233,8 +237,10 @@ def against(runs: Mapping[str, Run], baselines: Mapping[tuple[str, str], np.ndar
 
 
 def _same_scans(first: Run, second: Run) -> bool:
+    """Whether two runs were tested on the same scans, with the same labels: a policy may make others of them."""
     one, other = (run.predictions.loc[run.predictions["split"] == "test", "scan"].tolist() for run in (first, second))
-    return one == other
+    labels = (split_of(run, "test")[0] for run in (first, second))
+    return one == other and first.classes == second.classes and np.array_equal(*labels, equal_nan=True)
 
 
 def not_significantly_different(run: str, pairs: pd.DataFrame) -> list[str]:

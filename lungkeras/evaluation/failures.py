@@ -49,7 +49,7 @@ def _errors(run: Run, most: int) -> pd.DataFrame:
         else:
             probability = given[:, column]
             sure = np.where(decided[:, column] == 1, probability, 1 - probability)
-            wrong = labels[:, column] != decided[:, column]
+            wrong = labels[:, column] == 1 - decided[:, column]  # and known
         places = np.flatnonzero(wrong)
         places = places[np.argsort(-sure[places], kind="stable")][:most]
         for rank, place in enumerate(places, start=1):
@@ -62,7 +62,7 @@ def _errors(run: Run, most: int) -> pd.DataFrame:
 
 
 def _names(run: Run, chosen: np.ndarray) -> str:
-    return "|".join(name for name, is_so in zip(run.classes, chosen, strict=True) if is_so)
+    return "|".join(name for name, is_so in zip(run.classes, chosen, strict=True) if is_so == 1)
 
 
 def error_counts(runs: Mapping[str, Run]) -> pd.DataFrame:
@@ -82,7 +82,11 @@ def error_counts(runs: Mapping[str, Run]) -> pd.DataFrame:
             has, gets = labels[:, column] == 1, decided[:, column] == 1
             instead = decided[has & ~gets].sum(axis=0)
             mostly = run.classes[instead.argmax()] if run.task == "multiclass" and instead.any() else ""
-            counted = {"scans": has.sum(), "missed": (has & ~gets).sum(), "called": (~has & gets).sum()}
+            counted = {
+                "scans": has.sum(),
+                "missed": (has & ~gets).sum(),
+                "called": (gets & (labels[:, column] == 0)).sum(),
+            }
             about = {"run": run.name, "dataset": run.dataset, "class": name}
             rows.append(about | {key: int(value) for key, value in counted.items()} | {"mostly_called": mostly})
     return pd.DataFrame(rows, columns=COUNT_COLUMNS)

@@ -17,8 +17,8 @@ PREVALENCES = {"1": 0.01, "10": 0.1}  # in percent, as columns name them
 COLUMNS = [
     "run", "dataset", "chosen", "class", "asked", "threshold", "scans", "patients", "sensitivity", "sensitivity_low",
     "sensitivity_high", "specificity", "specificity_low", "specificity_high", "balanced_accuracy",
-    "balanced_accuracy_low", "balanced_accuracy_high", *(f"{value}_{name}" for name in PREVALENCES
-    for value in ("ppv", "npv")), "note",
+    "balanced_accuracy_low", "balanced_accuracy_high", *(f"{value}_{name}{edge}" for name in PREVALENCES
+    for value in ("ppv", "npv") for edge in ("", "_low", "_high")), "note",
 ]  # fmt: skip
 
 
@@ -46,12 +46,45 @@ def predictive_values(sensitivity: float, specificity: float, prevalence: float)
     return positive, negative
 
 
+def ratio_interval(above: Sequence[float], below: Sequence[float]) -> tuple[float, float]:
+    """The interval of a ratio of two independent estimates, each (value, low, high) and not negative.
+
+    MOVER-R of Newcombe 2016 (doi:10.1177/0962280213502144), with the limits of Donner and Zou 2012. The upper limit is
+    infinite where the lower end of `below` is 0.
+    """
+    (a, a_low, a_high), (b, b_low, b_high) = above, below
+
+    def root(limit: float, other: float) -> float:
+        return np.sqrt(max((a * b) ** 2 - limit * other * (2 * a - limit) * (2 * b - other), 0.0))
+
+    # Usually written (a b - root) / (b_high (2 b - b_high)), which is 0 / 0 where b_high is twice b.
+    whole = a * b + root(a_low, b_high)
+    low = a_low * (2 * a - a_low) / whole if whole else 0.0
+    high = (a * b + root(a_high, b_low)) / (b_low * (2 * b - b_low)) if b_low else float("inf")
+    return low, high
+
+
+def predictive_intervals(
+    sensitivity: Sequence[float], specificity: Sequence[float], prevalence: float
+) -> dict[str, tuple[float, float]]:
+    """{"ppv", "npv": (low, high)} at a prevalence, from (value, low, high) of sensitivity and of specificity.
+
+    The odds of a predictive value are those of the prevalence times a likelihood ratio, a ratio of two shares that are
+    counted on different scans: the interval is that of the ratio.
+    """
+    missed, alarmed = ((1 - value, 1 - high, 1 - low) for value, low, high in (sensitivity, specificity))
+    odds = {"ppv": prevalence / (1 - prevalence), "npv": (1 - prevalence) / prevalence}
+    ratios = {"ppv": ratio_interval(sensitivity, alarmed), "npv": ratio_interval(specificity, missed)}
+    return {name: tuple(1 / (1 + 1 / (odds[name] * edge)) if edge else 0.0 for edge in ratios[name]) for name in odds}
+
+
 def operating_points(runs: Mapping[str, Run], chosen: Sequence[str] = ()) -> pd.DataFrame:
     """One row per run, class and specificity that is asked for, with COLUMNS.
 
     Intervals are of 95 %: exact binomial, for scans clustered in patients; of balanced accuracy, the mean of the two
     shares, that of their sum by Zou and Donner 2008 (doi:10.1002/sim.3095). None, and a note, where fewer than ten test
-    patients have the class or lack it. ppv_1, npv_10 are predictive values at a prevalence of 1 and of 10 %. `chosen`
+    patients have the class or lack it. ppv_1, npv_10 are predictive values at a prevalence of 1 and of 10 %, with the
+    intervals of `predictive_intervals`. `chosen`
     names the runs that validation chose.
     """
     rows = []
@@ -68,12 +101,12 @@ def operating_points(runs: Mapping[str, Run], chosen: Sequence[str] = ()) -> pd.
 
 
 def _judged(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, threshold: float) -> dict:
-    has, called = labels == 1, np.asarray(scores, dtype=np.float64) >= threshold
+    has, lacks, called = labels == 1, labels == 0, np.asarray(scores, dtype=np.float64) >= threshold
     row = {"scans": int(has.sum()), "patients": len(set(patients[has])), "note": ""}
-    if np.isnan(threshold) or not np.isfinite(scores).all() or not has.any() or has.all():
+    if np.isnan(threshold) or not np.isfinite(scores).all() or not has.any() or not lacks.any():
         return row
     few = intervals.rarer_side(labels, patients) < intervals.FEWEST_PATIENTS
-    shares = {"sensitivity": (called[has], patients[has]), "specificity": (~called[~has], patients[~has])}
+    shares = {"sensitivity": (called[has], patients[has]), "specificity": (~called[lacks], patients[lacks])}
     reach = np.zeros((2, 2))
     for place, (name, (right, names)) in enumerate(shares.items()):
         row[name] = float(right.mean())
@@ -89,4 +122,8 @@ def _judged(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, thresh
     for name, prevalence in PREVALENCES.items():
         values = predictive_values(row["sensitivity"], row["specificity"], prevalence)
         row |= dict(zip((f"ppv_{name}", f"npv_{name}"), values, strict=True))
+        if not few:
+            judged = ([row[f"{share}{edge}"] for edge in ("", "_low", "_high")] for share in shares)
+            for value, (low, high) in predictive_intervals(*judged, prevalence).items():
+                row |= {f"{value}_{name}_low": low, f"{value}_{name}_high": high}
     return row | {"note": intervals.TOO_FEW if few else ""}

@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from lungkeras.evaluation.comparison import macro_auroc_interval
 from lungkeras.evaluation.paper.evidence import BACKBONES, C, Evidence, P
-from lungkeras.evaluation.paper.published import published
+from lungkeras.evaluation.paper.published import has_published, published
 from lungkeras.scores import intervals, metrics
 from lungkeras.study.runs import REPEAT, Run, patients_of, read_runs, split_of
 from lungkeras.system.untrusted import table_files
@@ -51,6 +51,7 @@ class RunEvidence(Evidence):
     ):
         super().__init__()
         self.runs = runs
+        self.of_the_paper = not runs or has_published(run.dataset for run in runs.values())
         self.complexity, self.features, self.heatmaps = complexity, features, heatmaps
         self.agreement, self.external = agreement, external
         self.cards = cards or published()["imagenet_cards"]

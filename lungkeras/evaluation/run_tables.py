@@ -4,8 +4,7 @@ Scores are worked out from predictions.parquet, so that they can be checked with
 """
 
 import warnings
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,9 +12,7 @@ import pandas as pd
 from lungkeras.evaluation.comparison import macro_scores
 from lungkeras.preparation.folder import Prepared
 from lungkeras.scores import metrics
-from lungkeras.study.runs import CURVES, Run, patients_of, read_run, split_of
-from lungkeras.system.errors import RunError
-from lungkeras.training.outputs import outputs
+from lungkeras.study.runs import CURVES, Run, patients_of, split_of
 
 RUN_COLUMNS = ["run", "dataset", "backbone", "weights", "learning_rate"]
 INTERVALS = [
@@ -79,14 +76,14 @@ def linear_probabilities(prepared: Prepared, seed: int = 0) -> np.ndarray:
     """What a linear classifier on the pixels gives to the test scans, for a network to beat: float (scans, classes).
 
     Logistic regression on standardised pixels at 64 x 64 or less (areas averaged), its penalty chosen by the macro F1
-    of the validation split; for a multilabel dataset one regression per class, balanced as the networks' loss is. Where
-    scans are fewer than pixels, these are first turned to all of their principal axes: a rotation, which changes no
-    prediction of a regression with an L2 penalty, and leaves no more columns than scans.
+    of the validation split; for a multilabel dataset one regression per class, balanced as the networks' loss is, on
+    the scans whose label is known. Where scans are fewer than pixels, these are first turned to all of their principal
+    axes: a rotation, which changes no prediction of a regression with an L2 penalty, and leaves no more columns than
+    scans.
     """
     from sklearn.decomposition import PCA
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from sklearn.multiclass import OneVsRestClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from threadpoolctl import threadpool_limits
@@ -107,19 +104,38 @@ def linear_probabilities(prepared: Prepared, seed: int = 0) -> np.ndarray:
         columns = {split: rotation.transform(pixels[split]) for split in pixels}
         for freedom in BASELINE_FREEDOMS:
             linear = LogisticRegression(C=freedom, max_iter=200, class_weight=None if multiclass else "balanced")
-            model = linear if multiclass else OneVsRestClassifier(linear)
-            model.fit(columns["train"], labels["train"].argmax(axis=1) if multiclass else labels["train"].astype(int))
-            answers = [of_every_class(model, columns[split], labels["train"].shape[1]) for split in ("val", "test")]
+            asked = [columns[split] for split in ("val", "test")]
+            answers = of_every_class(linear, columns["train"], labels["train"], prepared.task, asked)
             macro_f1.append(metrics.macro_f1(labels["val"], answers[0], prepared.task))
             found.append(answers[1])
     return found[int(np.argmax(macro_f1))]
 
 
-def of_every_class(model, columns: np.ndarray, classes: int) -> np.ndarray:
-    """What a fitted scikit-learn model gives to scans: (scans, classes), 0 for a class that no training scan had."""
-    answers = np.zeros((len(columns), classes))
-    answers[:, np.asarray(model.classes_, dtype=int)] = model.predict_proba(columns)
-    return answers
+def of_every_class(linear, columns, labels: np.ndarray, task: str, asked: Sequence) -> list[np.ndarray]:
+    """What a scikit-learn model gives to scans once it is fitted: of each of `asked` (scans, classes).
+
+    `columns` and `labels` (scans, classes) are those of the training scans. Multiclass: one model, 0 for a class that
+    no training scan has. Multilabel: a copy of the model for each class, fitted on the scans whose label is known;
+    where these are all of one sign, that sign.
+    """
+    if task == "multiclass":
+        model = linear.fit(columns, labels.argmax(axis=1))
+        answers = [np.zeros((len(each), labels.shape[1])) for each in asked]
+        for each, given in zip(asked, answers, strict=True):
+            given[:, np.asarray(model.classes_, dtype=int)] = model.predict_proba(each)
+        return answers
+    from sklearn.base import clone
+
+    found = []
+    for own in labels.T:
+        rows = ~np.isnan(own)
+        signs = np.unique(own[rows])
+        if len(signs) < 2:
+            found.append([np.full(len(each), signs[0] if len(signs) else 0.0) for each in asked])
+            continue
+        model = clone(linear).fit(columns[rows], own[rows].astype(int))
+        found.append([model.predict_proba(each)[:, 1] for each in asked])
+    return [np.stack(parts, axis=1) for parts in zip(*found, strict=True)]
 
 
 def _pixels(images: np.ndarray) -> np.ndarray:
@@ -132,65 +148,3 @@ def resized(image: np.ndarray, size: int) -> np.ndarray:
     import cv2
 
     return image if image.shape == (size, size) else cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-
-
-def evaluate_on(folder: Path | str, prepared: Prepared, *, split: str = "test", batch_size: int = 64) -> dict:
-    """Scores a run on another prepared dataset, over the classes that both know by name.
-
-    Scans with a label outside those classes are left out. Multiclass probabilities are divided by their sum over the
-    shared classes, as if the model had been asked to choose among these alone; multilabel ones stand. `normal` and
-    `no_finding` stay two names: one is the choice against other diseases, the other the absence of six findings. Where
-    the prepared images have another size than the model's, they are resized (areas averaged). On the run's own dataset,
-    patients that it was trained or chosen on are left out, as another split of the same scans has them in its test.
-
-    Returns {run, dataset, split, classes, scans, left_out, macro_f1, macro_auroc, per_class}.
-    Raises RunError where fewer than two classes are shared, the tasks differ, or no scan is left.
-    """
-    from lungkeras import models
-
-    run = read_run(folder)
-    classes = shared_classes(run, prepared)
-    labels = prepared.labels(split)
-    mine = [prepared.classes.index(name) for name in classes]
-    only = (labels[:, mine].sum(axis=1) > 0) & (labels.sum(axis=1) == labels[:, mine].sum(axis=1))
-    kept = np.flatnonzero(only & ~_seen(run, prepared, split))
-    if len(kept) == 0:
-        raise RunError(
-            f"{run.name} on {prepared.name}: no scan of the split {split} has only {', '.join(classes)} and a patient "
-            "that the run was not trained on."
-        )
-    model = models.load_model(Path(folder) / "best.keras")
-    size = model.input_shape[1]
-    images = np.stack([resized(prepared.images[split][row], size) for row in kept])
-    logits = outputs(model, images, batch_size=batch_size)
-    theirs = logits[:, [run.classes.index(name) for name in classes]]
-    # The softmax over some of the logits is the softmax over all, divided by its sum over these.
-    probabilities = metrics.probabilities(theirs, run.task)
-    counted = {"scans": len(kept), "left_out": len(labels) - len(kept)}
-    about = {"run": run.name, "dataset": prepared.name, "split": split, "classes": list(classes)}
-    return about | counted | metrics.scores(labels[kept][:, mine], probabilities, classes, run.task)
-
-
-def _seen(run: Run, prepared: Prepared, split: str) -> np.ndarray:
-    """Which scans are of patients in the run's own train or val split: bool (scans,)."""
-    records = prepared.split(split)
-    if run.dataset != prepared.name or not {"patient"} <= set(records) & set(run.predictions):
-        return np.zeros(len(records), dtype=bool)
-    learnt = run.predictions.loc[run.predictions["split"] != "test", "patient"]
-    return records["patient"].isin(set(learnt)).to_numpy()
-
-
-def shared_classes(run: Run, prepared: Prepared) -> tuple[str, ...]:
-    """The classes that a run and a prepared dataset both know, in the run's order; RunError for fewer than two."""
-    if run.task != prepared.task:
-        raise RunError(
-            f"{run.name} is {run.task} and {prepared.name} is {prepared.task}: their classes are not the same notions. "
-            f"Give a prepared dataset that is {run.task}."
-        )
-    classes = tuple(name for name in run.classes if name in prepared.classes)
-    if len(classes) < 2:
-        raise RunError(
-            f"{run.name} and {prepared.name} share {', '.join(classes) or 'no class'}; two classes are needed. "
-            f"The run knows {', '.join(run.classes)}; the dataset {', '.join(prepared.classes)}."
-        )
-    return classes

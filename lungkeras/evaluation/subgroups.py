@@ -76,8 +76,7 @@ def _scores(run: Run, chosen: np.ndarray) -> dict:
     labels, probabilities = (part[chosen] for part in split_of(run, "test"))
     patients = patients_of(run, "test")[chosen]
     decided = metrics.decide(probabilities, run.task)
-    positives = labels.sum(axis=0)
-    counted = np.minimum(positives, len(labels) - positives) >= FEWEST_OF_A_CLASS
+    counted = np.minimum((labels == 1).sum(axis=0), (labels == 0).sum(axis=0)) >= FEWEST_OF_A_CLASS
     row = {"scans": len(labels), "patients": len(set(patients)), "classes": int(counted.sum()), "note": ""}
     if row["scans"] < FEWEST_SCANS or row["patients"] < intervals.FEWEST_PATIENTS or not counted.any():
         return row | {"note": intervals.TOO_FEW}

@@ -4,20 +4,25 @@ from pathlib import Path
 
 import pandas as pd
 
-from lungkeras.datasets.registry import class_columns, title
+from lungkeras.datasets.policies import unknown_labels
+from lungkeras.datasets.registry import class_columns, known_dataset, title
 from lungkeras.system.untrusted import table_files
 
 
 def class_counts(records: pd.DataFrame) -> pd.DataFrame:
     """Scans a class (rows) in each split (columns) and in all; the last row counts scans and, beside it, patients.
 
-    A scan with several findings counts in each, so the rows of a multilabel dataset sum to more than its scans.
+    A scan with several findings counts in each, so the rows of a multilabel dataset sum to more than its scans. Where
+    the collection does not know every label, the columns uncertain and blank count those that it does not, in all
+    splits: what becomes of them is the policy of a run.
     """
-    groups = records.groupby("split", sort=False)
-    counts = groups[class_columns(records)].sum().T
+    groups, classes = records.groupby("split", sort=False), class_columns(records)
+    counts = records[classes].eq(1).groupby(records["split"], sort=False).sum().T
     counts["all"] = counts.sum(axis=1)
     counts.loc["scans"] = [*groups.size()[counts.columns[:-1]], len(records)]
     counts.loc["patients"] = [*groups["patient"].nunique()[counts.columns[:-1]], records["patient"].nunique()]
+    for kind, scans in unknown_labels(records, classes).items():
+        counts[kind] = pd.Series(scans).reindex(counts.index, fill_value=0)
     return counts.rename(index=title).rename_axis(index=None, columns=None).astype(int)
 
 
@@ -31,6 +36,12 @@ def normals_left_out(prepared: Path | str) -> int:
     """How many normal scans the selection left out, to make classes of similar size: as a prepared flow.csv says."""
     flow = table_files.read_csv(Path(prepared) / "flow.csv")
     return int(flow.loc[flow["kind"] == "normal", "scans"].sum())
+
+
+def normals_kept(records: pd.DataFrame, dataset: str) -> int:
+    """How many normal scans the selection kept; 0 for a collection without such a class."""
+    clear = known_dataset(dataset).clear
+    return int(records[clear].eq(1).sum()) if clear else 0
 
 
 def scans_left_out(prepared: Path | str) -> int:

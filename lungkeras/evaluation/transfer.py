@@ -1,6 +1,6 @@
 """Do transferred weights know the test scans? Copies of these among the scans that the weights were learned from.
 
-The collections share scans (`external`), so a run that starts from weights of another dataset may
+The collections share scans (datasets.kinship), so a run that starts from weights of another dataset may
 be tested on scans that these weights were trained on. How many is counted with its score, beside the score without
 them.
 """
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from lungkeras.datasets.kinship import why_kin
 from lungkeras.evaluation.external import Collection, copies, learnt_from
 from lungkeras.scores import intervals, metrics
 from lungkeras.study.runs import Run, patients_of, split_of
@@ -29,8 +30,8 @@ def transferred(
 
     `sources` are the other datasets that the weights were learned from, `copies` the scans of the run's test split of
     which one of their train and validation scans is a copy: 0 for ImageNet, and missing where that is unknown, which
-    `note` explains. macro_f1_without is the score on the scans that are no copies, with its interval. `every_run`, by
-    default `runs`, holds the runs that weights come from.
+    `note` explains; it also says how the collections are kin. macro_f1_without is the score on the scans that are no
+    copies, with its interval. `every_run`, by default `runs`, holds the runs that weights come from.
     """
     rows, known = [], {}
     for run in runs.values():
@@ -41,9 +42,11 @@ def transferred(
         scans = run.predictions.loc[run.predictions["split"] == "test", "scan"]
         row = {"run": run.name, "dataset": run.dataset, "sources": " ".join(sources), "test_scans": len(scans)}
         row |= _score("macro_f1", run, np.ones(len(scans), dtype=bool))
+        kin = "; ".join(filter(None, (why_kin(run.dataset, source) for source in sources)))
         lacking = [name for name in (run.dataset, *sources) if name not in collections] if sources else []
         if seen is None or lacking:
-            rows.append(row | {"note": UNTRACED if seen is None else f"no fingerprints of {' and '.join(lacking)}"})
+            unknown = f"no fingerprints of {' and '.join(lacking)}" + (f"; {kin}" if kin else "")
+            rows.append(row | {"note": UNTRACED if seen is None else unknown})
             continue
         copied = np.zeros(len(scans), dtype=bool)
         for source in sources:
@@ -51,7 +54,7 @@ def transferred(
                 known[run.dataset, source] = learned_copies(collections[source], collections[run.dataset])
             copied |= scans.isin(known[run.dataset, source]).to_numpy()
         row |= {"copies": int(copied.sum())} | _score("macro_f1_without", run, ~copied)
-        rows.append(row | {"note": "" if sources else "learned from no other collection of this study"})
+        rows.append(row | {"note": kin if sources else "learned from no other collection of this study"})
     return pd.DataFrame(rows, columns=COLUMNS).astype({"test_scans": "Int64", "copies": "Int64"})
 
 

@@ -23,7 +23,7 @@ def examples(prepared: Prepared) -> dict[str, np.ndarray]:
     source is no longer there, the prepared scan stands in.
     """
     train = prepared.split("train")
-    shared = train[list(prepared.classes)].sum(axis=1)
+    shared = train[list(prepared.classes)].eq(1).sum(axis=1)
     chosen, shown = {}, set()
     for name in prepared.classes:
         holders = train.index[train[name] == 1]
@@ -67,7 +67,7 @@ def embeddings(vectors: Mapping[str, np.ndarray], prepared: Prepared, *, seed: i
 
     One row per run and scan.
     """
-    labels = np.array(prepared.classes)[prepared.labels("test").argmax(axis=1)]
+    labels = np.array(prepared.classes)[(prepared.labels("test") == 1).argmax(axis=1)]
     parts = []
     for run, found in vectors.items():
         x, y = embed(found, seed=seed).T
@@ -82,10 +82,10 @@ def explanations(
 
     Returns {class: scan uint8 (H, W)}, {run: {class: map (H, W) in [0, 1]}}, {run: {class: probability}}.
     """
-    labels = prepared.labels("test")
+    labels = prepared.labels("test") == 1
     given = {name: split_of(run, "test")[1] for name, run in runs.items()}
     mean = mean_of_defined(np.stack(list(given.values()), axis=-1))
-    certainty = np.where(labels == 1, np.nan_to_num(mean), -1.0)
+    certainty = np.where(labels, np.nan_to_num(mean), -1.0)
     places = {
         name: int(certainty[:, column].argmax())
         for column, name in enumerate(prepared.classes)

@@ -64,11 +64,11 @@ def heatmap_measures(
     `map_measures` gives them) and one with AGREEMENT_COLUMNS (correlation of the two maps, NaN where one is flat).
     """
     about, _ = _about(prepared)
-    images, classes = prepared.images["test"], prepared.labels("test").argmax(axis=1)
+    images, classes = prepared.images["test"], (prepared.labels("test") == 1).argmax(axis=1)
     parts, coarse = [pd.DataFrame(columns=HEATMAP_COLUMNS)], {}
     for name, model in models.items():
         labels, probabilities = split_of(runs[name], "test")
-        correct = (labels * metrics.decide(probabilities, runs[name].task)).sum(axis=1) > 0
+        correct = ((labels == 1) & (metrics.decide(probabilities, runs[name].task) == 1)).any(axis=1)
         measured, small = [], []
         for start in range(0, len(images), SCANS_AT_ONCE):
             chosen = slice(start, start + SCANS_AT_ONCE)
@@ -115,7 +115,7 @@ def map_measures(maps: np.ndarray) -> pd.DataFrame:
 
 def _about(prepared: Prepared) -> tuple[pd.DataFrame, np.ndarray]:
     """(scan, patient and label of each test scan; the labels alone)."""
-    truth = np.array(prepared.classes)[prepared.labels("test").argmax(axis=1)]
+    truth = np.array(prepared.classes)[(prepared.labels("test") == 1).argmax(axis=1)]
     return prepared.split("test")[["scan", "patient"]].assign(label=truth), truth
 
 

@@ -112,7 +112,7 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def some_scans(prepared: Prepared, most: int = MOST_SCANS, seed: int = 0) -> pd.DataFrame:
     """A few scans of the test split, the classes in turn: scan, patient, class, place (in the split's images)."""
-    records, labels = prepared.split("test"), prepared.labels("test")
+    records, labels = prepared.split("test"), prepared.labels("test") == 1
     order = np.random.default_rng(seed).permutation(len(records))
     of_class = {
         name: [int(place) for place in order if labels[place, column]] for column, name in enumerate(prepared.classes)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lungkeras.datasets.policies import DEFAULTS, labels_under
 from lungkeras.splits import SPLITS
 from lungkeras.system import places
 from lungkeras.system.errors import RunError
@@ -23,7 +24,9 @@ class Prepared:
 
     `mean` and `std` are those of the training split in grey levels [0, 255]; `records` has one row per scan in the
     order of its split's array; `images` holds uint8 of shape (scans, size, size) for train, val and test,
-    memory-mapped. `source` is the folder that they were read from, `drawn` whether it held phantoms.
+    memory-mapped. `source` is the folder that they were read from, `drawn` whether it held phantoms. `uncertain` and
+    `blank` say what becomes of labels that the collection does not know (lungkeras.datasets.policies); the records keep
+    them as they are.
     """
 
     name: str
@@ -36,18 +39,22 @@ class Prepared:
     images: dict[str, np.ndarray]
     source: str = ""
     drawn: bool = False
+    uncertain: str = DEFAULTS["uncertain"]
+    blank: str = DEFAULTS["blank"]
 
     def split(self, split: str) -> pd.DataFrame:
         """The records of one split, in the order of its images."""
         return self.records[self.records["split"] == split].reset_index(drop=True)
 
     def labels(self, split: str) -> np.ndarray:
-        """float32 of shape (scans, classes): 1 where a scan has the class, else 0."""
-        return self.split(split)[list(self.classes)].to_numpy(np.float32)
+        """float32 of shape (scans, classes): 1 where a scan has the class, else 0, and NaN for what is ignored."""
+        return labels_under(self.split(split), self.classes, self.uncertain, self.blank)
 
 
-def load_prepared(folder: Path | str) -> Prepared:
-    """Opens what `preparation.prepare_dataset` wrote.
+def load_prepared(
+    folder: Path | str, *, uncertain: str = DEFAULTS["uncertain"], blank: str = DEFAULTS["blank"]
+) -> Prepared:
+    """Opens what `preparation.prepare_dataset` wrote; `uncertain` and `blank` are the policies of its labels.
 
     Raises RunError, with the command that prepares it again, where a part is missing, cut, of another type or shape, or
     swapped with another. A file whose bytes have changed is taken as it is, since someone may have mended it; that is
@@ -67,6 +74,8 @@ def load_prepared(folder: Path | str) -> Prepared:
             images={},
             source=statistics.get("source", ""),
             drawn=statistics.get("drawn", False),
+            uncertain=uncertain,
+            blank=blank,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
@@ -100,6 +109,7 @@ def _open_records(file: Path, prepared: Prepared) -> pd.DataFrame:
         raise ValueError(f"{file.name} can't be opened ({error})") from error
     if missing := [name for name in ("scan", "split", *prepared.classes) if name not in records]:
         raise ValueError(f"{file.name} has no column {missing[0]}")
+    records.attrs["classes"] = list(prepared.classes)
     return records
 
 

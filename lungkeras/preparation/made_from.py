@@ -8,26 +8,38 @@ prepared/<study>/<dataset>/statistics.json   "fingerprint": of arrays, records a
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from lungkeras.datasets.scans.arrays import file_of
 from lungkeras.system.files import as_json
 from lungkeras.system.progress import progress
 from lungkeras.system.provenance import agree, code_digest, digest, file_digest, pairs, read
 from lungkeras.system.untrusted import json_files, table_files
 
 PREPARATION = (
-    *(f"datasets/scans/{name}" for name in ("compressed", "decoding", "dicom", "jpeg", "opencv", "png")),
-    *(f"datasets/{name}" for name in ("boxes", "drawn", "folders", "lists", "records", "registry")),
+    *(f"datasets/scans/{name}" for name in ("arrays", "compressed", "decoding", "dicom")),
+    *(f"datasets/scans/{name}" for name in ("headers", "jpeg", "opencv", "png")),
+    *(f"datasets/{name}" for name in ("ages", "boxes", "chexpert_labels", "drawn", "folders", "listed", "lists")),
+    *(f"datasets/{name}" for name in ("packed", "policies", "records", "registry", "tables")),
     "splits",
     *(f"preparation/{name}" for name in ("alignment", "duplicates", "prepare", "prints", "scan")),
 )
+# What reads a collection of one's own, instead of a module of datasets/collections.
+OWN = tuple(
+    f"datasets/{name}" for name in ("label_tables", "listed_files", "own", "own_description", "own_records")
+) + ("datasets/scans/dicom_headers",)
 STATISTICS = ("task", "classes", "size", "mean", "std")
 
 
 def of_sources(records, source: Path) -> str:
-    """SHA-256 of a source as it was read: its records (a DataFrame with the column `path`), and each scan's bytes."""
-    paths = [source / path for path in records["path"]]
+    """SHA-256 of a source as it was read: its records (a DataFrame with the column `path`), and each scan's bytes.
+
+    A file that holds many scans is hashed once.
+    """
+    paths = [file_of(source / path) for path in records["path"]]
+    files = list(dict.fromkeys(paths))
     with ThreadPoolExecutor() as pool:
-        scans = list(progress(pool.map(_scan_digest, paths), total=len(paths), description="hashing scans"))
-    return digest(records.to_csv(index=False), *scans)
+        hashed = progress(pool.map(_scan_digest, files), total=len(files), description="hashing scans")
+        of_file = dict(zip(files, hashed, strict=True))
+    return digest(records.to_csv(index=False), *(of_file[path] for path in paths))
 
 
 def _scan_digest(path: Path) -> str:
@@ -49,7 +61,14 @@ def of_prepared(folder: Path) -> str | None:
 
 
 def preparation_made_from(
-    dataset: str, source: Path | None, *, size: int, seed: int, split: str = "patients", records=None
+    dataset: str,
+    source: Path | None,
+    *,
+    size: int,
+    seed: int,
+    split: str = "patients",
+    votes: str | None = None,
+    records=None,
 ) -> dict[str, str | None]:
     """The hashes of what a prepared dataset is made from; that of the source is None where the source is not there.
 
@@ -59,22 +78,34 @@ def preparation_made_from(
     from lungkeras.datasets.registry import known_dataset, read_records
 
     if records is None and source is not None and source.is_dir():
-        records = read_records(dataset, source, seed=seed)
-    test_scans = known_dataset(dataset).official_test if split == "official" else None
+        records = read_records(dataset, source, seed=seed, votes=votes)
+    known = known_dataset(dataset)
+    test_scans = known.official_test if split == "official" else None
+    of_split = ["official"] if test_scans else [split] if split == "given" else []
+    chosen = [votes] if known.votes and votes not in (None, known.votes[0]) else []
+    described = [known.described] if known.described else []
     sources = None
     if records is not None:
         boxes = read_boxes(dataset, source, records).to_csv(index=False)
         sources = digest(of_sources(records, source), boxes)
     return {
-        "params": digest(dataset, str(size), str(seed), *(["official"] if test_scans else [])),
+        "params": digest(dataset, str(size), str(seed), *of_split, *chosen, *described),
         "sources": digest(sources, *test_scans(source)) if test_scans and sources else sources,
-        "code": code_digest((*PREPARATION, f"datasets/collections/{dataset}")),
+        "code": code_digest((*PREPARATION, *(OWN if known.described else [f"datasets/collections/{dataset}"]))),
     }
 
 
 def is_prepared(
-    folder: Path, dataset: str, source: Path | None, *, size: int, seed: int, split: str = "patients"
+    folder: Path,
+    dataset: str,
+    source: Path | None,
+    *,
+    size: int,
+    seed: int,
+    split: str = "patients",
+    votes: str | None = None,
 ) -> bool:
-    """Whether a prepared dataset stands there, made from this source with this size, seed and split, by this code."""
+    """Whether a prepared dataset stands there, made from this source by this code, with what else decides it."""
     recorded = dict(pairs(read(folder / "statistics.json").get("made_from")))
-    return bool(recorded) and agree(recorded, preparation_made_from(dataset, source, size=size, seed=seed, split=split))
+    now = preparation_made_from(dataset, source, size=size, seed=seed, split=split, votes=votes)
+    return bool(recorded) and agree(recorded, now)

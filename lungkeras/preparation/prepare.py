@@ -25,6 +25,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lungkeras.datasets.policies import unknown_labels
+from lungkeras.datasets.scans.arrays import file_of
 from lungkeras.datasets.scans.opencv import cv2
 from lungkeras.datasets.scans.workers import decoders
 from lungkeras.preparation.made_from import of_prepared, preparation_made_from
@@ -54,6 +56,7 @@ def prepare_dataset(
     workers: int | None = None,
     seed: int = 0,
     split: str = "patients",
+    votes: str | None = None,
 ) -> dict:
     """Prepares all records of a source, splits them by patient, and writes the folder described above.
 
@@ -67,28 +70,31 @@ def prepare_dataset(
 
     With `split="official"` the test split is the published one, as of xray8, and train and val are dealt from the rest,
     less the copies of test scans, which are left out and counted; the other collections publish none, and are split as
-    ever.
+    ever. `votes` is that of `read_records`. With `split="given"` a collection of one's own is split as it says of each
+    scan, whatever that parts.
 
     Returns what statistics.json holds: dataset, task, classes, size, mean and std (grey levels in [0, 255] of the
-    training split), scans (a split), missing (classes that a split lacks), quarantined, left_out, absent,
-    duplicates (pairs, the scans in them, the patients that they join), made_from, files (SHA-256 of each), fingerprint.
+    training split), scans (a split), votes (None where no reader is known), missing (classes that a split lacks),
+    unknown ({uncertain, blank: {class: scans}}: labels that the collection does not know, for a run's policy to
+    decide), quarantined, left_out, absent, duplicates (pairs, the scans in them, the patients that they join),
+    made_from, files (SHA-256 of each), fingerprint.
     Raises SourceError where the source is not this dataset's, no scan of a class is readable, there are too few for
     three splits, or scans vanish while they are read; RunError where `to` holds something else; FolderError where it
     can't be written or its disk is too small.
     """
     from lungkeras.datasets.boxes import read_boxes
     from lungkeras.datasets.drawn import is_drawn
-    from lungkeras.datasets.registry import DATASETS, read_records
+    from lungkeras.datasets.registry import known_dataset, read_records
     from lungkeras.preparation.duplicates import copies_of, find_duplicates, join_patients
     from lungkeras.preparation.prints import Fingerprints
-    from lungkeras.splits import official_split
+    from lungkeras.splits import given_split, official_split
 
     source, to = Path(source), Path(to)
-    records = read_records(dataset, source, require_files=True, seed=seed)
+    records = read_records(dataset, source, require_files=True, seed=seed, votes=votes)
     flow, kinds, absent = records.attrs["flow"], records.attrs["kinds"], records.attrs["absent"]
     paths = [source / path for path in records["path"]]
-    there = [os.path.lexists(path) for path in paths]
-    made_from = preparation_made_from(dataset, source, size=size, seed=seed, split=split, records=records)
+    there = [os.path.lexists(file_of(path)) for path in paths]
+    made_from = preparation_made_from(dataset, source, size=size, seed=seed, split=split, votes=votes, records=records)
     with making(to) as lock:
         if lock.waited and (made := read(to / "statistics.json")).get("made_from") == made_from:
             return made
@@ -97,21 +103,24 @@ def prepare_dataset(
             prints = Fingerprints.empty(len(records))
             reasons = pd.Series(fill(images, paths, workers, seen=prints.take))
             require_scans(dataset, source, paths, there, reasons)
-            quarantine = quarantined(records, reasons, DATASETS[dataset].classes)
+            quarantine = quarantined(records, reasons, known_dataset(dataset).classes)
 
             pairs = find_duplicates(prints, records["scan"], records["patient"])
             records = records[reasons.isna()]
             records = records.assign(group=join_patients(records, pairs))
-            official = split == "official" and DATASETS[dataset].official_test is not None
+            known = known_dataset(dataset)
+            official = split == "official" and known.official_test is not None
             left_out = 0
             if official:
-                listed = set(DATASETS[dataset].official_test(source))
+                listed = set(known_dataset(dataset).official_test(source))
                 copied = copies_of(listed & set(records["scan"]), pairs) - listed
                 records, left_out = records[~records["scan"].isin(copied)], len(copied)
                 if left_out:
                     say(f"{dataset}: {left_out} scans that copy a test scan are left out", file=sys.stderr)
                 pairs = pairs[pairs["scan"].isin(records["scan"]) & pairs["other"].isin(records["scan"])]
                 records = official_split(records, listed, seed=seed)
+            elif split == "given":
+                records = given_split(records, seed)
             else:
                 records = split_what_is_there(records, seed)
             records = in_split_order(records)
@@ -135,14 +144,16 @@ def prepare_dataset(
                 "dataset": dataset,
                 "source": places.told(source),
                 "drawn": is_drawn(source),
-                "task": DATASETS[dataset].task,
-                "classes": list(DATASETS[dataset].classes),
+                "task": known_dataset(dataset).task,
+                "classes": list(known_dataset(dataset).classes),
                 "size": size,
                 "mean": mean,
                 "std": std,
                 "scans": {name: int((records["split"] == name).sum()) for name in SPLITS},
-                "split": "official" if official else "patients",
-                "missing": missing_classes(records, DATASETS[dataset].classes),
+                "split": "patients" if split == "official" and not official else split,
+                "votes": (votes or known.votes[0]) if known.votes else None,
+                "missing": missing_classes(records, known.classes),
+                "unknown": unknown_labels(records, known.classes),
                 "quarantined": len(quarantine),
                 "left_out": left_out,
                 "absent": absent,
@@ -164,7 +175,7 @@ def prepare_dataset(
 def require_scans(dataset: str, source: Path, paths: list[Path], there: list[bool], reasons: pd.Series) -> None:
     """Raises SourceError where no scan could be read, and where one that was `there` has vanished since."""
     failed = [path for path, was, reason in zip(paths, there, reasons, strict=True) if was and reason]
-    if vanished := [path for path in failed if not os.path.lexists(path)]:
+    if vanished := [path for path in failed if not os.path.lexists(file_of(path))]:
         raise SourceError(
             f"{dataset}: {len(vanished)} of {len(paths)} scans vanished while they were read, such as {vanished[0]}: "
             "when the source is there again, give the same command again"
@@ -179,7 +190,7 @@ def require_scans(dataset: str, source: Path, paths: list[Path], there: list[boo
 def quarantined(records: pd.DataFrame, reasons: pd.Series, classes: tuple[str, ...]) -> pd.DataFrame:
     """The records that can't be read: scan, reason, and their classes, separated by spaces."""
     lost = records[reasons.notna()]
-    labels = [" ".join(name for name in classes if row[name]) for _, row in lost.iterrows()]
+    labels = [" ".join(name for name in classes if row[name] == 1) for _, row in lost.iterrows()]
     return pd.DataFrame({"scan": lost["scan"], "reason": reasons[lost.index], "classes": labels})
 
 
@@ -224,7 +235,7 @@ def fill(
 
 def missing_classes(records: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, list[str]]:
     """The classes that a split has no scan of, by split; empty where every split has every class."""
-    shown = records.groupby("split")[list(classes)].any()
+    shown = records[list(classes)].eq(1).groupby(records["split"]).any()
     return {split: [name for name in classes if not row[name]] for split, row in shown.iterrows() if not row.all()}
 
 

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from lungkeras.datasets.registry import title
-from lungkeras.evaluation.comparison import SIGNIFICANT
+from lungkeras.evaluation.comparison import NO_LABELS, SIGNIFICANT
 from lungkeras.evaluation.paper.published import published
 from lungkeras.report.grid import NUMBER, UNDEFINED, Column, anchor, grid, spanned, table, with_span
 from lungkeras.report.tables import BASELINES
@@ -44,14 +44,21 @@ def class_scores(frame: pd.DataFrame) -> dict:
     frame = frame[~frame["run"].str.contains(ABLATION) & ~frame["run"].str.contains(REPEAT)]
     frame = spanned(frame, "auroc", places=2, few=True)
     frame = frame.assign(
-        text=[with_span(row.auroc, row.auroc_span) for row in frame.itertuples()],
+        text=[
+            NO_LABELS if getattr(row, "note", "") == NO_LABELS else with_span(row.auroc, row.auroc_span)
+            for row in frame.itertuples()
+        ],
         model=frame["run"].map(run_name_title),
     )
     models = list(dict.fromkeys(frame["model"]))
     # The groups keep the order of the classes, which a pivot table does not.
-    wide = frame.groupby(["dataset", "class"], sort=False)[["support", "prevalence"]].first()
+    known = frame.groupby("dataset")["known"] if "known" in frame else None
+    partly = known is not None and (known.min() < known.max()).any()
+    counts = ["support", "prevalence", *(["known"] if partly else [])]
+    wide = frame.groupby(["dataset", "class"], sort=False)[counts].first()
     wide = wide.join(_by_model(frame, ["dataset", "class"])).reset_index()
-    columns = [Column("name", "class"), Column("support", "test scans", 0), Column("prevalence", "share", 2)]
+    columns = [Column("name", "class"), Column("support", "test scans", 0), Column("known", "labels known", 0)]
+    columns += [Column("prevalence", "share", 2)]
     columns += [Column(model, model, NUMBER, "AUROC (95 % interval)", run=f"{model} run") for model in models]
     return grid(wide.assign(name=wide["class"].map(heading)), columns, group=lambda row: heading(row["dataset"]))
 
@@ -187,13 +194,13 @@ def operating_points(frame: pd.DataFrame) -> dict:
     for key in shares:
         columns += [Column(key, "value", 2, key.replace("_", " "), UNDEFINED)]
         columns += [Column(f"{key}_span", "95 % interval", NUMBER, key.replace("_", " "))]
-    columns += [
-        Column(f"{value}_{name}", f"{value.upper()} at {name} %", 2, "predictive values")
-        for name in ("1", "10")
-        for value in ("ppv", "npv")
-    ]
+    values = [f"{value}_{name}" for name in ("1", "10") for value in ("ppv", "npv")]
+    for key in values:
+        value, _, name = key.partition("_")
+        columns += [Column(key, "value", 2, f"{value.upper()} at {name} %", UNDEFINED)]
+        columns += [Column(f"{key}_span", "95 % interval", NUMBER, f"{value.upper()} at {name} %")]
     return grid(
-        spanned(frame, *shares, places=2, few=True),
+        spanned(frame, *shares, *values, places=2, few=True),
         columns,
         group=lambda row: f"{heading(row['dataset'])}: {row['model']}",
     )
@@ -226,8 +233,9 @@ def baselines(frame: pd.DataFrame) -> dict:
     frame = frame.assign(
         name=frame["dataset"].map(heading),
         model=[run_title(row.backbone, row.weights) for row in frame.itertuples()],
-        paper=[run_name_title(run) if isinstance(run, str) else "–" for run in frame["published_run"]],
     )
+    if "published_run" in frame:
+        frame["paper"] = [run_name_title(run) if isinstance(run, str) else "–" for run in frame["published_run"]]
     columns = [
         Column("name", "dataset"),
         Column("model", "chosen on validation"),

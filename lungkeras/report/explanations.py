@@ -76,7 +76,9 @@ def localisation_classes(frame: pd.DataFrame) -> dict:
             Column(f"published_iou_0{tenth}", "Wang 2017", 2, f"IoU > 0.{tenth}"),
         ]
     columns = [
-        column for column in columns if not (column.key.startswith("published") and rows[column.key].isna().all())
+        column
+        for column in columns
+        if not column.key.startswith("published") or (column.key in rows and rows[column.key].notna().any())
     ]
     return grid(
         rows, columns, group=lambda row: ": ".join(filter(None, (heading(row["dataset"]), run_name_title(row["run"]))))

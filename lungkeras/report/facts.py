@@ -11,14 +11,15 @@ def dataset_facts(prepared: Path | str, *, drawn: bool) -> dict:
     """What the report shows of a prepared dataset, from its folder.
 
     Returns dataset, drawn, scans (a split), quarantine ([{scan, reason, classes}]), quarantined ({class: scans}),
-    absent (scans that the source lists but does not hold), missing ({split: classes without a scan}), flow
-    ([[step, scans]]), changed (the files that are not as they were prepared), size, mean, std, hashes (made_from,
-    fingerprint), and folder, from which the page takes its thumbnails and which it does not name.
+    absent (scans that the source lists but does not hold), missing ({split: classes without a scan}), unknown
+    ({uncertain, blank: {class: scans}}), votes (None where no reader is known), flow ([[step, scans]]), changed (the
+    files that are not as they were prepared), size, mean, std, hashes (made_from, fingerprint), and folder, from which
+    the page takes its thumbnails and which it does not name.
     """
     folder = Path(prepared)
     statistics = json_files.read(folder / "statistics.json")
     keys = ("dataset", "task", "classes", "size", "mean", "std", "scans", "absent", "missing")
-    keys += ("made_from", "fingerprint")
+    keys += ("unknown", "votes", "made_from", "fingerprint")
     known = {key: statistics.get(key) for key in keys}
     quarantine = table_files.read_csv(folder / "quarantine.csv", dtype=str).fillna("").to_dict("records")
     for entry in quarantine:  # a reason names the file in full; the scan is named already

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lungkeras.datasets.registry import DATASETS, title
+from lungkeras.datasets.registry import dataset_names, known_dataset, title
 from lungkeras.report.audit import PROBES
 from lungkeras.report.evidence import measure_title
 from lungkeras.report.grid import span
@@ -154,11 +154,13 @@ def _model(run: Path, dataset: str, params: Mapping, about: Mapping, facts: Mapp
 
 
 def _training_data(dataset: str, own: Mapping[str, pd.DataFrame], facts: Mapping) -> Part:
-    collection = DATASETS.get(dataset)
+    collection = known_dataset(dataset) if dataset in dataset_names() else None
     text = [DRAWN] if facts.get("drawn") else []
     if collection:
         layout = "Drawn in the layout of the collection" if facts.get("drawn") else "The collection is the"
-        text.append(f"{layout} {collection.title} ({collection.citation}).")
+        layout = "The collection is one of its owner’s own:" if collection.described else layout
+        cited = f" ({collection.citation})" if collection.citation else ""
+        text.append(f"{layout} {collection.title}{cited}.")
     leakage = own.get("audit_leakage")
     if leakage is not None and len(leakage):
         told = leakage.iloc[0]

@@ -16,11 +16,14 @@ import pandas as pd
 import yaml
 
 from lungkeras.datasets.datasheets import datasheets
+from lungkeras.datasets.registry import dataset_names, known_dataset
 from lungkeras.datasets.registry import title as title_of
+from lungkeras.evaluation.paper.published import has_published
 from lungkeras.prediction.export import write_devices
 from lungkeras.preparation.audit.dataset import TABLES as AUDIT_TABLES
 from lungkeras.report import checklists, evidence, explanations, model_card, tables  # noqa: F401 (they mark tables)
 from lungkeras.report.audit import audit_section, read_audit
+from lungkeras.report.caveats import of_table
 from lungkeras.report.extra import entries
 from lungkeras.report.grid import TABLES, count
 from lungkeras.report.live import live
@@ -64,10 +67,11 @@ def write_report(
         date: when the study was made; today by default.
     """
     folder, datasets, notebooks = Path(study_folder), list(datasets), dict(notebooks or {})
-    captions = read_captions(folder, [facts["dataset"] for facts in datasets])
+    names_of_data = [facts["dataset"] for facts in datasets]
+    of_the_paper = has_published(names_of_data) or not names_of_data
+    captions = read_captions(folder, names_of_data, of_the_paper=of_the_paper)
     if (folder / "tables" / "devices.csv").is_file():
         write_devices(folder)  # without models that were trained anew since
-    write_csv(folder / "tables" / "checklists.csv", checklists.table())
     write_csv(
         folder / "tables" / "datasheets.csv", datasheets({facts["dataset"]: facts["drawn"] for facts in datasets})
     )
@@ -75,17 +79,27 @@ def write_report(
     frames = {
         name: table_files.read_csv(file) for name in names if (file := folder / "tables" / f"{name}.csv").is_file()
     }
+    sections = [section | {"items": _shown(section["items"], folder)} for section in captions["sections"]]
+    if not of_the_paper:
+        sections = [section | {"items": _made(section["items"], folder, frames)} for section in sections]
+        sections = [section for section in sections if section["items"]]
+    own = any(known_dataset(name).described for name in names_of_data if name in dataset_names())
+    frames["checklists"] = checklists.table(own=own, without=_absent(sections, of_the_paper))
+    write_csv(folder / "tables" / "checklists.csv", frames["checklists"])
+    shown = frames if of_the_paper else {name: tables.without_published(frame) for name, frame in frames.items()}
+    unknown = [facts["dataset"] for facts in datasets if facts.get("unknown")]
+    for name, words in captions["tables"].items():
+        words["reading"] = f"{words['reading']} {of_table(frames.get(name), unknown, settings)}".strip()
+    items = dict(_items(folder, captions, shown))
     audit_png = folder / "figures" / "audit_scans.png"
     audit_files = [("PNG", audit_png), *((name, folder / "tables" / f"audit_{name}.csv") for name in AUDIT_TABLES)]
     key_results = headlines(
         frames.get("baselines"), frames.get("table_3"), frames.get("model_pairs"), frames.get("transfer")
     )
     cards = model_card.cards(folder, datasets)
-    runs = list(read_runs(folder, frames.get("table_3"), notebooks, cards))
+    runs = list(read_runs(folder, frames.get("table_3"), notebooks, cards, unknown))
     audit = read_audit(folder)
     drawn, sheets = live(folder, {facts["dataset"]: facts for facts in datasets})
-    items = dict(_items(folder, captions, frames))
-    sections = [section | {"items": _shown(section["items"], folder)} for section in captions["sections"]]
     layers = {
         name: words | {"sections": [part for part in sections if part["layer"] == name and part["items"]]}
         for name, words in captions["layers"].items()
@@ -96,7 +110,7 @@ def write_report(
         study=folder.resolve().name,
         date=date or datetime.date.today().isoformat(),
         lead=lead(datasets),
-        asked=asked(datasets, frames.get("table_3")),
+        asked=asked(datasets, frames.get("table_3"), of_the_paper=of_the_paper),
         headlines=key_results,
         forest=forest(key_results),
         cautions=cautions(datasets, frames, seeds=repeated is not None and len(repeated) > 0),
@@ -104,12 +118,13 @@ def write_report(
         audit=audit_section(audit),
         audit_picture=embedded(audit_png) if audit_png.is_file() else None,
         audit_files=links(folder, audit_files),
-        settings=tables.settings(settings, [facts["dataset"] for facts in datasets]),
+        settings=tables.settings(settings, names_of_data),
+        of_the_paper=of_the_paper,
         layers=layers,
         items=items,
         live=drawn,
         sheets=sheets,
-        gaps=yaml.safe_load((TEMPLATES / "gaps.yaml").read_text(encoding="utf-8")),
+        gaps=yaml.safe_load((TEMPLATES / "gaps.yaml").read_text(encoding="utf-8")) if of_the_paper else [],
         datasets=datasets,
         runs=runs,
         versions=tables.pairs(versions, ("package", "version")),
@@ -120,10 +135,21 @@ def write_report(
     return folder / "report.html"
 
 
-def read_captions(folder: Path, datasets: Iterable[str]) -> dict:
-    """captions.yaml, with the figures that each dataset has and the entries of lungkeras.report.further."""
+def read_captions(folder: Path, datasets: Iterable[str], *, of_the_paper: bool = True) -> dict:
+    """captions.yaml, with the figures that each dataset has and the entries of lungkeras.report.further.
+
+    Where no dataset is a collection of the paper, without its words, and with those for others (`elsewhere`).
+    """
     captions = yaml.safe_load((TEMPLATES / "captions.yaml").read_text(encoding="utf-8"))
     datasets = list(datasets)
+    for group in (
+        *(captions[kind] for kind in ("tables", "figures", "of_each_dataset", "layers")),
+        captions["sections"],
+    ):
+        for words in group.values() if isinstance(group, dict) else group:
+            elsewhere = words.pop("elsewhere", {})
+            if not of_the_paper:
+                words |= {"paper": ""} | elsewhere
     for kind, words in captions["of_each_dataset"].items():
         named = {f"{kind}_{dataset}": title_of(dataset) for dataset in datasets}
         named = {name: text for name, text in named.items() if (folder / "figures" / f"{name}.png").is_file()}
@@ -131,10 +157,10 @@ def read_captions(folder: Path, datasets: Iterable[str]) -> dict:
             captions["figures"][name] = {key: value.format(dataset=text) for key, value in words.items()}
         for section in captions["sections"]:
             section["items"] = [name for item in section["items"] for name in (named if item == kind else [item])]
-    further = {name: entry for name, entry in entries().items() if entry.file(folder, name).is_file()}
+    further = {name: entry for name, entry in entries().items() if _holds_something(entry.file(folder, name))}
     for name, entry in further.items():
         words = {"label": "Further", "title": entry.title, "shows": entry.shows, "reading": entry.reading}
-        captions[f"{entry.kind}s"][name] = words | {"paper": "Not part of the paper."}
+        captions[f"{entry.kind}s"][name] = words | {"paper": "Not part of the paper." if of_the_paper else ""}
     if further:
         about = {
             "id": "further",
@@ -147,10 +173,34 @@ def read_captions(folder: Path, datasets: Iterable[str]) -> dict:
     return captions
 
 
+def _holds_something(file: Path) -> bool:
+    """Whether there is a figure, or a table with a row."""
+    return file.is_file() and (file.suffix != ".csv" or len(table_files.read_csv(file)) > 0)
+
+
 def _shown(names: Iterable[str], folder: Path) -> list[str]:
     """All but the optional tables and figures that the study does not have."""
     files = {name: (folder / "tables" / f"{name}.csv", folder / "figures" / f"{name}.png") for name in names}
     return [name for name in names if name not in OPTIONAL or any(file.is_file() for file in files[name])]
+
+
+def _made(names: Iterable[str], folder: Path, frames: Mapping[str, pd.DataFrame]) -> list[str]:
+    """The tables and figures that a study has something in; of maps and boxes, where a box is known."""
+    made = {name for name, frame in frames.items() if len(frame)} | {"checklists"}
+    made |= {name for name in names if (folder / "figures" / f"{name}.png").is_file()}
+    located, asked = frames.get("localisation"), frames.get("external_scans")
+    if located is None or not located["findings"].any():
+        made -= {"localisation", "localisation_classes", "pointing"}
+    if asked is None or asked["class"].isna().all():
+        made -= {"external_scans"}
+    return [name for name in names if name in made]
+
+
+def _absent(sections: Iterable[Mapping], of_the_paper: bool) -> set[str]:
+    """The ids that checklists speak of and that a report without the paper does not have."""
+    there = {name for section in sections for name in (section["id"], *section["items"])}
+    page = {"main", "key", "audit", "settings", "quarantine", "runs", "versions"}
+    return set() if of_the_paper else set(checklists.checklists()["sections"]) - there - page
 
 
 def _items(folder: Path, captions: Mapping, frames: Mapping[str, pd.DataFrame]):

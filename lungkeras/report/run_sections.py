@@ -1,12 +1,13 @@
 """The section of each run: its scores by class, its params, what it ran on, its files and its card."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
 import pandas as pd
 
 from lungkeras.report import model_card, tables
+from lungkeras.report.caveats import caveats
 from lungkeras.report.grid import anchor
 from lungkeras.study.words import decimal, heading, run_name_title
 from lungkeras.system.untrusted import json_files, yaml_files
@@ -31,16 +32,22 @@ def link(path: str) -> str:
     return quote(path, safe="/#")
 
 
-def read_runs(folder: Path, results: pd.DataFrame | None, notebooks: Mapping[str, str], cards: Mapping[str, list]):
-    """A section a finished run: in the order of Table 3, then any others by name."""
+def read_runs(
+    folder: Path,
+    results: pd.DataFrame | None,
+    notebooks: Mapping[str, str],
+    cards: Mapping[str, list],
+    unknown: Iterable[str] = (),
+):
+    """A section per finished run: in the order of Table 3, then any others by name. `unknown` as `caveats` takes it."""
     named = [] if results is None else results["run"].tolist()
     finished = {path.parent.name: path.parent for path in sorted(folder.glob("runs/*/metrics.json"))}
     for name in dict.fromkeys([*named, *finished]):
         if name in finished:
-            yield _run(folder, finished[name], notebooks.get(name), cards[name])
+            yield _run(folder, finished[name], notebooks.get(name), cards[name], unknown)
 
 
-def _run(folder: Path, run: Path, notebook: str | None, card: list[model_card.Part]) -> dict:
+def _run(folder: Path, run: Path, notebook: str | None, card: list[model_card.Part], unknown: Iterable[str]) -> dict:
     metrics = json_files.read(run / "metrics.json")
     test = metrics.get("test", {})
     params, environment = _yaml(run / "params.yaml"), _yaml(run / "environment.json")
@@ -59,11 +66,17 @@ def _run(folder: Path, run: Path, notebook: str | None, card: list[model_card.Pa
         "best_epoch": metrics.get("best_epoch"),
         "diverged": tables.diverged(metrics),
         "per_class": tables.scores_of_classes(test["per_class"]) if test.get("per_class") else None,
-        "params": tables.pairs(params, ("param", "value")) if params else None,
+        "caveats": caveats([dataset], unknown, params),
+        "params": tables.pairs(_of_a_run(params), ("param", "value")) if params else None,
         "environment": tables.pairs(environment, ("environment", "value")) if environment else None,
         "files": files,
         "card": [{"part": part, "grid": tables.texts(part.table)} for part in card],
     }
+
+
+def _of_a_run(params: Mapping) -> dict:
+    """Without what only a study says: no run asks for a title, or whence its scans come."""
+    return {key: value for key, value in params.items() if key not in ("title", "source", "acquire", "scans")}
 
 
 def _number(value: float | None) -> str:

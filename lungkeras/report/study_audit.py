@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from lungkeras.datasets.registry import title
 from lungkeras.preparation.audit.dataset import AUDIT
 from lungkeras.preparation.audit.summary import tables
-from lungkeras.preparation.duplicates import across
+from lungkeras.preparation.duplicates import KEPT, across
 from lungkeras.preparation.prints import Fingerprints, load_fingerprints
 from lungkeras.report.figures import panels
 from lungkeras.report.figures.files import save_figure
@@ -42,7 +42,7 @@ def write_study_audit(prepared: Iterable[Path], study: Path | str) -> dict[str, 
         )
         for folder in folders
     }
-    made = tables(audits, across(collections))
+    made = tables(audits, across(collections, folders[0].parent / KEPT if folders else None))
     for name, table in made.items():
         write_csv(Path(study) / "tables" / f"{name}.csv", table)
     rows = scans_to_look_at(made, collections)

@@ -14,6 +14,7 @@ from lungkeras.study.words import decimal, heading, run_name_title, run_title
 
 FEW = 0.5  # of the published scans
 AXIS_STEP = 0.2  # the axis of scores starts at a multiple of it
+FEW_TESTED = 100  # scans, of a collection that the paper does not have
 
 
 def lead(datasets: list[Mapping]) -> dict:
@@ -28,9 +29,11 @@ def lead(datasets: list[Mapping]) -> dict:
         )
         return {"drawn": True, "strong": "These are drawings, not patients.", "text": text}
     total, published = sum(scans[name] for name in real), sum(published_scans(name) for name in real)
-    few = total < FEW * published
-    strong = f"{total:,} real scans" + (f", where the published study had {published:,.0f}." if few else ".")
     smallest = max(min(facts["scans"]["test"] for facts in datasets if facts["dataset"] in real), 1)
+    few = total < FEW * published if published > 0 else smallest < FEW_TESTED
+    strong = f"{total:,} real scans" + (
+        f", where the published study had {published:,.0f}." if few and published > 0 else "."
+    )
     text = "; ".join(f"{heading(name)} {scans[name]:,}{_published_scans(name)}" for name in real) + ". "
     text += f"The smallest test split has {smallest:,} scans, so that one scan is worth {1 / smallest:.1%}"
     text += ": the scores say little about the models, and less about disease." if few else "."
@@ -79,19 +82,20 @@ def headlines(
     return found
 
 
-def asked(datasets: list[Mapping], results: pd.DataFrame | None) -> str:
+def asked(datasets: list[Mapping], results: pd.DataFrame | None, *, of_the_paper: bool = True) -> str:
     """What the study asks, in a sentence with its own models and datasets; and how much was tested."""
     runs = pd.DataFrame(columns=["dataset"]) if results is None else competing(results)
     known = {facts["dataset"] for facts in datasets}
     names = [heading(name) for name in dict.fromkeys(runs["dataset"]) if name in known]
+    sure = "how sure is that, and do the claims of the paper hold here" if of_the_paper else "and how sure is that"
     if runs.empty or not names:
-        return "Which network classifies chest X-rays best, how sure is that, and do the claims of the paper hold here?"
+        return f"Which network classifies chest X-rays best, {sure}?"
     models = runs.drop_duplicates(["backbone", "weights"])
     titles = [run_title(row.backbone, row.weights) for row in models.itertuples()]
     tested = sum(facts["scans"]["test"] for facts in datasets)
     return (
         f"Which of {len(titles)} networks ({'; '.join(titles)}) classifies the chest X-rays of {_listed(names)} best, "
-        f"how sure is that, and do the claims of the paper hold here? {len(results)} models were trained and tested on "
+        f"{sure}? {len(results)} models were trained and tested on "
         f"{tested:,} scans that none of them was trained or chosen on."
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from lungkeras.evaluation.comparison import not_significantly_different
-from lungkeras.evaluation.paper.published import published
+from lungkeras.evaluation.paper.published import has_published, published
 from lungkeras.evaluation.paper.tables import ALL_SCANS
 from lungkeras.prediction import runtimes
 from lungkeras.report.grid import NUMBER, UNDEFINED, Column, anchor, grid, spanned, table
@@ -16,7 +16,7 @@ from lungkeras.study.words import backbone_title, heading, run_name_title, run_t
 BASELINES = {
     "majority": "always the most frequent class",
     "every class": "every finding on every scan",
-    "metadata": "age, sex, view and follow-up alone",
+    "metadata": "age, sex, view, follow-up, scanner and readers alone",
     "linear": "linear model on the pixels",
 }
 
@@ -27,6 +27,9 @@ def table_1(frame: pd.DataFrame) -> dict:
     frame = frame.assign(name=[_sentence(name) for name in frame["class"]])
     columns = [Column("name", "class"), *(Column(split, split, 0, "scans here") for split in ("train", "val", "test"))]
     columns += [Column("total", "all", 0, "scans here"), Column("published", "paper", 0)]
+    columns += [Column(name, name, 0, "labels not known") for name in ("uncertain", "blank")] + [
+        Column("policy", "policy")
+    ]
     return grid(frame, columns, group=lambda row: heading(row["dataset"]), strong=lambda row: row["class"] == ALL_SCANS)
 
 
@@ -35,6 +38,12 @@ def datasheets(frame: pd.DataFrame) -> dict:
     """One group per dataset, one row per question."""
     columns = [Column("question", "question"), Column("answer", "answer")]
     return grid(frame, columns, group=lambda row: heading(row["dataset"]))
+
+
+def without_published(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table of a study without a collection of the paper: without what stands beside published numbers."""
+    beside = ["interval_holds_published", *(["difference"] if "published_weights" in frame else [])]
+    return frame.drop(columns=[name for name in frame if name.startswith("published") or name in beside])
 
 
 def further(frame: pd.DataFrame) -> dict:
@@ -179,6 +188,8 @@ def scores_of_classes(scores: Mapping[str, Mapping[str, float]]) -> dict:
             ("support", "test scans", 0),
         )
     ]  # fmt: skip
+    if "known" in frame and frame["known"].min() < frame["known"].max():
+        columns.append(Column("known", "labels known", 0))
     return grid(frame.astype({key: float for key in frame if key != "name"}), columns)
 
 
@@ -197,7 +208,10 @@ REASONS = {
 
 
 def settings(ours: Mapping[str, object], datasets: list[str]) -> dict:
-    """One row per setting, with the paper's where it has one and the reason where they differ; no places of files."""
+    """One row per setting, with the paper's where it has one and the reason where they differ; no places of files.
+
+    Where no dataset is a collection of the paper, the settings alone.
+    """
     paper = {key: value for key, value in published()["training"].items() if not isinstance(value, dict)}
     paper |= {"beta_2": published()["training"]["optimizer"]["beta_2"]}
     sizes = [published()["datasets"][name]["image_size"] for name in datasets if name in published()["datasets"]]
@@ -212,7 +226,8 @@ def settings(ours: Mapping[str, object], datasets: list[str]) -> dict:
         for key, value in ours.items()
         if key not in ("source", "acquire", "prepared", "runs")
     ]
-    columns = ("name", "setting"), ("here", "here"), ("paper", "paper"), ("why", "why it differs")
+    columns = [("name", "setting"), ("here", "here")]
+    columns += [("paper", "paper"), ("why", "why it differs")] if has_published(datasets) else []
     return grid(pd.DataFrame(rows), [Column(*column) for column in columns])
 
 

@@ -9,20 +9,44 @@ from scipy.stats import norm, rankdata
 from lungkeras.scores.intervals import LEVEL, patient_places, widened
 
 
-def delong(labels: np.ndarray, scores: np.ndarray, patients: Sequence) -> tuple[np.ndarray, np.ndarray]:
+def delong(
+    labels: np.ndarray, scores: np.ndarray, patients: Sequence, known: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """AUROCs (columns,) and their covariance (columns, columns), without resampling.
 
     Labels and scores are (scans, columns): a column is a class, or a model asked about a class. DeLong et al. 1988,
     doi:10.2307/2531595, for scans that are clustered in patients (Obuchowski 1997, doi:10.2307/2533958); where every
-    patient has one scan, the two are the same. NaN for a column without positives or negatives.
+    patient has one scan, the two are the same. A label that is NaN is not known, and its scan is none of its column's.
+    NaN for a column without positives or negatives.
     """
-    labels, scores = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
+    aurocs, of_positives, of_negatives, factors = _components(labels, scores, patients)
+    count = len(of_positives)
+    crossed = of_positives.T @ of_negatives * (count / (count - 1) if count > 1 else np.nan)
+    scaled = (of_positives * factors[0], of_negatives * factors[1])
+    return aurocs, sum(part.T @ part for part in scaled) + crossed + crossed.T
+
+
+def auroc_shares(labels: np.ndarray, scores: np.ndarray, patients: Sequence) -> tuple[np.ndarray, np.ndarray]:
+    """(AUROCs (columns,), by how much each of the sorted patients moves them, float (patients, columns)).
+
+    Arguments as of `delong`. The shares of a column sum to 0. Patients who come w times move the AUROC, to first
+    order, by the sum of w times their share; shares are scaled as in `delong`, since few patients vary less than all.
+    """
+    aurocs, of_positives, of_negatives, factors = _components(labels, scores, patients)
+    factors = np.where(np.isnan(factors), 1.0, factors)
+    return aurocs, of_positives * factors[0] + of_negatives * factors[1]
+
+
+def _components(labels, scores, patients) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """AUROCs; what each patient's positive and negative scans add to them (patients, columns); factors (2, columns)."""
+    labels, scores = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
     places, count = patient_places(patients)
     aurocs = np.full(labels.shape[1], np.nan)
     of_positives, of_negatives = np.full((2, count, labels.shape[1]), np.nan)
     factors = np.full((2, labels.shape[1]), np.nan)
     for column in range(labels.shape[1]):
-        is_so, given = labels[:, column], scores[:, column]
+        known = ~np.isnan(labels[:, column])
+        is_so, given, own = labels[known, column] == 1, scores[known, column], places[known]
         positives, negatives = int(is_so.sum()), int((~is_so).sum())
         if not positives or not negatives or not np.isfinite(given).all():
             continue
@@ -31,13 +55,11 @@ def delong(labels: np.ndarray, scores: np.ndarray, patients: Sequence) -> tuple[
         below = 1 - (ranks[~is_so] - rankdata(given[~is_so])) / positives
         aurocs[column] = above.mean()
         for place, (mine, components) in enumerate(((is_so, above), (~is_so, below))):
-            sums = np.bincount(places[mine], components - aurocs[column], minlength=count) / mine.sum()
+            sums = np.bincount(own[mine], components - aurocs[column], minlength=count) / mine.sum()
             (of_positives, of_negatives)[place][:, column] = sums
-            clusters = len(np.unique(places[mine]))
+            clusters = np.count_nonzero(np.bincount(own[mine], minlength=count))
             factors[place, column] = np.sqrt(clusters / (clusters - 1)) if clusters > 1 else np.nan
-    crossed = of_positives.T @ of_negatives * (count / (count - 1) if count > 1 else np.nan)
-    scaled = (of_positives * factors[0], of_negatives * factors[1])
-    return aurocs, sum(part.T @ part for part in scaled) + crossed + crossed.T
+    return aurocs, of_positives, of_negatives, factors
 
 
 def auroc_interval(
@@ -48,6 +70,7 @@ def auroc_interval(
     At 0 and 1 themselves, where DeLong's variance is 0: the exact binomial limit of `trials`, the patients of the rarer
     side, each of which may have been ranked wrongly; (NaN, NaN) without them.
     """
+    auroc = float(np.round(auroc, 12))  # a mean of ones may lie below 1
     if trials and not np.isnan(variance) and auroc in (0, 1):
         return widened(auroc, auroc, auroc, trials, level)
     if not (0 < auroc < 1 and variance > 0):

@@ -2,8 +2,9 @@
 
 The scans of one patient resemble each other, so patients are drawn, never scans: a draw takes as many patients as
 there are, with replacement, and each comes with all of its scans. In what follows labels and decisions are 0-or-1
-arrays (scans, classes), scores are floats of that shape, and `patients` holds one name per scan. Runs that were tested
-on the same patients meet the same draws, whatever the order of their scans.
+arrays (scans, classes), scores are floats of that shape, and `patients` holds one name per scan. A label that is NaN is
+not known, and its scan is none of its class's. Runs that were tested on the same patients meet the same draws, whatever
+the order of their scans.
 """
 
 import functools
@@ -13,6 +14,8 @@ import numpy as np
 from scipy.stats import beta, norm
 from scipy.stats import t as student
 
+from lungkeras.scores.metrics import known_only
+
 DRAWS = 2000
 LEVEL = 0.95
 SEED = 0
@@ -21,6 +24,7 @@ FEWEST_PATIENTS = 10  # with a class, and without it, for an interval of its own
 TOO_FEW = "too few"  # what tables say where patients are fewer
 NO_VARIANCE = 1e-12
 MOST_TURNED = 60  # scans of each side whose labels are turned in some draw
+MOST_BLOCKS = 2000
 AT_ONCE = 4_000_000  # weights held at a time while curves are drawn
 
 
@@ -28,6 +32,16 @@ def patient_places(patients: Sequence) -> tuple[np.ndarray, int]:
     """(the place of each scan's patient among the sorted patients, int (scans,); the number of patients)."""
     names, places = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     return places, len(names)
+
+
+def patient_blocks(patients: Sequence, most: int = MOST_BLOCKS, seed: int = SEED) -> np.ndarray:
+    """What stands for the patient of each scan, int (scans,): of many patients, one of `most` blocks of them.
+
+    Blocks are as large as each other, dealt at random, and independent as patients are. An interval over 2,000 of them
+    is as wide as that over patients, within 2 % of its width, and takes less time and memory.
+    """
+    places, count = patient_places(patients)
+    return places if count <= most else (np.random.default_rng([seed, count, 5]).permutation(count) % most)[places]
 
 
 @functools.lru_cache(maxsize=4)
@@ -83,9 +97,10 @@ def decision_counts(
 ) -> np.ndarray:
     """Of each patient and class: hits, decisions and positives. float64 (patients, 3, classes).
 
-    `weights` (scans,) says how many scans each stands for; one by default.
+    All are 0 for a class that can't be scored (`metrics.known_only`). `weights` (scans,) says how many scans each
+    stands for; one by default.
     """
-    labels, decided = np.asarray(labels, dtype=np.int8), np.asarray(decided, dtype=np.int8)
+    labels, decided = (part.astype(np.int8) for part in known_only(labels, decided))
     counts = np.stack([labels * decided, decided, labels], axis=1)
     return sums_by_patient(counts if weights is None else counts * weights[:, None, None], patients)
 
@@ -108,16 +123,17 @@ def of_present(counts: np.ndarray) -> np.ndarray:
     return counts[..., counts[:, 2].sum(axis=0) > 0]
 
 
-def doubt(counts: np.ndarray, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
+def doubt(counts: np.ndarray, draws: int = DRAWS, seed: int = SEED, patient_count: int | None = None) -> np.ndarray:
     """Counts to add to each draw of decision counts, so that "no error seen" is not taken for "no error possible".
 
     counts (patients, 3, classes) -> float64 (draws, 3, classes): of each class half a hit (a gamma of mean 1/2), and a
     missed and a wrongly called scan of mean PRIOR_ERRORS / classes each, as a Dirichlet prior on the cells adds them.
-    They weigh as much as the scans of a mean patient.
+    They weigh as much as the scans of a mean patient; `patient_count` says how many there are where the rows of counts
+    are blocks of them.
     """
     classes = counts.shape[-1]
     random = np.random.default_rng([seed, len(counts), 2])
-    scans = max(float(counts[:, 2].sum() / max(len(counts), 1)), 1.0)
+    scans = max(float(counts[:, 2].sum() / max(patient_count or len(counts), 1)), 1.0)
     hits, missed, called = (
         scans * random.gamma(mean, size=(draws, classes))
         for mean in (0.5, PRIOR_ERRORS / classes, PRIOR_ERRORS / classes)
@@ -126,17 +142,22 @@ def doubt(counts: np.ndarray, draws: int = DRAWS, seed: int = SEED) -> np.ndarra
 
 
 def f1_interval(
-    counts: np.ndarray, draws: int = DRAWS, seed: int = SEED, column: int | None = None
+    counts: np.ndarray,
+    draws: int = DRAWS,
+    seed: int = SEED,
+    column: int | None = None,
+    patient_count: int | None = None,
 ) -> tuple[float, float]:
     """The interval of the macro F1, or of the F1 of one class, from decision counts (patients, 3, classes).
 
     Bootstrap over patients with the doubt of a prior: never of zero width, and it covers where errors are few.
+    `patient_count` as in `doubt`.
     """
     counts = of_present(counts) if column is None else counts[..., [column]]
     if not counts.shape[-1]:
         return float("nan"), float("nan")
     point = float(f1_of_counts(counts.sum(axis=0)).mean())
-    drawn = f1_of_counts(drawn_sums(counts, draws, seed) + doubt(counts, draws, seed))
+    drawn = f1_of_counts(drawn_sums(counts, draws, seed) + doubt(counts, draws, seed, patient_count))
     low, high = interval(drawn.mean(axis=1), len(counts))
     return min(low, point), max(high, point)
 
@@ -231,8 +252,8 @@ def mean_interval(
 
 def rarer_side(labels: np.ndarray, patients: Sequence) -> int:
     """The patients who have a class (scans,), or those who lack it, whichever are fewer."""
-    labels, patients = np.asarray(labels) == 1, np.asarray(patients, dtype=str)
-    return min(len(set(patients[labels])), len(set(patients[~labels])))
+    labels, patients = np.asarray(labels), np.asarray(patients, dtype=str)
+    return min(len(set(patients[labels == side])) for side in (0, 1))
 
 
 def widened(low: float, high: float, point: float, trials: int, level: float = LEVEL) -> tuple[float, float]:
@@ -259,9 +280,13 @@ def ranking(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tupl
 
     labels (scans,) 0 or 1, scores (scans,), weights (draws, scans). Returns two arrays (draws,). Tied scores are one
     threshold, as in scikit-learn: a tied pair counts half in the AUROC. NaN where a draw lacks positives or, for the
-    AUROC, negatives, and where a score is not a number.
+    AUROC, negatives, and where a score is not a number; for both, where some labels are not known and no other is 0.
     """
-    labels, scores = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
+    labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    if not (known := ~np.isnan(labels)).all():
+        known &= (labels == 0).any()
+        labels, scores, weights = labels[known], scores[known], np.asarray(weights)[:, known]
+    labels = labels.astype(bool)
     if not np.isfinite(scores).all() or len(scores) == 0:
         return np.full(len(weights), np.nan), np.full(len(weights), np.nan)
     order = np.argsort(-scores, kind="stable")

@@ -1,8 +1,9 @@
 """From logits and probabilities to scores: loss, decisions, F1, AUROC, confusion.
 
-Labels are 0-or-1 arrays of shape (scans, classes); in a multiclass task each row holds a single 1. Logits and
-probabilities are float arrays of the same shape, columns in the order of the dataset's classes. Where one of these is
-no number, as of a model that diverged, nothing is decided, and scores are NaN.
+Labels are 0-or-1 arrays of shape (scans, classes); in a multiclass task each row holds a single 1. In a multilabel one
+a label may be NaN: it is not known, and no score counts it. Logits and probabilities are float arrays of the same
+shape, columns in the order of the dataset's classes. Where one of these is no number, as of a model that diverged,
+nothing is decided, and scores are NaN.
 """
 
 from collections.abc import Sequence
@@ -25,9 +26,10 @@ def probabilities(logits: np.ndarray, task: str) -> np.ndarray:
 def cross_entropy(labels: np.ndarray, logits: np.ndarray, task: str, class_weights: np.ndarray | None = None) -> float:
     """The mean loss that training minimises, from logits, in float64.
 
-    Multiclass: categorical cross-entropy, mean over scans. Multilabel: binary cross-entropy, mean over all elements,
-    where `class_weights` (classes,) multiplies the loss of positive labels, as `pos_weight` of PyTorch's
-    BCEWithLogitsLoss does. Raises ValueError for weights in a multiclass task: the study has none there.
+    Multiclass: categorical cross-entropy, mean over scans. Multilabel: binary cross-entropy, mean over all labels that
+    are known (NaN where none is), where `class_weights` (classes,) multiplies the loss of positive labels, as
+    `pos_weight` of PyTorch's BCEWithLogitsLoss does. Raises ValueError for weights in a multiclass task: the study has
+    none there.
     """
     labels, logits = np.asarray(labels, dtype=np.float64), np.asarray(logits, dtype=np.float64)
     if not np.isfinite(logits).all():
@@ -40,13 +42,28 @@ def cross_entropy(labels: np.ndarray, logits: np.ndarray, task: str, class_weigh
         return float(-(labels * _log_softmax(logits)).sum(axis=1).mean())
     weights = 1.0 if class_weights is None else np.asarray(class_weights, dtype=np.float64)
     positive, negative = np.logaddexp(0.0, -logits), np.logaddexp(0.0, logits)
-    return float((weights * labels * positive + (1.0 - labels) * negative).mean())
+    each, known = weights * labels * positive + (1.0 - labels) * negative, ~np.isnan(labels)
+    return float(each.mean()) if known.all() else _mean(each[known])
 
 
 def positive_weights(labels: np.ndarray) -> np.ndarray:
     """Negatives over positives of each class, float32 (classes,); 1 for a class without a positive."""
-    positives = np.asarray(labels, dtype=np.float64).sum(axis=0)
-    return np.where(positives > 0, (len(labels) - positives) / np.maximum(positives, 1.0), 1.0).astype(np.float32)
+    positives, negatives = ((np.asarray(labels) == side).sum(axis=0, dtype=np.float64) for side in (1, 0))
+    return np.where(positives > 0, negatives / np.maximum(positives, 1.0), 1.0).astype(np.float32)
+
+
+def known_only(labels: np.ndarray, decided: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and decisions, int (scans, classes), with 0 in both where F1, precision and recall are not to look.
+
+    These are labels that are not known, and whole classes that can't be scored: some of their labels are not known, and
+    of those that are none is 1, or none is 0. To these scores, a scan without the class and not given it is nothing.
+    """
+    labels, decided = np.asarray(labels), np.asarray(decided)
+    known = ~np.isnan(labels)
+    if known.all():
+        return labels.astype(int), decided.astype(int)
+    known &= known.all(axis=0) | ((labels == 1).any(axis=0) & (labels == 0).any(axis=0))
+    return np.where(known, labels, 0).astype(int), np.where(known, decided, 0).astype(int)
 
 
 def decide(probabilities: np.ndarray, task: str, threshold: float = THRESHOLD) -> np.ndarray:
@@ -64,40 +81,44 @@ def decide(probabilities: np.ndarray, task: str, threshold: float = THRESHOLD) -
 def macro_f1(labels: np.ndarray, probabilities: np.ndarray, task: str) -> float:
     """The mean F1 of the decisions, over the classes that the labels hold; NaN where they hold none.
 
-    A class that no scan has can't be found, so that its F1 says nothing of the model: it is left out.
+    A class that no scan has can't be found, so that its F1 says nothing of the model: it is left out, as is one that
+    `known_only` can't score.
     """
-    present = np.asarray(labels).any(axis=0)
+    labels, decided = known_only(labels, decide(probabilities, task))
+    present = labels.any(axis=0)
     if not np.isfinite(probabilities).all() or not present.any():
         return float("nan")
     from sklearn.metrics import f1_score
 
-    f1 = f1_score(_integers(labels), decide(probabilities, task), average=None, zero_division=0)
+    f1 = f1_score(labels, decided, average=None, zero_division=0)
     return float(np.atleast_1d(f1)[present].mean())
 
 
 def per_class(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], task: str) -> dict[str, dict]:
-    """{class: {f1, precision, recall, auroc, support}}; support counts the scans that have the class.
+    """{class: {f1, precision, recall, auroc, support, known}}; support counts the scans that have the class.
 
-    Recall and F1 of a class that no scan has are NaN. An AUROC is NaN where it is undefined: no positive, no negative,
-    or a probability that is not a number.
+    `known` counts the scans of which it is known whether they have it: all of them, where no label is NaN. Recall and
+    F1 of a class that no scan has are NaN, and so are all scores of one that `known_only` can't score. An AUROC is NaN
+    where it is undefined: no positive, no negative, or a probability that is not a number.
     """
     from sklearn.metrics import precision_recall_fscore_support
 
-    labels = _integers(labels)
-    precision, recall, f1, support = precision_recall_fscore_support(
-        labels, decide(probabilities, task), average=None, zero_division=0
-    )
+    labels = np.asarray(labels)
+    own, decided = known_only(labels, decide(probabilities, task))
+    precision, recall, f1, support = precision_recall_fscore_support(own, decided, average=None, zero_division=0)
     if not np.isfinite(probabilities).all():
         precision = recall = f1 = np.full(len(support), np.nan)
-    absent = support == 0
+    absent, partly = support == 0, np.isnan(labels).any(axis=0)
     recall, f1 = np.where(absent, np.nan, recall), np.where(absent, np.nan, f1)
+    precision = np.where(absent & partly, np.nan, precision)
     return {
         name: {
             "f1": float(f1[index]),
             "precision": float(precision[index]),
             "recall": float(recall[index]),
             "auroc": _auroc(labels[:, index], np.asarray(probabilities)[:, index]),
-            "support": int(support[index]),
+            "support": int((labels[:, index] == 1).sum()),
+            "known": int((~np.isnan(labels[:, index])).sum()),
         }
         for index, name in enumerate(classes)
     }
@@ -116,7 +137,7 @@ def scores(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
 
 def confusion(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
     """Counts (int) of a multiclass task: true classes as rows, predicted classes as columns."""
-    counts = _integers(labels).T @ decide(probabilities, "multiclass")
+    counts = np.asarray(labels).astype(int).T @ decide(probabilities, "multiclass")
     return pd.DataFrame(
         counts, index=pd.Index(classes, name="true"), columns=pd.Index(classes, name="predicted"), dtype=int
     )
@@ -128,6 +149,8 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def _auroc(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    known = ~np.isnan(labels)
+    labels, probabilities = labels[known].astype(int), probabilities[known]
     if labels.min(initial=1) == labels.max(initial=0) or not np.isfinite(probabilities).all() or len(labels) == 0:
         return float("nan")
     from sklearn.metrics import roc_auc_score
@@ -135,5 +158,5 @@ def _auroc(labels: np.ndarray, probabilities: np.ndarray) -> float:
     return float(roc_auc_score(labels, probabilities))
 
 
-def _integers(labels: np.ndarray) -> np.ndarray:
-    return np.asarray(labels).astype(int)
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")

@@ -30,17 +30,20 @@ def compare_f1(
     patients: Sequence,
     draws: int = DRAWS,
     seed: int = SEED,
+    patient_count: int | None = None,
 ) -> dict[str, float]:
     """The macro F1 of one model less that of another on the same scans: {difference, low, high, p}.
 
-    The interval is that of the paired bootstrap over patients, `p` that of the permutation test.
+    The interval is that of the paired bootstrap over patients, `p` that of the permutation test. A label that is NaN is
+    not known, and counts for neither model. `patient_count` says how many patients there are where `patients` names
+    blocks of them.
     """
     first, second = (of_present(decision_counts(labels, given, patients)) for given in (decided, others))
     if not first.shape[-1]:
         return dict.fromkeys(("difference", "low", "high", "p"), float("nan"))
     point = float(f1_of_counts(first.sum(axis=0)).mean() - f1_of_counts(second.sum(axis=0)).mean())
     drawn = [
-        f1_of_counts(drawn_sums(counts, draws, seed) + doubt(counts, draws, seed + own)).mean(axis=1)
+        f1_of_counts(drawn_sums(counts, draws, seed) + doubt(counts, draws, seed + own, patient_count)).mean(axis=1)
         for own, counts in enumerate((first, second))
     ]
     low, high = interval(drawn[0] - drawn[1], len(first))
@@ -53,7 +56,12 @@ def compare_f1(
 
 
 def compare_auroc(
-    labels: np.ndarray, scores: np.ndarray, others: np.ndarray, patients: Sequence, draws: int = DRAWS, seed: int = SEED
+    labels: np.ndarray,
+    scores: np.ndarray,
+    others: np.ndarray,
+    patients: Sequence,
+    draws: int = DRAWS,
+    seed: int = SEED,
 ) -> dict[str, float]:
     """The macro AUROC of one model less that of another on the same scans: {difference, low, high, p}.
 
@@ -61,10 +69,11 @@ def compare_auroc(
     that has no width, as of two models that make no error, it is the exact binomial limit of the patients of the rarest
     side, whom the models may have ranked apart. `p` is that of the permutation test, as DeLong's own rejects too often
     where patients are few. Classes that lack positives or negatives are left out; all are NaN where no class is left.
-    Where a class has a single positive or negative, the variance is unknown: all but the difference are NaN.
+    Where a class has a single positive or negative, the variance is unknown: all but the difference are NaN. A label
+    that is NaN is not known, and its scan is none of its class's.
     """
     labels = np.asarray(labels)
-    defined = [column for column in range(labels.shape[1]) if 0 < labels[:, column].sum() < len(labels)]
+    defined = with_both_signs(labels)
     labels, scores, others = labels[:, defined], scores[:, defined], others[:, defined]
     aurocs, covariance = delong(np.tile(labels, 2), np.concatenate([scores, others], axis=1), patients)
     if not defined or np.isnan(aurocs).any():
@@ -80,6 +89,14 @@ def compare_auroc(
     p = p_of_auroc(labels, scores, others, patients, draws, seed)
     low, high = max(difference - reach, -1.0), min(difference + reach, 1.0)
     return {"difference": difference, "low": low, "high": high, "p": p}
+
+
+def with_both_signs(labels: np.ndarray) -> list[int]:
+    """The columns of labels (scans, classes) that hold a 0 and a 1."""
+    labels = np.asarray(labels)
+    return [
+        column for column in range(labels.shape[1]) if (labels[:, column] == 1).any() & (labels[:, column] == 0).any()
+    ]
 
 
 def swaps(patients: int, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
@@ -105,7 +122,12 @@ def p_of_f1(first: np.ndarray, second: np.ndarray, draws: int = DRAWS, seed: int
 
 
 def p_of_auroc(
-    labels: np.ndarray, scores: np.ndarray, others: np.ndarray, patients: Sequence, draws: int = DRAWS, seed: int = SEED
+    labels: np.ndarray,
+    scores: np.ndarray,
+    others: np.ndarray,
+    patients: Sequence,
+    draws: int = DRAWS,
+    seed: int = SEED,
 ) -> float:
     """p of the difference in macro AUROC, by a permutation test of ranks, so that the models' scales don't matter.
 
@@ -114,12 +136,13 @@ def p_of_auroc(
     """
     apart = np.zeros(len(labels))
     for column in range(labels.shape[1]):
-        is_so = np.asarray(labels[:, column], dtype=bool)
-        ranks = np.stack([rankdata(given[:, column]) for given in (scores, others)])
+        known = np.flatnonzero(~np.isnan(labels[:, column]))
+        is_so = labels[known, column] == 1
+        ranks = np.stack([rankdata(given[known, column]) for given in (scores, others)])
         for sign, mine in ((1, is_so), (-1, ~is_so)):
             among = np.sort(ranks[:, ~mine], axis=None)
             below = np.searchsorted(among, ranks[:, mine]) + np.searchsorted(among, ranks[:, mine], side="right")
-            apart[mine] += sign * (below[0] - below[1]) / (2 * len(among) * mine.sum())
+            apart[known[mine]] += sign * (below[0] - below[1]) / (2 * len(among) * mine.sum())
     by_patient = sums_by_patient(apart / labels.shape[1], patients)
     return _share_as_far(by_patient.sum() - 2 * swaps(len(by_patient), draws, seed) @ by_patient)
 

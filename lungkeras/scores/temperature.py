@@ -36,10 +36,10 @@ def scaled(probabilities: np.ndarray, task: str, temperature: float) -> np.ndarr
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, task: str) -> float:
     """The temperature of the least cross-entropy; above 1, the model was too sure.
 
-    1 where it can't be estimated: no scan, probabilities that are NaN or infinite, or a least value at the end of what
-    is searched, as when the answers to all of few scans are right.
+    1 where it can't be estimated: no known label, probabilities that are NaN or infinite, or a least value at the end
+    of what is searched, as when the answers to all of few scans are right.
     """
-    if len(labels) == 0 or not np.isfinite(probabilities).all():
+    if np.isnan(labels).all() or not np.isfinite(probabilities).all():
         return 1.0
     from scipy.optimize import minimize_scalar
 

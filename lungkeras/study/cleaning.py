@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lungkeras.datasets.registry import DATASETS
+from lungkeras.datasets.registry import DATASETS, dataset_names
 from lungkeras.preparation.made_from import is_prepared
 from lungkeras.study import freshness
 from lungkeras.study.made_from import RESULTS, is_trained
@@ -128,7 +128,7 @@ def done(shared: Params, runs: Mapping[str, Params], trained: list[str]) -> list
     prepared = [
         run.dataset
         for run in {run.dataset: run for run in runs.values()}.values()
-        if is_prepared(run.prepared_folder, run.dataset, None, size=run.image_size, seed=shared.seed, split=run.split)
+        if is_prepared(run.prepared_folder, run.dataset, None, seed=shared.seed, **run.prepared_with)
     ]
     outdated = freshness.outdated_notebooks(shared, runs, [name for name in runs if name not in trained])
     return [
@@ -193,7 +193,7 @@ def unnamed(shared: Params, runs: Mapping[str, Params]) -> Iterator[tuple[Path, 
         if is_a_run(folder) and folder.resolve() not in named and not is_being_made(folder):
             yield folder, UNNAMED_RUN
     for folder in real_folders(from_project(shared.prepared), 1):
-        is_one = folder.name in DATASETS and (folder / "statistics.json").is_file()
+        is_one = folder.name in dataset_names() and (folder / "statistics.json").is_file()
         is_ours = is_one and {entry.name for entry in folder.iterdir()} <= FILES
         if is_ours and folder.resolve() not in prepared and not is_being_made(folder):
             yield folder, UNNAMED_DATA

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from lungkeras.datasets.registry import DATASETS
+from lungkeras.datasets.registry import known_dataset
 
 KINDS = ("embeddings", "heatmaps")
 PAPER = {
@@ -24,4 +24,4 @@ def figure_name(kind: str, dataset: str) -> str:
 
 def pictured(datasets: Iterable[str]) -> list[str]:
     """The datasets whose models are pictured so: those of one class per scan."""
-    return [dataset for dataset in datasets if DATASETS[dataset].task == "multiclass"]
+    return [dataset for dataset in datasets if known_dataset(dataset).task == "multiclass"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lungkeras.preparation.made_from import is_prepared, of_prepared
-from lungkeras.study.made_from import PLACES, is_trained
+from lungkeras.study.made_from import PLACES, POLICIES, is_trained
 from lungkeras.study.params import Params
 from lungkeras.system.errors import SourceError
 from lungkeras.system.files import as_json, write_json
@@ -27,11 +27,11 @@ def outdated_datasets(shared: Params, runs: Mapping[str, Params], sources: Mappi
     """
     outdated = []
     for dataset, params in sorted({run.dataset: run for run in reversed(runs.values())}.items()):
-        known = dataset in sources or params.acquire != "given"
+        known = dataset in sources or params.acquire != "given" or params.names_source
         source = (from_project(sources[dataset]) if dataset in sources else params.source_folder) if known else None
         folder = params.prepared_folder
         try:
-            same = is_prepared(folder, dataset, source, size=params.image_size, seed=shared.seed, split=params.split)
+            same = is_prepared(folder, dataset, source, seed=shared.seed, **params.prepared_with)
         except SourceError:
             same = False  # the preparation says what is wrong with the source
         finished = any((run.run_folder / "metrics.json").is_file() for run in runs.values() if run.dataset == dataset)
@@ -81,7 +81,7 @@ def reading_notebooks(shared: Params, runs: Mapping[str, Params]) -> dict[str, s
     folders |= {run.run_folder for run in runs.values()}
     made = {folder.name: read(folder / "fingerprint.json") for folder in sorted(folders)}
     prepared = sorted(file.parent.name for file in from_project(shared.prepared).glob("*/statistics.json"))
-    study = shared.model_dump(exclude=PLACES - {"title"})
+    study = shared.model_dump(exclude=PLACES - {"title", *POLICIES})
     modules = sorted(file.relative_to(PACKAGE).with_suffix("").as_posix() for file in PACKAGE.rglob("*.py"))
     templates = [file_digest(file) for file in sorted([*PACKAGE.rglob("*.j2"), *PACKAGE.rglob("*.yaml")])]
     common = digest(as_json(made), as_json(prepared), as_json(study), code_digest(modules), *templates)

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import quote
 
-from lungkeras.datasets.registry import DATASETS
 from lungkeras.study import freshness, status
 from lungkeras.study.params import Params
 from lungkeras.system import processes, stopping
@@ -110,7 +109,7 @@ def _snakemake(
     RunError.
     """
     root = project_folder()
-    results = {dataset: from_project(shared.prepared) / dataset / "statistics.json" for dataset in DATASETS}
+    results = {run.dataset: run.prepared_folder / "statistics.json" for run in runs.values()}
     results |= {name: run.run_folder / "metrics.json" for name, run in runs.items()}
     notebooks = shared.study_folder / "notebooks"
     files = {name: os.path.relpath(results.get(name, notebooks / f"{name}.ipynb"), root) for name in (*again, *targets)}

@@ -1,11 +1,13 @@
 """What a run is made from, as hashes, and whether a finished one is made from the same.
 
-runs/<run>/fingerprint.json   "made_from": {"params", "prepared", "weights", "code"}
+runs/<run>/fingerprint.json   "made_from": {"params", "prepared", "weights", "code"}, and "labels": the policies of
+                              uncertain and blank labels, where the dataset has any
                               "results": of each file
 """
 
 from pathlib import Path
 
+from lungkeras.datasets.policies import effect
 from lungkeras.models import architectures
 from lungkeras.study.params import Params
 from lungkeras.system.files import as_json
@@ -20,10 +22,12 @@ TRAINING = (
     "augmentation",
     *(f"training/{name}" for name in ("one_run", "optimizers", "pipeline")),
     "preparation/folder",
+    "datasets/policies",
 )
 # Params that say where something lies or what it is called, not what is computed. Of `weights` the file counts, of
-# `split` the data, of `seeds` the run's own seed.
-PLACES = {"title", "source", "acquire", "scans", "prepared", "runs", "weights", "seeds", "split"}
+# `split` and `votes` the data, of `seeds` the run's own seed, of POLICIES what they make of the labels.
+POLICIES = {"uncertain", "blank"}
+PLACES = {"title", "source", "acquire", "scans", "prepared", "runs", "weights", "seeds", "split", "votes", *POLICIES}
 RESULTS = ("params.yaml", "environment.json", "best.keras", "history.csv", "predictions.parquet", "metrics.json")
 
 
@@ -31,13 +35,15 @@ def training_made_from(params: Params, prepared: str | None) -> dict[str, str | 
     """The hashes of what a run is made from. `prepared` is that of its dataset (`of_prepared`)."""
     named = params.weights in ("random", "imagenet")
     file = None if named else params.transfer_file
+    unknown = read(params.prepared_folder / "statistics.json").get("unknown", {})
+    made = effect(unknown, params.uncertain, params.blank)
     own = {f"models/own/{params.backbone}"} if params.backbone in architectures.OWN else set()
     return {
         "params": digest(as_json(params.model_dump(exclude=PLACES))),
         "prepared": prepared,
         "weights": params.weights if named else file_digest(file) if file.is_file() else None,
         "code": code_digest({*TRAINING, *own}),
-    }
+    } | ({"labels": digest(as_json(made))} if made else {})
 
 
 def of_results(folder: Path) -> dict[str, str]:

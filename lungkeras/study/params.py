@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from lungkeras.datasets.registry import DATASETS
+from lungkeras.datasets import policies
+from lungkeras.datasets.own import SUFFIX
+from lungkeras.datasets.registry import DATASETS, dataset_names
 from lungkeras.models import architectures
 from lungkeras.system.backends import BACKENDS, choose_backend, default_backend
 from lungkeras.system.errors import ParamsError, nearest
@@ -38,7 +40,11 @@ class Params(BaseModel):
     clip_norm gradients of a larger norm over all weights are scaled down to it; none are where null, as in the study
     dropout   whether the backbone's dropout and drop-connect act; a training of a few hundred steps fits sooner without
     seeds     of a study: every run is trained once with each; the first keeps its name, others end in -seed<N>
-    split     patients: 70:15:15 | official: the published test list, where a dataset has one (xray8)
+    split     patients: 70:15:15 | official: the published test list, where a dataset has one (xray8, vindr, MedMNIST) |
+              given: as a collection of one's own says of each scan
+    votes     majority | any | all: which of a scan's readers have to see a finding, where a dataset names them (vindr)
+    uncertain zeros | ones | ignore: what becomes of uncertain labels; of a class of its own: "zeros, edema=ones"
+    blank     zeros | ignore: what becomes of labels that are not mentioned, in the same way
     backend   tensorflow | torch | jax; where null, as `backends.default_backend` says
     devices   how many devices share each batch, or all that the backend finds
     precision float32 | mixed_float16 | mixed_bfloat16: what layers compute in; weights, logits and loss stay float32
@@ -47,7 +53,7 @@ class Params(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     title: str = Field("A study", max_length=200)
-    dataset: Literal[*DATASETS] = "pneumonia"
+    dataset: str = "pneumonia"
     source: str = "sources/demo"
     acquire: Literal["draw", "fetch", "given"] = "draw"
     scans: int | None = Field(
@@ -61,7 +67,10 @@ class Params(BaseModel):
     suffix: str = Field("", pattern=r"^(-[A-Za-z0-9._-]+)?$")
     seed: int = Field(0, ge=0, lt=2**32)
     seeds: list[int] | None = Field(None, min_length=1, max_length=100)
-    split: Literal["patients", "official"] = "patients"
+    split: Literal["patients", "official", "given"] = "patients"
+    votes: Literal["majority", "any", "all"] = "majority"
+    uncertain: str = Field(policies.DEFAULTS["uncertain"], max_length=2000)
+    blank: str = Field(policies.DEFAULTS["blank"], max_length=2000)
     epochs: int = Field(10, ge=1, le=100_000)
     batch_size: int = Field(16, ge=1, le=65_536)
     learning_rate: float = Field(0.01, gt=0)
@@ -74,6 +83,14 @@ class Params(BaseModel):
     backend: str = Field(None, validate_default=True)
     devices: int | str = 1
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+
+    @field_validator("dataset")
+    @classmethod
+    def known_dataset(cls, name: str) -> str:
+        if name not in DATASETS and name not in (known := dataset_names()):
+            *first, last = map(repr, known)
+            raise ValueError(f"Input should be {', '.join(first)} or {last}{nearest(name, known)}")
+        return name
 
     @field_validator("backend", mode="before")
     @classmethod
@@ -96,6 +113,15 @@ class Params(BaseModel):
             raise ValueError(fault)
         return name
 
+    @field_validator("uncertain", "blank")
+    @classmethod
+    def known_policy(cls, policy: str, about: ValidationInfo) -> str:
+        classes = {name for dataset in DATASETS.values() for name in dataset.classes}
+        for name in policies.words(about.field_name, policy):
+            if name and name not in classes:
+                raise ValueError(f"expected classes of a dataset{nearest(name, classes)}")
+        return policy
+
     @field_validator("devices", mode="before")
     @classmethod
     def known_devices(cls, devices: object) -> object:
@@ -107,7 +133,10 @@ class Params(BaseModel):
     @classmethod
     def known_weights(cls, weights: str) -> str:
         if weights not in ("random", "imagenet") and Path(weights).suffix not in (".keras", ".h5"):
-            raise ValueError("expected random, imagenet, a run's best.keras, or a file of ImageNet weights (.h5)")
+            meant = nearest(weights[:80], ("random", "imagenet"))
+            raise ValueError(
+                f"expected random, imagenet, a run's best.keras, or a file of ImageNet weights (.h5){meant}"
+            )
         return weights
 
     @model_validator(mode="after")
@@ -117,6 +146,11 @@ class Params(BaseModel):
                 f"final_learning_rate {self.final_learning_rate} is above learning_rate {self.learning_rate}"
             )
         return self
+
+    @property
+    def prepared_with(self) -> dict:
+        """What of a dataset's preparation these params decide, beside the study's seed."""
+        return {"size": self.image_size, "split": self.split, "votes": self.votes}
 
     @property
     def weights_word(self) -> str:
@@ -129,6 +163,11 @@ class Params(BaseModel):
     def run(self) -> str:
         """The run's name, as in covid-efficientnet_b1-random-lr0.05."""
         return f"{self.dataset}-{self.backbone}-{self.weights_word}{self.suffix}"
+
+    @property
+    def names_source(self) -> bool:
+        """Whether its files name the folder of a given source, which need not be named again."""
+        return self.acquire == "given" and "source" in self.model_fields_set
 
     @property
     def source_folder(self) -> Path:
@@ -249,6 +288,10 @@ def check(values: Mapping[str, object], origin: str, places: Mapping[str, str] |
         key = ".".join(map(str, first["loc"])) or "params"
         found = f", found {_cut(first['input'])}" if first["loc"] else ""
         hint = " (write 0.001, not 1e-3: YAML reads the latter as text)" if _is_exponent(first["input"]) else ""
+        if first["type"] == "literal_error":
+            hint = nearest(
+                str(first["input"])[:80], first["ctx"]["expected"].replace(" or ", ", ").strip("'").split("', '")
+            )
         place = (places or {}).get(key, origin)
         raise ParamsError(f"{place}: {key}: {first['msg'].removeprefix('Value error, ')}{found}{hint}") from error
 
@@ -270,8 +313,9 @@ def study_folder(study: str) -> Path:
         if (folder / "study.yaml").is_file():
             return folder
     studies = sorted(file.parent.name for file in named.glob("*/study.yaml"))
+    known = ", ".join(studies) or "those that `lungkeras report demo` lays out"
     raise ParamsError(
-        f"No study {study!r}{nearest(study, studies)}: expected one of {', '.join(studies)} in {named}, "
+        f"No study {study!r}{nearest(study, studies)}: expected one of {known} in {named}, "
         "or a folder with a study.yaml"
     )
 
@@ -286,7 +330,12 @@ def load_study(folder: Path, *, backend: str | None = None) -> tuple[Params, dic
     shared = load_params([folder / "study.yaml"], backend=backend)
     runs = {}
     folders = [file.parent for file in _lineage(folder / "study.yaml")]
-    files = {file.name: file for each in folders for file in each.glob("*.yaml") if file.name != "study.yaml"}
+    files = {
+        file.name: file
+        for each in folders
+        for file in each.glob("*.yaml")
+        if file.name != "study.yaml" and not file.name.endswith(SUFFIX)
+    }
     for _, file in sorted(files.items()):
         params = load_params([folder / "study.yaml", file], backend=backend)
         if params.run != file.stem:

@@ -2,7 +2,7 @@
 
 runs/<run>/params.yaml  environment.json  best.keras
           /history.csv           epoch, loss, macro_f1, val_loss, val_macro_f1, learning_rate, seconds
-          /predictions.parquet   split, scan, patient, label_<class> (0 or 1), probability_<class>
+          /predictions.parquet   split, scan, patient, label_<class> (0 or 1; NaN where not known), probability_<class>
           /metrics.json          the scores of the test split, best_epoch, classes, task; written last
           /fingerprint.json      hashes of what the run was made from and of these files (made_from.py)
 """
@@ -163,10 +163,12 @@ def repeated_as(name: str) -> str:
 def split_of(run: Run, split: str) -> tuple[np.ndarray, np.ndarray]:
     """(labels, probabilities) of a split: int and float32, both (scans, classes), in the order of the predictions.
 
-    Raises RunError where the run has no predictions of this split.
+    Where some label is not known, labels are float64, and it is NaN. Raises RunError where the run has no predictions
+    of this split.
     """
     rows = _rows(run, split)
-    labels = rows[[f"label_{name}" for name in run.classes]].to_numpy(int)
+    labels = rows[[f"label_{name}" for name in run.classes]].to_numpy(float)
+    labels = labels if np.isnan(labels).any() else labels.astype(int)
     return labels, rows[[f"probability_{name}" for name in run.classes]].to_numpy(np.float32)
 
 

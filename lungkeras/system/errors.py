@@ -35,6 +35,10 @@ class RunError(LungkerasError):
     """A run, a prepared dataset or a model file is missing, unfinished or broken."""
 
 
+class TableError(LungkerasError):
+    """A table of predictions, labels or records from outside is not what it should be."""
+
+
 class Refused(ValueError):
     """Why a file from outside is not opened, in a few words; callers say which file it is."""
 

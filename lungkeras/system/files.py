@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lungkeras.system.errors import FolderError
+from lungkeras.system.errors import FolderError, nearest
 from lungkeras.system.text import csv_cell
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ def glance(folder: Path | str, most: int = 5) -> str:
     """What lies in a folder, in a few words for an error message."""
     folder = Path(folder)
     if not folder.exists():
-        return "no such folder"
+        return f"no such folder{_nearest_there(folder)}"
     if not folder.is_dir():
         return "a file, not a folder"
     names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
@@ -273,3 +273,11 @@ def glance(folder: Path | str, most: int = 5) -> str:
         return "an empty folder"
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def _nearest_there(folder: Path) -> str:
+    """A question that offers what lies beside the first part of a path that is not there."""
+    folder = folder.absolute()
+    missing = next(path for path in (*folder.parents[::-1], folder) if not path.exists())
+    names = [entry.name for entry in missing.parent.iterdir()] if os.access(missing.parent, os.R_OK) else []
+    return nearest(missing.name, names)

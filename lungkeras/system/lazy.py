@@ -18,9 +18,11 @@ def lend(package: str, homes: Mapping[str, Iterable[str]]) -> tuple[Callable, Ca
     return find, lambda: sorted(home), list(home)
 
 
+def modules(folder: ModuleType) -> list[str]:
+    """The names of a folder's modules, in their order, none of them loaded."""
+    return [module.name for module in pkgutil.iter_modules(folder.__path__)]
+
+
 def entries(folder: ModuleType, name: str) -> dict[str, object]:
     """{module: what it calls `name`} of every module of a folder, in the order of their names."""
-    return {
-        module.name: getattr(importlib.import_module(f"{folder.__name__}.{module.name}"), name)
-        for module in pkgutil.iter_modules(folder.__path__)
-    }
+    return {module: getattr(importlib.import_module(f"{folder.__name__}.{module}"), name) for module in modules(folder)}

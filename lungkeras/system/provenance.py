@@ -27,22 +27,38 @@ PACKAGE = Path(__file__).resolve().parents[1]
 # {hash of code: hashes of earlier code that computes the same numbers}. Once a line of the former computes something
 # else, no code has that hash any more, and the entry holds no longer.
 EARLIER_CODE = {
-    "74194a8046430c2d0fceadfdc8289d4b9069d94d8d25fa4c5f8d6971d69d6998": (
+    "b6f4217ad79e1fdfc39c5f33e68d7b735de436e80274dad7d48c4a75392b9175": (
+        "74194a8046430c2d0fceadfdc8289d4b9069d94d8d25fa4c5f8d6971d69d6998",
         "787518eb687cfe618280b038bcc1946b7322df3eddcb062a5d1548df46379a20",
         "03fe4ef6a3bc8fc50b9c161064ef350803e6dc38dc002d7e89a68f5ef08e7b50",
         "33767b2c48e506a0a2c9b94778fe06b0b8231812132d18bf81359f932773ae85",
     ),
-    "6533e2a82cc7eb3e6acfc979499f8aef8e5cceb21ff7d48d19674a6e1b2a0a42": (
+    "ff3e2e55b662aa85f8fb354d791f117df7ee9deb85e82cff55c004ae080f2c32": (
+        "998fd91341dfcea295e537743e614f090db8c96158015d477cdc1c4644a2f5ce",
+        "5f2727f42e052cbdf5c2e1cbc852ea658dfc29b03ed713dfef5cf429d024aaae",
+        "4f5dd3a6eef6ae2558382d6f3b2f4b66d8b31cc5c9d45fd1e404b98919dc02c6",
+        "4b001d1b24c0e5b5d512e9368acfacb252ebd78dd51191e20760a3960916b815",
+        "6533e2a82cc7eb3e6acfc979499f8aef8e5cceb21ff7d48d19674a6e1b2a0a42",
         "954dbaed3cf21209ad512eef44616cdc3a35f23cc39bfcf00db0bfc89d7563b7",
         "b2622c27e424d60afe9a92011ef7c4c6388b1266f4ab7ad54ea3c15d4806fa9d",
         "b7f644f144ff8ea8a68cf404cd441f02fa8a6083c4596a6536d9e139eb64fac4",
     ),
-    "9a26673e023e2cfd277e989c618babe26b08b5bac6de6d54ad967a1ad0291d8d": (
+    "4e839328ef1163a29d80c6a92f3505fe52bb82698df3919428ea063075ef6348": (
+        "4e3004365eeaf7abea3d560cc6a24f5bc134b54a154c97af8d57b728a7e37fcd",
+        "e463c65aa4bf905218dd69a016c80eee00cd2af6e0064b445422c349f1344c4a",
+        "e64233f67b14396d23412bbeb37f99d5db895bc543f0e34568b17bc38a01842c",
+        "c02fe006c060865d2eca9e2a2df368a94b03137bfd7cc818739b158ddb7401de",
+        "9a26673e023e2cfd277e989c618babe26b08b5bac6de6d54ad967a1ad0291d8d",
         "65b9bcdda0bff20e83a310eb05313628237c2c2b64bdf16ce31834e9854ed90b",
         "4eba6fd5f005a4e34958f1af0b3b81df8c9fcb6b6e008a42c773699957cd9f5a",
         "ffcd462921d767d035648496c2952bcf054f66ca72b2e2ed15a7a58f19e5ffa2",
     ),
-    "e7e6fbfd8b133064565b30c92607c64609ffabbf5765fdce7ef7f0a17447973e": (
+    "f2dae48f6af42e5eecdb18dffff5992fd7e990967f8ba8919bad9500af979ffb": (
+        "071023a761251ae602c7d489a5a5c2e430cf19c7b8c29ee9036a6f8a95cfce85",
+        "f21602b93bc42db693c1ae41fa43d149d251a98d20c30a236ad4977d8e04f212",
+        "f20741da4616ad462f70ae3a1a37dc3fef1472b720cb4eedb0218ec9c876947e",
+        "2a859bab3d5550c5085e5145d6e1be50d8d99d24ae3c6e7c4872160d28c080b9",
+        "e7e6fbfd8b133064565b30c92607c64609ffabbf5765fdce7ef7f0a17447973e",
         "f656b54c8082f5ac14489c91b83eb656402a68f15b30055778e8e832299d9ba2",
         "904756f93d248867708301c0ac173481cc49af15a9ae979050e575d2e833c707",
         "ba87f1c841825b12f6c27d8781b7625527afbd35d09d20ce6d9a1a5c555fd15d",
@@ -59,7 +75,7 @@ OWN_FILE = re.compile(r"\w{1,40}\.[a-z0-9]{1,10}")  # in the folder itself
 WITHIN_BOUNDS = {"json_files": "json", "table_files": "pd", "array_files": "np"}
 # What a collection's entry says to readers, and how it is drawn.
 WORDS_OF_AN_ENTRY = ("title", "titles", "handle", "citation", "layout", "holds", "phantom", "datasheet")
-WORDS_OF_AN_ENTRY += ("releases", "scans", "lists")
+WORDS_OF_AN_ENTRY += ("releases", "scans", "lists", "label_unit", "patients", "names", "page", "gate")
 LOGGING = {"warn", "debug", "info", "warning", "error", "exception", "critical", "log"}
 
 

@@ -1,8 +1,9 @@
 """One run: a model trained as the study trains, its history, its best weights, its predictions.
 
 Adam (0.9, `beta_2`, 1e-8) with a cosine from the first to the final learning rate over all steps; cross-entropy, for a
-multilabel dataset binary with one weight per class; the best model is the one of the lowest validation loss. When a
-weight becomes NaN or infinite, training ends and keeps the best model so far, or the untrained one.
+multilabel dataset binary with one weight per class, over the labels that are known; the best model is the one of the
+lowest validation loss. When a weight becomes NaN or infinite, training ends and keeps the best model so far, or the
+untrained one.
 """
 
 import io
@@ -71,7 +72,7 @@ def train(params: Params, model: keras.Model | None = None) -> Path:
 def _train(params: Params, data: str | None, model: keras.Model | None) -> None:
     """`train` of a run that is not finished; `data` is the hash of its prepared dataset."""
     folder = params.run_folder
-    prepared = load_prepared(params.prepared_folder)
+    prepared = open_data(params)
     if prepared.size != params.image_size:
         raise RunError(
             f"{params.prepared_folder} holds scans of {prepared.size} pixels, image_size is {params.image_size}: "
@@ -95,6 +96,11 @@ def _train(params: Params, data: str | None, model: keras.Model | None) -> None:
             write_results(model, params, prepared, record)
     write_json(folder / "fingerprint.json", {"made_from": made_from, "results": of_results(folder)})
     remove_checkpoints(folder)
+
+
+def open_data(params: Params) -> Prepared:
+    """The run's prepared dataset, under its policies of uncertain and blank labels. Raises RunError."""
+    return load_prepared(params.prepared_folder, uncertain=params.uncertain, blank=params.blank)
 
 
 @contextmanager
@@ -191,7 +197,7 @@ def follow() -> None:
     """What a process for each further device of PyTorch does: `fit`, without validating or writing (`replicas`)."""
     with replicas.joined() as folder:
         params = load_params([folder / "params.yaml"])
-        prepared = load_prepared(params.prepared_folder)
+        prepared = open_data(params)
         model = load_model(folder / "model.keras")
         fit_epochs(compiled(model, params, prepared), model, params, prepared, 0, Follower(params.seed))
 
@@ -215,7 +221,7 @@ def compiled(model: keras.Model, params: Params, prepared: Prepared) -> keras.Mo
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     trainer.compile(
         optimizer=optimizer,
-        loss=loss_function(prepared.task, class_weights(prepared, params)),
+        loss=loss_function(prepared.task, class_weights(prepared, params), known_share(prepared)),
         metrics=[MacroF1(prepared.task, name="macro_f1")],
     )
     create_variables(trainer, len(prepared.classes))
@@ -237,28 +243,50 @@ def class_weights(prepared: Prepared, params: Params) -> np.ndarray | None:
     return metrics.positive_weights(prepared.labels("train")) if weighs else None
 
 
-def loss_function(task: str, class_weights: np.ndarray | None):
-    """The loss as Keras compiles it: (labels, logits) -> (batch,); its mean is `metrics.cross_entropy`."""
+def known_share(prepared: Prepared) -> float:
+    """The share of the training split's labels that are known, in [0, 1]."""
+    return 1.0 - float(np.isnan(prepared.labels("train")).mean())
+
+
+def loss_function(task: str, class_weights: np.ndarray | None, known: float = 1.0):
+    """The loss as Keras compiles it: (labels, logits) -> (batch,); its mean is `metrics.cross_entropy`.
+
+    A label that is NaN adds nothing. `known` is the share of the labels that are known, of all batches together: with
+    it, a known label counts the same in every batch and on every device, and the mean over an epoch is that of
+    `metrics.cross_entropy`.
+    """
     if task == "multiclass":
         return keras.losses.CategoricalCrossentropy(from_logits=True)
 
-    def weighted_binary_cross_entropy(labels, logits):
+    def of_each(labels, logits):
         weights = 1.0 if class_weights is None else ops.convert_to_tensor(class_weights, dtype=logits.dtype)
-        each = weights * labels * ops.softplus(-logits) + (1.0 - labels) * ops.softplus(logits)
-        return ops.mean(each, axis=-1)
+        return weights * labels * ops.softplus(-logits) + (1.0 - labels) * ops.softplus(logits)
 
-    return weighted_binary_cross_entropy
+    def weighted_binary_cross_entropy(labels, logits):
+        return ops.mean(of_each(labels, logits), axis=-1)
+
+    def of_known_labels(labels, logits):
+        unknown = ops.isnan(labels)
+        # NaN goes before the arithmetic: the gradient of what comes of it would be NaN too.
+        each = ops.where(unknown, 0.0, of_each(ops.where(unknown, 0.0, labels), logits))
+        return ops.mean(each, axis=-1) / known
+
+    return weighted_binary_cross_entropy if known == 1.0 else of_known_labels
 
 
 class MacroF1(keras.metrics.F1Score):
-    """Macro F1 of logits over an epoch: the greatest logit decides a multiclass scan, 0 (probability 0.5) a label."""
+    """Macro F1 of logits over an epoch: the greatest logit decides a multiclass scan, 0 (probability 0.5) a label.
+
+    A label that is NaN counts as one that is absent and was not given, which F1 does not see.
+    """
 
     def __init__(self, task: str, name: str = "macro_f1"):
         super().__init__(average="macro", threshold=None if task == "multiclass" else 0.5, name=name)
 
     def update_state(self, labels, logits, sample_weight=None):
         if self.threshold is not None:
-            logits = ops.sigmoid(logits)
+            unknown = ops.isnan(labels)
+            labels, logits = ops.where(unknown, 0.0, labels), ops.where(unknown, 0.0, ops.sigmoid(logits))
         return super().update_state(labels, logits, sample_weight)
 
 
@@ -405,6 +433,11 @@ def predict_logits(model: keras.Model, images: np.ndarray, batch_size: int) -> n
     return np.asarray(logits, dtype=np.float32)[: len(images)]
 
 
+def whole(labels: np.ndarray) -> np.ndarray:
+    """Labels as int where all are known, else as they are."""
+    return labels if np.isnan(labels).any() else labels.astype(int)
+
+
 def write_results(model: keras.Model, params: Params, prepared: Prepared, history: pd.DataFrame) -> None:
     """Predicts every split with the best model and writes predictions.parquet, then metrics.json.
 
@@ -422,7 +455,7 @@ def write_results(model: keras.Model, params: Params, prepared: Prepared, histor
         records = prepared.split(split)
         frame = pd.DataFrame({"split": split, "scan": records["scan"], "patient": records["patient"]})
         for column, name in enumerate(prepared.classes):
-            frame[f"label_{name}"] = labels[:, column].astype(int)
+            frame[f"label_{name}"] = whole(labels[:, column])
             frame[f"probability_{name}"] = probabilities[:, column]
         frames.append(frame)
         scores[split] = {

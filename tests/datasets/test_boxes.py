@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from layouts import STUDY
 
 from lungkeras.datasets.boxes import COLUMNS, read_boxes
 from lungkeras.datasets.drawn import BOXES
@@ -15,7 +16,7 @@ from lungkeras.system.errors import SourceError
 SIX = {"atelectasis": 180, "effusion": 153, "mass": 85, "nodule": 79, "pneumothorax": 98}
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", STUDY)
 def test_every_finding_of_a_drawn_scan_has_a_box_and_no_healthy_scan_has_one(dataset, phantom_source, phantom_records):
     records = phantom_records(dataset)
     boxes = read_boxes(dataset, phantom_source(dataset), records)
@@ -32,7 +33,7 @@ def test_every_finding_of_a_drawn_scan_has_a_box_and_no_healthy_scan_has_one(dat
     assert (boxes["left"] < boxes["right"]).all() and (boxes["top"] < boxes["bottom"]).all()
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", STUDY)
 def test_boxes_lie_where_the_scan_differs_from_one_without_the_finding(dataset, tmp_path, monkeypatch):
     """Drawn again without lesions, a film differs from itself in its boxes, and hardly elsewhere."""
     from lungkeras.datasets.phantoms import film

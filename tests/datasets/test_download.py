@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from layouts import write_covid, write_pneumonia, write_xray8
 
+from lungkeras import cli
 from lungkeras.datasets import manifest
 from lungkeras.datasets.download import fetch
 from lungkeras.datasets.registry import DATASETS, read_records
@@ -45,7 +46,7 @@ def kagglehub(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["zip", "", "gz", "xz"])
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", WRITE)
 def test_an_archive_becomes_a_source(dataset, kind, tmp_path):
     source = WRITE[dataset](tmp_path / "published")
     archive = pack(source, tmp_path / "archive", kind)
@@ -53,6 +54,27 @@ def test_an_archive_becomes_a_source(dataset, kind, tmp_path):
     assert read_records(dataset, to).equals(read_records(dataset, source))
     assert {path.name for path in to.parent.iterdir()} == {"source"}
     assert to.stat().st_mode & 0o777 == source.stat().st_mode & 0o777
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"), [("a signature", "asks for a signature: do that at"), ("", "is open to all")]
+)
+def test_what_no_client_fetches_is_one_sentence_that_names_the_page(gate, said, tmp_path, monkeypatch):
+    asked = replace(DATASETS["covid"], handle="", page="https://example.org/covid", gate=gate)
+    monkeypatch.setitem(DATASETS, "covid", asked)
+    with pytest.raises(LungkerasError, match=rf"^covid: .*{said}.* https://example\.org/covid, then .*--archive FILE"):
+        fetch("covid", tmp_path / "new")
+    assert not list(tmp_path.iterdir())
+    assert fetch("covid", tmp_path / "new", archive=pack(write_covid(tmp_path / "covid"), tmp_path / "zip", "zip"))
+
+
+@pytest.mark.parametrize("dataset", [name for name, known in DATASETS.items() if not known.handle])
+def test_a_collection_that_is_gated_or_lies_elsewhere_says_where_to_get_it(dataset, tmp_path, capsys):
+    assert cli.main(["fetch", dataset, "--to", str(tmp_path / "new")]) == 1
+    said = capsys.readouterr().err
+    known = DATASETS[dataset]
+    assert said.startswith(f"lungkeras: {dataset}: {known.title} ") and known.page in said and known.gate in said
+    assert said.count("\n") == 1 and known.page.startswith("https://")
 
 
 def test_a_collection_that_is_there_is_not_fetched_again(tmp_path):

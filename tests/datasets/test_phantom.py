@@ -6,6 +6,7 @@ import threading
 import cv2
 import pandas as pd
 import pytest
+from layouts import STUDY
 
 from lungkeras.datasets.drawn import NOTE
 from lungkeras.datasets.phantoms.phantom import draw_source
@@ -27,22 +28,23 @@ def test_the_seed_alone_decides_every_byte(dataset, tmp_path):
     many = digests(draw_source(dataset, tmp_path / "many", scans=FEW, seed=5, workers=3))
     other = digests(draw_source(dataset, tmp_path / "other", scans=FEW, seed=6))
     assert one == many
-    images = [name for name in one if name.endswith((".png", ".jpeg"))]
+    images = [name for name in one if name.endswith((".png", ".jpeg")) and "mask" not in name.lower()]
     assert not {one[name] for name in images} & set(other.values())
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_no_two_scans_are_alike(dataset, phantom_source):
-    images = [digest for name, digest in digests(phantom_source(dataset)).items() if name.endswith((".png", ".jpeg"))]
+    files, suffixes = digests(phantom_source(dataset)), (".png", ".jpeg", ".dcm", ".dicom")
+    images = [files[name] for name in files if name.endswith(suffixes) and "mask" not in name.lower()]
     assert len(set(images)) == len(images)
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-@pytest.mark.parametrize("scans", [20, 60, 97])
+@pytest.mark.parametrize("scans", [20, 60])
 def test_the_study_keeps_as_many_scans_as_were_asked_for(dataset, scans, tmp_path):
     records = read_records(dataset, draw_source(dataset, tmp_path / "source", scans=scans))
     assert len(records) == scans
-    assert (records[list(DATASETS[dataset].classes)].sum() > 0).all()
+    assert (records[list(DATASETS[dataset].classes)] == 1).any().all()
 
 
 @pytest.mark.parametrize("dataset", ["pneumonia", "xray8"])
@@ -112,7 +114,7 @@ def test_covid_has_a_workbook_beside_each_class(phantom_source):
         assert {name.lower() for name in listed["FILE NAME"]} == files
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", STUDY)
 def test_scans_are_grey_and_of_the_published_format(dataset, phantom_source):
     folder = phantom_source(dataset)
     images = [file for file in folder.rglob("*") if file.suffix in (".png", ".jpeg")]
@@ -156,7 +158,7 @@ def test_what_is_interrupted_leaves_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("dataset", "scans", "said"), [("mri", 60, "one of covid, pneumonia, xray8"), ("covid", 5, "20 scans")]
+    ("dataset", "scans", "said"), [("mri", 60, r"one of (\w+, )*covid, .*pneumonia, .*xray8"), ("covid", 5, "20 scans")]
 )
 def test_what_cannot_be_drawn_is_an_error(dataset, scans, said, tmp_path):
     with pytest.raises(SourceError, match=said):

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from layouts import STUDY
 from test_phantom import digests
 
 from lungkeras.datasets.phantoms.phantom import draw_source
@@ -27,7 +28,7 @@ def images(source) -> dict[str, str]:
     return {name: digest for name, digest in digests(source).items() if name.endswith((".png", ".jpeg"))}
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", STUDY)
 def test_the_seed_alone_decides_every_byte_of_a_planted_source(dataset, planted):
     one, again = planted(dataset, *ALL, scans=30), planted(dataset, *reversed(ALL), scans=30)
     assert {**digests(one), "PHANTOM.txt": ""} == {**digests(again), "PHANTOM.txt": ""}
@@ -35,7 +36,7 @@ def test_the_seed_alone_decides_every_byte_of_a_planted_source(dataset, planted)
     assert set(read_truth(one)["path"]) == set(images(one))
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", STUDY)
 def test_clean_adds_the_truth_and_changes_no_scan(dataset, planted, phantom_source):
     source = planted(dataset, "clean")
     assert images(source) == images(phantom_source(dataset))
@@ -60,7 +61,7 @@ def test_a_marker_lies_on_its_share_of_one_class_and_on_the_rest_of_the_others(p
         assert decode_grey(source / row.path)[top + height // 2, left + width // 2] > 230
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", STUDY)
 def test_copies_are_of_another_patient_and_of_the_same_label(dataset, planted):
     source = planted(dataset, "duplicates=5", scans=90)
     truth = read_truth(source).set_index("path")
@@ -77,7 +78,7 @@ def test_copies_are_of_another_patient_and_of_the_same_label(dataset, planted):
         assert (row["copy"] in ("resized", "cropped")) == (original.shape != copy.shape)
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", STUDY)
 def test_noise_shows_another_class_than_the_label(dataset, planted, phantom_source):
     source = planted(dataset, "noise=0.1")
     truth = read_truth(source)

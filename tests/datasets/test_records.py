@@ -7,13 +7,15 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
-from layouts import write_covid, write_first_covid, write_pneumonia, write_scans, write_xray8
+from layouts import STUDY, write_covid, write_first_covid, write_pneumonia, write_scans, write_xray8
 
 from lungkeras.datasets.collections.xray8 import CLASSES as XRAY8_CLASSES
 from lungkeras.datasets.collections.xray8 import LABELS, balanced_findings, read_entries
+from lungkeras.datasets.records import finish
 from lungkeras.datasets.registry import DATASETS, class_columns, read_records, title
 from lungkeras.system.errors import SourceError
 
@@ -61,7 +63,7 @@ def xray8_source(tmp_path):
 # What holds for every dataset
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", STUDY)
 def test_real_scans_become_records(dataset, real_scans):
     source = real_scans / REAL_FOLDERS[dataset]
     records = read_records(dataset, source)
@@ -72,14 +74,14 @@ def test_real_scans_become_records(dataset, real_scans):
         assert records.attrs["absent"] == 112_120 - 260
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", STUDY)
 def test_a_drawn_source_becomes_records(dataset, phantom_source, phantom_records):
     records = phantom_records(dataset)
     assert_is_records(records, dataset, phantom_source(dataset))
     assert (records[class_columns(records)].sum() > 0).all()
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", STUDY)
 def test_the_source_may_be_a_folder_above_or_the_collection_itself(dataset, tmp_path, xray8_source):
     write_pneumonia(tmp_path / "children")
     write_covid(tmp_path / "covid")
@@ -108,8 +110,8 @@ def test_the_folder_of_another_dataset_is_recognised(tmp_path):
 
 
 def test_an_unknown_dataset_names_the_known():
-    with pytest.raises(SourceError, match=r"covid, pneumonia, xray8.*'chexpert'"):
-        read_records("chexpert", ".")
+    with pytest.raises(SourceError, match=r"covid, .*pneumonia, .*xray8.*'mnist'"):
+        read_records("mnist", ".")
 
 
 def test_stray_files_are_no_scans_but_broken_scans_are(tmp_path):
@@ -469,7 +471,7 @@ def test_what_lies_beside_the_listed_scans_of_xray8_is_counted(xray8_source, cap
     assert "xray8: 2 images left out: no row of their own" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", STUDY)
 def test_a_collection_lies_as_deep_as_it_likes(dataset, tmp_path):
     write = {"pneumonia": write_pneumonia, "covid": write_covid}.get(
         dataset, lambda source: write_xray8(source, {"00000001_000.png": "Mass"})
@@ -552,3 +554,35 @@ def test_what_a_file_holds_decides_and_what_is_no_image_is_counted_by_kind(tmp_p
     records = read_records("covid", tmp_path)
     assert "COVID-1" in set(records["scan"])
     assert ["left out: no image (text)", 1] in records.attrs["flow"]
+
+
+# Labels that a collection does not know
+
+
+def table(**labels) -> pd.DataFrame:
+    names = [f"{row}.png" for row in range(len(next(iter(labels.values()))))]
+    records = pd.DataFrame({"scan": names, "path": names, "patient": names, **labels})
+    records.attrs["flow"] = [["found", len(records)]]
+    return records
+
+
+def test_a_class_is_0_or_1_where_all_is_known_else_uncertain_or_blank():
+    blank = float("nan")
+    records = table(edema=[1.0, 0.0, 1.0, 0.0], mass=[1, -1, 0, blank], study=list("aabb"))
+    finished = finish(records.assign(strange=0), "chexpert", ("edema", "mass"))
+    assert list(finished) == ["scan", "path", "patient", "edema", "mass", "study"]
+    assert finished["edema"].dtype == "int64" and finished["mass"].dtype == "float64"
+    assert finished["mass"].fillna(9).tolist() == [1, -1, 0, 9]
+    with pytest.raises(SourceError, match=r"chexpert: mass: expected labels 1, 0, -1 .*, found '0\.5' of 1\.png"):
+        finish(table(mass=[1, 0.5]), "chexpert", ("mass",))
+    with pytest.raises(SourceError, match=r"found 'yes' of 0\.png"):
+        finish(table(mass=["yes", "no"]), "chexpert", ("mass",))
+
+
+def test_a_multiclass_scan_has_one_class(tmp_path, monkeypatch):
+    write_covid(tmp_path)
+    for labels in ({"normal": [1, 0]}, {"normal": [1, float("nan")]}, {"normal": [1, 1], "covid": [0, 1]}):
+        given = table(**{name: [0, 0] for name in DATASETS["covid"].classes} | labels)
+        monkeypatch.setitem(DATASETS, "covid", replace(DATASETS["covid"], read=lambda *_, given=given, **__: given))
+        with pytest.raises(SourceError, match=r"covid: expected one class of every scan, found 1 of 2 .* 1\.png"):
+            read_records("covid", tmp_path)

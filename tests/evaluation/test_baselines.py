@@ -1,5 +1,7 @@
 """Baselines on datasets whose answer is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -59,3 +61,29 @@ def test_without_metadata_there_is_no_such_baseline():
     prepared = dataset("covid")
     prepared.records.drop(columns=["view", "age"], inplace=True)  # noqa: PD002
     assert "metadata" not in baselines.trivial_baselines([prepared])["baseline"].tolist()
+
+
+def test_baselines_learn_from_the_known_labels_alone():
+    prepared = dataset("xray8")
+    labels = prepared.records["effusion"].astype(float)
+    hidden = prepared.records["split"].eq("train") & (prepared.records.index % 4 == 0)
+    wrong = replace(prepared, records=prepared.records.assign(effusion=labels.mask(hidden, 1 - labels)))
+    ignored = replace(prepared, records=prepared.records.assign(effusion=labels.mask(hidden, -1.0)))
+    known = baselines.metadata_probabilities(ignored)
+    assert np.abs(known[:, 0] - baselines.metadata_probabilities(wrong)[:, 0]).max() > 0.05
+    np.testing.assert_array_equal(known[:, 1:], baselines.metadata_probabilities(prepared)[:, 1:])
+    scores = baselines.trivial_baselines([ignored]).set_index("baseline")
+    assert scores.loc[baselines.METADATA, "macro_auroc"] > 0.6
+    assert scores[["macro_f1", "macro_auroc"]].notna().all(axis=None)
+    zeros = replace(ignored, uncertain="zeros")
+    expected = baselines.metadata_probabilities(
+        replace(prepared, records=prepared.records.assign(effusion=labels.mask(hidden, 0)))
+    )
+    np.testing.assert_array_equal(baselines.metadata_probabilities(zeros), expected)
+
+
+@pytest.mark.parametrize("left", ["view", "age"])
+def test_words_or_numbers_alone_are_metadata_too(left):
+    prepared = dataset("covid")
+    prepared.records.drop(columns=[name for name in ("view", "age") if name != left], inplace=True)  # noqa: PD002
+    assert "metadata" in baselines.trivial_baselines([prepared])["baseline"].tolist()

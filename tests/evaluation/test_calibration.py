@@ -289,3 +289,37 @@ def test_the_interval_of_the_calibration_error_covers_the_true_one(scans):
         covered.append(low <= truth <= high)
         assert low < high
     assert np.mean(covered) >= 0.92 - 2 * np.sqrt(0.05 * 0.95 / studies)
+
+
+def test_answers_of_which_nothing_is_known_are_not_counted():
+    labels, logits = calibrated("multilabel", 400)
+    given = metrics.probabilities(1.5 * logits, "multilabel")
+    labels = labels.astype(float)
+    labels[np.random.default_rng(1).random(labels.shape) < 0.3] = np.nan
+    known = ~np.isnan(labels)
+    own, asked = labels[known].astype(int)[:, None], given[known][:, None]  # as answers of one class
+    error = calibration.expected_calibration_error(own, asked, "multilabel")
+    assert calibration.expected_calibration_error(labels, given, "multilabel") == pytest.approx(error)
+    brier = calibration.brier_of_scans(labels, given, "multilabel")
+    assert brier.shape == (400,) and brier.mean() == pytest.approx(brier_score_loss(own[:, 0], asked[:, 0]))
+    columns = [(labels[known[:, place], place][:, None], given[known[:, place], place][:, None]) for place in range(3)]
+    by_class = [calibration.expected_calibration_error(*column, "multilabel") for column in columns]
+    assert calibration.class_wise_error(labels, given) == pytest.approx(np.mean(by_class))
+    chosen = [calibration.fit_thresholds(*column)[0] for column in columns]
+    assert calibration.fit_thresholds(labels, given).tolist() == chosen
+    sure, so = calibration.answers(labels, given, "multilabel")
+    patients = np.arange(400) // 2
+    band = calibration.null_error(*calibration.answers(own, asked, "multilabel"), np.arange(len(own)))
+    assert calibration.null_error(sure, so, patients) == pytest.approx(band, rel=0.2)
+
+
+def test_tables_of_a_run_of_partly_known_labels_are_whole():
+    run = run_of("multilabel")
+    predictions = run.predictions.reset_index(drop=True).astype({"label_mass": float})
+    predictions.loc[predictions.index % 3 == 0, "label_mass"] = np.nan
+    run = replace(run, predictions=predictions)
+    table = calibration.calibration({run.name: run}).iloc[0]
+    assert table.drop(["run", "dataset", "backbone", "weights"]).astype(float).notna().all()
+    assert table["temperature"] == pytest.approx(3, rel=0.2)
+    assert calibration.thresholds({run.name: run}).iloc[0].drop(["run", "dataset", "backbone", "weights"]).notna().all()
+    assert calibration.reliability({run.name: run})["answers"].groupby(lambda _: 0).sum()[0] == 2 * (1200 + 400)

@@ -8,9 +8,9 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from lungkeras.evaluation import comparison
+from lungkeras.evaluation import comparison, failures, operating_points
 from lungkeras.scores import metrics
-from lungkeras.study.runs import Run, ablation_runs, main_runs, repeated_as
+from lungkeras.study.runs import Run, ablation_runs, main_runs, patients_of, repeated_as, split_of
 
 CLASSES = {"covid": ("covid", "viral_pneumonia", "normal"), "xray8": ("atelectasis", "effusion", "no_finding")}
 SCANS = 120
@@ -171,3 +171,57 @@ def test_no_interval_of_a_perfect_model_is_of_zero_width():
     for frame in frames:
         for low in [name for name in frame if name.endswith("_low")]:
             assert (frame[low] < frame[low.replace("_low", "_high")]).all(), low
+
+
+def partly_known() -> Run:
+    """A run of findings: of effusion every third label is not known, of no_finding no 0 is known."""
+    run = run_of("xray8-resnet34-random")
+    frame = run.predictions.astype({"label_effusion": float, "label_no_finding": float})
+    frame.loc[frame.index % 3 == 0, "label_effusion"] = np.nan
+    frame.loc[frame["label_no_finding"] == 0, "label_no_finding"] = np.nan
+    return replace(run, predictions=frame)
+
+
+def test_scores_of_partly_known_classes_are_those_of_scikit_learn_on_the_known_scans():
+    run = partly_known()
+    table = comparison.class_scores({run.name: run}).set_index("class")
+    known = run.predictions[run.predictions["label_effusion"].notna()]
+    labels, given = known["label_effusion"].astype(int), known["probability_effusion"]
+    row = table.loc["effusion"]
+    assert (row["known"], row["support"], row["prevalence"]) == (80, labels.sum(), labels.mean())
+    assert row["f1"] == pytest.approx(f1_score(labels, given >= 0.5))
+    assert row["auroc"] == pytest.approx(roc_auc_score(labels, given))
+    assert row["average_precision"] == pytest.approx(average_precision_score(labels, given))
+    assert row["auroc_low"] < row["auroc"] < row["auroc_high"]
+    assert table["note"].to_dict() == {"atelectasis": "", "effusion": "", "no_finding": comparison.NO_LABELS}
+    assert table.loc["no_finding", ["f1", "auroc", "average_precision", "f1_low", "auroc_low"]].isna().all()
+    scores = comparison.macro_scores(*split_of(run, "test"), patients_of(run, "test"), run.task)
+    for name in ("f1", "auroc", "average_precision"):
+        assert scores[f"macro_{name}"] == pytest.approx(table[name].iloc[:2].mean())
+
+
+def test_runs_whose_policies_made_other_labels_are_no_pair():
+    one, other = partly_known(), run_of("xray8-mobilenet_v3_large-random")
+    assert comparison.pairs({run.name: run for run in (one, other)}).empty
+    again = replace(one, name="xray8-efficientnet_b1-random")
+    assert len(comparison.pairs({run.name: run for run in (one, again)})) == 1
+
+
+def test_no_error_is_found_where_nothing_is_known():
+    run = partly_known()
+    labels, given = split_of(run, "test")
+    decided = given >= 0.5
+    counts = failures.error_counts({run.name: run}).set_index("class")
+    assert counts.loc["effusion", "missed"] == ((labels[:, 1] == 1) & ~decided[:, 1]).sum()
+    assert counts.loc["effusion", "called"] == ((labels[:, 1] == 0) & decided[:, 1]).sum()
+    assert counts.loc["no_finding", "called"] == 0
+    points = operating_points.operating_points({run.name: both_splits(run)}).set_index("class")
+    negatives = labels[:, 1] == 0
+    row = points.loc["effusion"].iloc[0]
+    assert row["specificity"] == pytest.approx((given[negatives, 1] < row["threshold"]).mean())
+    assert points.loc["no_finding", "sensitivity"].isna().all()
+
+
+def both_splits(run: Run) -> Run:
+    """The run with its test scans as validation too."""
+    return replace(run, predictions=pd.concat([run.predictions, run.predictions.assign(split="val")]))

@@ -9,7 +9,9 @@ import pytest
 import yaml
 from sklearn.metrics import f1_score
 
-from lungkeras.evaluation.run_tables import evaluate_on, histories, linear_probabilities, results, shared_classes
+from lungkeras.datasets import policies
+from lungkeras.evaluation.elsewhere import evaluate_on, evaluate_policies, shared_classes
+from lungkeras.evaluation.run_tables import histories, linear_probabilities, results
 from lungkeras.preparation.folder import Prepared
 from lungkeras.scores import metrics
 from lungkeras.scores.metrics import probabilities, scores
@@ -236,10 +238,12 @@ def test_patients_that_a_run_was_trained_on_are_never_scored(covid_run):
 def test_a_run_on_another_dataset_chooses_among_the_classes_both_know(covid_run):
     from lungkeras.models.build import load_model
 
-    prepared = drawn_dataset("pneumonia", size=2 * SIZE)
+    prepared = replace(drawn_dataset("pneumonia", size=2 * SIZE), name="my_own")
     found = evaluate_on(covid_run, prepared, split="val")
     assert found["classes"] == ["viral_pneumonia", "normal"]
     assert (found["scans"], found["left_out"]) == (8, 4)
+    assert found["left_out_as"] == {"with other labels": 4}
+    assert "not known to hold scans of each other; copies were not looked for" in found["kinship"]
     assert list(found["per_class"]) == found["classes"]
     labels = prepared.labels("val")[:, 1:]
     kept = labels.sum(axis=1) > 0
@@ -257,11 +261,41 @@ def test_a_multiclass_run_is_not_scored_on_several_labels(covid_run):
         evaluate_on(covid_run, drawn_dataset("xray8"))
 
 
+@pytest.fixture
+def partly_known(tmp_path) -> tuple:
+    """A run of findings, and its dataset with uncertain and blank labels in its test split."""
+    run = write_run(tmp_path, "xray8-resnet34-random")
+    scans = keras.Input((SIZE, SIZE, 1), dtype="uint8")
+    x = keras.layers.Flatten()(keras.layers.AveragePooling2D(8)(keras.layers.Rescaling(1 / 64, -2.0)(scans)))
+    keras.Model(scans, keras.layers.Dense(3, name="logits")(x)).save(run / "best.keras")
+    prepared = drawn_dataset("xray8", scans=40)
+    records = prepared.records.astype(dict.fromkeys(XRAY8, float))
+    records.loc[records.index % 3 == 0, XRAY8[0]] = -1
+    records.loc[records.index % 4 == 0, XRAY8[1]] = np.nan
+    return run, replace(prepared, records=records)
+
+
+def test_a_run_is_scored_under_each_policy_that_makes_other_labels(partly_known):
+    run, prepared = partly_known
+    found = {row["policy"]: row for row in evaluate_policies(run, prepared)}
+    assert len(found) == len(policies.POLICIES)
+    for policy in policies.POLICIES:
+        row, under = found[policies.told(**policy)], replace(prepared, **policy)
+        assert row == evaluate_on(run, under)
+        known = (~np.isnan(under.labels("test"))).sum(axis=0)
+        assert [each["known"] for each in row["per_class"].values()] == known.tolist()
+        assert (row["scans"], row["left_out"]) == (40, 0)
+    certain = replace(prepared, records=prepared.records.replace(-1, 0))
+    assert [row["policy"] for row in evaluate_policies(run, certain)] == [
+        "uncertain: zeros; blank: zeros", "uncertain: zeros; blank: ignore"]  # fmt: skip
+    assert "policy" not in evaluate_on(run, drawn_dataset("xray8"))
+
+
 def test_two_classes_have_to_be_shared(folder):
     run = replace(read_run(folder / "covid-mobilenet_v3_large-random"), classes=("covid", "measles", "normal"))
     with pytest.raises(RunError, match="share normal; two classes are needed"):
         shared_classes(run, drawn_dataset("pneumonia"))
-    assert shared_classes(run, drawn_dataset("covid")) == ("covid", "normal")
+    assert list(shared_classes(run, drawn_dataset("covid"))) == ["covid", "normal"]
 
 
 def test_few_and_many_scans_are_answered_alike(covid_run, monkeypatch):

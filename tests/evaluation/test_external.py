@@ -67,6 +67,56 @@ def run_of(name: str, collection, weights: str | None = None) -> Run:
     return Run(name, params, pd.DataFrame(), frame, {}, prepared.classes, "multiclass")
 
 
+def test_the_rules_follow_from_the_table_of_kinship(collections):
+    found, _ = collections
+    asked = {(rule.dataset, rule.other): rule for rule in external.rules(found, found)}
+    assert set(asked) == {("pneumonia", "covid"), ("covid", "pneumonia")}
+    assert dict(asked["pneumonia", "covid"].classes) == {"normal": "normal"} and not asked["pneumonia", "covid"].folder
+    assert list(asked["covid", "pneumonia"].classes) == ["viral_pneumonia", "normal"]
+    assert asked["covid", "pneumonia"].folder == "test"
+    assert external.rules(["xray8"], {}) == []  # of another task than the other two
+
+
+def test_of_kin_of_which_it_is_not_known_what_they_share_nothing_is_asked_where_many_are_copies(
+    collections, scored_from_one, monkeypatch
+):
+    found, planted = collections
+    monkeypatch.setattr(external, "direct", lambda *_: None)
+    run = run_of("pneumonia-resnet34-random", found["pneumonia"])
+    several = external.external_validation({run.name: run}, found, {run.name: model_of(3)}.get)
+    assert len(several) and set(several["other"]) == {"covid"}
+    copied = found["covid"].records["scan"].isin(planted).sum()
+    shared = found["covid"].records[["viral_pneumonia", "normal"]].any(axis=1).sum()
+    assert several["scans"].max() == shared - copied
+    monkeypatch.setattr(external, "MOST_COPIES", (copied - 0.5) / shared)
+    assert external.external_validation({run.name: run}, found, {}.get).empty
+    table = external.external_scans(found).set_index("dataset").loc["pneumonia"]
+    assert (table["left"] == 0).all() and table["note"].str.contains(f"of {shared} scans, {copied} are found").all()
+    assert table["note"].str.contains("1,345 viral and 1,341 normal scans").all()
+
+
+def test_multilabel_findings_are_asked_by_what_they_mean(collections, scored_from_one, monkeypatch):
+    """xray8 calls an effusion what the other collection calls a pleural effusion; its labels are of each scan."""
+    names = {"xray8": ("effusion", "mass", "no_finding"), "vindr": ("No finding", "Pleural effusion", "Edema")}
+    random, both = np.random.default_rng(0), {}
+    for (dataset, classes), asked in zip(names.items(), collections[0].values(), strict=True):
+        labels = pd.DataFrame(random.integers(0, 2, (len(asked.records), 3)), columns=list(classes))
+        records = pd.concat([asked.records[["scan", "patient", "split", "path"]], labels], axis=1)
+        prepared = replace(asked.prepared, name=dataset, task="multilabel", classes=classes, records=records)
+        both[dataset] = external.Collection(prepared, asked.prints)
+    run, model = run_of("xray8-resnet34-random", both["xray8"]), model_of(3)
+    run = replace(run, task="multilabel")
+    monkeypatch.setattr(external, "copies", lambda own, other, may: np.arange(len(may)) < 5)
+    table = external.external_validation({run.name: run}, both, {run.name: model}.get)
+    table = table.set_index(["measure", "class"])["value"]
+    there = both["vindr"]
+    rows = np.arange(5, len(there.records))
+    truth = there.records[["Pleural effusion", "No finding"]].to_numpy()[rows]
+    said = model.predict(there.images(rows)[..., None], verbose=0)[:, [0, 2]] >= 0
+    assert table[("macro_f1", "")] == pytest.approx(f1_score(truth, said, average="macro", zero_division=0))
+    assert table[("recall", "effusion")] == pytest.approx(recall_score(truth[:, 0], said[:, 0]))
+
+
 def test_copies_are_found_and_left_out_and_viral_scans_of_covid_are_never_asked(collections):
     found, planted = collections
     records = found["covid"].records
@@ -135,7 +185,7 @@ def test_two_classes_have_recalls_and_macro_scores(collections, scored_from_one)
     found, _ = collections
     run, model = run_of("covid-resnet34-random", found["covid"]), model_of(3)
     pneumonia = found["pneumonia"]
-    kept = external.allowed(external.RULES[1], pneumonia)
+    kept = external.allowed(external.rule_of("covid", "pneumonia", found), pneumonia)
     kept = kept & ~external.copies(found["covid"], pneumonia, kept)
     labels = pneumonia.records.loc[kept, ["viral_pneumonia", "normal"]].to_numpy()
     assert labels.any(axis=0).all()
@@ -159,8 +209,9 @@ def test_what_a_runs_weights_have_seen_is_not_asked(collections, scored_from_one
     circle = replace(first, params=first.params | {"weights": f"{heir.name}/best.keras"})
     assert external.learnt_from(heir, {heir.name: heir, circle.name: circle}) is None
     pneumonia = found["pneumonia"]
-    monkeypatch.setattr(external, "RULES", (replace(external.RULES[1], folder=""),))
-    may = external.allowed(external.RULES[0], pneumonia)
+    rule = replace(external.rule_of("covid", "pneumonia", found), folder="")
+    monkeypatch.setattr(external, "rules", lambda *_: [rule])
+    may = external.allowed(rule, pneumonia)
     kept = may & ~external.copies(found["covid"], pneumonia, may)
     kept &= (pneumonia.records["split"] == "test").to_numpy()
     table = external.external_validation({heir.name: heir}, found, {heir.name: model_of(3)}.get, runs)

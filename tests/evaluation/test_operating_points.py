@@ -93,3 +93,26 @@ def test_a_model_without_numbers_has_no_operating_point():
     frame = run.predictions.assign(probability_mass=np.nan)
     found = operating_points.operating_points({run.name: replace(run, predictions=frame)}).set_index("class")
     assert found.loc["mass", ["threshold", "sensitivity"]].isna().all().all()
+
+
+def test_a_ratio_has_the_limits_that_fieller_gives_to_normal_estimates():
+    """Of symmetric limits, MOVER-R is Fieller's interval: the roots of (a - r b)^2 = z^2 (s^2 + r^2 t^2)."""
+    a, b, s, t = 0.8, 0.3, 0.05, 0.04
+    roots = np.roots([b**2 - t**2, -2 * a * b, a**2 - s**2])
+    found = operating_points.ratio_interval((a, a - s, a + s), (b, b - t, b + t))
+    assert found == pytest.approx(tuple(sorted(roots)))
+    low, high = operating_points.ratio_interval((0.9, 0.8, 0.95), (0.0, 0.0, 0.04))
+    assert low == pytest.approx(np.sqrt(0.8 * 1.0) / 0.04) and high == np.inf
+
+
+def test_predictive_intervals_hold_the_truth_as_often_as_they_promise():
+    random, sensitivity, specificity, held = np.random.default_rng(0), 0.85, 0.9, []
+    truth = dict(zip(("ppv", "npv"), operating_points.predictive_values(sensitivity, specificity, 0.1), strict=True))
+    for _ in range(400):
+        shares = []
+        for share, scans in ((sensitivity, 60), (specificity, 240)):
+            hits = int(random.binomial(scans, share))
+            shares.append((hits / scans, *binomtest(hits, scans).proportion_ci()))
+        found = operating_points.predictive_intervals(*shares, 0.1)
+        held.append([found[name][0] <= truth[name] <= found[name][1] for name in truth])
+    assert (np.mean(held, axis=0) >= 0.94).all()

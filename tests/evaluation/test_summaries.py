@@ -52,3 +52,13 @@ def test_left_out_and_kept_scans_are_the_whole_list_whatever_steps_are_called(tm
     )
     flow.to_csv(tmp_path / "flow.csv", index=False)
     assert summaries.scans_left_out(tmp_path) == 50 and summaries.normals_left_out(tmp_path) == 30
+
+
+def test_labels_that_are_not_known_are_counted_beside_those_that_are():
+    records = pd.DataFrame({"split": ["train", "train", "test"], "patient": list("abc"), "effusion": [1, -1.0, None]})
+    records["mass"] = [0.0, 1, -1]
+    records.attrs["classes"] = ["effusion", "mass"]
+    table = summaries.class_counts(records)
+    assert table.loc["effusion"].to_dict() == {"train": 1, "test": 0, "all": 1, "uncertain": 1, "blank": 1}
+    assert table.loc["mass"].to_dict() == {"train": 1, "test": 0, "all": 1, "uncertain": 1, "blank": 0}
+    assert table.loc["scans", ["uncertain", "blank"]].tolist() == [0, 0]

@@ -28,6 +28,18 @@ def test_table_1_has_no_published_count_for_a_class_of_ones_own():
     assert tables.table_1({"mine": records})["published"].isna().all()
 
 
+def test_table_1_counts_under_the_policy_that_it_names():
+    records = pd.DataFrame({"split": ["train", "train", "test"], "effusion": [1, -1.0, None], "mass": [0, 1, 0]})
+    records.attrs["classes"] = ["effusion", "mass"]
+    ones = tables.table_1({"mine": records}, "ones, mass=zeros", "zeros").set_index("class")
+    assert ones.loc["effusion", ["train", "test", "total", "uncertain", "blank"]].tolist() == [2, 0, 2, 1, 1]
+    assert ones.loc["mass", ["train", "uncertain"]].tolist() == [1, 0]
+    assert set(ones["policy"]) == {"uncertain: ones, mass=zeros; blank: zeros"}
+    assert tables.table_1({"mine": records}).set_index("class").loc["effusion", "train"] == 1
+    known = tables.table_1({"mine": records.assign(effusion=[1, 0, 0])})
+    assert not {"uncertain", "blank", "policy"} & set(known)
+
+
 def test_table_2_sets_a_batch_of_32_beside_the_published_operations():
     counted = {"parameters": 21_797_672, "layers": 34, "multiply_accumulates": 4_785_000_000, "image_size": 256}
     row = tables.table_2({"resnet34": counted}).iloc[0]

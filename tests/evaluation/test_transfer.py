@@ -66,6 +66,7 @@ def test_copies_of_what_the_weights_were_learned_from_are_counted_and_left_out_o
     runs = {run.name: run for run in (source, heir)}
     (row,) = transfer.transferred(runs, collections).to_dict("records")
     assert (row["run"], row["sources"], row["test_scans"], row["copies"]) == (heir.name, "pneumonia", 10, PLANTED)
+    assert "holds 1,345 viral and 1,341 normal scans of the folder train of Chest X-ray pneumonia" in row["note"]
     truth = np.arange(10) % 3
     decided = np.where(np.arange(10) < PLANTED, truth, (truth + 1) % 3)
     assert row["macro_f1"] == pytest.approx(f1_score(truth, decided, average="macro"))

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from layouts import STUDY
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
@@ -78,7 +79,7 @@ def test_a_source_that_is_not_there_is_one_sentence(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("lungkeras: covid: no scan in")
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", STUDY)
 def test_a_clean_source_raises_no_alarm_and_has_no_duplicates(dataset, phantom_source):
     found = audit.audit_source(dataset, phantom_source(dataset))
     assert not found["duplicates"] and not alarms(found)
@@ -245,6 +246,29 @@ def test_duplicates_across_collections_are_found_in_real_scans(real_scans):
     assert (pairs["correlation"] > 0.99).all() and len(pairs) < 10
 
 
+def test_copies_across_collections_are_searched_once(phantom_source, tmp_path, monkeypatch):
+    collections = {}
+    for dataset in ("covid", "pneumonia"):
+        records = read_records(dataset, phantom_source(dataset)).head(12)
+        collections[dataset] = take_fingerprints([phantom_source(dataset) / path for path in records["path"]]), records
+    one, other = collections["covid"][0].arrays(), collections["pneumonia"][0].arrays()
+    for own, copy in zip(other, one, strict=True):
+        own[3] = copy[5]
+    kept = tmp_path / "copies.json"
+    pairs = duplicates.across(collections, kept)
+    names = collections["covid"][1]["scan"].iloc[5], collections["pneumonia"][1]["scan"].iloc[3]
+    assert [*zip(pairs["scan"], pairs["other"], strict=True)] == [names]
+    pd.testing.assert_frame_equal(pairs, duplicates.across(collections))
+
+    monkeypatch.setattr(duplicates, "find_duplicates", None)
+    pd.testing.assert_frame_equal(pairs, duplicates.across(collections, kept))
+    with pytest.raises(TypeError):  # another question is searched anew
+        duplicates.across({name: (prints, own.iloc[::-1]) for name, (prints, own) in collections.items()}, kept)
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"pairs": 5}))
+    with pytest.raises(TypeError):
+        duplicates.across(collections, kept)
+
+
 def test_a_prepared_dataset_parts_no_duplicates_and_is_audited_from_what_it_holds(marked, found, tmp_path):
     summary = prepare_dataset("covid", marked, tmp_path / "prepared", size=32)
     assert summary["duplicates"] == {"pairs": 10, "scans": 20, "patients": 10}
@@ -306,7 +330,7 @@ def test_an_empty_collection_of_fingerprints_has_no_duplicates():
 
 
 @pytest.mark.probes
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", STUDY)
 def test_forty_planted_pairs_are_found_among_a_thousand_scans_and_no_other(dataset, tmp_path):
     source = draw_source(dataset, tmp_path / "source", scans=1000, seed=7, plants=["duplicates=40"])
     records = read_records(dataset, source)
@@ -347,7 +371,7 @@ def test_a_marker_is_flagged_where_it_tells_something_and_nothing_else_is(plant,
 
 @pytest.mark.probes
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", STUDY)
 def test_where_labels_have_nothing_to_do_with_the_scans_every_model_is_at_chance_and_nothing_fires(
     dataset, seed, tmp_path
 ):
@@ -401,7 +425,7 @@ def test_noise_of_one_class_is_found_in_that_class(dataset, name, tmp_path):
 
 
 @pytest.mark.probes
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", STUDY)
 @pytest.mark.parametrize("rate", [0.0, 0.05, 0.15])
 def test_planted_noise_is_estimated_within_three_points(dataset, rate, tmp_path):
     source = draw_source(dataset, tmp_path / "source", scans=1000, seed=3, plants=[f"noise={rate}"])

@@ -5,16 +5,19 @@ import json
 import shutil
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from layouts import STUDY
 from PIL import Image
 
-from lungkeras.datasets.registry import DATASETS
+from lungkeras.datasets.registry import DATASETS, read_records
 from lungkeras.datasets.scans.decoding import decode_grey
 from lungkeras.datasets.scans.opencv import cv2
 from lungkeras.preparation import prepare
+from lungkeras.preparation.folder import load_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.preparation.scan import preparation_steps, prepare_scan
 from lungkeras.report.facts import dataset_facts
@@ -222,7 +225,7 @@ def test_real_scans_of_all_collections_are_prepared(real_scans):
 # The dataset
 
 
-@pytest.fixture(params=DATASETS)
+@pytest.fixture(params=STUDY)
 def dataset(request) -> str:
     return request.param
 
@@ -382,3 +385,48 @@ def test_the_official_split_tests_on_the_published_list_and_says_where_there_is_
         prepare_dataset("covid", phantom_source("covid"), tmp_path / "covid", size=32, split="official")["split"]
         == "patients"
     )
+
+
+# Labels that a collection does not know
+
+
+def test_labels_are_kept_as_published_and_decided_when_the_folder_is_opened(phantom_source, tmp_path, monkeypatch):
+    xray8 = DATASETS["xray8"]
+
+    def read(*arguments, **options):
+        records = xray8.read(*arguments, **options)
+        mass = records["mass"].astype(float)
+        mass[records.index % 5 == 1] = -1.0
+        nodule = records["nodule"].where(records.index % 4 != 0)
+        kept = records.assign(mass=mass, nodule=nodule, study=records["patient"], scanner="A")
+        kept.attrs |= records.attrs
+        return kept
+
+    monkeypatch.setitem(DATASETS, "xray8", replace(xray8, read=read))
+    source, folder = phantom_source("xray8"), tmp_path / "prepared"
+    made_of = read_records("xray8", source)
+    summary = prepare_dataset("xray8", source, folder, size=32)
+    expected = {
+        "uncertain": {"mass": int((made_of["mass"] == -1).sum())},
+        "blank": {"nodule": int(made_of["nodule"].isna().sum())},
+    }
+    assert summary["unknown"] == expected == dataset_facts(folder, drawn=True)["unknown"]
+    prepared = load_prepared(folder, uncertain="ones", blank="ignore")
+    given = prepared.records.set_index("scan").loc[made_of["scan"], list(xray8.classes)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(given, made_of[list(xray8.classes)], check_dtype=False)
+    assert {"study", "scanner"} <= set(prepared.records)
+    train, labels = prepared.split("train"), prepared.labels("train")
+    mass, nodule = (labels[:, xray8.classes.index(name)] for name in ("mass", "nodule"))
+    np.testing.assert_array_equal(mass, train["mass"].abs())
+    np.testing.assert_array_equal(nodule, train["nodule"])
+    assert np.isnan(nodule).any() and not np.isnan(np.delete(labels, xray8.classes.index("nodule"), axis=1)).any()
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_what_is_all_known_is_prepared_as_ever(dataset, phantom_source, phantom_records, tmp_path):
+    summary = prepare_dataset(dataset, phantom_source(dataset), tmp_path / "prepared", size=32)
+    prepared = load_prepared(tmp_path / "prepared", uncertain="ones", blank="ignore")
+    assert summary["unknown"] == {}
+    assert (prepared.records[list(prepared.classes)].dtypes == "int64").all()
+    labels = np.concatenate([prepared.labels(split) for split in ("train", "val", "test")])
+    np.testing.assert_array_equal(labels, prepared.records[list(prepared.classes)])

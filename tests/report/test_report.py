@@ -385,9 +385,34 @@ def test_captions_name_every_item_once():
     listed = [item for section in words["sections"] for item in section["items"]]
     assert sorted(listed) == sorted([*words["tables"], *words["figures"], *words["of_each_dataset"]])
     entries = words["tables"] | words["figures"]
-    assert all(set(entry) - {"label"} == {"title", "shows", "reading", "paper"} for entry in entries.values())
+    assert all(
+        set(entry) - {"label", "elsewhere"} == {"title", "shows", "reading", "paper"} for entry in entries.values()
+    )
     assert all("label" in entry or name[-1].isdigit() for name, entry in entries.items())
     assert json.dumps(words, ensure_ascii=False).count("'") == 0
+
+
+def test_words_for_other_collections_do_not_speak_of_the_paper(tmp_path):
+    words = report.read_captions(tmp_path, ["mine"], of_the_paper=False)
+    absent = {"transfer", "prevalence", "published_auroc", "claims", "figure_04", "figure_05", "figure_06"}
+    absent |= {"figure_07", "figure_08", "parity", "devices"}  # not made, or of the paper's collections alone
+    shown = {name: entry for kind in ("tables", "figures", "of_each_dataset") for name, entry in words[kind].items()}
+    shown |= {section["id"]: {"text": section["text"]} for section in words["sections"] if section["id"] != "ledger"}
+    for name, entry in shown.items():
+        text = " ".join(entry.values())
+        found = [word for word in ("aper’s", " paper", "ChestX", "COVID", "Wang") if word in text]
+        assert name in absent or not found, name
+    assert "elsewhere" not in json.dumps(words)
+
+
+def test_a_report_without_a_collection_of_the_paper_has_no_published_columns():
+    frame = pd.DataFrame(
+        {"dataset": ["mine"], "difference": [0.1], "published_macro_f1": [None], "published_weights": [""]}
+    )
+    assert list(report_tables.without_published(frame)) == ["dataset"]
+    assert list(report_tables.without_published(frame.drop(columns="published_weights"))) == ["dataset", "difference"]
+    (body,) = report_tables.settings({"batch_size": 32}, ["mine"])["bodies"]
+    assert [cell["text"] for cell in body["rows"][0]] == ["batch size", "32"]
 
 
 def test_a_setting_that_differs_from_the_papers_says_why():

@@ -337,3 +337,46 @@ def test_an_absent_class_is_left_out_of_the_macro_f1():
     labels = np.eye(3, dtype=int)[[0, 1, 0, 1]]
     counts = intervals.decision_counts(labels, labels, np.arange(4))
     assert intervals.macro_f1_of_counts(counts) == 1
+
+
+@pytest.fixture(scope="module")
+def partly_known():
+    """A class of which some labels are not known, two models' scores, patients; then the same of its known scans."""
+    random = np.random.default_rng(5)
+    patients = np.arange(160) // 4
+    labels = (random.random((160, 1)) < 0.4).astype(float)
+    scores = np.round(labels * 0.5 + random.random((2, 160, 1)), 1)
+    labels[np.arange(160) % 4 == random.integers(4)] = np.nan
+    known = ~np.isnan(labels[:, 0])
+    return (labels, *scores, patients), (labels[known].astype(int), *scores[:, known], patients[known])
+
+
+def test_what_is_not_known_of_a_class_is_as_if_it_were_not_there(partly_known):
+    for one, other in zip(*map(partly_known_scores, partly_known), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
+
+
+def partly_known_scores(given) -> list:
+    """What each score and test finds; patients are the same, so that draws are."""
+    labels, scores, others, patients = given
+    decided = [(each >= 0.7).astype(int) for each in (scores, others)]
+    counts = intervals.decision_counts(labels, decided[0], patients)
+    return [
+        counts,
+        intervals.f1_interval(counts),
+        intervals.rarer_side(labels[:, 0], patients),
+        intervals.ranking(labels[:, 0], scores[:, 0], np.ones((1, len(labels)))),
+        intervals.drawn_ranking(labels, scores, patients, draws=20),
+        *delong.delong(labels, scores, patients),
+        list(paired.compare_f1(labels, *decided, patients, draws=50).values()),
+        list(paired.compare_auroc(labels, scores, others, patients, draws=50).values()),
+    ]
+
+
+def test_a_class_of_which_one_sign_is_known_is_in_no_macro_score():
+    labels, decided = np.array([[1, 1], [0, np.nan], [1, 1]]), np.ones((3, 2), dtype=int)
+    counts = intervals.decision_counts(labels, decided, [1, 2, 3])
+    assert not counts[..., 1].any()
+    assert intervals.macro_f1_of_counts(counts) == pytest.approx(f1_score([1, 0, 1], [1, 1, 1]))
+    assert np.isnan(intervals.ranking(labels[:, 1], np.array([0.9, 0.1, 0.8]), np.ones((1, 3)))).all()
+    assert paired.with_both_signs(labels) == [0]

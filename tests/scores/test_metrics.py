@@ -148,3 +148,59 @@ def test_positive_weights_are_negatives_over_positives():
     found = positive_weights(np.array([[1, 0, 1], [0, 0, 1], [0, 0, 1], [0, 0, 1]]))
     assert found.dtype == np.float32
     assert found.tolist() == [3, 1, 0]
+
+
+# Labels that are not known
+
+
+def partly_known(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Multilabel labels of which a third is NaN, and logits."""
+    labels, logits = drawn("multilabel", seed=seed)
+    labels[np.random.default_rng([seed, 1]).random(labels.shape) < 0.3] = np.nan
+    return labels, logits
+
+
+def test_scores_of_partly_known_labels_are_those_of_scikit_learn_on_the_known_ones():
+    labels, logits = partly_known()
+    given = probabilities(logits, "multilabel")
+    found = scores(labels, given, CLASSES, "multilabel")
+    f1, auroc = [], []
+    for column, row in enumerate(found["per_class"].values()):
+        known = ~np.isnan(labels[:, column])
+        own, asked = labels[known, column].astype(int), given[known, column]
+        f1.append(judge.f1_score(own, asked >= 0.5))
+        auroc.append(judge.roc_auc_score(own, asked))
+        expected = f1[-1], judge.precision_score(own, asked >= 0.5), judge.recall_score(own, asked >= 0.5), auroc[-1]
+        assert [row[key] for key in ("f1", "precision", "recall", "auroc")] == pytest.approx(expected)
+        assert (row["support"], row["known"]) == (own.sum(), known.sum())
+    assert (found["macro_f1"], found["macro_auroc"]) == pytest.approx((np.mean(f1), np.mean(auroc)))
+
+
+def test_the_loss_of_partly_known_labels_is_the_mean_over_the_known_ones():
+    labels, logits = partly_known()
+    known, weights = ~np.isnan(labels), np.array([1.0, 2.0, 3.0, 4.0])
+    losses = np.stack([weights * np.logaddexp(0, -logits), np.logaddexp(0, logits)])
+    expected = np.where(labels[known] == 1, losses[0][known], losses[1][known]).mean()
+    assert cross_entropy(labels, logits, "multilabel", weights) == pytest.approx(expected)
+    assert np.isnan(cross_entropy(np.full((3, 2), np.nan), np.zeros((3, 2)), "multilabel"))
+    per_class_weights = [(labels[:, column] == 0).sum() / (labels[:, column] == 1).sum() for column in range(4)]
+    np.testing.assert_allclose(positive_weights(labels), per_class_weights, rtol=1e-6)
+
+
+def test_a_class_is_scored_where_both_signs_are_known():
+    blank = np.nan
+    labels = np.array([[1, 1, blank, 1], [0, blank, blank, 1], [1, 1, blank, 1], [0, blank, 0, 1]])
+    given = np.array([[0.9, 0.9, 0.1, 0.9], [0.1, 0.9, 0.9, 0.9], [0.2, 0.9, 0.9, 0.9], [0.8, 0.9, 0.9, 0.9]])
+    found = scores(labels, given, CLASSES, "multilabel")
+    rows = list(found["per_class"].values())
+    for row in rows[1:3]:
+        assert np.isnan([row[key] for key in ("f1", "precision", "recall", "auroc")]).all()
+    assert [row["support"] for row in rows] == [2, 2, 0, 4] and [row["known"] for row in rows] == [4, 2, 1, 4]
+    assert found["macro_f1"] == pytest.approx((0.5 + 1) / 2)  # the last is known of all scans
+    assert found["macro_auroc"] == pytest.approx(0.75)
+
+
+def test_known_labels_give_the_same_bits_as_floats_and_as_integers():
+    labels, logits = drawn("multilabel")
+    given = probabilities(logits, "multilabel")
+    assert scores(labels, given, CLASSES, "multilabel") == scores(labels.astype(int), given, CLASSES, "multilabel")

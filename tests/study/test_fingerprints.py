@@ -11,7 +11,7 @@ import pytest
 
 from lungkeras.datasets.registry import DATASETS
 from lungkeras.preparation import made_from
-from lungkeras.preparation.made_from import PREPARATION, is_prepared, of_prepared
+from lungkeras.preparation.made_from import OWN, PREPARATION, is_prepared, of_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.study.made_from import TRAINING
 from lungkeras.system import provenance
@@ -24,6 +24,7 @@ HARMLESS = {
         "datasets/scans/workers",
         "study/params",
         "datasets/phantoms/phantom",
+        "datasets/encoding",
         "datasets/entry",
         "datasets/plans",
     ),
@@ -193,8 +194,8 @@ def imports(module: str) -> set[str]:
         ),  # of which it knows the names of the splits
         (
             ("preparation/prepare", *COLLECTIONS),
-            {*PREPARATION, *COLLECTIONS},
-            {"datasets/__init__", "datasets/collections/__init__"},
+            {*PREPARATION, *COLLECTIONS, *OWN},
+            {"datasets/__init__", "datasets/collections/__init__", "system/untrusted/yaml_files"},
         ),
     ],
 )

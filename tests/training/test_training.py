@@ -15,6 +15,7 @@ from prepared_data import CLASSES, COUNTS, write_prepared
 from sklearn.metrics import f1_score
 from small_training import interrupted, params_of, small_model
 
+from lungkeras.datasets import policies
 from lungkeras.preparation.folder import load_prepared
 from lungkeras.preparation.made_from import of_prepared
 from lungkeras.scores import metrics, temperature
@@ -142,6 +143,47 @@ def test_a_run_of_other_params_is_not_finished(copied, change):
     assert not is_finished(copied.model_copy(update=change))
 
 
+def test_a_policy_of_labels_that_are_all_known_is_no_other_run(copied):
+    assert is_finished(copied.model_copy(update={"uncertain": "ones, normal=zeros", "blank": "ignore"}))
+
+
+@pytest.fixture(scope="module")
+def partly_known(tmp_path_factory):
+    """A finished run of a multilabel dataset with uncertain and blank labels."""
+    folder = write_prepared(tmp_path_factory.mktemp("partly") / "pneumonia")
+    records = pd.read_parquet(folder / "records.parquet").astype(dict.fromkeys(CLASSES[:2], float))
+    records.loc[records.index % 5 == 0, CLASSES[0]] = -1.0
+    records.loc[records.index % 7 == 0, CLASSES[1]] = np.nan
+    records.to_parquet(folder / "records.parquet")
+    statistics = json.loads((folder / "statistics.json").read_text())
+    statistics |= {"task": "multilabel", "unknown": policies.unknown_labels(records, CLASSES)}
+    (folder / "statistics.json").write_text(json.dumps(statistics))
+    params = params_of(folder, folder.parent / "runs", blank="ignore")
+    one_run.train(params, small_model())
+    return params
+
+
+@pytest.mark.backend
+def test_a_run_keeps_its_labels_as_its_policies_have_them(partly_known):
+    predictions = pd.read_parquet(partly_known.run_folder / "predictions.parquet")
+    assert [predictions[f"label_{name}"].dtype.kind for name in CLASSES] == ["f", "f", "i"]
+    assert predictions[f"label_{CLASSES[0]}"].isna().tolist() == [row % 5 == 0 for row in range(len(predictions))]
+    assert predictions[f"label_{CLASSES[1]}"].isna().tolist() == [row % 7 == 0 for row in range(len(predictions))]
+    run = read_run(partly_known.run_folder)
+    labels, given = split_of(run, "test")
+    test = run.metrics["test"]
+    assert [row["known"] for row in test["per_class"].values()] == (~np.isnan(labels)).sum(axis=0).tolist()
+    assert test["macro_f1"] == pytest.approx(metrics.macro_f1(labels, given, "multilabel"))
+    assert np.isfinite(run.history[["loss", "val_loss", "macro_f1", "val_macro_f1"]]).all(axis=None)
+
+
+def test_a_policy_that_makes_other_labels_makes_another_run(partly_known):
+    assert is_finished(partly_known)
+    assert is_finished(partly_known.model_copy(update={"uncertain": f"zeros, {CLASSES[0]}=ignore"}))
+    for change in ({"uncertain": "ones"}, {"uncertain": f"{CLASSES[0]}=zeros"}, {"blank": "zeros"}):
+        assert not is_finished(partly_known.model_copy(update=change)), change
+
+
 def test_one_changed_pixel_label_or_result_is_noticed(copied):
     assert is_finished(copied)
     records = copied.prepared_folder / "records.parquet"
@@ -261,6 +303,44 @@ def test_the_weighted_loss_is_that_of_pytorch_and_of_metrics():
     assert float(plain) == pytest.approx(metrics.cross_entropy(labels, logits, "multilabel"), rel=1e-5)
 
 
+@pytest.mark.backend
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_loss_of_partly_known_labels_is_the_reference_in_every_batch(weighted):
+    rng = np.random.default_rng(1)
+    labels, logits = rng.integers(0, 2, (40, 7)).astype(np.float32), rng.normal(0, 3, (40, 7)).astype(np.float32)
+    whole = labels.copy()
+    labels[rng.random(labels.shape) < 0.4] = np.nan
+    labels[3] = np.nan
+    weights = metrics.positive_weights(labels) if weighted else None
+    loss = one_run.loss_function("multilabel", weights, 1 - np.isnan(labels).mean())
+    batches = [
+        loss(*map(keras.ops.convert_to_tensor, (labels[rows], logits[rows]))) for rows in np.split(np.arange(40), 4)
+    ]
+    found = np.concatenate([keras.ops.convert_to_numpy(each) for each in batches])
+    assert found.shape == (40,) and found[3] == 0
+    assert float(found.mean()) == pytest.approx(metrics.cross_entropy(labels, logits, "multilabel", weights), abs=1e-6)
+    tensors = [keras.ops.convert_to_tensor(values) for values in (whole, logits)]
+    masked, plain = (one_run.loss_function("multilabel", weights, known)(*tensors) for known in (1 - 1e-12, 1.0))
+    np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (masked, plain)), rtol=1e-6)
+
+
+@pytest.mark.backend
+def test_an_unknown_label_moves_no_weight_and_is_in_no_score():
+    """One step on labels with NaN is that on the known ones alone, each with its own class."""
+    images, logits = keras.Input((2,)), keras.layers.Dense(2, use_bias=False, kernel_initializer="zeros", name="logits")
+    model = keras.Model(images, logits(images))
+    model.compile(
+        optimizer=keras.optimizers.SGD(1.0),
+        loss=one_run.loss_function("multilabel", None, 0.5),
+        metrics=[one_run.MacroF1("multilabel")],
+    )
+    seen, labels = np.eye(2, dtype=np.float32), np.array([[1, np.nan], [np.nan, 0]], np.float32)
+    scores = model.train_on_batch(seen, labels, return_dict=True)
+    assert float(scores["loss"]) == pytest.approx(np.log(2), abs=1e-6)
+    # The gradient of a known logit is (0.5 - label) / 2, as two labels are known; that of the others 0.
+    np.testing.assert_allclose(model.get_weights()[0], [[0.25, 0], [0, -0.25]], atol=1e-6)
+
+
 def test_class_weights_are_those_of_a_multilabel_loss_that_wants_them(prepared_folder, tmp_path):
     params, prepared = params_of(prepared_folder, tmp_path), load_prepared(prepared_folder)
     assert one_run.class_weights(prepared, params) is None
@@ -280,6 +360,18 @@ def test_the_streamed_macro_f1_is_that_of_scikit_learn(task):
     for start in range(0, 60, 16):
         metric.update_state(labels[start : start + 16].astype(np.float32), logits[start : start + 16])
     expected = metrics.macro_f1(labels, metrics.probabilities(logits, task), task)
+    assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.backend
+def test_the_streamed_macro_f1_leaves_out_labels_that_are_not_known():
+    rng = np.random.default_rng(2)
+    logits, labels = rng.normal(0, 2, (60, 4)).astype(np.float32), rng.integers(0, 2, (60, 4)).astype(np.float32)
+    labels[rng.random(labels.shape) < 0.3] = np.nan
+    metric = one_run.MacroF1("multilabel")
+    for start in range(0, 60, 16):
+        metric.update_state(labels[start : start + 16], logits[start : start + 16])
+    expected = metrics.macro_f1(labels, metrics.probabilities(logits, "multilabel"), "multilabel")
     assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
 
 

@@ -39,6 +39,11 @@ COMMAND = Command(
     group="a study",
     about="show what no result of a study needs, and remove it",
     example="clean demo --yes",
+    details="Lists what killed or changed studies left behind and no result needs: temporary files, failed notebooks "
+    "of steps that have succeeded since, checkpoints of finished runs, older logs of Snakemake. Nothing is "
+    "removed without --yes.",
+    outputs="A line for each leftover, with its size, and the sum, on stdout.",
+    page="commands.md",
     options=options,
     run=run,
 )

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from lungkeras.cli.arguments import require_there
 from lungkeras.cli.entry import Command
 from lungkeras.system.backends import use_backend
 from lungkeras.system.files import as_json
@@ -12,20 +13,43 @@ from lungkeras.system.text import say
 def options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     sub.add_argument("--on", type=Path, required=True, metavar="PREPARED", help="a prepared dataset's folder")
+    sub.add_argument("--loose", action="store_true", help="share classes that mean about the same too, and name them")
+    sub.add_argument("--mapping", type=Path, metavar="FILE", help="a CSV of which scans of the two are the same")
+    sub.add_argument(
+        "--policies", action="store_true", help="under each policy of labels that the dataset does not know"
+    )
 
 
 def run(options) -> None:
     use_backend(options.backend)
-    from lungkeras.evaluation.run_tables import evaluate_on
+    from lungkeras.datasets.policies import DEFAULTS
+    from lungkeras.evaluation.elsewhere import evaluate_on, evaluate_policies, open_for, read_mapping
     from lungkeras.preparation.folder import load_prepared
+    from lungkeras.study.runs import read_run
 
-    say(*as_json(evaluate_on(options.run, load_prepared(options.on))).splitlines())
+    params = read_run(require_there(options.run)).params
+    prepared = load_prepared(options.on, **{kind: str(params.get(kind, word)) for kind, word in DEFAULTS.items()})
+    scores = evaluate_policies if options.policies else evaluate_on
+    found = scores(
+        options.run,
+        prepared,
+        loose=options.loose,
+        collections=open_for(options.run, options.on),
+        mapping=read_mapping(options.mapping) if options.mapping else None,
+    )
+    say(*as_json(found).splitlines())
 
 
 COMMAND = Command(
     group="a trained model",
     about="score a run on another prepared dataset, over the classes both know",
     example="evaluate reports/demo/runs/covid-resnet34-random --on prepared/demo/pneumonia",
+    details="Asks the best model of a run for the test scans of another prepared dataset, and scores the classes that "
+    "both have. Scans with other labels are left out and counted, and on the run's own dataset also patients that it "
+    "was trained on.",
+    outputs="One JSON object on stdout: the scores of each class and over all, and the number of scans. Nothing is "
+    "written.",
+    page="commands.md",
     options=options,
     run=run,
 )

@@ -31,6 +31,10 @@ COMMAND = Command(
     group="scans",
     about="draw a source of chest phantoms in the published layout",
     example="phantom pneumonia --to sources/pneumonia --scans 200",
+    details="Draws chests with the findings of a collection, with file names, folders and lists as published. The "
+    "same seed draws the same scans. --plant adds faults of which the truth is known, to test the audit by.",
+    outputs="The source in DIR; with --plant also DIR/TRUTH.csv; the path on stdout.",
+    page="your-scans.md",
     options=options,
     run=run,
 )

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from lungkeras.cli.arguments import require_there
 from lungkeras.cli.entry import Command
 from lungkeras.system.backends import use_backend
 from lungkeras.system.files import as_json
@@ -40,7 +41,9 @@ def run(options) -> int:
     )
 
     files, others = images_and_others(options.images)
-    predictor = load_predictor(options.model, calibrated=not options.uncalibrated, with_keras=bool(options.backend))
+    predictor = load_predictor(
+        require_there(options.model), calibrated=not options.uncalibrated, with_keras=bool(options.backend)
+    )
     table, failed = predict_images(predictor, files)
     if options.json:
         import json
@@ -70,7 +73,15 @@ def run(options) -> int:
 COMMAND = Command(
     group="a trained model",
     about="one probability per class for each scan",
-    example="predict reports/demo/runs/covid-resnet34-random scans/ --heatmaps heatmaps/",
+    example="predict reports/demo/runs/covid-resnet34-random scans/ --heatmaps heatmaps/\n"
+    "predict reports/demo/runs/covid-resnet34-random scan.png --json",
+    details="Prepares each scan as the training scans were, asks the model, and corrects the probabilities by what "
+    "the validation split of the run says of them. --uncalibrated leaves them as the model gives them. "
+    "Folders are searched for images, whatever their suffix.",
+    outputs="A table on stdout: file, the probability of each class, and the class predicted; JSON or a CSV file "
+    "instead, if asked for. With --heatmaps a PNG for each scan in DIR. What could not be read "
+    "stands on stderr, and the exit status is 1 then.",
+    page="commands.md",
     options=options,
     run=run,
 )

@@ -1,11 +1,11 @@
 """`lungkeras prepare`: equalise, blur, resize, split and store the scans of a source."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from lungkeras.cli.arguments import add_dataset, count
 from lungkeras.cli.entry import Command
-from lungkeras.datasets.registry import DATASETS
 from lungkeras.system.files import as_json
 from lungkeras.system.text import say
 
@@ -19,16 +19,24 @@ def options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--seed", type=int, default=0, metavar="N", help="seed of undersampling and split (default: 0)")
     sub.add_argument(
         "--split",
-        choices=("patients", "official"),
+        choices=("patients", "official", "given"),
         default="patients",
-        help="the published test list, where a dataset has one (xray8)",
+        help="official: the published test list, where a dataset has one (xray8, vindr, medmnist, pneumoniamnist); "
+        "given: as a collection of one's own says (default: 70:15:15 by patient)",
+    )
+    sub.add_argument(
+        "--votes",
+        choices=("majority", "any", "all"),
+        help="whose finding counts where a dataset tells it of each reader (vindr; default: majority)",
     )
 
 
 def run(options) -> None:
+    from lungkeras.datasets.policies import DEFAULTS, told
+    from lungkeras.datasets.registry import known_dataset
     from lungkeras.preparation.prepare import prepare_dataset
 
-    size = options.size or DATASETS[options.dataset].image_size
+    size = options.size or known_dataset(options.dataset).image_size
     summary = prepare_dataset(
         options.dataset,
         options.source,
@@ -37,14 +45,25 @@ def run(options) -> None:
         workers=options.workers,
         seed=options.seed,
         split=options.split,
+        votes=options.votes,
     )
     say(*as_json(summary).splitlines())
+    if summary["unknown"]:
+        counts = " and ".join(f"{sum(each.values()):,} {kind}" for kind, each in summary["unknown"].items())
+        policy = f"the params of a run say what becomes of them (by default {told(**DEFAULTS)})"
+        say(f"{options.dataset}: {counts} labels are kept as published; {policy}", file=sys.stderr)
 
 
 COMMAND = Command(
     group="one step of it",
     about="equalise, blur, resize, split and store the scans of a source",
     example="prepare pneumonia --source sources/pneumonia --to prepared/mine/pneumonia --size 224",
+    details="Reads a collection in its published folders, takes the study's selection of it, equalises, blurs and "
+    "resizes each scan, and splits by patient 70:15:15, where patients that share a copy of a scan stay "
+    "together.",
+    outputs="The prepared dataset in DIR: train.npy, val.npy, test.npy, records.parquet, statistics.json, and lists "
+    "of copies, quarantined files and counts; a summary as JSON on stdout.",
+    page="your-scans.md",
     options=options,
     run=run,
 )

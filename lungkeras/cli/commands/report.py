@@ -4,9 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
-from lungkeras.cli.arguments import count
+from lungkeras.cli.arguments import Datasets, count
 from lungkeras.cli.entry import Command
-from lungkeras.datasets.registry import DATASETS
 from lungkeras.system.backends import require_backend
 from lungkeras.system.errors import FolderError, ParamsError, nearest
 from lungkeras.system.locks import alone
@@ -50,7 +49,7 @@ def run(options) -> None:
             f"--source {strange[0]}: the study {folder.name} has no run of it, only {', '.join(sorted(wanted))}"
         )
     unknown = {params.dataset for params in runs.values() if not params.prepared_folder.is_dir()} - set(sources)
-    if shared.acquire == "given" and (missing := sorted(unknown)):
+    if shared.acquire == "given" and not shared.names_source and (missing := sorted(unknown)):
         raise ParamsError(
             f"The study {folder.name} reads real scans: give --source {missing[0]}=DIR"
             + "".join(f" and --source {dataset}=DIR" for dataset in missing[1:])
@@ -75,9 +74,10 @@ def given_source(text: str) -> tuple[str, str]:
     from lungkeras.system.places import project_folder
 
     dataset, _, folder = text.partition("=")
-    if dataset not in DATASETS or not folder:
+    if not folder or dataset not in Datasets():
+        known = list(Datasets())
         raise ParamsError(
-            f"--source {text}: expected DATASET=DIR with one of {', '.join(DATASETS)}{nearest(dataset, DATASETS)}"
+            f"--source {text}: expected DATASET=DIR with one of {', '.join(known)}{nearest(dataset, known)}"
         )
     path = Path(folder).expanduser()
     if not path.is_dir():
@@ -98,7 +98,18 @@ def require_writable(folder: Path) -> None:
 COMMAND = Command(
     group="a study",
     about="run a whole study and write its report",
-    example="report sample --source pneumonia=DIR --source covid=DIR --source xray8=DIR",
+    example="report demo\n"
+    "report sample --source pneumonia=DIR --source covid=DIR --source xray8=DIR\n"
+    "report paper --dry-run",
+    details="Prepares the datasets, trains the runs, evaluates them, and draws figures, each step as an executed "
+    "notebook. What stands there already and would come out the same is not made again. Interrupted, the same"
+    " command continues.\n\n"
+    "Where lungkeras was installed from a wheel, the first start lays out params/, notebooks/ and Snakefile "
+    "in the folder where you are.",
+    outputs="reports/STUDY/report.html, and beside it tables/, figures/, notebooks/ and runs/; prepared datasets in "
+    "prepared/STUDY; progress on stdout.",
+    page="the-report.md",
+    in_project=True,
     options=options,
     run=run,
 )

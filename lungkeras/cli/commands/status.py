@@ -24,6 +24,9 @@ COMMAND = Command(
     group="a study",
     about="say how far a study is, and about how long it still takes",
     example="status demo",
+    details="Reads what a running or interrupted study has noted. It starts nothing.",
+    outputs="One sentence on stdout.",
+    page="commands.md",
     options=options,
     run=run,
 )

@@ -27,6 +27,13 @@ COMMAND = Command(
     group="one step of it",
     about="train one run, outside any notebook",
     example="train --params params/demo/study.yaml --params params/demo/covid-resnet34-random.yaml",
+    details="Reads one or several files of params, the last of which wins key by key, and trains what they describe. "
+    "The prepared dataset must be there. A training that was interrupted continues at its checkpoint, and a "
+    "finished run that would come out the same is not trained again.",
+    outputs="The folder of the run: best.keras, params.yaml, history.csv, predictions.parquet, metrics.json, "
+    "environment.json and fingerprint.json; its path on stdout.",
+    page="commands.md",
+    in_project=True,
     options=options,
     run=run,
 )

@@ -126,6 +126,7 @@ DATASET = Dataset(
     find=find,
     read=read,
     phantom=Phantom(plan, scans=460, write_lists=write_lists, patients=False, stream=0),
+    patients=False,
     titles={"covid": "COVID-19"},
     releases=(
         {"COVID": 3616, "Normal": 10192, "Viral Pneumonia": 1345, "Lung_Opacity": 6012},

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lungkeras.datasets.entry import Dataset, Phantom
+from lungkeras.datasets.entry import Dataset, Names, Phantom
 from lungkeras.datasets.folders import files_in, folders_under, subfolders
 from lungkeras.datasets.plans import Scan, counts_of, scans_of_patients
 from lungkeras.datasets.records import count_other_files, in_folders, leave_out, named, one_hot, tabulate
@@ -126,6 +126,10 @@ DATASET = Dataset(
     find=find,
     read=read,
     phantom=Phantom(plan, scans=640, child=True, stream=1),
+    names=Names(
+        r"(?i:(?:^|/)(?:(person\d+)_[a-z]|((?:NORMAL2-)?IM-\d+)|(?:NORMAL|BACTERIA|VIRUS)-(\d+)))",
+        "Numbers restart between the published folders, so one number in two of them may be two children.",
+    ),
     releases=({"NORMAL": 1583, "PNEUMONIA": 4273},),
     datasheet={
         "who made it, and why": (

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import io
 import math
-import re
 import sys
 from collections.abc import Callable, Mapping
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lungkeras.datasets.ages import years
 from lungkeras.datasets.drawn import SIDE, is_drawn
-from lungkeras.datasets.entry import Dataset, Phantom
+from lungkeras.datasets.entry import Dataset, Names, Phantom
 from lungkeras.datasets.folders import file_paths, folders_under, no_image
 from lungkeras.datasets.lists import BrokenListError, broken_row, list_text, separator_of
 from lungkeras.datasets.plans import Scan, scans_of_patients
@@ -55,7 +55,6 @@ COLUMNS = {
     "View Position": "view",
     "Follow-up #": "follow_up",
 }
-OLDEST = 120  # years
 NOBODY = frozenset({"", "-", "?", "nan", "na", "n/a", "#n/a", "<na>", "none", "null", "unknown"})  # as a patient
 NORMAL_SCANS = 7000
 HIGHLY_IMBALANCED = 3.0
@@ -296,20 +295,15 @@ def _unreadable(file: Path, found: str, expected: str | None = None) -> SourceEr
 
 def _years(file: Path, ages: pd.Series) -> pd.Series:
     """Whole years of 58, 058Y, 013M (months) or 021D (days); what is no age of a person is unknown, and counted."""
-    unit = r"y(?:ea)?r?s?|mo?(?:nths?)?|w(?:eeks?)?|d(?:ays?)?"
-    each = ages.drop_duplicates()  # of a hundred thousand, some hundred
-    parts = each.str.extract(rf"^(\d{{1,9}})(?:[.,]\d+)?\s*({unit}|)$", flags=re.IGNORECASE)
-    per_year = parts[1].str[:1].str.upper().map({"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}).astype("Int64")
-    years = ages.map(dict(zip(each, parts[0].astype("Int64") // per_year, strict=True))).astype("Int64")
-    impossible = ((ages != "") & years.isna()) | (years > OLDEST).fillna(False)
+    known = years(ages)
+    impossible = (ages != "") & known.isna()
     if impossible.any():
         say(
             f"xray8: {impossible.sum()} ages of {file.name} are none, such as {printable(ages[impossible].iloc[0])}: "
             "taken as unknown",
             file=sys.stderr,
         )
-    years = years.mask(impossible)
-    return years if years.hasnans else years.astype("int64")
+    return known if known.hasnans else known.astype("int64")
 
 
 def _keep_findings(entries: pd.DataFrame) -> pd.DataFrame:
@@ -412,6 +406,7 @@ DATASET = Dataset(
     find=find,
     read=read,
     phantom=Phantom(plan, scans=1300, write_lists=write_lists, stream=2),
+    names=Names(r"(?:^|/)(\d{8})_\d{3}(?!\d)"),
     official_test=official_test_scans,
     boxes=box_list,
     titles={"xray8": "ChestX-ray8"},

@@ -58,33 +58,30 @@ def bacterial_pneumonia(lungs: Lungs, rng: np.random.Generator, side: int) -> li
 
 
 def viral_pneumonia(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
-    """Streaks like a net in both lungs, most around the hila, and small patches there."""
+    """Streaks like a net in an area of each lung, and small patches there."""
     x, y = grid()
-    density = np.where(x < 0, *rng.uniform(0.8, 1.0, 2)).astype(np.float32)
-    haze = rng.uniform(0.1, 0.25)
-    across, down = rng.uniform(0.3, 0.55), rng.uniform(-0.4, 0.4)
-    reach = np.exp(-(((np.abs(x) - across) / 0.5) ** 2 + ((y - down) / 0.75) ** 2))
-    centres = [lungs.point(lung, *rng.uniform((0.1, 0.3), (0.5, 0.75))) for lung in SIDES * rng.integers(1, 4)]
-    patches = fill(*(blob(centre, rng.uniform(0.08, 0.15), rng) for centre in centres), blur=4.0)
-    streaks = (0.8 * texture("net", rng) + haze) * reach
-    return [Lesion("viral_pneumonia", density * np.minimum(streaks + 0.5 * patches, 1))]
+    net, lesions = texture("net", rng), []
+    for lung in SIDES:
+        centre = lungs.point(lung, rng.uniform(0.25, 0.65), rng.uniform(0.15, 0.85))
+        across, down = rng.uniform((0.4, 0.42), (0.5, 0.56))
+        reach = np.exp(-(np.abs((x - centre[0]) / across) ** 3 + np.abs((y - centre[1]) / down) ** 3))
+        spots = centre + rng.normal(0, 0.15, (rng.integers(1, 3), 2))
+        patches = fill(*(blob(spot, rng.uniform(0.08, 0.15), rng) for spot in spots), blur=4.0)
+        opacity = rng.uniform(0.8, 1.0) * np.minimum((0.8 * net + rng.uniform(0.25, 0.45)) * reach + 0.5 * patches, 1)
+        lesions.append(Lesion("viral_pneumonia", opacity))
+    return lesions
 
 
 def covid(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
-    """Haze in patches along the ribs of both lungs, mostly low; vessels stay visible in it."""
-    density = np.where(grid()[0] < 0, *rng.uniform(0.35, 0.8, 2)).astype(np.float32)
-    patches = [
-        blob(
-            lungs.point(lung, rng.uniform(0.65, 0.97), np.clip(rng.normal(0.66, 0.22), 0.15, 0.95)),
-            rng.uniform(0.11, 0.2),
-            rng,
-            stretch=rng.uniform(1.1, 1.9),
-        )
-        for lung in SIDES
-        for _ in range(rng.integers(1, 4))
-    ]
-    haze = fill(*patches, blur=rng.uniform(3.0, 6.0))
-    return [Lesion("covid", density * haze * (0.85 + 0.3 * texture("grain", rng)))]
+    """Haze in one to three patches along the ribs of each lung, more of them low; vessels stay visible in it."""
+    grain, lesions = 0.85 + 0.3 * texture("grain", rng), []
+    for lung in SIDES:
+        density = rng.uniform(0.4, 0.8)
+        for _ in range(rng.integers(1, 4)):
+            centre = lungs.point(lung, rng.uniform(0.65, 0.97), np.clip(rng.normal(0.62, 0.25), 0.1, 0.95))
+            outline = blob(centre, rng.uniform(0.13, 0.21), rng, stretch=rng.uniform(1.1, 1.9))
+            lesions.append(Lesion("covid", density * fill(outline, blur=rng.uniform(3.0, 6.0)) * grain))
+    return lesions
 
 
 def lung_opacity(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
@@ -166,6 +163,53 @@ def consolidation(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Les
     ]
 
 
+def edema(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
+    """Haze around both roots, denser below, through which the vessels stay visible."""
+    x, y = grid()
+    low = rng.uniform(0.15, 0.45)
+    haze = np.exp(-(((np.abs(x) - 0.34) / 0.32) ** 4 + ((y - low) / 0.55) ** 4))
+    return [Lesion("edema", np.minimum(rng.uniform(0.6, 0.9) * haze * (0.75 + 0.4 * texture("cloud", rng)), 1))]
+
+
+def fibrosis(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
+    """A coarse net at the bases of both lungs."""
+    x, y = grid()
+    start = lungs.base - rng.uniform(0.5, 0.8)
+    reach = np.clip((y - start) / 0.3, 0, 1) * np.clip((np.abs(x) - 0.15) / 0.3, 0, 1)
+    return [Lesion("fibrosis", np.minimum(rng.uniform(0.8, 1.0) * texture("net", rng) * reach, 1))]
+
+
+def pleural_thickening(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
+    """A dense band along the ribs at the side."""
+    start, end = rng.uniform(-0.5, -0.1), rng.uniform(0.3, 0.6)
+    y = np.linspace(start, end, 12)
+    width = rng.uniform(0.08, 0.16) * np.sin(np.linspace(0, np.pi, 12)) + 0.02
+    outline = np.concatenate(
+        [np.column_stack([half_width(y) + 0.1, y]), np.column_stack([half_width(y) - width, y])[::-1]]
+    )
+    return [Lesion("pleural_thickening", rng.uniform(0.85, 1.0) * fill(outline * (side, 1), blur=1.0))]
+
+
+def fracture(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
+    """Callus on one to three ribs, one below the other at the side."""
+    first, lesions = rng.uniform(-0.4, 0.1), []
+    for rib in range(rng.integers(1, 4)):
+        y = first + 0.17 * rib
+        centre = np.array([side * (float(half_width(np.array(y))) - 0.07), y])
+        spot = fill(blob(centre, rng.uniform(0.05, 0.08), rng, stretch=0.6), blur=0.8)
+        lesions.append(Lesion("fracture", rng.uniform(0.85, 1.0) * spot))
+    return lesions
+
+
+def support_devices(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
+    """A line from the apex of one lung down to the heart."""
+    share = np.linspace(0, 1, 10)
+    start, end = rng.uniform((0.45, -0.75), (0.65, -0.6)), rng.uniform((0.14, 0.1), (0.22, 0.3))
+    bend = np.array([0.2, start[1] + rng.uniform(0.05, 0.15)])
+    line = np.outer((1 - share) ** 2, start) + np.outer(2 * share * (1 - share), bend) + np.outer(share**2, end)
+    return [Lesion("support_devices", paint([([line * (side, 1)], int(rng.integers(5, 8)), 1.0)], blur=0.6))]
+
+
 DRAWN: dict[str, Callable[[Lungs, np.random.Generator, int], list[Lesion]]] = {
     function.__name__: function
     for function in (
@@ -179,6 +223,11 @@ DRAWN: dict[str, Callable[[Lungs, np.random.Generator, int], list[Lesion]]] = {
         nodule,
         pneumothorax,
         consolidation,
+        edema,
+        fibrosis,
+        pleural_thickening,
+        fracture,
+        support_devices,
     )
 }
 

@@ -26,6 +26,7 @@ from lungkeras.datasets.phantoms.film import draw_film
 from lungkeras.datasets.phantoms.planting import (
     SHARE_OF_LEAKY_PATIENTS,
     STREAM,
+    TOGETHER,
     copied,
     develop,
     pair_findings,
@@ -34,7 +35,7 @@ from lungkeras.datasets.phantoms.planting import (
     write_truth,
 )
 from lungkeras.datasets.plans import Box, Scan
-from lungkeras.datasets.registry import DATASETS
+from lungkeras.datasets.registry import DATASETS, dataset_names
 from lungkeras.system.errors import SourceError
 from lungkeras.system.files import atomic_folder, glance
 from lungkeras.system.progress import progress
@@ -64,6 +65,8 @@ def draw_source(
     """
     to = Path(to)
     drawn = {name: known for name, known in DATASETS.items() if known.phantom}
+    if dataset not in drawn and dataset in dataset_names():
+        raise SourceError(f"{dataset} has no drawings, only scans of its own: draw one of {', '.join(drawn)}")
     if dataset not in drawn:
         raise SourceError(f"expected a dataset, one of {', '.join(drawn)}; found {dataset!r}: choose one of these")
     known = drawn[dataset]
@@ -75,6 +78,8 @@ def draw_source(
         raise SourceError(f"leaky: {dataset} publishes no patients, so none can leak: plant it in pneumonia or xray8")
     if "multilabel" in wanted and known.task != "multilabel":
         raise SourceError(f"multilabel: a scan of {dataset} has one label: plant it in xray8")
+    if "multilabel" in wanted and not {*TOGETHER} <= {*known.classes}:
+        raise SourceError(f"multilabel: {dataset} has no class {' and '.join(TOGETHER)}: plant it in xray8")
     _refuse_other(to)
     with atomic_folder(to) as folder:
         _draw(known, folder, scans, seed, workers or os.cpu_count() or 1, wanted)
@@ -95,7 +100,6 @@ def _draw(
     plants = plants or {}
     phantom, child = dataset.phantom, dataset.phantom.child
     key = (seed, zlib.crc32(dataset.name.encode()) if phantom.stream is None else phantom.stream)
-    class_of = {finding: name for name, finding in phantom.drawn_as.items()}
     shares = SHARE_OF_LEAKY_PATIENTS if "leaky" in plants else SHARE_OF_PATIENTS
     planned = phantom.plan(scans, np.random.default_rng(key), shares)
     if "multilabel" in plants:
@@ -117,15 +121,18 @@ def _draw(
         rng = stream(scan, scan.number + 1)
         shape = (int(rng.integers(192, 225)), int(rng.integers(216, 273))) if child else (SIDE, SIDE)
         shapes[scan.path] = shape
-        findings = tuple(phantom.drawn_as.get(name, name) for name in truth[place].shown)
-        image, boxes = draw_film(chest(scan.patient), findings, rng, shape)
+        class_of = {phantom.drawn_as.get(name, name): name for name in truth[place].shown}
+        image, boxes = draw_film(chest(scan.patient), tuple(class_of), rng, shape)
         boxes = [replace(box, finding=class_of.get(box.finding, box.finding)) for box in boxes]
         if plants:
             code, own = stream(scan, STREAM), stream(scan, STREAM + scan.number + 1)
             image, marker = develop(image, truth[place], plants, code, own)
             if marker:
                 markers[scan.path] = marker
-        return cv2.imencode(Path(scan.path).suffix, image)[1].tobytes(), boxes
+        return cv2.imencode(suffix(scan), image)[1].tobytes(), boxes
+
+    def suffix(scan: Scan) -> str:
+        return ".png" if phantom.encode else Path(scan.path).suffix
 
     def draw(place: int) -> list[Box]:
         scan, planted = planned[place], truth[place]
@@ -133,7 +140,10 @@ def _draw(
             encoded, boxes = film(place)
         else:
             original, boxes = film(planted.copy_of)[0], []
-            encoded = copied(original, planted.copy, Path(scan.path).suffix, stream(scan, STREAM))
+            encoded = copied(original, planted.copy, suffix(scan), stream(scan, STREAM))
+        if phantom.encode:
+            image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE)
+            encoded = phantom.encode(scan, image, chest(scan.patient))
         # A write by Python, as imwrite can't write to every path that Python can.
         (to / scan.path).write_bytes(encoded)
         return boxes
@@ -144,7 +154,7 @@ def _draw(
         boxes = dict(zip((scan.path for scan in planned), drawn, strict=True))
     if phantom.write_lists:
         phantom.write_lists(to, planned, boxes, chest)
-    if not dataset.boxes:  # the others publish a list of their own
+    if not (dataset.boxes or dataset.box_table):  # the others publish a list of their own
         _write_boxes(to, planned, boxes, shapes)
     if plants:
         write_truth(to, planned, truth, boxes, markers)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lungkeras.datasets.scans.arrays import decode_row, is_row
 from lungkeras.datasets.scans.jpeg import JPEG, decode_jpeg, jpeg_flaw
 from lungkeras.datasets.scans.opencv import Unreadable
 from lungkeras.datasets.scans.png import decode_png, png_flaw
@@ -119,14 +120,15 @@ def decode_grey(path: Path | str) -> np.ndarray:
 
     Returns uint8 of shape (height, width) in [0, 255]. Colour becomes its luma (0.299 R + 0.587 G + 0.114 B), alpha is
     left out, a palette is looked up. 16 bits become 8 by the range that is used (see `png`). An EXIF
-    orientation is respected: the image is turned as a viewer would show it. For DICOM see `dicom`.
+    orientation is respected: the image is turned as a viewer would show it. For DICOM see `dicom`. A path may also name
+    a row of an .npz file (see `arrays`).
 
     Raises ScanError, naming the file and the reason, where it can't be opened, is empty, cut short, damaged, larger
     than 64 megapixels, or none of the three.
     """
     path = Path(path)
     try:
-        return decode(_content(path))
+        return decode_row(path) if is_row(path) else decode(_content(path))
     except OSError as error:
         raise ScanError(f"{path}: can't be read ({error.strerror})") from error
     except Unreadable as error:

@@ -401,7 +401,10 @@ def verdicts(evidence: Evidence) -> pd.DataFrame:
 
     holds_in_paper is true, false or "not checkable"; share_true the share of draws and seeds in which the claim is true
     (ties count half), NaN where it is unknown; figures what the verdict rests on; reason why there is no clearer one.
+    Empty where no run is of a collection of the paper, which claims nothing of others.
     """
+    if not evidence.of_the_paper:
+        return pd.DataFrame(columns=COLUMNS)
     rows = []
     for name, words in claims().items():
         evidence.forget()

@@ -24,6 +24,7 @@ class Evidence:
     """
 
     seeds = 1
+    of_the_paper = True  # whether it is about collections of the paper
 
     def __init__(self):
         self.figures: dict[str, dict[str, float]] = {}

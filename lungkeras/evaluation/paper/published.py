@@ -1,6 +1,7 @@
 """What the published study reports, from published.yaml: the numbers that stand beside ours in tables and report."""
 
 import functools
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
@@ -12,6 +13,11 @@ NOT_PUBLISHED = float("nan")
 def published() -> dict:
     """The whole file; treat it as read-only."""
     return yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))
+
+
+def has_published(datasets: Iterable[str]) -> bool:
+    """Whether one of the datasets is a collection of the paper, so that its numbers and claims are about a study."""
+    return not published()["datasets"].keys().isdisjoint(datasets)
 
 
 def published_weights(weights: str) -> str:

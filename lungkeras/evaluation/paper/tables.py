@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from lungkeras.datasets.policies import DEFAULTS, labels_under, told, unknown_labels
 from lungkeras.datasets.registry import class_columns
 from lungkeras.evaluation.paper.published import (
     published_best,
@@ -50,21 +51,32 @@ TABLE_3_COLUMNS = [
 ]
 
 
-def table_1(records_of: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def table_1(
+    records_of: Mapping[str, pd.DataFrame], uncertain: str = DEFAULTS["uncertain"], blank: str = DEFAULTS["blank"]
+) -> pd.DataFrame:
     """Scans of each dataset, class and split, beside the published ones.
 
-    `records_of` is {dataset: records with the column split and a 0-or-1 column a class}. The last row of a dataset
-    counts its scans: in a multilabel dataset fewer than its labels. Columns: dataset, class, train, val, test, total,
-    published (NaN where the paper gives none).
+    `records_of` is {dataset: records with the column split and a column of labels a class}, of which the policies
+    `uncertain` and `blank` make 0 and 1. The last row of a dataset counts its scans: in a multilabel dataset fewer than
+    its labels. Columns: dataset, class, train, val, test, total, published (NaN where the paper gives none); where a
+    collection does not know every label, uncertain and blank (how many of a class), and policy.
     """
     rows = []
     for dataset, records in records_of.items():
-        counts = published_counts(dataset)
-        for name in class_columns(records):
-            found = records.loc[records[name] == 1, "split"]
-            rows.append(_counted(dataset, name, found, counts.get(name)))
-        rows.append(_counted(dataset, ALL_SCANS, records["split"], published_scans(dataset)))
-    return pd.DataFrame(rows, columns=["dataset", "class", *SPLITS, "total", "published"])
+        counts, classes = published_counts(dataset), class_columns(records)
+        unknown = unknown_labels(records, classes)
+        policy = {"policy": told(uncertain, blank)} if unknown else {}
+        labels = labels_under(records, classes, uncertain, blank)
+        for column, name in enumerate(classes):
+            found = records.loc[labels[:, column] == 1, "split"]
+            lacking = {kind: unknown.get(kind, {}).get(name, 0) for kind in DEFAULTS} if unknown else {}
+            rows.append(_counted(dataset, name, found, counts.get(name)) | lacking | policy)
+        rows.append(_counted(dataset, ALL_SCANS, records["split"], published_scans(dataset)) | policy)
+    columns = ["dataset", "class", *SPLITS, "total", "published"]
+    table = pd.DataFrame(
+        rows, columns=[*columns, *(name for name in (*DEFAULTS, "policy") if name in set().union(*rows))]
+    )
+    return table.astype({name: "Int64" for name in DEFAULTS if name in table})
 
 
 def _counted(dataset: str, name: str, splits: pd.Series, published: float | None) -> dict:

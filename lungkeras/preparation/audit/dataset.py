@@ -43,7 +43,7 @@ def audit_source(dataset: str, source: Path | str, *, seed: int = 0, workers: in
     Raises SourceError where the source is not this dataset's, or not one scan of it can be read.
     """
     from lungkeras.datasets.registry import read_records
-    from lungkeras.splits import split_what_is_there
+    from lungkeras.splits import given_split, split_what_is_there
 
     source = Path(source)
     records = read_records(dataset, source, seed=seed)
@@ -54,7 +54,8 @@ def audit_source(dataset: str, source: Path | str, *, seed: int = 0, workers: in
     flow = [*flow, ["unreadable", int((~prints.read).sum())]]
     records, prints = records[prints.read].reset_index(drop=True), prints[prints.read]
     pairs = find_duplicates(prints, records["scan"], records["patient"])
-    records = split_what_is_there(records.assign(group=join_patients(records, pairs)), seed)
+    split = given_split if "given_split" in records else split_what_is_there
+    records = split(records.assign(group=join_patients(records, pairs)), seed)
     return audit_records(dataset, records, prints, pairs, seed=seed) | {"flow": flow}
 
 
@@ -66,9 +67,10 @@ def audit_prepared(prepared: Path | str, *, seed: int = 0) -> dict:
     folder = Path(prepared)
     try:
         records = table_files.read_parquet(folder / "records.parquet")
+        statistics = json_files.read(folder / "statistics.json")
+        records.attrs["classes"] = statistics["classes"]
         pairs = table_files.read_csv(folder / "duplicates.csv", dtype={"scan": str, "other": str})
         flow = table_files.read_csv(folder / "flow.csv")[["step", "scans"]].to_numpy().tolist()
-        statistics = json_files.read(folder / "statistics.json")
         prints = load_fingerprints(folder / "fingerprints.npz")
     except FileNotFoundError as error:
         raise RunError(
@@ -84,6 +86,8 @@ def audit_records(
 ) -> dict:
     """The audit of records that have a column `split`, with their fingerprints, row by row, and their duplicates.
 
+    A label that is uncertain or blank counts as 0.
+
     Returns
         dataset, scans     what was audited
         leakage            see `leakage`
@@ -96,13 +100,13 @@ def audit_records(
     """
     from threadpoolctl import threadpool_limits
 
-    from lungkeras.datasets.registry import DATASETS
+    from lungkeras.datasets.registry import class_columns, known_dataset
 
-    classes = list(DATASETS[dataset].classes)
+    classes = class_columns(records)
     groups = records["group" if "group" in records else "patient"].to_numpy(object)
     rows = probed_rows(groups, seed)
     chosen, seen = records.iloc[rows].reset_index(drop=True), prints[rows]
-    labels = chosen[classes].to_numpy(bool)
+    labels = chosen[classes].eq(1).to_numpy()
     # One thread: on shared cores, threads that wait for each other take many times as long for so small a task.
     with threadpool_limits(1):
         shortcuts = probe_shortcuts(seen, chosen, classes, groups[rows], seed=seed)
@@ -114,6 +118,7 @@ def audit_records(
     pairs_found = pairs[["scan", "other"]].to_numpy(object).tolist()
     leakage = find_leaks(records, pairs_found, seed=seed)
     leakage["random_split"] |= leaked
+    leakage["patients_known"] &= known_dataset(dataset).patients
     found = {
         "dataset": dataset,
         "scans": len(records),
@@ -164,13 +169,23 @@ def probed_rows(groups: np.ndarray, seed: int) -> np.ndarray:
 def notes(found: dict, probed: int) -> list[str]:
     """In sentences, what this collection can't answer."""
     said = []
+    shared = sum(found["leakage"]["shared_patients"].values())
+    if shared or found["leakage"]["shared_duplicates"]:
+        said.append(
+            f"The split that the collection gives leaks: {shared:,} patients and "
+            f"{found['leakage']['shared_duplicates']:,} pairs of copies lie on two sides of it. It is kept as it "
+            "is given; scores on its test split are too good. `split: patients` in study.yaml deals the scans anew, by "
+            "patient."
+        )
     if not found["leakage"]["patients_known"]:
         said.append(
             "The collection does not say which scans are of one patient: that none lies in two splits can't be proved, "
             "only that no duplicate does."
         )
     if not any(entry["name"] == "metadata" for entry in found["shortcuts"]):
-        said.append("The collection tells neither age, sex, view nor follow-up: no probe of them is possible.")
+        said.append(
+            "The collection tells neither age, sex, view, follow-up, scanner nor reader: no probe of them is possible."
+        )
     unsure = [name for name, entry in found["label_noise"]["classes"].items() if entry["rate"] is None]
     if unsure:
         said.append(

@@ -50,7 +50,7 @@ def find_leaks(records: pd.DataFrame, pairs: list[list[str]], *, seed: int = 0) 
 def random_split(records: pd.DataFrame, *, draws: int = DRAWS, seed: int = 0) -> dict:
     """The means over `draws` splits by scan, 70:15:15: {draws, test_scans, patient_in_train, same_labels}."""
     patients = records["patient"].factorize()[0]
-    labels = records.groupby(class_columns(records), sort=False).ngroup().to_numpy()
+    labels = records.groupby(class_columns(records), sort=False, dropna=False).ngroup().to_numpy()
     alike = np.unique(np.column_stack([patients, labels]), axis=0, return_inverse=True)[1].ravel()
     scans = len(records)
     train, test = round(SHARES["train"] * scans), round(SHARES["test"] * scans)

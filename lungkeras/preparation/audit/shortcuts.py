@@ -3,7 +3,7 @@
     border             the outermost strip and the corners, where letters, collimation and air are and no lung is
     centre_blacked_out all but the middle of the scan; the lungs' edges are in it, and so are some findings
     thumbnail          8 x 8 mean grey levels and a histogram of the whole scan, findings and all
-    metadata           age, sex, view and follow-up number, where the collection tells them
+    metadata           age, sex, view, follow-up number, scanner and readers, where the collection tells them
     dimensions         height, width and their ratio, as in the file
 
 Each is a ridge regression on the labels, scored on patients that it has not seen, with an interval over patients.
@@ -46,7 +46,7 @@ def probe_shortcuts(
     `low` and `high` bound the 95 % interval by bootstrap over `groups` (patients); where a class has too few patients,
     or is all there is, the three are None. Rows of prints and records belong together.
     """
-    labels, found = records[list(classes)].to_numpy(bool), []
+    labels, found = records[list(classes)].eq(1).to_numpy(), []
     for name, features in probe_features(prints, records).items():
         scores = unseen_scores(features, labels, groups, seed=seed)
         for column, known in enumerate(classes):
@@ -87,7 +87,7 @@ def coarse(thumbnail: np.ndarray) -> np.ndarray:
 
 
 def metadata(records: pd.DataFrame) -> np.ndarray:
-    """Age, follow-up number (and whether it is above 0), sex and view, as far as known: float (N, columns)."""
+    """Age, follow-up number (and whether it is above 0), sex, view, scanner and each reader: float (N, columns)."""
     import pandas as pd
 
     columns = []
@@ -96,9 +96,12 @@ def metadata(records: pd.DataFrame) -> np.ndarray:
             values = pd.to_numeric(records[name], errors="coerce").astype(float)
             columns += [values.fillna(values.median()).fillna(0), values.isna()]
             columns += [values > 0] if name == "follow_up" else []
-    for name in ("sex", "view"):
+    for name in ("sex", "view", "scanner"):
         if name in records:
             columns += [records[name] == value for value in sorted(records[name].dropna().unique())]
+    if "reader" in records:  # several readers of a scan stand in one text
+        readers = records["reader"].fillna("").str.get_dummies(" ")
+        columns += [readers[name] for name in readers]
     return (
         np.column_stack([np.asarray(column, float) for column in columns]) if columns else np.zeros((len(records), 0))
     )
@@ -185,6 +188,8 @@ PROBES = {
         "centre blacked out", 0.9, lambda prints, records: principal(prints.thumbnails[:, ~middle()])
     ),
     "thumbnail": Probe("8 × 8 and histogram", np.inf, _thumbnails),
-    "metadata": Probe("age, sex, view, follow-up", 0.6, lambda prints, records: standardised(metadata(records))),
+    "metadata": Probe(
+        "age, sex, view, follow-up, scanner, readers", 0.6, lambda prints, records: standardised(metadata(records))
+    ),
     "dimensions": Probe("height and width", 0.6, _dimensions),
 }

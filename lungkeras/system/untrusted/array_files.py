@@ -36,13 +36,45 @@ def load(file: Path | str | IO[bytes], *, allow_pickle: bool = False) -> np.lib.
     return np.load(file, allow_pickle=False)
 
 
-def _check(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+class Rows:
+    """One array of an .npz file, read a few rows at a time, wherever it is too large for memory.
+
+    `shape` and `dtype` are those of the array. A block that lies before the one that was read last is inflated anew
+    from the start. Raises what `load` does, and KeyError where the file has no such array.
+    """
+
+    def __init__(self, file: Path | str, name: str) -> None:
+        with plain_zip(file) as archive:
+            member = archive.getinfo(f"{name}.npy")
+            self.shape, columns_first, self.dtype, self.start = _check(archive, member)
+        if columns_first or not self.shape:
+            raise ValueError(f"the rows of {name[:80]!r} do not lie one after another")
+        self.archive = zipfile.ZipFile(file)
+        self.content = self.archive.open(member)
+
+    def read(self, first: int, count: int) -> np.ndarray:
+        """So many rows from the first one, fewer where the array ends. Raises EOFError where it is cut short."""
+        count = max(0, min(count, self.shape[0] - first))
+        size = math.prod(self.shape[1:]) * self.dtype.itemsize
+        self.content.seek(self.start + first * size)
+        data = self.content.read(count * size)
+        if len(data) < count * size:
+            raise EOFError
+        return np.frombuffer(data, self.dtype).reshape(count, *self.shape[1:])
+
+
+def _check(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """(shape, whether columns lie together, type, bytes before the values) of an array.
+
+    Raises ValueError where it is not as large as it claims.
+    """
     with archive.open(member) as content:
         version = np.lib.format.read_magic(content)
         if version not in ((1, 0), (2, 0)):
             raise ValueError(f"{member.filename[:80]!r} of it is an array of another version")
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, kind = read_header(content, max_header_size=LONGEST_HEADER)
-        size = content.tell() + math.prod(shape) * kind.itemsize
-    if kind.hasobject or size != member.file_size:
+        shape, columns_first, kind = read_header(content, max_header_size=LONGEST_HEADER)
+        start = content.tell()
+    if kind.hasobject or start + math.prod(shape) * kind.itemsize != member.file_size:
         raise ValueError(f"{member.filename[:80]!r} of it is no array of {shape} {kind}")
+    return shape, columns_first, kind, start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -64,15 +65,23 @@ def _length(column) -> int:
     return total
 
 
-def read_csv(file: Path | str, **options) -> pd.DataFrame:
-    """`pd.read_csv` of a file with commas. Raises OSError, or ValueError where it would have more cells than a study's.
+def read_csv(file: Path | str, *, sep: str = ",", **options) -> pd.DataFrame:
+    """`pd.read_csv` of a file. Raises OSError, or ValueError where it would have more cells than a study's.
 
     A reader fills short rows up to the longest: so cells are rows times columns.
     """
     import pandas as pd
 
-    check_csv(Path(file).read_bytes() if Path(file).stat().st_size <= MOST_BYTES else None)
-    return pd.read_csv(file, **options)
+    check_csv(Path(file).read_bytes() if Path(file).stat().st_size <= MOST_BYTES else None, sep.encode())
+    return pd.read_csv(file, sep=sep, **options)
+
+
+def parse_csv(text: str, *, sep: str = ",", **options) -> pd.DataFrame:
+    """`read_csv` of a text. Raises ValueError."""
+    import pandas as pd
+
+    check_csv(text.encode(errors="surrogatepass"), sep.encode())
+    return pd.read_csv(io.StringIO(text), sep=sep, **options)
 
 
 def check_csv(content: bytes | None, separators: bytes = b",") -> None:
@@ -83,6 +92,48 @@ def check_csv(content: bytes | None, separators: bytes = b",") -> None:
     columns = max(content[: _end_of_line(content)].count(bytes([separator])) for separator in separators) + 1
     if rows > MOST_ROWS or rows * columns > MOST_CELLS:
         raise ValueError(f"it holds {rows:,} rows of {columns:,} columns")
+
+
+def read_xlsx(file: Path | str) -> pd.DataFrame:
+    """The first sheet of a spreadsheet, its first row as the names of the columns, every cell a text, "" for none.
+
+    Raises OSError, ValueError or zipfile.BadZipFile where it is no such file or holds more than a table of lungkeras.
+    """
+    import openpyxl
+    import pandas as pd
+
+    from lungkeras.system.untrusted.archives import plain_zip
+
+    with plain_zip(file) as archive:
+        if (size := sum(member.file_size for member in archive.infolist())) > MOST_TEXT:
+            raise ValueError(f"it unpacks to {size // 1_000_000:,} MB")
+    book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+    try:
+        rows, width = [], 0
+        for cells in book.worksheets[0].iter_rows(values_only=True):
+            last = next((place for place in range(len(cells), 0, -1) if cells[place - 1] is not None), 0)
+            width = max(width, last)
+            rows.append([_cell(value) for value in cells[:last]])
+            if len(rows) > MOST_ROWS or len(rows) * width > MOST_CELLS:
+                raise ValueError(f"it holds more than {len(rows):,} rows of {width:,} columns")
+    finally:
+        book.close()
+    while rows and not any(rows[-1]):
+        rows.pop()
+    if len(rows) < 2:
+        raise ValueError("no row below its heading")
+    names, *below = (row + [""] * (width - len(row)) for row in rows)
+    names = [name or f"column {place}" for place, name in enumerate(names, start=1)]
+    return pd.DataFrame(below, columns=names, dtype="str")
+
+
+def _cell(value: object) -> str:
+    """A cell as a text: 3 and 3.0 as "3", a date as 2020-01-31."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def _end_of_line(content: bytes) -> int:

@@ -1,0 +1,95 @@
+"""`lungkeras judge`: anybody's table of probabilities, or a model file, judged on one page."""
+
+import argparse
+from pathlib import Path
+
+from lungkeras.cli.entry import Command
+from lungkeras.system.backends import use_backend
+from lungkeras.system.errors import TableError
+from lungkeras.system.text import printable, say
+
+MODELS = (".onnx", ".keras")
+
+
+def options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "predictions",
+        type=Path,
+        nargs="+",
+        metavar="PREDICTIONS",
+        help="CSV or Parquet: scan, patient, label_<class>, probability_<class>, also named otherwise; several tables "
+        "are several predictors on the same scans; or an ONNX or .keras file with --source",
+    )
+    sub.add_argument("--to", type=Path, required=True, metavar="DIR", help="where report.html and tables/ are written")
+    sub.add_argument("--labels", type=Path, metavar="FILE", help="a table of labels: 1, 0, -1 (uncertain) or blank")
+    sub.add_argument("--records", type=Path, metavar="FILE", help="a table of patient, age, sex, view, scanner")
+    sub.add_argument("--claims", type=Path, metavar="FILE", help="YAML of claims to be judged (docs/judge.md)")
+    sub.add_argument("--source", type=Path, metavar="DIR", help="the scans that a model file is asked about")
+
+
+def run(options) -> None:
+    if options.backend:
+        use_backend(options.backend)
+    from lungkeras.evaluation.foreign import predictor_names, read_foreign
+    from lungkeras.evaluation.foreign_cells import read_table
+    from lungkeras.evaluation.judged_claims import read_claims
+    from lungkeras.evaluation.judgement import Judgement
+    from lungkeras.report.judgement import write_judgement
+
+    claims = read_claims(options.claims) if options.claims else []
+    labels, records = (read_table(file) if file else None for file in (options.labels, options.records))
+    names = predictor_names(options.predictions)
+    tables = {
+        name: answered(file, options.source, with_keras=bool(options.backend))
+        if file.suffix.lower() in MODELS
+        else read_table(file)
+        for name, file in zip(names, options.predictions, strict=True)
+    }
+    read = read_foreign(tables, labels, records)
+    say(f"{len(read.test):,} scans, {len(read.classes)} classes ({read.task}): {', '.join(read.classes)}")
+    for row in read.understood.itertuples():
+        say(f"  {row.file}: {row.column} is {row.meaning}")
+    for note in read.notes:
+        say(f"  note: {note}")
+    judgement = Judgement(read)
+    page = write_judgement(judgement, options.to, claims=claims)
+    for row in judgement.table("scores").itertuples():
+        say(
+            f"{row.predictor}: macro AUROC {row.macro_auroc:.3f} ({row.macro_auroc_low:.3f} to "
+            f"{row.macro_auroc_high:.3f}), macro F1 {row.macro_f1:.3f} ({row.macro_f1_low:.3f} to "
+            f"{row.macro_f1_high:.3f})"
+        )
+    say(page)
+
+
+def answered(model: Path, source: Path | None, *, with_keras: bool):
+    """What a model file answers to the scans of a folder, as a table."""
+    from lungkeras.evaluation.foreign_cells import read_table
+    from lungkeras.prediction.predict import images_and_others, load_predictor, predict_images
+
+    if source is None:
+        raise TableError(f"{model} is a model file: give the folder of scans that it is asked about, with --source DIR")
+    if not source.is_dir():
+        raise TableError(f"{source}: expected a folder of scans as --source, there is none")
+    predictor = load_predictor(model, with_keras=with_keras)
+    table, failed = predict_images(predictor, images_and_others([source])[0])
+    for row in failed.itertuples():
+        say(f"lungkeras: {row.file}: {row.reason}: left out")
+    if table.empty:
+        raise TableError(f"{source}: not one of its scans can be read")
+    files = [file.removeprefix(printable(source)).lstrip("/") for file in table["file"]]
+    return read_table(model.name, table.drop(columns=["predicted", "file"]).assign(scan=files))
+
+
+COMMAND = Command(
+    group="a trained model",
+    about="judge anybody's table of probabilities: scores with intervals, calibration, groups, baselines, one page",
+    example="judge mine.csv theirs.csv --labels labels.csv --records patients.csv --to judged",
+    details="Reads probabilities that lungkeras or anything else has computed, finds out what each column means, and "
+    "scores them: intervals by patient, calibration, operating points, groups, what the image adds to the metadata, "
+    "and paired comparisons of several predictors.",
+    outputs="DIR/report.html and DIR/tables/*.csv; on stdout what was understood, and the macro scores.",
+    page="judge.md",
+    options=options,
+    run=run,
+)

@@ -1,0 +1,139 @@
+"""A table of labels in any of four kinds of file, as texts: CSV, TSV, xlsx, parquet.
+
+What a cell says of a class is read in one place, whatever kind of file it stood in: 1, 0, -1 (uncertain), blank.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lungkeras.datasets.lists import BrokenListError, broken_row, list_text, separator_of
+from lungkeras.system.errors import SourceError, nearest
+from lungkeras.system.text import printable
+from lungkeras.system.untrusted import table_files
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
+BLANK = float("nan")
+# What a cell may say of a class, without case.
+VALUES = {
+    **dict.fromkeys(("1", "1.0", "true", "yes", "y", "positive", "pos", "present"), 1.0),
+    **dict.fromkeys(("0", "0.0", "false", "no", "n", "negative", "neg", "absent"), 0.0),
+    **dict.fromkeys(("-1", "-1.0", "uncertain", "equivocal"), -1.0),
+    **dict.fromkeys(("", "nan", "na", "n/a", "<na>", "none", "null", "-"), BLANK),
+}
+
+
+def read_table(file: Path, columns: Collection[str] | None = None) -> pd.DataFrame:
+    """The rows of a table, every cell a text without blanks around it, "" where there is none.
+
+    `columns` are those that are wanted, by default all. Raises SourceError, naming the file and what is wrong with it,
+    where it can't be read or lacks one of them.
+    """
+    try:
+        table = _READERS.get(file.suffix.lower(), _text_table)(file, columns)
+    except BrokenListError as error:
+        raise _unreadable(file, str(error)) from None
+    except OSError as error:
+        raise _unreadable(file, error.strerror or str(error)) from None
+    except (ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise _unreadable(file, (str(error).splitlines() or [type(error).__name__])[0]) from None
+    table.columns = [" ".join(str(name).split()) for name in table.columns]
+    if twice := table.columns[table.columns.duplicated()].tolist():
+        raise _unreadable(file, f"two columns called {printable(twice[0])!r}")
+    for name in columns or ():
+        require_column(file, list(table.columns), name)
+    table = table[list(columns)] if columns else table
+    return table.apply(lambda column: column.str.strip())
+
+
+def require_column(file: Path, columns: list[str], name: str) -> None:
+    """Raises SourceError where a table has no column of this name."""
+    if name not in columns:
+        shown = ", ".join(map(printable, columns[:20])) + (f" and {len(columns) - 20} more" if columns[20:] else "")
+        raise SourceError(
+            f"{file}: expected a column {printable(name)!r}{nearest(name, columns)}, found {shown}: name one of these"
+        )
+
+
+def _unreadable(file: Path, found: str) -> SourceError:
+    return SourceError(
+        f"{file}: expected a table of labels with a heading (CSV or TSV in UTF-8, xlsx, parquet), found {found}: "
+        "save it anew as CSV UTF-8"
+    )
+
+
+def _text_table(file: Path, columns: Collection[str] | None) -> pd.DataFrame:
+
+    text = list_text(file)
+    heading = text.partition("\n")[0]
+    if not heading.strip() or not text.partition("\n")[2].strip():
+        raise BrokenListError("no row below its heading" if heading.strip() else "an empty file")
+    separator = separator_of(heading)
+    if flaw := broken_row(text, 0):
+        raise BrokenListError(flaw)
+    wanted = None if columns is None else set(columns)
+    return table_files.parse_csv(
+        text,
+        sep=separator,
+        dtype="str",
+        keep_default_na=False,
+        skipinitialspace=True,
+        index_col=False,
+        usecols=None if wanted is None else lambda name: " ".join(str(name).split()) in wanted,
+    ).fillna("")
+
+
+def _spreadsheet(file: Path, columns: Collection[str] | None) -> pd.DataFrame:
+    return table_files.read_xlsx(file)
+
+
+def _parquet(file: Path, columns: Collection[str] | None) -> pd.DataFrame:
+    table = table_files.read_parquet(file)
+    table.columns = [" ".join(str(name).split()) for name in table.columns]
+    if columns is not None:
+        table = table[[name for name in table if name in columns]]
+    # Whole numbers that stand beside blanks are floats in such a file.
+    return table.apply(
+        lambda column: column.astype("str").where(column.notna(), "").str.replace(r"\.0$", "", regex=True)
+    )
+
+
+_READERS = {".xlsx": _spreadsheet, ".parquet": _parquet}
+
+
+def label_values(column: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """(float64 of 1, 0, -1 and NaN, bool of the cells that say something else) of a column of texts."""
+    words = column.drop_duplicates()
+    known = {word: VALUES.get(word.casefold()) for word in words}
+    values = column.map({word: BLANK if value is None else value for word, value in known.items()}).astype("float64")
+    return values, column.isin([word for word, value in known.items() if value is None])
+
+
+def says_labels(column: pd.Series) -> bool:
+    """Whether a column holds labels of a class: 1, 0, -1 or blank in words of VALUES, and not the same in every row."""
+    words = {word.casefold() for word in column.drop_duplicates()[: len(VALUES) + 1]}
+    if not words <= set(VALUES):
+        return False
+    told = {VALUES[word] for word in words if VALUES[word] == VALUES[word]}
+    return 1.0 in told and len(words) > 1
+
+
+def list_separator(column: pd.Series) -> str:
+    """What parts the classes within a cell; "" where no cell lists several.
+
+    A bar or a semicolon always does; a comma where what it parts is mostly said again: "Mass, right" is one class.
+    """
+    words = column.drop_duplicates()
+    for separator in "|;":
+        if words.str.contains(separator, regex=False).any():
+            return separator
+    cells = words[words.str.contains(",", regex=False)]
+    parts = cells.str.split(",").explode().str.strip()
+    known = parts.duplicated(keep=False) | parts.isin(set(words) - set(cells))
+    return "," if len(cells) and known.mean() > 0.5 else ""

@@ -1,0 +1,134 @@
+"""Collections whose scans stand in a list: the list read by the names of its columns, and where each scan lies."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lungkeras.datasets.folders import IMAGE_SUFFIXES, file_paths
+from lungkeras.datasets.lists import BrokenListError, broken_row, list_text, separator_of
+from lungkeras.datasets.records import ABSENT, count_other_files, in_folders, leave_out
+from lungkeras.system.errors import SourceError, nearest
+from lungkeras.system.text import printable
+from lungkeras.system.untrusted import table_files
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def heading_of(file: Path) -> list[str]:
+    """The names of a list's columns, plain; none where it can't be read."""
+    try:
+        heading = list_text(file).partition("\n")[0]
+    except BrokenListError:
+        return []
+    return [plain(name) for name in heading.split(separator_of(heading))]
+
+
+def plain(name: str) -> str:
+    """
+    >>> plain("Nodule/Mass "), plain("Image ID")
+    ('nodule_mass', 'image_id')
+    """
+    return "_".join("".join(letter if letter.isalnum() else " " for letter in name.casefold()).split())
+
+
+def read_list(
+    dataset: str, file: Path, columns: Iterable[str], *, numbers: Iterable[str] = (), also: Iterable[str] = ()
+) -> pd.DataFrame:
+    """The columns of a list under their plain names: stripped texts, but `numbers` as float64, NaN for an empty one.
+
+    Columns of `also` are taken where they are there; the first of `columns` is never empty. Raises SourceError, naming
+    what is missing, or the row and column of what is no number, where the file is no such list.
+    """
+    import pandas as pd
+
+    columns, numbers = list(columns), list(numbers)
+    wanted, needed = {*columns, *numbers, *also}, [*columns, *numbers]
+    try:
+        text = list_text(file)
+        heading = text.partition("\n")[0]
+        names = {name: plain(name) for name in next(csv.reader([heading], delimiter=separator_of(heading)), [])}
+        table = table_files.parse_csv(
+            text,
+            sep=separator_of(heading),
+            usecols=lambda name: plain(name) in wanted,
+            index_col=False,
+            dtype={name: "str" for name, ours in names.items() if ours not in numbers},
+            keep_default_na=False,
+            na_values={name: [""] for name, ours in names.items() if ours in numbers},
+            skipinitialspace=True,
+        ).rename(columns=plain)
+    except BrokenListError as error:
+        raise _unreadable(dataset, file, needed, str(error)) from None
+    except (ValueError, csv.Error) as error:
+        raise _unreadable(dataset, file, needed, f"{type(error).__name__}: {error}".splitlines()[0]) from None
+    if missing := [name for name in needed if name not in table]:
+        found = f"no column {', '.join(missing)} in {printable(heading[:200])!r}{nearest(missing[0], names.values())}"
+        raise _unreadable(dataset, file, needed, found)
+    if table.columns.has_duplicates:
+        raise _unreadable(dataset, file, needed, f"the column {table.columns[table.columns.duplicated()][0]} twice")
+    last = max(place for place, name in enumerate(names.values()) if name in needed)
+    if flaw := broken_row(text, last):
+        raise _unreadable(dataset, file, needed, flaw)
+    if table.empty:
+        raise _unreadable(dataset, file, needed, "no row below its heading")
+    table = table.apply(lambda column: column if column.name in numbers else column.str.strip())
+    if nameless := int((table[columns[0]] == "").sum()):
+        raise _unreadable(dataset, file, needed, f"{nameless:,} rows whose {columns[0]} is empty")
+    for name in numbers:
+        known = pd.to_numeric(table[name], errors="coerce")
+        if (strange := known.isna() & table[name].notna()).any():
+            row = int(strange.to_numpy().argmax())
+            text = printable(repr(table[name].iloc[row])[:60])
+            raise _unreadable(dataset, file, needed, f"{text} as {name} in row {row + 2}, which is no number")
+        table[name] = known.astype("float64")
+    return table
+
+
+def _unreadable(dataset: str, file: Path, columns: list[str], found: str) -> SourceError:
+    shown = f"{', '.join(columns[:6])}{' and further ones' if len(columns) > 6 else ''}"
+    return SourceError(
+        f"{dataset}: {file} is not as published. Expected a list with the columns {shown}; found {found}. Fetch it "
+        f"anew, or draw a source: lungkeras phantom {dataset} --to DIR"
+    )
+
+
+def place(
+    dataset: str, source: Path, records: pd.DataFrame, lists: Iterable[Path], *, suffix: str, require_files: bool
+) -> pd.DataFrame:
+    """The records of listed scans with `path` and the flow; `records["scan"]` are the names of files without a suffix.
+
+    `records["folder"]` says where a scan is published, from the source. A scan is found by its name wherever it lies,
+    in any format. With `require_files` those that no file holds are left out, and other files are counted; else their
+    path is where they would lie. Raises SourceError where not one is there.
+    """
+    records = records.assign(path=records["folder"] + "/" + records["scan"] + suffix).drop(columns="folder")
+    records.attrs["flow"] = [["found", len(records)]]
+    if not require_files:
+        return records
+    files = file_paths(source)
+    published = records["path"].isin({path for path, real in files.items() if real is not None})
+    elsewhere = records.loc[~published, "scan"].map(_by_stem(files) if not published.all() else {})
+    records["path"] = records["path"].where(published).fillna(elsewhere)
+    lists = [file.relative_to(source).as_posix() for file in lists]
+    if records["path"].isna().all():
+        raise SourceError(
+            f"{dataset}: {' and '.join(lists)} list {len(records):,} scans, such as "
+            f"{printable(records['scan'].iloc[0])}{suffix}, and none of them lies in {source}: put the scans beside "
+            "the lists, or name the folder of both"
+        )
+    read = [*records["path"].dropna(), *lists]
+    records = leave_out(records, records["path"].isna(), ABSENT, kind="absent")
+    return count_other_files(records, source, read, in_folders, files=files)
+
+
+def _by_stem(files: Mapping[str, object]) -> dict[str, str]:
+    stems: dict[str, str] = {}
+    for path, real in files.items():
+        name = path.rpartition("/")[2]
+        if real is not None and name.lower().endswith(IMAGE_SUFFIXES):
+            stems.setdefault(name.rpartition(".")[0], path)
+    return stems

@@ -1,0 +1,278 @@
+"""The records of a collection of one's own, by its description: class folders, or a table of labels.
+
+The class of a folder, a cell or a column counts without case, quotes and outer blanks. A scan whose patient neither a
+table, a folder, a name nor a header tells stands alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lungkeras.datasets.folders import file_paths, no_image
+from lungkeras.datasets.label_tables import label_values, read_table
+from lungkeras.datasets.listed_files import FileIndex, places
+from lungkeras.datasets.records import ABSENT, count_other_files, in_folders, leave_out, named
+from lungkeras.system.errors import SourceError
+from lungkeras.system.text import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lungkeras.datasets.own_description import Description
+
+# Folders beside scans that hold no scans of a class.
+NO_CLASS = frozenset({"mask", "masks", "segmentation", "segmentations", "annotation", "annotations"})
+IMAGES = frozenset({"images", "image", "img", "imgs"})  # a folder that only says that images are in it
+# A patient's number at the start of a folder's or a file's name: patient00001/study1/..., person7_bacteria_24.jpeg
+PATIENT_IN_PATH = r"(?i)(?:^|/)((?:patient|subject|person|sub|pat)[-_ ]?\d+)(?=[/_.\- ])"
+FROM_HEADERS = ("patient", "age", "sex", "view", "study", "scanner")
+DEEPEST = 3  # folders below the class folders whose names are looked at
+OLDEST = 120  # years
+
+
+def plain(name: str) -> str:
+    """How a class is compared: without case, quotes, brackets and outer blanks."""
+    return " ".join(name.strip(" \t'\"[]").split()).casefold()
+
+
+def read(
+    description: Description, source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0
+) -> pd.DataFrame:
+    """Records of the collection in `found`. Nothing is drawn: `seed` changes nothing.
+
+    With `require_files=False` a table is read as it is: absent scans stay, under the path where they would lie.
+    """
+    files = file_paths(source)
+    if description.labels is None:
+        records, listed = in_class_folders(description, source, found[0], files)
+    else:
+        records, listed = in_table(description, source, found[0], files, require_files)
+    records = _with_patients(description, records, source, require_files)
+    for name in {"sex", "view", "study", "scanner"} & {*records}:
+        records[name] = records[name].mask(records[name] == "")
+    if "age" in records:
+        records["age"] = years(records["age"])
+    if description.labels is not None and not require_files:
+        return records
+    listed += [file.relative_to(source).as_posix() for file in found if file.is_file() and file.is_relative_to(source)]
+    why = in_folders if description.labels is None else _without_a_row
+    return count_other_files(records, source, listed, why, files=files)
+
+
+def _without_a_row(paths: list[str]) -> str:
+    return f"no row of their own in the table of labels (such as {printable(paths[0])})"
+
+
+def in_class_folders(
+    description: Description, source: Path, root: Path, files: Mapping[str, object]
+) -> tuple[pd.DataFrame, list[str]]:
+    """The files in the folders of the classes below `root`, and the paths of all that were looked at there."""
+    import pandas as pd
+
+    start = "" if root == source else root.relative_to(source).as_posix() + "/"
+    paths = pd.Series([path for path in files if path.startswith(start)], dtype="str")
+    folders = paths.str.slice(len(start)).str.split("/", n=DEEPEST, expand=True).reindex(columns=range(DEEPEST + 1))
+    of_class = {plain(name): slug for slug, name in description.classes.items()}
+    order = description.folders.split("/")
+    names = {level: folders[place].where(folders[place + 1].notna(), "") for place, level in enumerate(order)}
+    below = folders[len(order)].where(folders[len(order) + 1].notna(), "")  # "" where the scan lies in them itself
+    records = pd.DataFrame({"path": paths, "label": names["class"].map(cache(lambda name: of_class.get(plain(name))))})
+    inside = records["label"].notna() & ~below.str.casefold().isin(NO_CLASS)
+    if "split" in names:
+        records["given_split"] = names["split"].str.casefold().map(dict(description.splits))
+        inside &= records["given_split"].notna()
+    if description.patients == "folder":
+        records["patient"] = below.mask(below.str.casefold().isin(IMAGES), "")
+    records = records[inside].sort_values("path", kind="stable")
+    records = records[~_real(records["path"], files).duplicated()].reset_index(drop=True)
+    records.insert(0, "scan", scan_names(records["path"]))
+    listed = records["path"].tolist()
+    records.attrs["flow"] = [["found", len(records)]]
+    records = _leave_out_no_scans(records, source, files)
+    columns = {slug: (records["label"] == slug).astype("int64") for slug in description.classes}
+    return records.drop(columns="label").assign(**columns), listed
+
+
+def in_table(
+    description: Description, source: Path, file: Path, files: Mapping[str, object], require_files: bool
+) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of the table, one a scan, and the paths of the files that it names."""
+    columns = description.columns
+    told = {name: column for name, column in columns.model_dump(exclude={"labels"}).items() if column}
+    table = read_table(file, list(dict.fromkeys([*told.values(), *columns.labels])))
+    records = table[list(told.values())].set_axis(list(told), axis=1).rename(columns={"split": "given_split"})
+    records.insert(0, "scan", records["image"])
+    records.attrs = {"flow": [["found", len(records)]]}
+    records = _without(records, records["image"] == "", "rows that name no scan")
+    records = labelled(description, records, table.loc[records.index, columns.labels])
+    if columns.split:
+        records["given_split"] = records["given_split"].str.casefold().map(dict(description.splits))
+        records = _without(records, records["given_split"].isna(), "rows of no known split")
+    records = _one_row_a_scan(description, records)
+    if description.scans == "header":
+        records["path"] = records["image"].map(_by_uid(source, files))
+    else:
+        records["path"] = places(records["image"], FileIndex(files))
+    listed = records["path"].dropna().tolist()
+    if require_files:
+        _require_a_listed_file(file, source, records)
+        records = leave_out(records, records["path"].isna(), ABSENT, kind="absent")
+    records["path"] = records["path"].fillna(records["image"].str.replace("\\", "/", regex=False))
+    records = _without(records, _real(records["path"], files).duplicated(), "second names of another scan's file")
+    records = records.assign(scan=scan_names(records["path"])).drop(columns="image")
+    records = records[["scan", "path", *records.columns.drop(["scan", "path"])]]
+    return (_leave_out_no_scans(records, source, files) if require_files else records), listed
+
+
+def _by_uid(source: Path, files: Mapping[str, object]) -> dict[str, str]:
+    """{SOPInstanceUID: path} of the DICOM files."""
+    from lungkeras.datasets.scans.dicom_headers import header_of
+
+    return {uid: path for path in files if (uid := header_of(source / path)["image"])}
+
+
+def _require_a_listed_file(file: Path, source: Path, records: pd.DataFrame) -> None:
+    """Raises SourceError where no name of the table is that of a file."""
+    if len(records) and records["path"].isna().all():
+        raise SourceError(
+            f"{file}: names {len(records):,} scans, such as {printable(records['image'].iloc[0])}, and no file in "
+            f"{source} has the name of one: name the folder that holds the scans, or the column by --image"
+        )
+
+
+def labelled(description: Description, records: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """The records with a column a class, of `cells`, the same rows of the columns of labels.
+
+    Rows whose labels the description does not know are left out and counted.
+    """
+    if description.labels_are == "columns":
+        return _of_columns(description, records, cells)
+    return _of_lists(description, records, cells.iloc[:, 0])
+
+
+def _of_columns(description: Description, records: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    classes, strange = list(description.classes), records["scan"].isna()
+    for slug, column in zip(classes, cells, strict=False):  # the other side of a single column has none
+        records[slug], unknown = label_values(cells[column])
+        strange |= unknown
+    if len(classes) > cells.shape[1]:
+        records[classes[-1]] = 1 - records[classes[0]]
+    records = _without(records, strange, "labels that are none of 1, 0, -1 and blank")
+    if description.task == "multiclass":
+        one = records[classes].isin([0, 1]).all(axis=1) & (records[classes].sum(axis=1) == 1)
+        records = _without(records, ~one, "not exactly one class")
+    return records
+
+
+def _of_lists(description: Description, records: pd.DataFrame, cells: pd.Series) -> pd.DataFrame:
+    of_class = {plain(name): slug for slug, name in description.classes.items()}
+    multiclass = description.task == "multiclass"
+    said, why = {}, {}
+    for cell in cells.drop_duplicates():
+        parts = [plain(part) for part in parts_of(cell, description.separator)]
+        said[cell] = {of_class[part] for part in parts if part in of_class}
+        if not parts:
+            why[cell] = "no label"
+        elif not said[cell] or (multiclass and len(said[cell]) < len(set(parts))):
+            why[cell] = "other classes"
+        elif multiclass and len(said[cell]) > 1:
+            why[cell] = "several classes of one scan"
+    for slug in description.classes:
+        records[slug] = cells.map({cell: float(slug in found) for cell, found in said.items()}).astype("float64")
+    reasons = cells.map(why)
+    for reason in ("no label", "other classes", "several classes of one scan"):
+        unwanted = reasons.loc[records.index] == reason
+        words = (
+            f"{reason} ({named(cells[unwanted[unwanted].index].value_counts())})" if reason != "no label" else reason
+        )
+        records = _without(records, unwanted, words)
+    return records
+
+
+def _without(records: pd.DataFrame, unwanted: pd.Series, reason: str) -> pd.DataFrame:
+    return leave_out(records, unwanted, reason, kind="unknown") if unwanted.any() else records
+
+
+def parts_of(cell: str, separator: str) -> list[str]:
+    """The classes that a cell names.
+
+    >>> parts_of("['Mass', ' Nodule']", ",")
+    ['Mass', 'Nodule']
+    """
+    parts = cell.strip("[]").split(separator) if separator else [cell]
+    return [part for part in (part.strip(" \t'\"") for part in parts) if part]
+
+
+def _one_row_a_scan(description: Description, records: pd.DataFrame) -> pd.DataFrame:
+    """Rows of one scan become one: a list over several rows is their union; else rows that differ are left out."""
+    if not records["image"].duplicated().any():
+        return records
+    classes, groups = list(description.classes), records.groupby("image", sort=False)
+    if description.labels_are == "list" and description.task == "multilabel":
+        records = records.assign(**groups[classes].transform("max"))
+    else:
+        lowest, highest = (records.fillna(dict.fromkeys(classes, -2)).groupby("image")[classes].transform(which)
+                           for which in ("min", "max"))  # fmt: skip
+        records = _without(records, (lowest != highest).any(axis=1), "rows of one scan with different labels")
+    return _without(records, records["image"].duplicated(), "further rows of a scan")
+
+
+def _real(paths: pd.Series, files: Mapping[str, object]) -> pd.Series:
+    """What tells the real file of each path, as links name a file twice."""
+    return paths.map({path: real or path for path, real in files.items()}).fillna(paths)
+
+
+def scan_names(paths: pd.Series) -> pd.Series:
+    """The name of each file, or its path where two share it."""
+    names = paths.str.rpartition("/")[2] if len(paths) else paths
+    return names.where(~names.duplicated(keep=False), paths).map(printable)
+
+
+def _leave_out_no_scans(records: pd.DataFrame, source: Path, files: Mapping[str, object]) -> pd.DataFrame:
+    """Without links that lead nowhere, and without the files that are no images, counted by kind."""
+    kinds = {path: no_image(f"{source}/{path}") for path in records["path"] if files.get(path) is not None}
+    why = records["path"].map({path: f"no image ({kind})" for path, kind in kinds.items() if kind}).astype("object")
+    why = why.mask(~records["path"].isin(kinds), ABSENT)
+    for reason in sorted(why.dropna().unique()):
+        records = leave_out(records, why.loc[records.index] == reason, reason, kind="no image")
+    return records
+
+
+def _with_patients(description: Description, records: pd.DataFrame, source: Path, require_files: bool) -> pd.DataFrame:
+    """The records with a patient each; one of whom nothing is known is the scan."""
+    if description.patients == "path":
+        records = records.assign(patient=records["path"].str.extract(PATIENT_IN_PATH, expand=False))
+    if description.headers and require_files:
+        records = _with_headers(records, source)
+    patients = records["patient"] if "patient" in records else records["scan"]
+    return records.assign(patient=patients.mask(patients.isna() | (patients == ""), records["scan"]).astype("str"))
+
+
+def _with_headers(records: pd.DataFrame, source: Path) -> pd.DataFrame:
+    """What the headers of DICOM files tell of patients and views, where no table tells it."""
+    import pandas as pd
+
+    from lungkeras.datasets.scans.dicom_headers import headers
+
+    told = pd.DataFrame(headers(source / path for path in records["path"]), index=records.index, dtype="str")
+    for name in FROM_HEADERS:
+        known = records[name] if name in records else pd.Series("", records.index, dtype="str")
+        known = known.mask(known.isna() | (known == ""), told[name])
+        if (known != "").any():
+            records = records.assign(**{name: known})
+    return records
+
+
+def years(ages: pd.Series) -> pd.Series:
+    """Whole years of 58, 058Y, 58.0, 45yrs, 013M (months) or 021D (days); what is no age of a person is unknown."""
+    unit = r"y(?:ea)?r?s?|mo?(?:nths?)?|w(?:eeks?)?|d(?:ays?)?"
+    each = ages.drop_duplicates()
+    parts = each.str.extract(rf"^\s*(\d{{1,9}})(?:[.,]\d+)?\s*({unit}|)\s*$", flags=re.IGNORECASE)
+    per_year = parts[1].str[:1].str.upper().map({"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}).astype("Int64")
+    found = ages.map(dict(zip(each, parts[0].astype("Int64") // per_year, strict=True))).astype("Int64")
+    found = found.mask((found > OLDEST).fillna(False))
+    return found if found.hasnans else found.astype("int64")

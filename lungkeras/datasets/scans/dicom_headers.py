@@ -1,0 +1,64 @@
+"""What the header of a DICOM file tells of a scan besides its pixels: whose it is, age, sex, view, scanner.
+
+A patient's number is never passed on: what leaves this module is a hash of it, the same for all scans of the patient.
+Names, birth dates and all other elements are not read.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydicom import uid
+from pydicom.datadict import tag_for_keyword
+from pydicom.filereader import read_dataset
+
+from lungkeras.datasets.scans import dicom
+
+ELEMENTS = {
+    "PatientID": "patient",
+    "PatientAge": "age",
+    "PatientSex": "sex",
+    "ViewPosition": "view",
+    "StudyInstanceUID": "study",
+    "ManufacturerModelName": "scanner",
+    "SOPInstanceUID": "image",
+}
+TAGS = [tag_for_keyword(name) for name in ELEMENTS]
+MOST_BYTES = 1 << 20  # of a file: headers stand before the pixels, and those of a patient among the first
+HASHED = ("patient", "study")
+
+
+def header_of(file: Path) -> dict[str, str]:
+    """What a header tells, by the names of the records: patient, age, sex, view, study, scanner, image; "" if nothing.
+
+    Patient and study are hashes. Where the file is no DICOM file that can be parsed, all are "".
+    """
+    nothing = dict.fromkeys(ELEMENTS.values(), "")
+    try:
+        with open(file, "rb") as stream:
+            data = stream.read(MOST_BYTES)
+        stream = dicom._Counted(data)
+        stream.seek(132 if data[128:132] == b"DICM" else 0)
+        meta = read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
+        syntax = dicom._text(meta, "TransferSyntaxUID")
+        content = data[stream.tell() :]
+        if syntax == uid.DeflatedExplicitVRLittleEndian:
+            content = dicom._inflated(Path(file).read_bytes()[stream.tell() :])[:MOST_BYTES]
+        implicit, little = dicom._encoding(syntax, content)
+        header = read_dataset(
+            dicom._Counted(content), implicit, little, stop_when=lambda tag, *_: tag > max(TAGS), specific_tags=TAGS
+        )
+        told = {name: dicom._text(header, element) for element, name in ELEMENTS.items()}
+    except Exception:  # pydicom ends in any of a dozen classes on a damaged file, which the preparation reports
+        return nothing
+    return told | {name: _hashed(told[name]) for name in HASHED}
+
+
+def headers(files: Iterable[Path]) -> dict[str, list[str]]:
+    """What `header_of` tells of each file, as columns."""
+    told = [header_of(file) for file in files]
+    return {name: [each[name] for each in told] for name in ELEMENTS.values()}
+
+
+def _hashed(number: str) -> str:
+    return hashlib.sha256(number.encode()).hexdigest()[:16] if number else ""

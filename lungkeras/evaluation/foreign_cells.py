@@ -1,0 +1,177 @@
+"""Somebody's table, opened, and its cells read: probabilities, labels, ages. A wrong cell is named by its place."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lungkeras.evaluation.foreign_columns import Columns, key, understand
+from lungkeras.system.errors import TableError
+from lungkeras.system.text import printable
+from lungkeras.system.untrusted import table_files
+
+WORDS = {
+    **dict.fromkeys(("1", "1.0", "true", "yes", "positive"), 1),
+    **dict.fromkeys(("0", "0.0", "false", "no", "negative"), 0),
+    **dict.fromkeys(("-1", "-1.0", "uncertain"), -1),
+}
+UNKNOWN = ("", "nan", "na", "n/a", "none", "null", "unknown", "u")
+BLANK = -2  # a label that is not there; -1 is an uncertain one
+OLDEST = 120
+LONGEST = 60  # characters of a name that is shown
+
+
+@dataclass(frozen=True)
+class Table:
+    """One file, read: its name without folders, its rows, and what its columns mean."""
+
+    name: str
+    frame: pd.DataFrame
+    columns: Columns
+    in_lines: bool = True  # rows are lines of a text file
+
+    def row(self, place: int) -> str:
+        return f"row {place + 1}" + (f" (line {place + 2} of the file)" if self.in_lines else "")
+
+
+def read_table(file: Path | str, content: pd.DataFrame | None = None) -> Table:
+    """Reads a CSV, TSV or Parquet file, or takes its `content` as it is. Raises TableError where it can't be read."""
+    file = Path(file)
+    if content is not None:
+        return Table(file.name, content, understand(content.columns), in_lines=False)
+    if file.is_dir() and (file / "predictions.parquet").is_file():
+        file = file / "predictions.parquet"
+    is_parquet = file.suffix.lower() in (".parquet", ".pq")
+    try:
+        if file.is_dir():
+            raise ValueError("it is a folder: give a table, or a run's folder with predictions.parquet")
+        frame = table_files.read_parquet(file) if is_parquet else _read_text(file)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise TableError(f"{file} can't be read as a CSV, TSV or Parquet table: {reason}") from error
+    frame = frame.set_axis([str(name) for name in frame.columns], axis=1).reset_index(drop=True)
+    if twice := next((name for name in frame.columns if list(frame.columns).count(name) > 1), None):
+        raise TableError(f"{file}: the column {twice!r} stands there twice: remove or rename one")
+    if frame.empty:
+        raise TableError(f"{file} has no row below the names of its columns: expected one row per scan")
+    named = f"{file.parent.name}/{file.name}" if file.name == "predictions.parquet" else file.name
+    return Table(named, frame, understand(frame.columns), in_lines=not is_parquet)
+
+
+def _read_text(file: Path) -> pd.DataFrame:
+    with file.open("rb") as opened:
+        first = opened.readline(1_000_000)
+    separator = "\t" if file.suffix.lower() == ".tsv" or first.count(b"\t") > first.count(b",") else ","
+    if first.count(b";") > first.count(separator.encode()):
+        separator = ";"
+    names = first.decode("utf-8-sig").rstrip("\r\n").split(separator)
+    roles = set(understand([name.strip('"') for name in names]).roles.values())
+    as_text = dict.fromkeys(roles, str)
+    options = {"sep": separator, "encoding": "utf-8-sig", "index_col": False, "keep_default_na": False}
+    return table_files.read_csv(file, dtype=as_text, na_values=[""], low_memory=False, **options)
+
+
+def probability_cells(table: Table, column: str) -> np.ndarray:
+    cells = table.frame[column]
+    given = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    wrong = np.flatnonzero(~((given >= 0) & (given <= 1)))
+    if len(wrong):
+        raise TableError(
+            f"{table.name}: column {printable(column)!r}, {table.row(wrong[0])}: expected a probability from 0 to 1, "
+            f"found {_cell(cells.iloc[wrong[0]])}{more(len(wrong) - 1, 'cell')}{_advice(given)}"
+        )
+    return given
+
+
+def _advice(given: np.ndarray) -> str:
+    finite = given[np.isfinite(given)]
+    if len(finite) and finite.min() < 0:
+        return ": if these are logits, give their sigmoid or softmax"
+    if len(finite) and 1 < finite.max() <= 100 and np.mean(finite > 1) > 0.1:
+        return ": if these are percentages, divide them by 100"
+    return ": mend or remove the row"
+
+
+def label_cells(table: Table, column: str) -> np.ndarray:
+    """1, 0, -1 or BLANK, int8 (rows,)."""
+    cells = table.frame[column]
+    if pd.api.types.is_numeric_dtype(cells):
+        values = cells.to_numpy(np.float64, na_value=np.nan)
+        found = np.where(np.isnan(values), BLANK, np.where(np.isin(values, (-1, 0, 1)), values, np.nan))
+    else:
+        found = texts(cells).str.lower().map(WORDS | {"": BLANK}).to_numpy(np.float64)
+    if len(wrong := np.flatnonzero(np.isnan(found))):
+        raise TableError(
+            f"{table.name}: column {printable(column)!r}, {table.row(wrong[0])}: expected a label of 1, 0, -1 "
+            f"(uncertain) or blank, found {_cell(cells.iloc[wrong[0]])}{more(len(wrong) - 1, 'cell')}: mend or remove "
+            "the row"
+        )
+    return found.astype(np.int8)
+
+
+def may_be_labels(cells: pd.Series) -> bool:
+    """Whether most cells of a column may be labels."""
+    if pd.api.types.is_numeric_dtype(cells):
+        return bool((cells.isna() | cells.isin((-1, 0, 1))).mean() > 0.5)
+    return bool(texts(cells).str.lower().isin((*WORDS, "")).mean() > 0.5)
+
+
+def texts(cells: pd.Series) -> pd.Series:
+    return cells.astype(object).where(cells.notna(), "").astype(str).str.strip()
+
+
+def named_labels(table: Table, column: str, classes: Mapping[str, str]) -> np.ndarray:
+    """Labels of a column whose cells name classes, one or several ("Mass|Nodule")."""
+    codes, levels = pd.factorize(texts(table.frame[column]).str.replace(r"\.0$", "", regex=True))
+    asked, rows = list(classes), np.zeros((len(levels), len(classes)), dtype=np.int8)
+    for place, text in enumerate(levels):
+        named = [key(text)] if key(text) in classes else [key(part) for part in re.split(r"[|;,]", text)]
+        for name in named:
+            if name in classes:
+                rows[place, asked.index(name)] = 1
+        if not text.strip():
+            rows[place] = BLANK
+    if not (rows == 1).any():
+        raise TableError(
+            f"{table.name}: column {printable(column)!r} names none of the classes {first_of(classes.values())}: found "
+            f"{first_of(levels)}"
+        )
+    return rows[codes]
+
+
+def ages(words: pd.Series) -> pd.Series:
+    """Years of "45", "045Y", "006M", "12W"; NaN where it is none of them, or beyond 120."""
+    parts = words.str.extract(r"^(\d+(?:\.\d+)?)\s*([YMWD]?)$", flags=re.IGNORECASE)
+    shares = parts[1].str.upper().map({"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25})
+    years = pd.to_numeric(parts[0], errors="coerce") * shares
+    return years.where(years <= OLDEST)
+
+
+def base(name: object) -> str:
+    return str(name).replace("\\", "/").rpartition("/")[2]
+
+
+def stem(name: object) -> str:
+    return base(name).rpartition(".")[0] or base(name)
+
+
+def _cell(value: object) -> str:
+    text = printable(value)[:60]
+    return "a blank" if pd.isna(value) or not text.strip() else repr(text) if isinstance(value, str) else text
+
+
+def more(number: int, what: str) -> str:
+    return f" (and {number:,} more {what}{'s' * (number > 1)})" if number > 0 else ""
+
+
+def listed(frame: pd.DataFrame) -> str:
+    return first_of(frame.columns)
+
+
+def first_of(names: Iterable, most: int = 8) -> str:
+    names = [printable(name)[:LONGEST] for name in names]
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest

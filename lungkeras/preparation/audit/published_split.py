@@ -1,0 +1,279 @@
+"""A split that somebody published: which patients, scans and copies lie on two sides, and how it is repaired.
+
+Patients are read from a column of the lists, else from the names of the scans (`Dataset.names`), else from the records
+of a source. Copies are looked for where the scans are there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lungkeras.datasets.folders import file_paths
+from lungkeras.datasets.registry import known_dataset, read_records
+from lungkeras.datasets.split_lists import ends, look_up, read_sides, stem
+from lungkeras.preparation.duplicates import find_duplicates, join_patients
+from lungkeras.preparation.prints import take_fingerprints
+from lungkeras.system.errors import FolderError, SourceError
+from lungkeras.system.files import write_csv
+from lungkeras.system.text import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EXCLUDED = "excluded"
+# Which side keeps the scans of a patient who is on two: the first whose name matches. A side of train and val together
+# is learnt from.
+KEPT_FIRST = (r"(?!.*train).*\b(test|holdout)", r"(?!.*train).*\b(val|dev)", r"(?!.*train)", "")
+RULE = "test keeps its scans before val, val before train; the other scans of whoever is on two sides are excluded"
+FEW = 10
+
+
+def audit_split(
+    dataset: str, files: Sequence[Path | str], source: Path | str | None = None, *, workers: int | None = None
+) -> tuple[dict, pd.DataFrame]:
+    """What lies on two sides of a published split, and its table: scan, side, patient, group, a row a listed scan.
+
+    Scans that share a patient, a name or a copy are of one group. The first holds
+
+        dataset, scans       what was audited
+        sides                {side: {scans, patients}}; patients is None where they are not known
+        patients_from        "lists", "names", "records", or None where nothing tells them
+        shared_patients      {"train and test": number}, and the same of shared_scans (names) and shared_copies (pairs),
+                             the latter None where no scans are there
+        leaks                [{patient, scans: {side: [scan]}}], then the same with scan instead of patient
+        copies               [{scan, side, other, other_side, kind, correlation}]
+        leak                 whether anything is shared
+        notes                what the lists can't answer
+
+    Raises SourceError where a list can't be read, or `source` holds none of the scans.
+    """
+    known = known_dataset(dataset)
+    table = read_sides(files)
+    notes = [f"{table.attrs['no_side']:,} listed scans lie on no side."] if table.attrs["no_side"] else []
+    table["key"] = _keys(table)
+    if again := int(table.duplicated(["key", "side"]).sum()):
+        notes.append(f"{again:,} scans are listed twice on their side.")
+    table["patient"], told = _patients(table, known, source)
+    unknown = table["patient"].isna()
+    if unknown.all():
+        notes.append(
+            f"Patients of {dataset} can't be read from the names of its scans: one may lie on two sides all the same."
+        )
+    elif unknown.any():
+        notes.append(
+            f"{unknown.sum():,} names tell no patient, such as {printable(table.loc[unknown, 'scan'].iloc[0])}: each "
+            "stands alone."
+        )
+    if known.names and known.names.note and told == "names":
+        notes.append(known.names.note)
+    pairs = None
+    if source is not None:
+        pairs, said = _copies(table, Path(source), workers)
+        notes += said
+    table["group"] = _groups(table, pairs)
+    sides = list(dict.fromkeys(table["side"]))
+    patients = table.dropna(subset="patient").groupby("side")["patient"].nunique()
+    found = {
+        "dataset": dataset,
+        "scans": len(table),
+        "sides": {
+            side: {
+                "scans": int((table["side"] == side).sum()),
+                "patients": int(patients.get(side, 0)) if told else None,
+            }
+            for side in sides
+        },
+        "patients_from": told,
+        "shared_patients": _shared(table, "patient", sides) if told else None,
+        "shared_scans": _shared(table, "key", sides),
+        "shared_copies": None if pairs is None else _pairs_of_sides(pairs, sides),
+        "leaks": [*_leaks(table, "patient", "patient"), *_leaks(table, "key", "scan")],
+        "copies": [] if pairs is None else pairs.drop(columns=["row", "other_row"]).to_dict("records"),
+    }
+    return found | {"leak": bool(found["leaks"] or found["copies"]), "notes": notes}, table
+
+
+def _keys(table: pd.DataFrame) -> pd.Series:
+    """By which a scan is the same on two sides: its name, or its path where names repeat within a side."""
+    names = table["scan"].map(stem)
+    if names.groupby(table["side"]).nunique().sum() == len(table.drop_duplicates(["scan", "side"])):
+        return names
+    return table["scan"]
+
+
+def _patients(table: pd.DataFrame, dataset, source: Path | str | None) -> tuple[pd.Series, str | None]:
+    """The patient of each scan, None where unknown, and what told most of them."""
+    patients, told = table["patient"].astype(object), "lists"
+    if patients.notna().all():
+        return patients, told
+    if dataset.names:
+        from_names = table["scan"].map(dataset.names.of)
+        told = "names" if from_names.notna().sum() > patients.notna().sum() else told
+        # Of the two, one alone: a list may call the patients by other names.
+        patients = from_names if told == "names" else patients
+    if source is not None and patients.isna().any() and dataset.find(Path(source)):
+        records = read_records(dataset.name, source, require_files=False)
+        records = records[records["patient"] != records["scan"]]
+        by_name = {}
+        for column in ("path", "scan"):
+            by_name |= dict(zip((ends(name)[0] for name in records[column]), records["patient"], strict=True))
+        from_records = table["scan"].map(lambda name: look_up(by_name, name))
+        if patients.isna().all():
+            told = "records"
+        if told in ("names", "records"):
+            patients = patients.where(patients.notna(), from_records)
+    return patients.where(patients.notna(), None), told if patients.notna().any() else None
+
+
+def _copies(table: pd.DataFrame, source: Path, workers: int | None) -> tuple[pd.DataFrame, list[str]]:
+    """The pairs of copies on two sides, of the listed scans that lie in a source, and what is to be said of these."""
+    places = table["scan"].map(_finder(source))
+    there = np.flatnonzero(places.notna())
+    if len(there) == 0:
+        raise SourceError(
+            f"{source} holds none of {len(table):,} listed scans, such as {printable(table['scan'].iloc[0])}: name the "
+            "folder that holds them, or leave out --source to audit names alone"
+        )
+    once = there[~table["key"].iloc[there].duplicated()]  # the same scan on two sides is found by its name
+    prints = take_fingerprints([source / places.iloc[row] for row in once], workers=workers)
+    alone = table["patient"].where(table["patient"].notna(), table.index.astype(str) + " alone")
+    pairs = find_duplicates(prints, [str(row) for row in once], alone.iloc[once].tolist())
+    pairs = pairs.assign(row=pairs["scan"].astype(int), other_row=pairs["other"].astype(int))
+    for end, row in (("scan", "row"), ("other", "other_row")):
+        pairs[end] = table["scan"].to_numpy(object)[pairs[row]]
+        pairs["side" if end == "scan" else "other_side"] = table["side"].to_numpy(object)[pairs[row]]
+    said = [f"{len(table) - len(there):,} listed scans are not in {source}."] if len(there) < len(table) else []
+    if unread := int((~prints.read).sum()):
+        said.append(f"{unread:,} scans can't be read: no copies of them are found.")
+    columns = ["scan", "side", "other", "other_side", "kind", "correlation", "row", "other_row"]
+    return pairs.loc[pairs["side"] != pairs["other_side"], columns].reset_index(drop=True), said
+
+
+def _finder(source: Path):
+    """A function: a scan as listed -> its path in the source, None where it is not there or may be several files."""
+    index: dict[str, str | None] = {}
+    for path in file_paths(source):
+        for end in ends(path):
+            index[end] = path if index.get(end, path) == path else None
+
+    return lambda name: look_up(index, name)
+
+
+def _groups(table: pd.DataFrame, pairs: pd.DataFrame | None) -> pd.Series:
+    """The group of each row: its patient, joined with those who share a scan or a copy."""
+    import pandas as pd
+
+    rows, again = table.index.astype(str), table["key"].duplicated()
+    first = pd.Series(rows[~again], table.loc[~again, "key"])
+    links = [pd.DataFrame({"scan": rows[again], "other": table.loc[again, "key"].map(first).to_numpy()})]
+    if pairs is not None:
+        links.append(pairs[["row", "other_row"]].astype(str).set_axis(["scan", "other"], axis=1))
+    alone = table["patient"].where(table["patient"].notna(), rows + " alone")
+    records = pd.DataFrame({"scan": rows, "patient": alone.astype(str)})
+    return join_patients(records, pd.concat(links, ignore_index=True)).set_axis(table.index)
+
+
+def _shared(table: pd.DataFrame, column: str, sides: list[str]) -> dict[str, int]:
+    held = {side: set(table.loc[table["side"] == side, column].dropna()) for side in sides}
+    return {f"{one} and {other}": len(held[one] & held[other]) for one, other in combinations(sides, 2)}
+
+
+def _pairs_of_sides(pairs: pd.DataFrame, sides: list[str]) -> dict[str, int]:
+    each = [frozenset(pair) for pair in zip(pairs["side"], pairs["other_side"], strict=True)]
+    return {f"{one} and {other}": each.count(frozenset((one, other))) for one, other in combinations(sides, 2)}
+
+
+def _leaks(table: pd.DataFrame, column: str, word: str) -> list[dict]:
+    """Each value of a column that lies on two sides, with its scans by side, in order of their first."""
+    once = table.dropna(subset=column).drop_duplicates([column, "side"])
+    shared = table[table[column].isin(once.loc[once[column].duplicated(), column])]
+    return [
+        {word: str(who), "scans": {side: own["scan"].tolist() for side, own in rows.groupby("side", sort=False)}}
+        for who, rows in shared.groupby(column, sort=False)
+    ]
+
+
+def repaired(table: pd.DataFrame) -> pd.Series:
+    """The side of each scan in a split without leaks: that of before, or `excluded`.
+
+    Of a group on several sides, one keeps its scans: test before val, val before others, all before train (KEPT_FIRST);
+    of equals the first that is listed.
+    """
+    sides = sorted(dict.fromkeys(table["side"]), key=_place)
+    place = table["side"].map({side: place for place, side in enumerate(sides)})
+    kept = place == place.groupby(table["group"]).transform("min")
+    return table["side"].where(kept, EXCLUDED)
+
+
+def _place(side: str) -> int:
+    name = side.casefold().replace("_", " ")
+    return next(place for place, word in enumerate(KEPT_FIRST) if re.match(word, name))
+
+
+def write_repaired(file: Path | str, table: pd.DataFrame) -> dict:
+    """Writes the repaired split into a new file, columns scan and split. Returns {file, rule, excluded: {side: scans}}.
+
+    Raises FolderError where the file exists.
+    """
+    import pandas as pd
+
+    require_new(file)
+    sides = repaired(table)
+    write_csv(file, pd.DataFrame({"scan": table["scan"], "split": sides}))
+    gone = table.loc[sides == EXCLUDED, "side"].value_counts(sort=False)
+    return {"file": str(file), "rule": RULE, "excluded": {side: int(scans) for side, scans in gone.items()}}
+
+
+def require_new(file: Path | str) -> None:
+    """Raises FolderError where a file of this name exists."""
+    if Path(file).exists() or Path(file).is_symlink():
+        raise FolderError(f"{file} exists already, and a split is never overwritten: name a new file")
+
+
+def split_as_text(found: dict) -> str:
+    """What `audit_split` found, and `write_repaired` wrote, as `lungkeras audit` prints it."""
+    told = {"lists": "from the lists", "names": "from names", "records": "from the source's records", None: "unknown"}
+    lines = [f"{found['dataset']}: {found['scans']:,} listed scans; patients {told[found['patients_from']]}"]
+    for side, counts in found["sides"].items():
+        patients = "" if counts["patients"] is None else f", {counts['patients']:,} patients"
+        lines.append(f"  {side}: {counts['scans']:,} scans{patients}")
+    for words, key, absent in (
+        ("Patients", "shared_patients", "not known"),
+        ("Scans", "shared_scans", ""),
+        ("Copies", "shared_copies", "not looked for: --source DIR names the folder of the scans"),
+    ):
+        shared = found[key]
+        counts = absent if shared is None else ", ".join(f"{pair}: {number:,}" for pair, number in shared.items())
+        lines.append(f"{words} on two sides: {counts}")
+        if key == "shared_copies":
+            lines += _few(
+                f"{pair['scan']} ({pair['side']}) = {pair['other']} ({pair['other_side']}): {pair['kind']}"
+                for pair in found["copies"]
+            )
+        else:
+            word = "patient" if key == "shared_patients" else "scan"
+            lines += _few(_leak(leak, word) for leak in found["leaks"] if word in leak)
+    if repair := found.get("repaired"):
+        gone = ", ".join(f"{scans:,} of {side}" for side, scans in repair["excluded"].items()) or "none"
+        lines.append(f"Repaired in {repair['file']}: scans excluded: {gone} ({repair['rule']})")
+    lines += found["notes"]
+    return "\n".join(map(printable, [*lines, "leak" if found["leak"] else "no leak found"]))
+
+
+def _leak(leak: dict, word: str) -> str:
+    scans = "; ".join(
+        f"{side}: {len(own):,}, such as {own[0]}" if len(own) > 1 else f"{side}: {own[0]}"
+        for side, own in leak["scans"].items()
+    )
+    return f"{leak[word]} ({scans})"
+
+
+def _few(lines) -> list[str]:
+    lines = [f"  {line}" for line in lines]
+    return lines[:FEW] + ([f"  and {len(lines) - FEW:,} more"] if len(lines) > FEW else [])

@@ -1,0 +1,46 @@
+"""What is said beside every table of scores: which collections don't know patients, images' labels, or every label."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from lungkeras.datasets.policies import DEFAULTS, told
+from lungkeras.datasets.registry import entry_of
+from lungkeras.study.words import heading
+
+SCORE = re.compile("f1|auroc|ece|brier|sensitivity|value")
+
+
+def caveats(datasets: Iterable[str], unknown: Iterable[str], params: Mapping[str, object]) -> str:
+    """Sentences on scores of these datasets; empty where patients and labels are known.
+
+    `unknown` are the datasets with uncertain or blank labels, `params` hold their policies.
+    """
+    names = list(dict.fromkeys(datasets))
+    entries = {name: entry for name in names if (entry := entry_of(name))}
+    alone = [heading(name) for name, entry in entries.items() if not entry.patients]
+    studies = [heading(name) for name, entry in entries.items() if entry.label_unit == "study"]
+    partly = [heading(name) for name in names if name in set(unknown)]
+    said = []
+    if alone:
+        said.append(
+            f"{' and '.join(alone)}: the collection does not tell which scans are of one patient. Splits and intervals "
+            "take each scan for a patient; copies of a scan share a split."
+        )
+    if studies:
+        said.append(f"{' and '.join(studies)}: a label is that of a study, and all its images share it.")
+    if partly:
+        policy = told(*(str(params.get(kind, word)) for kind, word in DEFAULTS.items()))
+        said.append(
+            f"{' and '.join(partly)}: some labels are uncertain or blank ({policy}). What is ignored counts for no "
+            "score, so that each class has its own number of scans."
+        )
+    return " ".join(said)
+
+
+def of_table(frame: pd.DataFrame | None, unknown: Iterable[str], params: Mapping[str, object]) -> str:
+    """`caveats` of a table with a column dataset and a column of scores; empty for other tables."""
+    if frame is None or "dataset" not in frame or not any(SCORE.search(name) for name in frame):
+        return ""
+    return caveats(frame["dataset"].dropna(), unknown, params)

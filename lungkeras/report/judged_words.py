@@ -1,0 +1,144 @@
+"""What a judgement says in words: what was asked, the answer with its intervals, and what not to conclude."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from lungkeras.evaluation.comparison import SIGNIFICANT
+from lungkeras.evaluation.judgement import Judgement
+from lungkeras.report.grid import span
+from lungkeras.report.judged_tables import p_text
+from lungkeras.scores import intervals
+from lungkeras.study.words import decimal, heading
+
+NAMED = 6  # classes in a sentence
+
+
+def lead(judgement: Judgement) -> dict:
+    """The first line: how many scans of whom. {warns, strong, text}."""
+    scores = judgement.table("scores").iloc[0]
+    if not judgement.read.patients_known:
+        text = "Every scan counts as a patient of its own: where patients have several, intervals are too short."
+        return {"warns": True, "strong": f"{scores['scans']:,} scans, patients not known.", "text": text}
+    strong = f"{scores['scans']:,} scans of {scores['patients']:,} patients."
+    return {"warns": False, "strong": strong, "text": "Intervals are over patients, not over scans."}
+
+
+def asked(judgement: Judgement) -> str:
+    """What was asked, in a sentence."""
+    read = judgement.read
+    names = _and([f"“{name}”" for name in judgement.predictors])
+    do = "do" if len(judgement.predictors) > 1 else "does"
+    if len(read.classes) == 1:
+        return f"How well {do} {names} distinguish scans with {read.classes[0]} from scans without it?"
+    classes, more = [name.replace("_", " ") for name in read.classes[:NAMED]], len(read.classes) - NAMED
+    classes += [f"{more} more"] if more > 0 else []
+    kind = "which one of these a scan shows" if read.task == "multiclass" else "whether a scan shows each of these"
+    return f"How well {do} {names} say {kind}: {_and(classes)}?"
+
+
+def answer(judgement: Judgement, made: Mapping[str, pd.DataFrame]) -> list[str]:
+    """The answer in a paragraph, with intervals of 95 %; that of claims, if there are, in a second."""
+    scores = judgement.table("scores").to_dict("records")
+    rule = "for the likeliest class" if judgement.read.task == "multiclass" else "at a threshold of 0.5"
+    macro = "macro " if len(judgement.read.classes) > 1 else ""
+    first, second = (
+        _and([with_interval(row, name) + _for(row, scores) for row in scores]) for name in ("macro_auroc", "macro_f1")
+    )
+    first = first.replace("(", "(95 % interval ", 1)
+    parts = [f"The {macro}AUROC is {first}; {rule}, the {macro}F1 is {second}."]
+    if len(scores) == 2:
+        parts.append(_difference(made["pairs"].iloc[0]))
+    if "image_gain" in made:
+        parts += _gain(made["image_gain"])
+    errors = made["calibration"][made["calibration"]["class"] == ""].to_dict("records")
+    off = _and([with_interval(row, "ece") + _for(row, errors) for row in errors])
+    scaled = [decimal(row["ece_scaled"], 3) for row in errors if "ece_scaled" in row]
+    after = f", and by {_and(scaled)} after a temperature that val chose" if scaled else ""
+    parts.append(f"Probabilities are off by {off} in the mean{after}.")
+    paragraphs = [" ".join(parts)]
+    if "claims" in made:
+        verdicts = made["claims"]["verdict"].value_counts()
+        paragraphs.append(f"The claims: {_and([f'{verdict} {number}' for verdict, number in verdicts.items()])}.")
+    return paragraphs
+
+
+def _for(row: Mapping, rows: Sequence) -> str:
+    return f" for {row['predictor']}" if len(rows) > 1 else ""
+
+
+def _difference(pair: pd.Series) -> str:
+    p = pair["auroc_p_holm"]
+    if pd.isna(p):
+        return "Whether they differ in AUROC can’t be tested."
+    ends = f"{decimal(pair['auroc_low'], 3)} to {decimal(pair['auroc_high'], 3)}"
+    size = f"the difference is {decimal(pair['auroc_difference'], 3)} ({ends}; p {p_text(p)})"
+    return f"In AUROC they differ significantly: {size}." if p < SIGNIFICANT else f"They may be equal in AUROC: {size}."
+
+
+def _gain(table: pd.DataFrame) -> list[str]:
+    rows = [row for row in table[table["class"] == ""].to_dict("records") if pd.notna(row["gain"])]
+    if not rows:
+        return []
+    known, first = rows[0]["metadata"].split(", "), decimal(rows[0]["metadata_auroc"], 3)
+    alone = f"{_and(known).capitalize()} alone reach{'es' if len(known) == 1 else ''} an AUROC of {first}"
+    added = [
+        f"{decimal(row['gain'], 3)} ({decimal(row['gain_low'], 3)} to {decimal(row['gain_high'], 3)}){_for(row, rows)}"
+        for row in rows
+    ]
+    return [f"{alone}; what the image adds is {_and(added)}."]
+
+
+def with_interval(row: Mapping, name: str) -> str:
+    """0.812 (0.790–0.830)."""
+    if pd.isna(row[name]):
+        return "undefined"
+    ends = span(row[f"{name}_low"], row[f"{name}_high"], 3)
+    return decimal(row[name], 3) + ("" if ends == "–" else f" ({ends})")
+
+
+def cautions(judgement: Judgement) -> list[str]:
+    """What these numbers do not show, from what was read."""
+    read, classes = judgement.read, judgement.table("class_scores")
+    found = [
+        "Nothing here shows that the predictions would serve patients: no reader, no clinic and no other hospital was "
+        "asked.",
+        "The labels are taken for the truth. A prediction that repeats their errors looks better than it is.",
+        "Copies can’t be seen in a table. Scans that stand there twice under two names, and scans that the model was "
+        "trained on, make scores too high; nothing here excludes either.",
+    ]
+    if not read.patients_known:
+        found.append("Patients are not known. Intervals and tests take scans for independent, and promise too much.")
+    if read.val is None:
+        found.append(
+            "No scans are marked as val. Thresholds are cross-fitted by patient, so that scores at them are fair; the "
+            "thresholds in the tables are chosen on the scans that are judged, and are optimistic for them."
+        )
+    thin = list(dict.fromkeys(classes.loc[classes["note"] == intervals.TOO_FEW, "class"]))
+    if thin:
+        named = [heading(name) for name in thin[:NAMED]] + ([f"{len(thin) - NAMED} more"] if len(thin) > NAMED else [])
+        found.append(
+            f"{_and(named)}: fewer than {intervals.FEWEST_PATIENTS} patients have the class, or lack it. Such a class "
+            "has no interval, and its scores may be anything."
+        )
+    if (left := int(read.label_counts[["uncertain", "blank"]].to_numpy().sum())) > 0:
+        found.append(
+            f"{left:,} labels are uncertain or blank and count for nothing. Scans with a known label may be easier, or "
+            "harder, than those without."
+        )
+    if len(read.test.metadata.columns):
+        found.append(
+            "Groups differ in more than their name: how sick they are, how often they were scanned, on which scanner. "
+            "A gap between them is a reason to look, not its own explanation."
+        )
+    else:
+        found.append(
+            "Age, sex, view and scanner are not known (--records FILE): what the image adds to them can’t be said, nor "
+            "whether groups are served alike."
+        )
+    return found + [note for note in read.notes if not note.startswith("Patients are not known")]
+
+
+def _and(words: Sequence[str]) -> str:
+    words = list(words)
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,60 @@
+"""Average precision and shares with their variance, without resampling, for scans that are clustered in patients.
+
+Each patient moves a score by a share; shares sum to 0, and their squares give the variance (the infinitesimal
+jackknife, Efron 1982). Labels and scores are (scans, columns), a label counts where `known` is true.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lungkeras.scores.delong import auroc_interval
+from lungkeras.scores.intervals import patient_places
+
+
+def average_precisions(
+    labels: np.ndarray, scores: np.ndarray, patients: Sequence, known: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(average precisions (columns,), by how much each of the sorted patients moves them, (patients, columns)).
+
+    Tied scores are one threshold, as in scikit-learn. NaN for a column without positives or negatives.
+    """
+    places, count = patient_places(patients)
+    points, shares = np.full(labels.shape[1], np.nan), np.full((count, labels.shape[1]), np.nan)
+    for column in range(labels.shape[1]):
+        own = known[:, column]
+        is_so, given = labels[own, column] == 1, np.asarray(scores[own, column], dtype=np.float64)
+        if is_so.any() and not is_so.all() and np.isfinite(given).all():
+            points[column], moves = _average_precision(is_so, given)
+            shares[:, column] = np.bincount(places[own], moves, minlength=count)
+    return points, shares
+
+
+def _average_precision(is_so: np.ndarray, given: np.ndarray) -> tuple[float, np.ndarray]:
+    """The average precision, and its derivative by the weight of each scan."""
+    levels, at = np.unique(given, return_inverse=True)
+    asked, hits = (np.bincount(at, weights, len(levels))[::-1].cumsum()[::-1] for weights in (None, is_so))
+    here, positives = np.bincount(at, is_so, len(levels)), is_so.sum()
+    precision = hits / asked
+    point = float((here * precision).sum() / positives)
+    # A scan at or above a level counts in the precision there: as one that is asked for, and as a hit if it is so.
+    as_hit, as_asked = (here / asked).cumsum(), (here * hits / asked**2).cumsum()
+    return point, (is_so * (precision[at] - point + as_hit[at]) - as_asked[at]) / positives
+
+
+def ratios(parts: np.ndarray, wholes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(shares (columns,), by how much each patient moves them) of sums by patient (patients, columns); NaN of none."""
+    whole = wholes.sum(axis=0)
+    points = np.divide(parts.sum(axis=0), whole, out=np.full(len(whole), np.nan), where=whole > 0)
+    return points, (parts - points * wholes) / np.where(whole > 0, whole, np.nan)
+
+
+def interval_of_shares(point: float, shares: np.ndarray, trials: int) -> tuple[float, float]:
+    """The interval of a score in [0, 1] by how much each patient moves it (patients,), on the logit scale.
+
+    At 0 and 1 the exact binomial limit of `trials`; (NaN, NaN) for a single patient.
+    """
+    count = len(shares)
+    if count < 2:
+        return float("nan"), float("nan")
+    return auroc_interval(point, float(count / (count - 1) * (shares**2).sum()), trials=trials)

@@ -1,0 +1,89 @@
+"""The project where the user is: params, notebooks and Snakefile of an installed wheel, laid out on first use.
+
+A wheel holds them in lungkeras_project, beside the package; a checkout has none of it, as they stand there already.
+What lies in the user's folder is never overwritten. A note says which version of each file was laid out or seen last,
+so that a file which changed in a newer lungkeras is announced once.
+"""
+
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from lungkeras.system.errors import FolderError
+from lungkeras.system.files import write_json, write_text
+from lungkeras.system.places import project_folder
+from lungkeras.system.provenance import PACKAGE, file_digest, read
+from lungkeras.system.text import say
+
+SHIPPED = PACKAGE.parent / "lungkeras_project"
+NOTE = ".laid_out.json"  # {file: SHA-256 of the shipped file when it was laid out, or seen last}
+NO_COPY = ("__pycache__",)
+
+
+def lay_out(shipped: Path = SHIPPED, to: Path | None = None) -> list[str]:
+    """Copies what a wheel ships and the project's folder lacks, and returns the names of the files written.
+
+    A file that the user changed stays, and is named where the shipped one is another than when it was laid out; one
+    that the user removed stays away. Does nothing in a checkout. Raises FolderError where a file can't be written,
+    where a folder on the way to it is a link, or where the folder holds the Snakefile of another project.
+    """
+    if not shipped.is_dir():
+        return []
+    to = to or project_folder()
+    if (to / "lungkeras" / "__init__.py").is_file():
+        return []
+    _refuse_anothers(to / "Snakefile")
+    noted = read(to / NOTE) if (to / "Snakefile").is_file() else {}
+    written, newer, seen = [], [], {}
+    for file in _files(shipped):
+        name = file.relative_to(shipped).as_posix()
+        seen[name] = file_digest(file)
+        target = to / name
+        if target.is_file():
+            if seen[name] not in (noted.get(name), file_digest(target)):
+                newer.append(name)
+        elif name not in noted:
+            _copy(file, target, to)
+            written.append(name)
+    if seen != noted:
+        write_json(to / NOTE, seen)
+    if written:
+        folders = sorted({name.partition("/")[0] for name in written})
+        say(f"Laid out in {to}: {', '.join(folders)} ({len(written)} files)", file=sys.stderr)
+    if newer:
+        others = f"though lungkeras has others now: {', '.join(newer)}; see {shipped}"
+        say(f"Kept as they are in {to}, {others}", file=sys.stderr)
+    return written
+
+
+def _refuse_anothers(snakefile: Path) -> None:
+    """Raises FolderError where a Snakefile is not one of lungkeras."""
+    if snakefile.is_file() and "lungkeras" not in snakefile.read_text(encoding="utf-8", errors="replace"):
+        raise FolderError(
+            f"{snakefile} belongs to another project: give the command in a folder of its own, as lungkeras lays out a "
+            "Snakefile too"
+        )
+
+
+def _files(shipped: Path) -> Iterator[Path]:
+    return (file for file in sorted(shipped.rglob("*")) if file.is_file() and not {*file.parts} & {*NO_COPY})
+
+
+def _copy(file: Path, target: Path, to: Path) -> None:
+    """Writes a text file, executable where the shipped one is."""
+    for folder in (target, *target.parents):
+        if folder == to:
+            break
+        if folder.is_symlink():
+            raise FolderError(f"{folder} is a link: expected a folder of the project; remove the link, then try again")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FolderError(
+            f"{target.parent} can't be made ({error.strerror}): go to a folder that you may write to, and give the "
+            "same command there"
+        ) from error
+    write_text(target, file.read_text(encoding="utf-8"))
+    if file.stat().st_mode & stat.S_IXUSR:
+        target.chmod(target.stat().st_mode | (target.stat().st_mode & 0o444) >> 2)
