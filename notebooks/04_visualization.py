@@ -138,6 +138,16 @@ if shown:
     display(heatmaps.groupby(["run", "label"], sort=False)[["asymmetry", "area", "row"]].mean().round(3))
 
 # %% [markdown]
+# ## The most confident errors, under their heat maps
+#
+# Each scan that a model is wrong about and sure of: as published, as prepared, and under the map of the class that was
+# called (of several findings, of the finding in question). The report sets them as a wall to filter.
+
+# %%
+sheets = figures.write_error_sheets(models, main, data, study)
+pd.Series({dataset: len(errors) for dataset, errors in sheets.items()}, name="errors", dtype=int)
+
+# %% [markdown]
 # ## Explanations put to the test
 #
 # Does a map's maximum lie inside a box of the finding that it explains, more often than the best fixed point does,

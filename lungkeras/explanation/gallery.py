@@ -30,7 +30,7 @@ def examples(prepared: Prepared) -> dict[str, np.ndarray]:
         if len(holders):
             place = min(holders, key=lambda place: (place in shown, shared[place], place))
             shown.add(place)
-            chosen[name] = _original(prepared, train.loc[place, "path"], prepared.images["train"][place])
+            chosen[name] = original(prepared, "train", place)
     return chosen
 
 
@@ -42,11 +42,13 @@ def _place(prepared: Prepared, path: str) -> Path:
     return source / path
 
 
-def _original(prepared: Prepared, path: str, stand_in: np.ndarray) -> np.ndarray:
+def original(prepared: Prepared, split: str, place: int) -> np.ndarray:
+    """uint8 (H, W): a scan as its source holds it; where the source is no longer there, the prepared scan."""
     try:
+        path = prepared.split(split)["path"][place]
         return preparation_steps(_place(prepared, path), prepared.size, decode_alone)["original"]
-    except ScanError:
-        return np.asarray(stand_in)
+    except (KeyError, ScanError):
+        return np.asarray(prepared.images[split][place])
 
 
 def steps(prepared: Prepared) -> dict[str, np.ndarray]:

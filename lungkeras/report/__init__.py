@@ -8,9 +8,7 @@ from lungkeras.system.lazy import lend
 __getattr__, __dir__, __all__ = lend(
     __name__,
     {
-        "page": (
-            "dataset_facts",
-            "write_report",
-        ),
+        "facts": ("dataset_facts",),
+        "page": ("write_report",),
     },
 )

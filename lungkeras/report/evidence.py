@@ -15,13 +15,14 @@ from lungkeras.study.words import decimal, heading, run_name_title, run_title
 def model_pairs(frame: pd.DataFrame) -> dict:
     """One group per dataset, one row per pair of models."""
     frame = frame.assign(
-        name=[f"{run_name_title(row.first)} − {run_name_title(row.second)}" for row in frame.itertuples()],
+        name=frame["first"].map(run_name_title), less=frame["second"].map(run_name_title),
         f1_low=frame["low"], f1_high=frame["high"],
     )  # fmt: skip
     for key in ("p_holm", "auroc_p_holm"):
         frame[f"{key}_text"] = ["–" if pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}" for p in frame[key]]
     columns = [
-        Column("name", "models"),
+        Column("name", "model", run="first"),
+        Column("less", "less", run="second"),
         Column("difference", "difference", 3, "macro F1", UNDEFINED),
         Column("f1_span", "95 % interval", NUMBER, "macro F1"),
         Column("p_holm_text", "p", NUMBER, "macro F1"),
@@ -55,10 +56,10 @@ def class_scores(frame: pd.DataFrame) -> dict:
     partly = known is not None and (known.min() < known.max()).any()
     counts = ["support", "prevalence", *(["known"] if partly else [])]
     wide = frame.groupby(["dataset", "class"], sort=False)[counts].first()
-    wide = wide.join(frame.pivot_table("text", ["dataset", "class"], "model", "first")).reset_index()
+    wide = wide.join(_by_model(frame, ["dataset", "class"])).reset_index()
     columns = [Column("name", "class"), Column("support", "test scans", 0), Column("known", "labels known", 0)]
     columns += [Column("prevalence", "share", 2)]
-    columns += [Column(model, model, NUMBER, "AUROC (95 % interval)") for model in models]
+    columns += [Column(model, model, NUMBER, "AUROC (95 % interval)", run=f"{model} run") for model in models]
     return grid(wide.assign(name=wide["class"].map(heading)), columns, group=lambda row: heading(row["dataset"]))
 
 
@@ -90,7 +91,7 @@ def published_auroc(frame: pd.DataFrame) -> dict:
     for run in runs:
         frame[run] = [with_span(score, span) for score, span in zip(frame[run], frame[f"{run}_span"], strict=True)]
     others = published()["auroc"]["publications"]
-    columns = [Column("name", "class"), *(Column(run, run_name_title(run), NUMBER, "here") for run in runs)]
+    columns = [Column("name", "class"), *(_of_run(run, run, "here") for run in runs)]
     columns += [Column(name, text, 3, "published") for name, text in others.items()]
     return grid(frame, columns)
 
@@ -125,7 +126,7 @@ def transfer(frame: pd.DataFrame) -> dict:
 def seeds(frame: pd.DataFrame) -> dict:
     """One group per dataset, one row per repeated run."""
     frame = frame.assign(name=frame["run"].map(run_name_title))
-    columns = [Column("name", "model"), Column("seeds", "seeds", 0)]
+    columns = [Column("name", "model", run="run"), Column("seeds", "seeds", 0)]
     columns += [
         Column(f"{key}_{kind}", title, places, over)
         for key, places, over in (("macro_f1", 3, "macro F1"), ("best_epoch", 1, "best epoch"))
@@ -189,7 +190,7 @@ def operating_points(frame: pd.DataFrame) -> dict:
         model=frame["run"].map(run_name_title),
     )
     shares = ("sensitivity", "specificity", "balanced_accuracy")
-    columns = [Column("name", "class, specificity asked"), Column("scans", "test scans", 0)]
+    columns = [Column("name", "class, specificity asked", run="run"), Column("scans", "test scans", 0)]
     for key in shares:
         columns += [Column(key, "value", 2, key.replace("_", " "), UNDEFINED)]
         columns += [Column(f"{key}_span", "95 % interval", NUMBER, key.replace("_", " "))]
@@ -282,9 +283,9 @@ def failure_counts(frame: pd.DataFrame) -> dict:
     )
     models = list(dict.fromkeys(frame["model"]))
     wide = frame.groupby(["dataset", "class"], sort=False)[["scans"]].first()
-    wide = wide.join(frame.pivot_table("text", ["dataset", "class"], "model", "first")).reset_index()
+    wide = wide.join(_by_model(frame, ["dataset", "class"])).reset_index()
     columns = [Column("name", "class"), Column("scans", "test scans", 0)]
-    columns += [Column(model, model, NUMBER, "missed / wrongly called") for model in models]
+    columns += [Column(model, model, NUMBER, "missed / wrongly called", run=f"{model} run") for model in models]
     return grid(wide.assign(name=wide["class"].map(heading)), columns, group=lambda row: heading(row["dataset"]))
 
 
@@ -328,6 +329,17 @@ def external(frame: pd.DataFrame) -> dict:
     )
 
 
+def _by_model(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """A column of texts for each model, and beside it "<model> run", the run of that row's dataset."""
+    texts, runs = (frame.pivot_table(name, keys, "model", "first") for name in ("text", "run"))
+    return texts.join(runs.add_suffix(" run"))
+
+
+def _of_run(key: str, run: str, over: str) -> Column:
+    """A column of one run, whose heading leads to its card."""
+    return Column(key, run_name_title(run), NUMBER, over, link="#" + anchor(run))
+
+
 def _asked(row: pd.Series) -> str:
     """ "Pneumonia models on COVID-19"."""
     return f"{heading(row['dataset'])} models" + (
@@ -358,12 +370,12 @@ def subgroups(frame: pd.DataFrame) -> dict:
     models, keys = list(dict.fromkeys(frame["model"])), ["dataset", "attribute", "group"]
     counted = frame.groupby(keys, sort=False)[["scans", "patients", "classes"]].first()
     if models:
-        counted = counted.join(frame.pivot_table("text", keys, "model", "first"))
+        counted = counted.join(_by_model(frame, keys))
     words = untold.groupby("dataset", sort=False)["attribute"].agg(", ".join).reset_index()
     words = words.assign(group=words["attribute"] + ": not recorded by the collection", attribute="")
     columns = [Column("group", "group"), Column("scans", "scans", 0), Column("patients", "patients", 0)]
     columns += [Column("classes", "classes", 0)]
-    columns += [Column(model, model, NUMBER, "macro AUROC (95 % interval)") for model in models]
+    columns += [Column(model, model, NUMBER, "macro AUROC (95 % interval)", run=f"{model} run") for model in models]
     return grid(
         pd.concat([counted.reset_index(), words], ignore_index=True),
         columns,

@@ -1,7 +1,8 @@
 """A table as the report sets it: rows in groups, headings over columns, numbers ready to read.
 
-A table is a dictionary for the template: `head`, two rows of {text, columns, rows}; `bodies`, groups of {title, rows},
-where a row is a list of {text, number (aligned right), link, strong}. Nothing here is HTML: the template escapes.
+A table is a dictionary for the template: `head`, two rows of {text, columns, rows, place, link}; `bodies`, groups of
+{title, rows}, where a row is a list of {text, number (aligned right), link, strong}. `place` is the column that a
+heading stands over, None where it stands over several. Nothing here is HTML: the template escapes.
 """
 
 import re
@@ -25,7 +26,7 @@ class Column:
     """A column of a CSV as the report shows it: `over` groups its headings.
 
     `places` after the point; None for text; NUMBER for text that is set as a number. `none` stands where there is no
-    value.
+    value. `run` is the column of the frame that names the run to which a cell leads, `link` where its heading leads.
     """
 
     key: str
@@ -33,6 +34,8 @@ class Column:
     places: int | None = None
     over: str = ""
     none: str = "–"
+    run: str = ""
+    link: str = ""
 
 
 def table(function: Callable[..., dict]) -> Callable[..., dict]:
@@ -51,6 +54,11 @@ def anchor(run: str) -> str:
     return "run-" + re.sub(r"[^\w.-]", "-", run)
 
 
+def _card(run: object) -> str:
+    """Where a run's card stands; empty for no run."""
+    return "#" + anchor(run) if isinstance(run, str) and run else ""
+
+
 def grid(
     frame: pd.DataFrame,
     columns: list[Column],
@@ -64,10 +72,14 @@ def grid(
     bodies: dict[str, list] = {}
     for _, row in frame.iterrows():
         cells = [
-            {"text": _text(row[column.key], column.places, column.none), "number": column.places is not None}
+            {
+                "text": _text(row[column.key], column.places, column.none),
+                "number": column.places is not None,
+                "link": _card(row.get(column.run)),
+            }
             for column in columns
         ]
-        cells[0]["link"] = link(row)
+        cells[0]["link"] = cells[0]["link"] or link(row)
         cells[0]["strong"] = bool(strong(row))
         bodies.setdefault(group(row), []).append(cells)
     return {"head": _head(columns), "bodies": [{"title": title, "rows": rows} for title, rows in bodies.items()]}
@@ -77,13 +89,14 @@ def _head(columns: list[Column]) -> list[list[dict]]:
     """Two rows of headings: columns of one group stand under its title, others reach over both."""
     above, below = [], []
     for place, column in enumerate(columns):
+        own = {"text": column.title, "columns": 1, "place": place, "link": column.link}
         if not column.over:
-            above.append({"text": column.title, "columns": 1, "rows": 2, "number": column.places is not None})
+            above.append(own | {"rows": 2, "number": column.places is not None})
             continue
         if place == 0 or columns[place - 1].over != column.over:
-            above.append({"text": column.over, "columns": 0, "rows": 1, "number": True})
+            above.append({"text": column.over, "columns": 0, "rows": 1, "number": True, "place": None, "link": ""})
         above[-1]["columns"] += 1
-        below.append({"text": column.title, "columns": 1, "rows": 1, "number": True})
+        below.append(own | {"rows": 1, "number": True})
     if not below:
         above = [cell | {"rows": 1} for cell in above]
     return [row for row in (above, below) if row]

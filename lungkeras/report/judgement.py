@@ -18,7 +18,9 @@ from lungkeras.evaluation.judgement import FROM_VAL, TABLES, Judgement
 from lungkeras.report import judged_tables, judged_words
 from lungkeras.report.figures.files import save_figure
 from lungkeras.report.figures.judgement import COLOURS, reliability_of_predictors
-from lungkeras.report.page import TEMPLATES, _environment, embedded
+from lungkeras.report.page import TEMPLATES
+from lungkeras.report.page import environment as page_environment
+from lungkeras.report.pictures import embedded
 from lungkeras.study.words import heading
 from lungkeras.system.files import write_csv, write_text
 
@@ -69,7 +71,7 @@ def _with_style():
     """The page's template, with the report's style and its own, and the hash by which the page allows it."""
     from markupsafe import Markup
 
-    environment = _environment()
+    environment = page_environment()
     style = environment.globals["css"] + Markup((TEMPLATES / "judgement.css").read_text(encoding="utf-8"))
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     environment.globals |= {"style": style, "style_hash": f"sha256-{digest}"}

@@ -288,11 +288,15 @@ def _caveats(dataset: str, own: Mapping[str, pd.DataFrame], facts: Mapping) -> P
     alarms = own.get("audit_shortcuts", pd.DataFrame())
     if len(alarms) and alarms["alarm"].any():
         told = alarms[alarms["alarm"]].to_dict("records")
-        found = [f"{PROBES.get(row['name'], row['name'])} ({title(row['class'])})" for row in told]
+        found = [f"{_probe(row['name'])} ({title(row['class'])})" for row in told]
         said.append(f"The audit found shortcuts that predict a class without the lungs: {', '.join(found)}.")
     notes = own.get("audit_notes", pd.DataFrame())
     said += notes["note"].tolist() if len(notes) else []
     return Part("Caveats", (*said, *CAVEATS))
+
+
+def _probe(name: str) -> str:
+    return PROBES[name].title if name in PROBES else name
 
 
 def _again(run: Path, params: Mapping) -> Part:

@@ -1,19 +1,20 @@
-"""The top of the report: what its scans are, and the key results at a glance."""
+"""The first page of the report: what its scans are, what was asked, and the scores at a glance."""
 
+import math
 from collections.abc import Mapping
 
 import pandas as pd
 
 from lungkeras.evaluation.comparison import not_significantly_different
 from lungkeras.evaluation.paper.published import published_best, published_scans
-from lungkeras.report.figures.style import run_colour
-from lungkeras.report.grid import anchor
+from lungkeras.report.figures.style import run_colour, themed
+from lungkeras.report.grid import anchor, span
 from lungkeras.study.runs import ABLATION, REPEAT
 from lungkeras.study.words import decimal, heading, run_name_title, run_title
 
 FEW = 0.5  # of the published scans
+AXIS_STEP = 0.2  # the axis of scores starts at a multiple of it
 FEW_TESTED = 100  # scans, of a collection that the paper does not have
-AXIS_START, AXIS_LENGTH = 20, 600  # of the axis from 0 to 1 in the drawing of the key results
 
 
 def lead(datasets: list[Mapping]) -> dict:
@@ -55,14 +56,13 @@ def headlines(
 ) -> list[dict]:
     """The key results: of each dataset the model that validation chose with its interval and those not distinguished
     from it (`pairs`), how many copies of its test scans its weights know (`transfer`), the paper's and the linear one,
-    and a dot a run.
+    and every model's.
     """
     if baselines is None or results is None:
         return []
-    competing = results[~results["run"].str.contains(ABLATION) & ~results["run"].str.contains(REPEAT)]
     found = []
     for row in baselines.to_dict("records"):
-        own = competing[competing["dataset"] == row["dataset"]]
+        own = competing(results).query("dataset == @row['dataset']")
         run, published = published_best(row["dataset"])
         found.append(
             {
@@ -73,13 +73,67 @@ def headlines(
                 "interval": _interval(own[own["run"] == row["run"]]),
                 "alike": _alike(row["run"], pairs, own["run"]) + _copied(row["run"], transfer),
                 "linear": decimal(row["linear_macro_f1"], 3),
-                "linear_at": _position(row["linear_macro_f1"]),
+                "linear_score": row["linear_macro_f1"],
                 "published": decimal(published, 3),
                 "published_model": run_name_title(run),
-                "dots": [_dot(entry) for entry in own.to_dict("records")],
+                "models": [_model(entry, row["run"]) for entry in own.to_dict("records")],
             }
         )
     return found
+
+
+def asked(datasets: list[Mapping], results: pd.DataFrame | None, *, of_the_paper: bool = True) -> str:
+    """What the study asks, in a sentence with its own models and datasets; and how much was tested."""
+    runs = pd.DataFrame(columns=["dataset"]) if results is None else competing(results)
+    known = {facts["dataset"] for facts in datasets}
+    names = [heading(name) for name in dict.fromkeys(runs["dataset"]) if name in known]
+    sure = "how sure is that, and do the claims of the paper hold here" if of_the_paper else "and how sure is that"
+    if runs.empty or not names:
+        return f"Which network classifies chest X-rays best, {sure}?"
+    models = runs.drop_duplicates(["backbone", "weights"])
+    titles = [run_title(row.backbone, row.weights) for row in models.itertuples()]
+    tested = sum(facts["scans"]["test"] for facts in datasets)
+    return (
+        f"Which of {len(titles)} networks ({'; '.join(titles)}) classifies the chest X-rays of {_listed(names)} best, "
+        f"{sure}? {len(results)} models were trained and tested on "
+        f"{tested:,} scans that none of them was trained or chosen on."
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def competing(results: pd.DataFrame) -> pd.DataFrame:
+    """The rows of Table 3 that are neither of the ablation nor a repeat with another seed."""
+    return results[~results["run"].str.contains(ABLATION) & ~results["run"].str.contains(REPEAT)]
+
+
+def forest(rows: list[dict]) -> dict | None:
+    """The scores of `headlines` on one axis: {start, ticks, groups}; positions are texts of percents of the axis.
+
+    Each group has a title and lines {name, anchor, text, interval, low, high, at, published, colour, filled, chosen}.
+    """
+    scores = [score for row in rows for model in row["models"] for score in model["scores"]]
+    scores = [score for score in [*scores, *(row["linear_score"] for row in rows)] if not pd.isna(score)]
+    if not scores:
+        return None
+    start = min(math.floor(min(scores) / AXIS_STEP) * AXIS_STEP, 1 - AXIS_STEP)
+
+    def at(score: float) -> str | None:
+        return None if pd.isna(score) else f"{100 * (score - start) / (1 - start):.2f}%"
+
+    def line(model: Mapping) -> dict:
+        low, high, score, published = map(at, model["scores"])
+        return model | {"low": low, "high": high, "at": score, "published_at": published}
+
+    ticks = [{"at": at(tick / 10), "text": f"{tick / 10:.1f}"} for tick in range(round(10 * start), 11, 2)]
+    groups = [
+        {"title": row["title"], "lines": [line(model) for model in row["models"]], "linear": row["linear"],
+         "linear_at": at(row["linear_score"])}
+        for row in rows
+    ]  # fmt: skip
+    return {"ticks": ticks, "groups": groups}
 
 
 def _interval(result: pd.DataFrame) -> str:
@@ -105,19 +159,17 @@ def _copied(run: str, transfer: pd.DataFrame | None) -> str:
     return f" Its weights were learned from copies of {copies:.0f} of its test scans."
 
 
-def _dot(row: Mapping) -> dict:
-    name = run_title(row["backbone"], row["weights"])
+def _model(row: Mapping, chosen: str) -> dict:
+    """A line of the forest; `scores` are low, high, the score and the paper's."""
+    scores = [row.get("macro_f1_low", math.nan), row.get("macro_f1_high", math.nan), row["macro_f1"]]
     return {
-        "name": name,
-        "at": _position(row["macro_f1"]),
-        "published_at": _position(row["published_macro_f1"]),
-        "text": f"{name}: {decimal(row['macro_f1'], 3)}"
-        + ("" if pd.isna(row["published_macro_f1"]) else f", paper {decimal(row['published_macro_f1'], 3)}"),
-        "colour": run_colour(row["backbone"]),
+        "name": run_title(row["backbone"], row["weights"]),
+        "anchor": anchor(row["run"]),
+        "text": decimal(row["macro_f1"], 3),
+        "interval": span(*scores[:2], 3),
+        "published": decimal(row["published_macro_f1"], 3),
+        "scores": [*scores, row["published_macro_f1"]],
+        "colour": themed(run_colour(row["backbone"])),
         "pretrained": row["weights"] != "random",
+        "chosen": row["run"] == chosen,
     }
-
-
-def _position(score: float) -> float | None:
-    """A score in [0, 1] as a place on the axis of the key results, in its units."""
-    return None if pd.isna(score) else round(AXIS_START + AXIS_LENGTH * float(score), 1)

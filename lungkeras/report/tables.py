@@ -50,7 +50,7 @@ def further(frame: pd.DataFrame) -> dict:
     """A table of one's own: a group per dataset and a row per run, where it has such columns; others as they are."""
     columns = []
     if "run" in frame:
-        frame, columns = frame.assign(name=frame["run"].map(run_name_title)), [Column("name", "model")]
+        frame, columns = frame.assign(name=frame["run"].map(run_name_title)), [Column("name", "model", run="run")]
     for name, kind in frame.drop(columns=["name", "run", "dataset"], errors="ignore").dtypes.items():
         columns.append(Column(name, name.replace("_", " "), {"f": 3, "i": 0}.get(kind.kind)))
     return grid(frame, columns, group=lambda row: heading(row["dataset"]) if "dataset" in frame else "")
@@ -148,7 +148,7 @@ def devices(frame: pd.DataFrame) -> dict:
     titles = {"keras": "Keras"} | runtimes.TITLES
     names = [titles.get(row.format, row.format) + ", int8" * bool(row.int8) for row in frame.itertuples()]
     columns = [
-        Column("name", "format"),
+        Column("name", "format", run="run"),
         Column("megabytes", "size (MB)", 1),
         Column("milliseconds", "milliseconds a scan", 1),
         Column("labels", "labels as Keras (%)", 1),

@@ -20,9 +20,10 @@ from layouts import write_covid
 
 from lungkeras.datasets.registry import read_records
 from lungkeras.preparation.prepare import prepare_dataset
+from lungkeras.report.facts import dataset_facts
 from lungkeras.report.figures import files, paper
 from lungkeras.report.notebook_pages import notebook_pages
-from lungkeras.report.page import dataset_facts, write_report
+from lungkeras.report.page import write_report
 from lungkeras.system.files import write_csv
 from lungkeras.system.text import csv_cell, printable
 

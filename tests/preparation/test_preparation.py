@@ -20,7 +20,7 @@ from lungkeras.preparation import prepare
 from lungkeras.preparation.folder import load_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.preparation.scan import preparation_steps, prepare_scan
-from lungkeras.report.page import dataset_facts
+from lungkeras.report.facts import dataset_facts
 from lungkeras.system.errors import FolderError, RunError, ScanError, SourceError
 
 

@@ -18,9 +18,10 @@ from lungkeras.evaluation.run_tables import INTERVALS
 from lungkeras.report import evidence, grid
 from lungkeras.report import page as report
 from lungkeras.report import tables as report_tables
+from lungkeras.report.facts import dataset_facts
 from lungkeras.report.figures import paper
 from lungkeras.report.figures.files import save_figure
-from lungkeras.report.page import dataset_facts, write_report
+from lungkeras.report.page import write_report
 from lungkeras.report.summary import headlines, lead
 from lungkeras.study.words import run_name_title
 from lungkeras.system.files import write_csv, write_json

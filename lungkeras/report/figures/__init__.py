@@ -21,5 +21,6 @@ __getattr__, __dir__, __all__ = lend(
             "transfer_curves",
         ),
         "failures": ("write_galleries",),
+        "errors": ("write_error_sheets",),
     },
 )

@@ -1,7 +1,9 @@
 """A figure -> files that a report, an article and a machine read: PNG, SVG, and what was drawn as CSV."""
 
+import io
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -9,6 +11,7 @@ from lungkeras.report.figures.style import theme
 from lungkeras.system.files import atomic, write_csv
 
 DPI = 160
+QUALITY = 80  # of a WebP
 
 
 def description(figure: Figure) -> str:
@@ -36,3 +39,12 @@ def save_figure(
     if data is not None:
         write_csv(path.with_suffix(".csv"), data)
     return path
+
+
+def webp(pixels: np.ndarray) -> bytes:
+    """uint8 (H, W) or (H, W, 3) as a WebP file."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert("RGB").save(file, "WEBP", quality=QUALITY)
+    return file.getvalue()

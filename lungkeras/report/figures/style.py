@@ -102,6 +102,11 @@ def run_colour(backbone: str, weights: str = "random") -> str:
     return BACKBONE_COLOURS.get(backbone, other)["random" if weights == "random" else "pretrained"]
 
 
+def themed(colour: str) -> str:
+    """A colour as CSS for a page: as it is on a light ground, mixed with white on a dark one."""
+    return f"light-dark({colour}, color-mix(in oklab, {colour} 60%, white))"
+
+
 def class_style(name: str, position: int = 0) -> tuple[str, str]:
     """Colour and marker of a class; one that the study does not know takes grey and a marker by its position."""
     return CLASS_STYLES.get(name, OTHER_CLASSES[position % len(OTHER_CLASSES)])

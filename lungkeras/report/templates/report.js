@@ -1,6 +1,7 @@
 "use strict";
 (() => {
   const root = document.documentElement;
+  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 
   const remembered = (value) => {
     try {
@@ -25,8 +26,8 @@
   name();
 
   const box = document.getElementById("lightbox");
-  const picture = box.querySelector("img");
-  const figures = [...document.querySelectorAll("a.enlarge")];
+  const picture = box && box.querySelector("img");
+  const figures = all("a.enlarge");
   let at = 0;
   const show = (place) => {
     at = (place + figures.length) % figures.length;
@@ -34,7 +35,7 @@
     picture.src = small.src;
     picture.alt = small.alt;
     box.classList.remove("full");
-    document.getElementById("lightbox-title").textContent = figures[at].closest(".item").querySelector("h3").textContent;
+    document.getElementById("lightbox-title").textContent = figures[at].closest(".item").querySelector("h4").textContent;
   };
   figures.forEach((figure, place) => figure.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -42,40 +43,67 @@
     show(place);
     box.showModal();
   }));
-  box.addEventListener("click", (event) => {
-    const { step, zoom, close } = event.target.dataset;
-    if (step) show(at + Number(step));
-    else if (zoom !== undefined || event.target === picture) box.classList.toggle("full");
-    else if (close !== undefined || event.target === box || event.target.className === "stage") box.close();
-  });
-  box.addEventListener("keydown", (event) => {
-    if (event.key === "ArrowLeft") show(at - 1);
-    if (event.key === "ArrowRight") show(at + 1);
-  });
+  if (box) {
+    box.addEventListener("click", (event) => {
+      const { step, zoom, close } = event.target.dataset;
+      if (step) show(at + Number(step));
+      else if (zoom !== undefined || event.target === picture) box.classList.toggle("full");
+      else if (close !== undefined || event.target === box || event.target.classList.contains("stage")) box.close();
+    });
+    box.addEventListener("keydown", (event) => {
+      if (box.classList.contains("full")) return;
+      if (event.key === "ArrowLeft") show(at - 1);
+      if (event.key === "ArrowRight") show(at + 1);
+    });
+  }
 
   const reveal = () => {
     const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    const folded = target && target.closest("details");
-    if (folded) {
-      folded.open = true;
-      target.scrollIntoView();
-    }
+    if (!target) return;
+    let folded = target.closest("details");
+    if (!folded) return;
+    for (; folded; folded = folded.parentElement.closest("details")) folded.open = true;
+    target.scrollIntoView();
   };
   addEventListener("hashchange", reveal);
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest('a[href^="#"]');
+    if (link && link.hash === location.hash) setTimeout(reveal);
+  });
   reveal();
 
-  let closed = [];
-  addEventListener("beforeprint", () => {
-    closed = [...document.querySelectorAll("main details:not([open], .contents)")];
-    closed.forEach((folded) => { folded.open = true; });
+  // Contents that follow the reader: open beside the text where there is room, a bar with the section's name where not.
+  const contents = document.getElementById("contents");
+  if (!contents) return;
+  const toc = document.getElementById("toc");
+  const wide = matchMedia("(min-width: 72rem)");
+  const fit = () => { toc.open = wide.matches; };
+  wide.addEventListener("change", fit);
+  fit();
+  toc.querySelector("summary").addEventListener("click", (event) => { if (wide.matches) event.preventDefault(); });
+  toc.addEventListener("click", (event) => { if (!wide.matches && event.target.closest("a")) toc.open = false; });
+  toc.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && !wide.matches) {
+      toc.open = false;
+      toc.querySelector("summary").focus();
+    }
   });
-  addEventListener("afterprint", () => closed.forEach((folded) => { folded.open = false; }));
-
-  const entries = new Map([...document.querySelectorAll("#contents a")].map((a) => [a.getAttribute("href").slice(1), a]));
+  const entries = new Map(all("a", contents).map((a) => [a.getAttribute("href").slice(1), a]));
+  const order = [...entries.keys()];
   const seen = new Set();
+  let current = null;
   const mark = () => {
-    const here = [...entries.keys()].filter((id) => seen.has(id)).pop();
+    const here = order.filter((id) => seen.has(id)).pop();
+    if (!here || here === current) return;
+    current = here;
     entries.forEach((a, id) => (id === here ? a.setAttribute("aria-current", "true") : a.removeAttribute("aria-current")));
+    const a = entries.get(here);
+    document.getElementById("here").textContent = a.textContent;
+    if (wide.matches && !contents.contains(document.activeElement)) {
+      const [top, bottom] = [a.offsetTop - 60, a.offsetTop + 60 - contents.clientHeight];
+      if (contents.scrollTop > top) contents.scrollTop = top;
+      else if (contents.scrollTop < bottom) contents.scrollTop = bottom;
+    }
   };
   const watch = new IntersectionObserver((changes) => {
     changes.forEach(({ target, isIntersecting }) => (isIntersecting ? seen.add(target.id) : seen.delete(target.id)));

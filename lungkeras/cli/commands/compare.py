@@ -1,0 +1,62 @@
+"""`lungkeras compare`: two studies side by side."""
+
+import argparse
+from pathlib import Path
+
+from lungkeras.cli.entry import Command
+from lungkeras.system.text import say
+
+
+def options(sub: argparse.ArgumentParser) -> None:
+    words = "a name in params/, a folder of params, or a folder of results such as reports/demo"
+    sub.add_argument("first", metavar="STUDY", help=words)
+    sub.add_argument("second", metavar="STUDY", help="the other one, likewise")
+    sub.add_argument("--to", type=Path, metavar="FILE", help="also write a page (HTML), such as reports/compare.html")
+
+
+def run(options) -> None:
+    from lungkeras.evaluation.studies import compare_studies, params_that_differ
+    from lungkeras.report.compare_page import summary, write_comparison
+    from lungkeras.study.runs import read_runs
+    from lungkeras.system import provenance
+
+    folders = [runs_of(options.first), runs_of(options.second)]
+    first, second = (read_runs(folder) for folder in folders)
+    hashes = {
+        name: tuple(
+            (provenance.read(folder / name / "fingerprint.json").get("made_from") or {}).get("prepared")
+            for folder in folders
+        )
+        for name in first
+    }
+    table, params = compare_studies(first, second, hashes), params_that_differ(first, second)
+    names = titles(*folders)
+    say(*summary(names, table, params))
+    if options.to:
+        say(write_comparison(options.to, names, table, params))
+
+
+def runs_of(study: str) -> Path:
+    """The folder of a study's runs. Raises ParamsError for what is no study."""
+    from lungkeras.study.params import load_study, study_folder
+    from lungkeras.system.places import from_project
+
+    if (Path(study) / "runs").is_dir():
+        return Path(study) / "runs"
+    shared, _ = load_study(study_folder(study))
+    return from_project(shared.runs)
+
+
+def titles(*folders: Path) -> tuple[str, str]:
+    """The studies' names; their folders where these are the same."""
+    one, other = (folder.resolve().parent for folder in folders)
+    return (one.name, other.name) if one.name != other.name else (str(folders[0].parent), str(folders[1].parent))
+
+
+COMMAND = Command(
+    group="a study",
+    about="two studies side by side: paired tests, and the params that differ",
+    example="compare reports/demo reports/mine --to reports/compare.html",
+    options=options,
+    run=run,
+)

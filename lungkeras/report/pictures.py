@@ -1,0 +1,53 @@
+"""Pictures inside the page: saved figures, and sheets of small scans from which its script cuts what it shows."""
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+
+from lungkeras.report.figures.files import DPI, webp
+
+CSS_DPI = 96
+LARGE_PNG = 400_000  # bytes; beyond, photographs are embedded as WebP
+THUMBNAIL = 64  # pixels
+COLUMNS = 24  # of a sheet of thumbnails
+
+
+def embedded(png: Path) -> dict:
+    """A figure inside the page: its data URI, width and height in CSS pixels, and its description.
+
+    A large PNG is embedded as WebP where that is smaller; the PNG itself stays one link away.
+    """
+    from PIL import Image
+
+    data, kind = png.read_bytes(), "png"
+    with Image.open(io.BytesIO(data)) as image:
+        about = image.info.get("Description", "")
+        scale = CSS_DPI / (image.info.get("dpi") or (DPI, DPI))[0]
+        width, height = (round(pixels * scale) for pixels in image.size)
+        if len(data) > LARGE_PNG:
+            smaller = io.BytesIO()
+            image.convert("RGB").save(smaller, "WEBP", quality=85)
+            if smaller.tell() < len(data):
+                data, kind = smaller.getvalue(), "webp"
+    uri = data_uri(data, kind)
+    return {"uri": uri, "width": width, "height": height, "description": about}
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def thumbnails(scans: np.ndarray) -> dict:
+    """uint8 (scans, H, W) on one sheet, row by row: {uri, columns}."""
+    import cv2
+
+    tile = min(scans.shape[1], THUMBNAIL)
+    rows = -(-len(scans) // COLUMNS)
+    sheet = np.zeros((rows * tile, COLUMNS * tile), np.uint8)
+    for place, scan in enumerate(scans):
+        top, left = (tile * at for at in divmod(place, COLUMNS))
+        small = cv2.resize(np.asarray(scan), (tile, tile), interpolation=cv2.INTER_AREA)
+        sheet[top : top + tile, left : left + tile] = small
+    return {"uri": data_uri(webp(sheet), "webp"), "columns": COLUMNS}

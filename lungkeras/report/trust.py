@@ -1,0 +1,192 @@
+"""The first page's two questions to itself: how far its numbers can be trusted, and what must not be read from them.
+
+Five lights, each a word and a sentence from the study's tables. A light that has no table says so.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from lungkeras.datasets.registry import title
+from lungkeras.evaluation.comparison import SIGNIFICANT
+from lungkeras.preparation.audit.shortcuts import PROBES
+from lungkeras.study.runs import repeated_as
+from lungkeras.study.words import heading
+from lungkeras.system import provenance
+
+GOOD, CARE, BAD, UNKNOWN = "good", "care", "bad", "unknown"
+MUCH_NOISE = 0.05  # of the labels of a dataset, by the lower end of the estimate's interval
+NAMED = 3  # shortcuts that a sentence names
+SMALL_FILES = ("params.yaml", "history.csv", "predictions.parquet", "metrics.json")
+
+
+@dataclass(frozen=True)
+class Light:
+    """One row of the first page: what is asked, its level (good, care, bad, unknown), a word, a sentence, and where."""
+
+    name: str
+    level: str
+    word: str
+    text: str
+    section: str
+
+
+def lights(folder: Path, frames: Mapping[str, pd.DataFrame], audit: Mapping[str, pd.DataFrame]) -> list[Light]:
+    """The five lights of a study's folder, from its tables by name and those of its audit."""
+    return [
+        _audit(audit),
+        _calibration(frames.get("calibration")),
+        _shortcuts(audit),
+        _copies(audit, frames.get("transfer")),
+        _reproducibility(folder),
+    ]
+
+
+def _audit(audit: Mapping[str, pd.DataFrame]) -> Light:
+    name, where = "Splits and labels", "audit_summary"
+    if not audit or audit["leakage"].empty:
+        return Light(name, UNKNOWN, "unaudited", "No dataset of this study has been audited.", "audit")
+    leakage, labels = audit["leakage"], audit["labels"]
+    shared = int(leakage[["shared_train_val", "shared_train_test", "shared_val_test"]].to_numpy().sum())
+    if shared:
+        return Light(name, BAD, "leaking", f"{_patients(shared)} in two splits: test scores are too high.", where)
+    whole = labels[labels["class"] == "all"]
+    noisy = whole[whole["low"] > MUCH_NOISE]
+    if len(noisy):
+        shares = ", ".join(f"{heading(row.dataset)} {row.rate:.0%}" for row in noisy.itertuples())
+        return Light(name, CARE, "noisy", f"No patient is in two splits, but many labels look wrong: {shares}.", where)
+    most = whole["rate"].max()
+    wrong = "" if pd.isna(most) else f"; at most {most:.1%} of a dataset’s labels look wrong"
+    unknown = leakage.loc[~leakage["patients_known"].astype(bool), "dataset"]
+    if len(unknown):
+        text = f"No patient is known to be in two splits{wrong}. {_and(map(heading, unknown))} names no patients."
+        return Light(name, CARE, "partial", text, where)
+    return Light(name, GOOD, "clean", f"No patient is in two splits{wrong}.", where)
+
+
+def _patients(count: int) -> str:
+    return f"{count:,} patient{'s are' if count > 1 else ' is'}"
+
+
+def _calibration(table: pd.DataFrame | None) -> Light:
+    name, where = "Calibration", "calibration"
+    known = None if table is None else table.dropna(subset=["ece_scaled", "ece_scaled_null"])
+    if known is None or known.empty:
+        return Light(name, UNKNOWN, "unmeasured", "No model’s probabilities have been judged.", where)
+    good = int((known["ece_scaled"] <= known["ece_scaled_null"]).sum())
+    raw = int((known["ece"] <= known["ece_null"]).sum())
+    text = (
+        f"Corrected probabilities of {good} of {len(known)} models err no more than chance would; as trained, of "
+        f"{raw}. "
+        f"The largest corrected error is {known['ece_scaled'].max():.3f}."
+    )
+    level, word = (
+        (GOOD, "calibrated") if good == len(known) else (CARE, "mixed") if 2 * good >= len(known) else (BAD, "poor")
+    )
+    return Light(name, level, word, text, where)
+
+
+def _shortcuts(audit: Mapping[str, pd.DataFrame]) -> Light:
+    name, where = "Shortcuts", "audit_shortcuts"
+    if not audit or audit["shortcuts"]["auroc"].isna().all():
+        return Light(name, UNKNOWN, "unprobed", "No probe has looked for shortcuts.", "audit")
+    probed = audit["shortcuts"].dropna(subset=["auroc"])
+    alarms = probed[probed["alarm"].astype(bool)]
+    if alarms.empty:
+        text = f"None of {len(probed)} probes (border, dark centre, size, age and view) predicts a class without lungs."
+        return Light(name, GOOD, "none", text, where)
+    found = [
+        f"{title(row['class'])} of {heading(row['dataset'])} from {_probe(row['name'])}"
+        for row in alarms.sort_values("auroc", ascending=False).to_dict("records")
+    ]
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    text = f"{len(alarms)} of {len(probed)} probes predict a class without lungs: {'; '.join(found[:NAMED])}{more}."
+    return Light(name, BAD, "found", text, where)
+
+
+def _probe(name: str) -> str:
+    return PROBES[name].title if name in PROBES else name
+
+
+def _copies(audit: Mapping[str, pd.DataFrame], transfer: pd.DataFrame | None) -> Light:
+    name, where = "Copies", "audit_summary"
+    if not audit or audit["leakage"].empty:
+        return Light(name, UNKNOWN, "unsearched", "No copy has been searched for.", "audit")
+    parted = int(audit["leakage"]["shared_duplicates"].sum())
+    pairs = audit["duplicates"]
+    known = 0 if transfer is None else int(transfer["copies"].fillna(0).sum())
+    asked = transfer is not None and len(transfer) > 0
+    text = "No pair of duplicates was found, within or between datasets"
+    if len(pairs):
+        text = f"{len(pairs):,} pairs of duplicates, {parted or 'none'} of them in two splits of a dataset"
+    text += f"; pretrained weights know {f'{known:,}' if known else 'no'} test scans." if asked else "."
+    if parted:
+        return Light(name, BAD, "leaking", text, where)
+    if known:
+        return Light(name, CARE, "known", text, "transfer")
+    return Light(name, GOOD, "none", text, where)
+
+
+def _reproducibility(folder: Path) -> Light:
+    name, where = "Reproducibility", "runs"
+    runs = sorted(file.parent for file in folder.glob("runs/*/metrics.json"))
+    if not runs:
+        return Light(name, UNKNOWN, "unknown", "No run of this study has finished.", where)
+    recorded = {run.name: provenance.read(run / "fingerprint.json") for run in runs}
+    hashed = [run for run in runs if recorded[run.name].get("results")]
+    changed = [run.name for run in hashed if _changed(run, recorded[run.name])]
+    repeated = len(runs) - len({repeated_as(run.name) for run in runs})
+    seeds = (
+        f"{repeated} repeats with other seeds" if repeated else "one training each, so the spread over seeds is unknown"
+    )
+    if changed:
+        text = f"{len(changed)} of {len(runs)} runs are not as training left them: {', '.join(changed[:NAMED])}."
+        return Light(name, BAD, "changed", text, where)
+    text = f"{len(hashed)} of {len(runs)} runs carry the hashes of data, params, code and weights; {seeds}."
+    if len(hashed) < len(runs):
+        return Light(name, CARE, "partial", text, where)
+    return Light(name, GOOD if repeated else CARE, "repeated" if repeated else "recorded", text, where)
+
+
+def _changed(run: Path, recorded: Mapping) -> bool:
+    """Whether a small file of a run is not as training left it; models are hashed when they are opened."""
+    small = {name: value for name, value in provenance.pairs(recorded.get("results")) if name in SMALL_FILES}
+    return bool(provenance.changed_files(run, dict(small)))
+
+
+def cautions(datasets: Sequence[Mapping], frames: Mapping[str, pd.DataFrame], *, seeds: bool) -> list[str]:
+    """What must not be concluded from this study, most important first, each a sentence."""
+    said = []
+    drawn = [facts["dataset"] for facts in datasets if facts["drawn"]]
+    if drawn and len(drawn) == len(datasets):
+        said.append("Anything about disease or patients: every scan here is a drawing.")
+    elif drawn:
+        said.append(f"Anything about disease from {_and(map(heading, drawn))}: these scans are drawings.")
+    pairs = frames.get("model_pairs")
+    if pairs is not None and len(pairs):
+        told = int((pairs["p_holm"] < SIGNIFICANT).sum())
+        said.append(
+            f"An order of the models: {told} of {len(pairs)} pairs differ significantly, the others may be equal."
+            if told < len(pairs)
+            else "That architectures differ by nature: what differs significantly are these trained models."
+        )
+    if not seeds:
+        said.append(
+            "That one architecture is better than another: each was trained once, and another seed may differ as much."
+        )
+    said.append("Performance in another hospital: intervals speak of other patients of the same collection.")
+    multilabel = [heading(facts["dataset"]) for facts in datasets if facts.get("task") == "multilabel"]
+    if multilabel:
+        said.append(
+            f"That {_and(multilabel)} is harder by its score alone: F1 of several findings at a threshold of one half "
+            "can’t be compared with F1 of one class among few."
+        )
+    said.append("Any clinical use: no reader has checked an answer, and nothing here is a medical device.")
+    return said
+
+
+def _and(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

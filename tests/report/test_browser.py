@@ -1,0 +1,283 @@
+"""The report in a real browser: what its script does, by pointer and by keyboard, and an audit of accessibility.
+
+Needs chromium (Debian's, or $CHROMIUM) and the Python packages playwright and axe-playwright-python; skipped without.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic
+from PIL import Image
+from prepared_data import CLASSES, COUNTS, write_prepared
+
+from lungkeras.evaluation.paper import tables
+from lungkeras.report.figures.errors import COLUMNS, PICTURES
+from lungkeras.report.figures.files import webp
+from lungkeras.report.page import write_report
+from lungkeras.system.files import write_csv, write_parquet
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+RUNS = synthetic.run_table(("pneumonia",), ablation=False)
+NAMES = RUNS["run"].tolist()
+PANEL = "#figure_05 svg.plot"
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory) -> Path:
+    """The report of four models of one small dataset, with each kind of what the script draws anew."""
+    folder = tmp_path_factory.mktemp("reports") / "small"
+    scored = synthetic.results(RUNS)
+    write_csv(folder / "tables" / "table_3.csv", tables.table_3(scored))
+    write_csv(
+        folder / "tables" / "baselines.csv",
+        tables.baselines(scored, {"pneumonia": 0.62}, synthetic.best_of(scored)),
+    )
+    evidence = synthetic.evidence(synthetic.run_table(ablation=False))
+    for name in ("model_pairs", "class_scores", "calibration"):
+        write_csv(folder / "tables" / f"{name}.csv", evidence[name].query("dataset == 'pneumonia'"))
+    curves = synthetic.histories(RUNS)
+    for row in scored.itertuples():
+        synthetic._run(folder / "runs" / row.run, row, curves[curves["run"] == row.run], str)
+    prepared = write_prepared(folder.parent / "prepared")
+    labels = np.arange(COUNTS["test"]) % 3
+    points = synthetic.points(NAMES, CLASSES, each=3)
+    points = points.assign(label=np.tile(np.array(CLASSES)[labels], len(NAMES)))
+    for name in NAMES:
+        write_parquet(folder / "runs" / name / "predictions.parquet", predictions(labels))
+    for name, data in (("figure_03", curves), ("figure_05", points), ("reliability", synthetic.reliability(RUNS))):
+        write_csv(folder / "figures" / f"{name}.csv", data)
+    for name in ("figure_03", "figure_05", "reliability", "failures_pneumonia"):
+        Image.new("RGB", (320, 200), "white").save(folder / "figures" / f"{name}.png")
+    write_errors(folder)
+    facts = {"dataset": "pneumonia", "drawn": True, "task": "multiclass", "classes": [*CLASSES], "size": 32}
+    facts |= {"scans": COUNTS, "quarantine": [], "flow": [["found", 42]], "absent": 0, "folder": prepared}
+    return write_report(
+        folder, title="A small study", settings=synthetic.SETTINGS, datasets=[facts], versions={"keras": "3"}
+    )
+
+
+def predictions(labels: np.ndarray) -> pd.DataFrame:
+    """Of the test split; the first scan is answered wrongly."""
+    given = 0.1 + 0.7 * np.eye(3)[labels]
+    given[0] = [0.1, 0.8, 0.1]
+    table = {"split": "test", "scan": [f"test-{place}.png" for place in range(len(labels))]}
+    for column, name in enumerate(CLASSES):
+        table |= {f"label_{name}": (labels == column).astype(int), f"probability_{name}": given[:, column]}
+    return pd.DataFrame(table)
+
+
+def write_errors(folder: Path) -> None:
+    """Two errors of each of two models: black as published, grey as prepared, white under the heat map."""
+    rows = [
+        {"run": run, "dataset": "pneumonia", "class": name, "rank": 1, "error": "missed", "scan": f"{name}.png",
+         "true": name, "predicted": "normal", "probability": 0.9, "sure": 0.9, "explained": "normal", "chosen": chosen}
+        for run, chosen in ((NAMES[0], True), (NAMES[1], False))
+        for name in CLASSES[:2]
+    ]  # fmt: skip
+    write_csv(folder / "figures" / "errors_pneumonia.csv", pd.DataFrame(rows))
+    sheet = np.tile(np.repeat(np.uint8([0, 127, 255]), 16), (16, COLUMNS))
+    assert sheet.shape[1] == COLUMNS * PICTURES * 16
+    (folder / "figures" / "errors_pneumonia.webp").write_bytes(webp(sheet))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+    if not CHROMIUM:
+        pytest.skip("no chromium on this machine: apt-get install chromium, or set CHROMIUM")
+    with sync.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def visit(browser, report):
+    """A function: opens the report, without a network, at a width and in a theme; nothing may appear on the console."""
+    contexts, said = [], []
+
+    def open_page(width: int = 1400, theme: str = "light"):
+        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, offline=True))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(10_000)
+        # That a test reads pixels back is a remark on the test.
+        page.on("console", lambda message: "getImageData" in message.text or said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: said.append(request.url) if request.url.startswith("http") else None)
+        page.goto(report.as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert said == []
+
+
+def open_all(page) -> None:
+    """Unfolds the page and waits until all that is drawn is drawn."""
+    page.evaluate("document.querySelectorAll('main details').forEach((folded) => { folded.open = true; })")
+    for figure in page.locator("figure.live").all():
+        figure.scroll_into_view_if_needed()
+        figure.locator(".stage-live > *").first.wait_for()
+
+
+@pytest.mark.parametrize("width", [390, 900, 1400])
+def test_nothing_is_wider_than_the_window(visit, width):
+    page = visit(width)
+    open_all(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1400])
+def test_an_audit_of_accessibility_finds_nothing(visit, theme, width):
+    axe = pytest.importorskip("axe_playwright_python", reason="axe is missing: pip install axe-playwright-python")
+    page = visit(width, theme)
+    open_all(page)
+    page.evaluate(next(Path(axe.__file__).parent.rglob("axe.min.js")).read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run().then(({ violations }) => violations)")
+    assert [(rule["id"], node["html"][:200]) for rule in found for node in rule["nodes"]] == []
+
+
+def test_the_first_page_answers_and_says_how_far_to_trust_it(visit):
+    page = visit()
+    first = page.locator("#key")
+    best = synthetic.results(RUNS)["macro_f1"].max()
+    assert f"{best:.3f}" in first.locator(".cards").inner_text()
+    assert first.locator(".lights li").count() == 5
+    assert first.locator(".lights").inner_text().count("unaudited") == 1
+    assert first.locator(".forest tbody tr:not(.group)").count() == len(RUNS) + 1
+
+
+def test_contents_follow_the_reader(visit):
+    page = visit()
+    for target in ("figure_03", "calibration"):
+        page.evaluate("(id) => document.getElementById(id).scrollIntoView()", target)
+        page.locator(f'#contents a[aria-current][href="#{target}"]').wait_for()
+
+
+def test_on_a_telephone_the_contents_are_a_bar_that_closes_after_a_choice(visit):
+    page = visit(390)
+    assert not page.locator('#toc a[href="#audit"]').is_visible()
+    page.locator("#toc summary").click()
+    page.locator('#toc a[href="#audit"]').click()
+    assert not page.locator('#toc a[href="#audit"]').is_visible()
+    assert page.url.endswith("#audit")
+
+
+def test_rows_are_sorted_and_filtered_by_keyboard(visit):
+    page = visit()
+    table = page.locator("#model_pairs table")
+    heading = table.locator("thead th[data-place='2']")
+    heading.locator("button").focus()
+    values = []
+    for way in ("ascending", "descending"):
+        page.keyboard.press("Enter")
+        assert heading.get_attribute("aria-sort") == way
+        values.append([float(text) for text in table.locator("tbody td:nth-child(3)").all_inner_texts()])
+    assert values[0] == sorted(values[0]) and values[1] == values[0][::-1]
+    page.keyboard.press("Enter")
+    assert heading.get_attribute("aria-sort") is None
+    page.locator("#model_pairs input[type=search]").fill("resnet mobilenet")
+    assert table.locator("tbody tr:not(.group):visible").count() == 1
+    assert page.locator("#model_pairs .tools [role=status]").inner_text() == f"1 of {len(values[0])} rows"
+
+
+def test_a_row_leads_to_its_run_and_unfolds_it(visit):
+    page = visit()
+    assert not page.locator("#runs .run").first.is_visible()
+    page.locator("#table_3 tbody a").first.click()
+    run = page.locator(f"[id='run-{NAMES[0]}']")
+    assert run.is_visible() and run.get_attribute("open") is not None
+
+
+def test_values_stand_beside_the_pointer_and_are_read_by_arrow_keys(visit):
+    page = visit()
+    page.locator("#figure_03").scroll_into_view_if_needed()
+    panel = page.locator("#figure_03 svg.plot").first
+    curve = synthetic.histories(RUNS).query("run == @NAMES[0]").set_index("epoch")["val_macro_f1"]
+    panel.focus()
+    for epoch in (1, 2):
+        page.keyboard.press("ArrowRight")
+        assert f"epoch {epoch}" in page.locator("#tip").inner_text()
+        assert f"{curve[epoch]:.3g}" in page.locator("#tip").inner_text()
+    page.keyboard.press("Escape")
+    assert page.locator("#tip").is_hidden()
+    panel.hover()
+    assert "epoch" in page.locator("#tip").inner_text()
+
+
+def test_a_point_shows_its_scan_and_what_it_was_called(visit):
+    page = visit()
+    page.locator("#figure_05").scroll_into_view_if_needed()
+    page.locator(PANEL).first.focus()
+    told = []
+    for _ in range(COUNTS["test"]):
+        page.keyboard.press("ArrowRight")
+        assert page.locator("#tip canvas").count() == 1
+        told.append(page.locator("#tip").inner_text())
+    assert len({text.split()[-1] for text in told}) == COUNTS["test"]
+    wrong = next(text for text in told if "test-0.png" in text)
+    assert "bacterial pneumonia" in wrong and "called viral pneumonia" in wrong and "0.80" in wrong
+    assert page.locator(f"{PANEL} >> nth=0 >> path.wrong").count() == 1
+    assert page.locator("#figure_05 .matrix").first.locator("tbody td").all_inner_texts()[:3] == ["2", "1", "0"]
+
+
+def test_the_wall_is_filtered_and_its_slider_goes_from_the_scan_to_the_heat_map(visit):
+    page = visit()
+    figure = page.locator("#failures_pneumonia")
+    figure.scroll_into_view_if_needed()
+    figure.locator(".wall li").first.wait_for()
+    assert figure.locator(".wall li").count() == 2  # of the model that validation chose
+    figure.get_by_label("Model").select_option("-1")
+    assert figure.locator(".wall li").count() == 4
+    figure.get_by_label("Class").select_option(label="Viral pneumonia")
+    assert figure.locator(".wall li").count() == 2
+    assert figure.locator(".wall li").last.locator("a").get_attribute("href") == f"#run-{NAMES[1]}"
+    picture = figure.locator(".wall button").first
+    narrow = picture.bounding_box()["width"]
+    picture.press("Enter")
+    assert picture.bounding_box()["width"] > 1.8 * narrow and picture.get_attribute("aria-expanded") == "true"
+    slider = figure.get_by_label("Picture")
+    middle = "(canvas) => canvas.getContext('2d').getImageData(64, 64, 1, 1).data[0]"
+    for key, grey, words in (("Home", 0, "as published"), ("End", 255, "heat map")):
+        slider.press(key)
+        assert abs(figure.locator("canvas").first.evaluate(middle) - grey) < 12
+        assert slider.get_attribute("aria-valuetext") == words
+
+
+def test_the_saved_figure_is_one_button_away_and_enlarges(visit):
+    page = visit()
+    figure = page.locator("#figure_03")
+    figure.get_by_role("button", name="As printed").click()
+    figure.locator("a.enlarge").press("Enter")
+    assert page.locator("#lightbox").is_visible()
+    page.keyboard.press("ArrowRight")
+    assert "Figure 5" in page.locator("#lightbox-title").inner_text()
+    page.keyboard.press("Escape")
+    assert page.locator("#lightbox").is_hidden()
+
+
+def test_the_theme_is_switched_and_paper_is_always_light(visit):
+    page = visit(theme="dark")
+    ground = "getComputedStyle(document.documentElement).colorScheme"
+    page.get_by_role("button", name="Light").click()
+    assert page.evaluate(ground) == "light"
+    page.get_by_role("button", name="Dark").click()
+    page.emulate_media(media="print")
+    assert page.evaluate(ground) == "light"
+
+
+def test_on_paper_the_first_page_is_one_page_and_what_is_folded_is_left_out(visit):
+    page = visit(680)  # A4 less its margins, at 96 dots an inch
+    open_all(page)
+    page.emulate_media(media="print")
+    assert page.locator("#key").bounding_box()["height"] < 1000
+    assert page.locator("#figure_03 img").is_visible() and not page.locator("#figure_03 .stage-live").is_visible()
+    assert page.locator("#table_3 thead th").first.inner_text().strip() == "model"
+    assert not page.locator("#runs").is_visible() and page.locator("#settings").is_visible()
+    assert page.locator(".print-only").is_visible()
