@@ -16,7 +16,13 @@ from lungkeras.evaluation import calibration as calibrations
 from lungkeras.evaluation import image_gain
 from lungkeras.evaluation.comparison import SIGNIFICANT
 from lungkeras.evaluation.foreign import Foreign
-from lungkeras.evaluation.operating_points import PREVALENCES, SPECIFICITIES, predictive_values, threshold_at
+from lungkeras.evaluation.operating_points import (
+    PREVALENCES,
+    SPECIFICITIES,
+    predictive_intervals,
+    predictive_values,
+    threshold_at,
+)
 from lungkeras.evaluation.subgroups import (
     AGE_BANDS,
     FEWEST_OF_A_CLASS,
@@ -366,7 +372,9 @@ class Judgement:
                     row |= triple(f"f1{end}", *each.f1(place))
                     for score in ("sensitivity", "specificity"):
                         points = each.ranked[score][0]
-                        row[f"{score}{end}"] = intervals.mean_of_defined(points) if place is None else points[place]
+                        row[f"{score}{end}"] = float(
+                            intervals.mean_of_defined(points) if place is None else points[place]
+                        )
                 rows.append(row | {"note": ""} if place is None else asked.without_thin_ends(row, place))
         return pd.DataFrame(rows)
 
@@ -385,14 +393,16 @@ class Judgement:
         """Sensitivity and specificity of what is called, and what an answer is worth at two prevalences."""
         own, has = asked.known[:, place], asked.labels[:, place] == 1
         row = {"threshold": threshold, "support": int((own & has).sum())}
-        points = []
+        judged = []
         for score, side, right in (("sensitivity", own & has, calls), ("specificity", own & ~has, ~calls)):
             parts = sums(np.stack([side & right, side], axis=1), asked.blocks).T
-            points.append(parts[0].sum() / parts[1].sum() if parts[1].sum() else np.nan)
-            row |= triple(score, points[-1], *(wilson(*parts) if parts[1].any() else (np.nan, np.nan)))
+            point = parts[0].sum() / parts[1].sum() if parts[1].sum() else np.nan
+            judged.append((point, *(wilson(*parts) if parts[1].any() else (np.nan, np.nan))))
+            row |= triple(score, *judged[-1])
         for title, prevalence in PREVALENCES.items():
-            values = predictive_values(*points, prevalence)
-            row |= dict(zip((f"ppv_{title}", f"npv_{title}"), values, strict=True))
+            points = dict(zip(("ppv", "npv"), predictive_values(judged[0][0], judged[1][0], prevalence), strict=True))
+            for value, ends in predictive_intervals(*judged, prevalence).items():
+                row |= triple(f"{value}_{title}", points[value], *ends)
         return row
 
     def _groups(self) -> pd.DataFrame:

@@ -91,9 +91,10 @@ def operating_points(frame: pd.DataFrame) -> dict:
     frame = frame.assign(name=[f"{heading(row['class'])}, at {row['asked']:.0%}" for _, row in frame.iterrows()])
     columns = [Column("name", "class, specificity asked"), Column("threshold", "threshold", 3)]
     columns += [*_value("sensitivity", "sensitivity", 2), *_value("specificity", "specificity", 2)]
-    columns += [Column(f"{value}_{name}", f"{value.upper()} at {name} %", 2, "predictive values")
-                for name in ("1", "10") for value in ("ppv", "npv")]  # fmt: skip
-    return grid(spanned(frame, "sensitivity", "specificity", places=2, few=True), columns, group=_predictor)
+    values = {f"{value}_{name}": f"{value.upper()} at {name} %" for name in ("1", "10") for value in ("ppv", "npv")}
+    for name, words in values.items():
+        columns += _value(name, words, 2)
+    return grid(spanned(frame, "sensitivity", "specificity", *values, places=2, few=True), columns, group=_predictor)
 
 
 def groups(frame: pd.DataFrame) -> dict:

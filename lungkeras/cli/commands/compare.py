@@ -57,8 +57,8 @@ COMMAND = Command(
     group="a study",
     about="two studies side by side: paired tests, and the params that differ",
     example="compare reports/demo reports/mine --to reports/compare.html",
-    details="Compares the runs of two studies that share a dataset and a name: paired tests over patients where both were "
-    "tested on the same scans, and the params that differ.",
+    details="Compares the runs of two studies that share a dataset and a name: paired tests over patients where both "
+    "were tested on the same scans, and the params that differ.",
     outputs="A summary on stdout; with --to one HTML file.",
     page="the-report.md",
     options=options,
