@@ -11,6 +11,8 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
+from scipy.stats import t as student
 
 from lungkeras.evaluation import calibration as calibrations
 from lungkeras.evaluation import image_gain
@@ -36,6 +38,7 @@ from lungkeras.scores.temperature import Correction, fit_temperature
 SCORES = ("macro_f1", "macro_auroc", "macro_average_precision", "macro_sensitivity", "macro_specificity")
 CLASS_SCORES = ("f1", "auroc", "average_precision", "sensitivity", "specificity")
 MAJORITY, EVERY_CLASS, METADATA = "majority", "every class", "metadata"
+WIDEST = 6.0  # standard errors that an interval of few patients reaches
 FROM_VAL, CROSS_FITTED = "validation", "cross-fitted"
 PAIRED = ("difference", "low", "high", "p", "auroc_difference", "auroc_low", "auroc_high", "auroc_p")
 TABLES = (
@@ -183,9 +186,14 @@ def _places(blocks: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def wilson(parts: np.ndarray, wholes: np.ndarray) -> tuple[float, float]:
-    """The interval of a share over patients, from what each has (patients,) of it and of the whole."""
+    """The interval of a share over patients, from what each has (patients,) of it and of the whole.
+
+    Wilson's, with the quantile of Student's t, as the variance is that of so many patients.
+    """
     asked = wholes > 0
-    return intervals.share_interval_of_sums(np.stack([parts[asked], wholes[asked]], axis=1))
+    reach = student.ppf((1 + intervals.LEVEL) / 2, max(np.count_nonzero(asked) - 1, 1))
+    level = 2 * norm.cdf(min(reach, WIDEST)) - 1
+    return intervals.share_interval_of_sums(np.stack([parts[asked], wholes[asked]], axis=1), level)
 
 
 @dataclass
