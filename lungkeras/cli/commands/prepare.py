@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lungkeras.cli.arguments import add_dataset, count
 from lungkeras.cli.entry import Command
+from lungkeras.datasets.policies import DEFAULTS, told
 from lungkeras.datasets.registry import DATASETS
 from lungkeras.system.files import as_json
 from lungkeras.system.text import say
@@ -27,7 +28,6 @@ def options(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options) -> None:
-    from lungkeras.datasets.policies import DEFAULTS, told
     from lungkeras.preparation.prepare import prepare_dataset
 
     size = options.size or DATASETS[options.dataset].image_size
