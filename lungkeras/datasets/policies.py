@@ -15,14 +15,13 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 WORDS = {"uncertain": ("zeros", "ones", "ignore"), "blank": ("zeros", "ignore")}
 DEFAULTS = {"uncertain": "ignore", "blank": "zeros"}
-VALUES = {"zeros": 0.0, "ones": 1.0, "ignore": np.nan}
+VALUES = {"zeros": 0.0, "ones": 1.0, "ignore": float("nan")}
 POLICIES = [dict(zip(WORDS, words, strict=True)) for words in itertools.product(*WORDS.values())]  # for all classes
 
 
@@ -54,6 +53,8 @@ def labels_under(
     `records` have a column of 1, 0, -1 and NaN a class (lungkeras.datasets.records). Raises ValueError for a policy
     that is none.
     """
+    import numpy as np
+
     labels = records[list(classes)].to_numpy(np.float32)
     unknown = {"uncertain": labels == -1, "blank": np.isnan(labels)}
     for kind, policy in (("uncertain", uncertain), ("blank", blank)):
