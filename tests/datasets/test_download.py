@@ -155,7 +155,7 @@ def test_a_failed_download_is_one_sentence_without_secrets(kagglehub, tmp_path):
 def published(monkeypatch, **known):
     """Lets other counts and hashes be those that were published: those of the miniatures."""
     for dataset, facts in known.items():
-        monkeypatch.setitem(manifest.DATASETS, dataset, replace(DATASETS[dataset], **facts))
+        monkeypatch.setitem(DATASETS, dataset, replace(DATASETS[dataset], **facts))
 
 
 def told(dataset, source, tmp_path, capsys):
