@@ -44,4 +44,4 @@ def wrapped(text: str, width: int) -> str:
 
 def decimal(value: float | None, places: int) -> str:
     """A number with so many decimals, a zero without a sign; a dash where there is none."""
-    return "–" if value is None or not math.isfinite(value) else f"{round(value, places) + 0.0:.{places}f}"
+    return "–" if value is None or not math.isfinite(value) else f"{round(float(value), places) + 0.0:.{places}f}"
