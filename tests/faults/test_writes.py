@@ -18,11 +18,12 @@ WITHIN = {
     "prediction/apart": {"_packed"},
     "datasets/scans/workers": {"serve"},
     "datasets/phantoms/phantom": {"_draw", "_write_boxes"},
-    "datasets/collections/covid": {"write_lists"},
-    "datasets/collections/xray8": {"write_lists"},
+    **{f"datasets/collections/{file.stem}": {"write_lists"} for file in PACKAGE.glob("datasets/collections/*.py")},
     "datasets/phantoms/planting": {"write_truth"},
     "training/parity": {"measure"},
-    "report/page": {"embedded"},
+    "datasets/packed": {"pack"},
+    "report/pictures": {"embedded"},
+    "report/figures/files": {"webp"},
     "system/untrusted/archives": {"unpack"},
 }
 

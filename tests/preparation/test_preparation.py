@@ -422,7 +422,7 @@ def test_labels_are_kept_as_published_and_decided_when_the_folder_is_opened(phan
     assert np.isnan(nodule).any() and not np.isnan(np.delete(labels, xray8.classes.index("nodule"), axis=1)).any()
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", STUDY)
 def test_what_is_all_known_is_prepared_as_ever(dataset, phantom_source, phantom_records, tmp_path):
     summary = prepare_dataset(dataset, phantom_source(dataset), tmp_path / "prepared", size=32)
     prepared = load_prepared(tmp_path / "prepared", uncertain="ones", blank="ignore")
