@@ -72,7 +72,7 @@ def test_the_demo_starts_in_an_empty_folder(installed, tmp_path):
     assert {"Snakefile", "notebooks", "params"} <= there and not there & {"reports", "sources", "prepared"}
 
 
-@pytest.mark.study
+@pytest.mark.slow
 def test_a_small_study_is_made_in_an_empty_folder(installed, tmp_path):
     study, results = small_study(tmp_path, "pneumonia-mobilenet*")
     project = tmp_path / "project"
