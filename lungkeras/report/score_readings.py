@@ -117,10 +117,10 @@ def of_prevalence(prevalence: pd.DataFrame) -> str:
         return paragraph("No dataset had normal scans left out, or none that can be counted.")
     change = known["macro_f1_natural"] - known["macro_f1"]
     row = known.loc[change.abs().idxmax()]
+    here, natural = decimal(row["macro_f1"], 3), decimal(row["macro_f1_natural"], 3)
     return paragraph(
         f"Macro F1 changes by {change.abs().max():.3f} at most: {run_name_title(row['run'])} on "
-        f"{heading(row['dataset'])} has {decimal(row['macro_f1'], 3)} here and {decimal(row['macro_f1_natural'], 3)} with "
-        f"{row['natural_share']:.0%} normal scans."
+        f"{heading(row['dataset'])} has {here} here and {natural} with {row['natural_share']:.0%} normal scans."
     )
 
 

@@ -11,7 +11,6 @@ from lungkeras.datasets.registry import title
 from lungkeras.preparation.audit.shortcuts import PROBES
 from lungkeras.report.figures import panels
 from lungkeras.report.figures.style import GREY, INK, class_style, run_colour, styled
-from lungkeras.report.summary import competing
 from lungkeras.study.words import heading, run_name_title, wrapped
 
 SPLIT_COLOURS = ("#3b6ea5", "#7fa8d1", "#c8d9ea")
@@ -65,7 +64,7 @@ def shortcuts(found: pd.DataFrame) -> Figure:
 @styled
 def scores(table: pd.DataFrame) -> Figure:
     """Macro F1 of every model with its interval, by dataset, beside the paper's where there is one; of Table 3."""
-    known = competing(table).dropna(subset=["macro_f1"])
+    known = table.dropna(subset=["macro_f1"])
     datasets = list(dict.fromkeys(known["dataset"]))
     figure = Figure(figsize=(7, 0.8 + 0.3 * len(known) + 0.4 * len(datasets)), layout="constrained")
     heights = [known["dataset"].eq(name).sum() + 1 for name in datasets]
