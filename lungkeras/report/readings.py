@@ -6,7 +6,7 @@ reading is its answer. Of the scores of a whole study see `score_readings`.
 
 import re
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -92,40 +92,51 @@ def of_separation(records: pd.DataFrame) -> str:
 
 def of_leakage(leakage: pd.DataFrame) -> str:
     """What a split by scan would have done, and whether copies are separated; of the table audit_leakage."""
-    said = []
+    answers, details = [], []
     for row in leakage.to_dict("records"):
         whose = f"{heading(row['dataset'])}: " if len(leakage) > 1 else ""
-        if row["patients_known"]:
-            said.append(
-                f"{whose}A split by scan would have put the patients of {row['random_patient_in_train']:.1%} of test "
-                "scans into the training split too."
-            )
-            by_scan, by_patient = (row[f"random_auroc_by_{unit}"] for unit in ("scan", "patient"))
-            if pd.notna(by_scan) and pd.notna(by_patient):
-                said.append(
-                    f"A linear model scores an AUROC of {decimal(by_scan, 3)} in such a split and of "
-                    f"{decimal(by_patient, 3)} on other patients."
-                )
+        if not row["patients_known"]:
+            answers.append(f"{whose}the collection names no patients, so that a split by patient can’t be proved")
         else:
-            said.append(f"{whose}The collection names no patients, so no split by patient can be proved.")
-        shared = row["shared_duplicates"]
-        pairs = counted(shared, "pair") if shared else "No pair"
-        said.append(f"{pairs} of copies {'are' if shared > 1 else 'is'} in two splits.")
-    return paragraph(*said)
+            share = row["random_patient_in_train"]
+            answers.append(
+                f"{whose}a split by scan would have put the patients of {share:.1%} of test scans into training"
+            )
+        by_scan, by_patient = (row[f"random_auroc_by_{unit}"] for unit in ("scan", "patient"))
+        if row["patients_known"] and pd.notna(by_scan) and pd.notna(by_patient):
+            details.append(
+                f"{whose}a linear model scores an AUROC of {decimal(by_scan, 3)} in such a split and of "
+                f"{decimal(by_patient, 3)} on other patients"
+            )
+    shared = int(leakage["shared_duplicates"].sum())
+    pairs = counted(shared, "pair") if shared else "No pair"
+    return paragraph(
+        _joined(answers), _joined(details), f"{pairs} of copies {'are' if shared > 1 else 'is'} in two splits."
+    )
+
+
+def _joined(answers: Iterable[str]) -> str:
+    """Answers for several datasets as one sentence, so that it is the answer of a reading; empty for none."""
+    text = "; ".join(answers)
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def of_shortcuts(shortcuts: pd.DataFrame) -> str:
     """Whether a class can be predicted without the lungs, and how easy the task is; of the table audit_shortcuts."""
-    known = shortcuts.dropna(subset=["auroc"])
+    known, named = shortcuts.dropna(subset=["auroc"]), len(set(shortcuts["dataset"])) > 1
     limits = _limits(known)
     blind, whole = known[limits != np.inf], known[limits == np.inf]
     alarms = known[known["alarm"].astype(bool)]
     answer = "No probe could look for shortcuts: too few patients."
     if len(alarms):
-        answer = f"{len(alarms)} of {len(blind)} probes give an alarm: {_probe(_strongest(alarms))} is the strongest."
+        answer = (
+            f"{len(alarms)} of {len(blind)} probes give an alarm: {_probe(_strongest(alarms), named)} is the strongest."
+        )
     elif len(blind):
-        answer = f"None of {len(blind)} probes gives an alarm: closest to its limit is {_probe(_strongest(blind))}."
-    easy = f"With the lungs in view, coarsely, it is {_probe(_strongest(whole))}." if len(whole) else ""
+        answer = (
+            f"None of {len(blind)} probes gives an alarm: closest to its limit is {_probe(_strongest(blind), named)}."
+        )
+    easy = f"With the lungs in view, coarsely, it is {_probe(_strongest(whole), named)}." if len(whole) else ""
     return paragraph(answer, easy)
 
 
@@ -138,9 +149,10 @@ def _limits(probes: pd.DataFrame) -> pd.Series:
     return probes["name"].map(lambda name: PROBES[name].limit if name in PROBES else 1.0)
 
 
-def _probe(row: Mapping) -> str:
+def _probe(row: Mapping, named: bool) -> str:
     looked = PROBES[row["name"]].title if row["name"] in PROBES else row["name"]
-    return f"{title(row['class'])} from {looked}, with an AUROC of {decimal(row['auroc'], 3)}"
+    whose = f" of {heading(row['dataset'])}" if named else ""
+    return f"{title(row['class'])}{whose} from {looked}, with an AUROC of {decimal(row['auroc'], 3)}"
 
 
 def of_labels(labels: pd.DataFrame) -> str:
@@ -153,6 +165,19 @@ def of_labels(labels: pd.DataFrame) -> str:
     return paragraph(
         f"About {row['rate']:.1%} of the labels look wrong ({row['low']:.1%} to {row['high']:.1%}).",
         f"Nothing can be said of {listed(unknown)}." if unknown else "",
+    )
+
+
+def of_preparation(mean: float, std: float, quarantined: int, absent: int) -> str:
+    """The grey levels that models are normalised by, and the scans that could not be prepared."""
+    lost = (
+        f"{counted(quarantined, 'scan')} could not be read, and {absent:,} listed in the source"
+        if quarantined + absent
+        else ""
+    )
+    return paragraph(
+        f"The mean grey level of the training split is {mean:.1f}, the standard deviation {std:.1f} (255 is white).",
+        f"{lost} {'is' if absent == 1 else 'are'} not there." if lost else "Every scan could be read.",
     )
 
 
@@ -226,12 +251,9 @@ def of_features(features: pd.DataFrame) -> str:
     said = []
     for dataset, own in purity.groupby(lambda run: run.partition("-")[0], sort=False):
         best, worst = own.idxmax(), own.idxmin()
-        beside = f", the least with {run_name_title(worst)}, {own[worst]:.0%}" if len(own) > 1 else ""
-        said.append(
-            f"{heading(dataset)}: most of the ten nearest neighbours share a scan’s class with {run_name_title(best)}, "
-            f"{own[best]:.0%}{beside}."
-        )
-    return paragraph(*said)
+        beside = f", fewest with {run_name_title(worst)} ({own[worst]:.0%})" if len(own) > 1 else ""
+        said.append(f"{heading(dataset)}, most with {run_name_title(best)} ({own[best]:.0%}){beside}")
+    return paragraph(f"Of a scan’s ten nearest neighbours these share its class: {'; '.join(said)}.")
 
 
 def of_maps(maps: pd.DataFrame) -> str:
@@ -242,12 +264,16 @@ def of_maps(maps: pd.DataFrame) -> str:
     (wide_run, wide), (narrow_run, narrow) = area.idxmax(), area.idxmin()
     right = maps[maps["correct"] == 1]["area"].mean(), maps[maps["correct"] == 0]["area"].mean()
     return paragraph(
-        f"Maps cover {maps['area'].mean():.1%} of a scan on average: the most {area.max():.1%} ({wide_run}, "
-        f"{title(wide)}), the least {area.min():.1%} ({narrow_run}, {title(narrow)}).",
+        f"Maps cover {maps['area'].mean():.1%} of a scan on average: the most {area.max():.1%} ({title(wide)}, "
+        f"{_model(wide_run)}), the least {area.min():.1%} ({title(narrow)}, {_model(narrow_run)}).",
         f"Of scans that are classified correctly it is {right[0]:.1%}, of the others {right[1]:.1%}."
         if not np.isnan(right).any()
         else "",
     )
+
+
+def _model(run: str) -> str:
+    return f"{run_name_title(run)} on {heading(run.partition('-')[0])}"
 
 
 def of_pointing(located: pd.DataFrame) -> str:
@@ -263,10 +289,10 @@ def of_pointing(located: pd.DataFrame) -> str:
         above = int((asked["above_prior_low"] > 0).sum())
         said.append(
             f"{heading(dataset)}: maps of {above} of {len(asked)} models and methods point into a box significantly "
-            f"more often than the best fixed point ({decimal(prior, 2)}); the highest share is "
-            f"{decimal(best['hit'], 2)}, of {run_name_title(best['run'])}, on {counted(best['findings'], 'finding')}."
+            f"more often than the best fixed point ({decimal(prior, 2)}), at most {decimal(best['hit'], 2)} of "
+            f"{counted(best['findings'], 'finding')} ({run_name_title(best['run'])})"
         )
-    return paragraph(*said) or paragraph("No test scan has a known box, so whether maps point at findings is unknown.")
+    return paragraph(_joined(said) or "No test scan has a known box, so whether maps point at findings is unknown.")
 
 
 def of_randomisation(fallen: pd.DataFrame) -> str:
@@ -278,11 +304,26 @@ def of_randomisation(fallen: pd.DataFrame) -> str:
         last = own.loc[own["step"].idxmax()]
         verdict = "no more than" if last["ssim"] <= last["other_ssim"] else "more than"
         said.append(
-            f"{heading(dataset)}: with all weights randomised, Grad-CAM keeps a similarity (SSIM) of "
-            f"{decimal(last['ssim'], 2)} with the trained model’s map, {verdict} maps of different scans have "
-            f"({decimal(last['other_ssim'], 2)})."
+            f"{heading(dataset)} {decimal(last['ssim'], 2)}, {verdict} maps of different scans have "
+            f"({decimal(last['other_ssim'], 2)})"
         )
-    return paragraph(*said) or paragraph("No model was randomised.")
+    if not said:
+        return paragraph("No model was randomised.")
+    return paragraph(
+        "With all weights randomised, Grad-CAM keeps this similarity (SSIM) with the trained model’s map: "
+        f"{'; '.join(said)}."
+    )
+
+
+def of_logits(logits: np.ndarray, classes: Sequence[str], name: str, grid: Sequence[int]) -> str:
+    """The logit of a class beside those of the others, (classes,), and the shape (h, w, C) they are computed from."""
+    values = dict(zip(classes, np.ravel(logits), strict=True))
+    others = [f"{title(other)} {decimal(value, 2)}" for other, value in values.items() if other != name]
+    height, width, channels = grid
+    return paragraph(
+        f"The logit of {title(name)} is {decimal(values[name], 2)}" + (f", of {listed(others)}." if others else "."),
+        f"It is computed from {counted(channels, 'channel')} of {height} × {width} cells.",
+    )
 
 
 def of_weights(weights: np.ndarray, activations: np.ndarray) -> str:
@@ -317,8 +358,8 @@ def of_map(point: np.ndarray, edges: np.ndarray, overlap: float) -> str:
 def of_agreement(maps: Mapping[str, np.ndarray]) -> str:
     """How alike several maps of one scan are: {title: float (H, W)}, the first against each of the others."""
     (name, first), *others = maps.items()
-    alike = [f"{decimal(_correlation(first, other), 2)} with {beside}" for beside, other in others]
-    return paragraph(f"The correlation of the map of {name} is {listed(alike)}.")
+    alike = [f"{beside} {decimal(_correlation(first, other), 2)}" for beside, other in others]
+    return paragraph(f"Correlation with the map of {name}: {listed(alike)}.")
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:

@@ -55,9 +55,9 @@ def of_scores(table_3: pd.DataFrame) -> str:
         interval = span(row["macro_f1_low"], row["macro_f1_high"], 3)
         said.append(
             f"{heading(dataset)}: {run_title(row['backbone'], row['weights'])} has the highest macro F1, "
-            f"{decimal(row['macro_f1'], 3)} ({interval}){_published(row)}."
+            f"{decimal(row['macro_f1'], 3)} ({interval}){_published(row)}"
         )
-    return paragraph(*said) or paragraph("No run has a score.")
+    return paragraph(f"{'; '.join(said)}." if said else "No run has a score.")
 
 
 def _published(row: Mapping) -> str:
@@ -65,7 +65,7 @@ def _published(row: Mapping) -> str:
     if pd.isna(published):
         return ""
     inside = row["macro_f1_low"] <= published <= row["macro_f1_high"]
-    return f"; the paper’s run has {decimal(published, 3)}, {'within' if inside else 'outside'} that interval"
+    return f", the paper’s run {decimal(published, 3)}, {'within' if inside else 'outside'} that interval"
 
 
 def of_pairs(pairs: pd.DataFrame) -> str:
@@ -103,11 +103,13 @@ def of_classes(class_scores: pd.DataFrame) -> str:
     for dataset, own in competing(class_scores).dropna(subset=["auroc"]).groupby("dataset", sort=False):
         mean = own.groupby("class", sort=False)["auroc"].mean()
         best, worst = mean.idxmax(), mean.idxmin()
-        said.append(
-            f"{heading(dataset)}: the mean AUROC over models is highest for {title(best)} ({decimal(mean[best], 3)}) "
-            f"and lowest for {title(worst)} ({decimal(mean[worst], 3)})."
-        )
-    return paragraph(*said) or paragraph("No class has an AUROC.")
+        high, low = (f"{title(name)} ({decimal(mean[name], 3)})" for name in (best, worst))
+        said.append(f"{heading(dataset)} {high} and {low}")
+    return paragraph(
+        f"The classes of highest and lowest AUROC, averaged over models, are: {'; '.join(said)}."
+        if said
+        else "No class has an AUROC."
+    )
 
 
 def of_prevalence(prevalence: pd.DataFrame) -> str:

@@ -103,6 +103,14 @@ def confusion(counts: pd.DataFrame) -> Figure:
     return figure
 
 
+def grey(values: np.ndarray) -> np.ndarray:
+    """Numbers of 0 and more (H, W) as grey levels, uint8: 0 is black, the maximum white."""
+    most = values.max()
+    return (
+        np.rint(255 * np.clip(values / most, 0, 1)).astype(np.uint8) if most > 0 else np.zeros(values.shape, np.uint8)
+    )
+
+
 @styled
 def titled(images: Mapping[str, np.ndarray], edges: np.ndarray = ()) -> Figure:
     """Images side by side, each under its title: uint8 (H, W) or RGB (H, W, 3), with boxes (N, 4) as shares."""
