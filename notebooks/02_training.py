@@ -31,7 +31,7 @@ backbone = "mobilenet_v3_large"
 weights = "random"
 suffix = ""
 seed = 0
-epochs = 6
+epochs = 4
 batch_size = 32
 learning_rate = 0.003
 final_learning_rate = 0.0001
@@ -62,6 +62,7 @@ from lungkeras.report.figures import articles
 from lungkeras.report.figures import failures as galleries
 from lungkeras.scores import metrics
 
+# %%
 data = lungkeras.load_prepared(params.prepared_folder, uncertain=uncertain, blank=blank)
 params.run
 

@@ -68,7 +68,7 @@ def scores(table: pd.DataFrame) -> Figure:
     datasets = list(dict.fromkeys(known["dataset"]))
     figure = Figure(figsize=(7, 0.8 + 0.3 * len(known) + 0.4 * len(datasets)), layout="constrained")
     heights = [known["dataset"].eq(name).sum() + 1 for name in datasets]
-    axes = figure.subplots(max(len(datasets), 1), 1, sharex=True, squeeze=False, height_ratios=heights or None).flat
+    axes = figure.subplots(max(len(datasets), 1), 1, sharex=True, squeeze=False, height_ratios=heights or None)[:, 0]
     for ax, dataset in zip(axes, datasets, strict=False):
         own = known[known["dataset"] == dataset].reset_index(drop=True)
         for row in own.itertuples():
@@ -80,7 +80,7 @@ def scores(table: pd.DataFrame) -> Figure:
         ax.set(ylim=(len(own) - 0.4, -0.6))
         ax.set_title(heading(dataset))
         ax.grid(visible=False, axis="y")
-    ax.set_xlabel(
+    axes[-1].set_xlabel(
         "macro F1 with 95 % interval (grey mark: the paper’s)" if _has_paper(known) else "macro F1, 95 % interval"
     )
     figure.set_label(f"Macro F1 of {len(known)} runs.")
