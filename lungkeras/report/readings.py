@@ -205,12 +205,10 @@ def of_run(scores: Mapping) -> str:
     f1 = pd.to_numeric(classes["f1"]).dropna()
     if f1.empty:
         return paragraph("No class of this split can be scored.")
-    answer = f"Macro F1 is {decimal(scores['macro_f1'], 3)}."
     best, worst = f1.idxmax(), f1.idxmin()
     return paragraph(
-        answer,
-        f"{heading(best)} is recognised best (F1 {decimal(f1[best], 3)}), {title(worst)} worst "
-        f"({decimal(f1[worst], 3)} on {counted(classes.loc[worst, 'support'], 'scan')}).",
+        f"Macro F1 is {decimal(scores['macro_f1'], 3)}: {title(best)} is recognised best (F1 {decimal(f1[best], 3)}), "
+        f"{title(worst)} worst ({decimal(f1[worst], 3)} on {counted(classes.loc[worst, 'support'], 'scan')})."
     )
 
 

@@ -155,7 +155,8 @@ def of_against(against: pd.DataFrame) -> str:
 
 def of_calibration(calibration: pd.DataFrame) -> str:
     """Of how many models probabilities err no more than chance would, before and after correction."""
-    known = calibration.dropna(subset=["ece", "ece_null", "ece_scaled", "ece_scaled_null"])
+    judged = ["ece", "ece_null", "ece_scaled", "ece_scaled_null"]
+    known = calibration.dropna(subset=judged) if len(calibration) else calibration
     if known.empty:
         return paragraph("No model’s probabilities could be judged.")
     raw = int((known["ece"] <= known["ece_null"]).sum())

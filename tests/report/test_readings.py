@@ -125,7 +125,7 @@ def test_a_history_tells_when_the_loss_was_lowest(losses, words):
 def test_a_run_names_its_best_and_its_worst_class():
     scores = {"macro_f1": 0.7, "per_class": {"sick": {"f1": 0.6, "support": 8}, "well": {"f1": 0.8, "support": 1}}}
     text = flat(readings.of_run(scores))
-    assert text == "Macro F1 is 0.700. Well is recognised best (F1 0.800), sick worst (0.600 on 8 scans)."
+    assert text == "Macro F1 is 0.700: well is recognised best (F1 0.800), sick worst (0.600 on 8 scans)."
     none = {"macro_f1": np.nan, "per_class": {"sick": {"f1": np.nan, "support": 0}}}
     assert "No class" in readings.of_run(none)
 
@@ -255,7 +255,7 @@ EMPTY = {
     read.of_scores: table_3(0.5, 0.6), read.of_classes: pd.DataFrame(columns=["run", "dataset", "class", "auroc"]),
     read.of_prevalence: pd.DataFrame(columns=["macro_f1", "macro_f1_natural"]),
     read.of_against: pd.DataFrame(columns=["run", "dataset", "baseline", "better"]),
-    read.of_calibration: pd.DataFrame(columns=["ece", "ece_null", "ece_scaled", "ece_scaled_null"]),
+    read.of_calibration: pd.DataFrame(columns=["run", "dataset"]),
     read.of_thresholds: pd.DataFrame(columns=["run", "low"]),
     read.of_operating_points: pd.DataFrame(columns=["chosen", "asked", "sensitivity"]),
     read.of_failures: pd.DataFrame({"run": RUNS, "scans": 1, "missed": 1}),
