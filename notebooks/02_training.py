@@ -122,8 +122,9 @@ print(history)
 # %% [markdown]
 # ## What does the best model get right on the test split?
 #
-# F1 is the harmonic mean of precision (of the scans called so, how many are) and recall (of those that are, how many
-# were found). Macro F1, the study's score, is the mean over classes. Below, the truth in rows, the decision in columns.
+# F1 is the harmonic mean of precision (how many of the scans called a class have it) and recall (how many of the scans
+# that have it are called that class). Macro F1, the study's score, is the mean over classes. The truth is in rows, the
+# decision in columns.
 
 # %%
 labels, probabilities = evaluation.split_of(run, "test")
