@@ -17,8 +17,10 @@
 # %% [markdown]
 # # Data preparation
 #
-# A folder of chest X-rays, as published, becomes a *prepared dataset*: equalised, blurred, resized scans in three
-# arrays, a table of records, and the training split's mean and standard deviation. Everything later reads only that.
+# Which scans does a collection hold, and are they fit to compare networks on? A folder of chest X-rays, as published,
+# becomes a *prepared dataset*: equalised, blurred, resized scans in three arrays, a table of records, and the training
+# split's mean and standard deviation. Everything later reads only that. Selection and preparation follow the study
+# "Lung Disease Classification"; the split by patient and the audit are additions of this project.
 
 # %% tags=["parameters"]
 dataset = "pneumonia"
@@ -38,7 +40,8 @@ from lungkeras import preparation
 from lungkeras.datasets import acquisition, known_dataset
 from lungkeras.preparation import audit
 from lungkeras.preparation.audit.summary import tables
-from lungkeras.report import figures
+from lungkeras.report import figures, readings
+from lungkeras.report.figures import articles
 
 params = lungkeras.Params.collect(globals())
 folder = acquisition.acquire(dataset, params.source_folder, acquire, scans=scans, seed=seed)
@@ -47,23 +50,26 @@ known_dataset(dataset).title
 # %% [markdown]
 # ## What does the collection hold?
 #
-# The reader applies the study's selection. Each step of it is counted, so that no scan disappears in silence.
-
-# %%
-records = lungkeras.read_records(dataset, folder, seed=seed, votes=votes)
-records.head()
-
-# %%
-lungkeras.flow(records)
-
-# %% [markdown]
 # One scan of each class, as it lies in the folder: the first that can be read.
 
 # %%
+records = lungkeras.read_records(dataset, folder, seed=seed, votes=votes)
 classes = [name for name in known_dataset(dataset).classes if (records[name] == 1).any()]
 files = {name: [folder / path for path in records.loc[records[name] == 1, "path"]] for name in classes}
 images = {name: preparation.first_steps(paths, 256)["original"] for name, paths in files.items()}
 figures.sample_scans({dataset: images})
+
+# %% [markdown]
+# The reader makes a table with one row per scan, and applies the study's selection. Each step is counted, so that no
+# scan disappears in silence.
+
+# %%
+records.head()
+
+# %%
+selected = readings.of_selection(lungkeras.flow(records))
+print(selected)
+lungkeras.flow(records)
 
 # %% [markdown]
 # ## What does the preparation do to a scan?
@@ -85,57 +91,79 @@ figures.preprocessing_effect({dataset: steps})
 to = params.prepared_folder
 summary = preparation.prepare_dataset(dataset, folder, to, size=image_size, seed=seed, split=split, votes=votes)
 data = lungkeras.load_prepared(params.prepared_folder)
-lungkeras.class_counts(data.records)
-
-# %% [markdown]
-# The proof that no patient is on two sides: patients by the number of splits in which they have scans.
+counts = lungkeras.class_counts(data.records)
+articles.class_bars(counts)
 
 # %%
+counted = readings.of_counts(counts)
+print(counted)
+counts
+
+# %% [markdown]
+# Is any patient on two sides? Patients are counted by the number of splits in which they have scans.
+
+# %%
+separated = readings.of_separation(data.records)
+print(separated)
 data.records.groupby("patient")["split"].nunique().value_counts().rename("patients").to_frame()
 
 # %% [markdown]
 # ## Audit before training
 #
-# What a split by scan would have leaked, copies of a scan (which no split parts), and what can be predicted of a class
-# without looking at the lungs: the AUROC of linear models, with an interval over patients, and an alarm where it should
-# not be so high.
+# Can a class be predicted without looking at the lungs? Linear models see the border alone, the height and width, or
+# what the collection says of a patient. An AUROC of 0.5 is a guess; an interval beyond the dotted line is an alarm.
 
 # %%
 found = audit.audit_prepared(params.prepared_folder, seed=seed)
 audited = tables({dataset: found})
-audited["audit_leakage"].T
+articles.shortcuts(audited["audit_shortcuts"])
 
 # %%
-audited["audit_shortcuts"].pivot_table(["auroc", "alarm"], "class", "name")
+shortcuts = readings.of_shortcuts(audited["audit_shortcuts"])
+print(shortcuts)
 
 # %% [markdown]
-# How many labels do the scans contradict, by a linear model on textures? Where it does not tell a class well, nothing
-# can be said. No reader has looked at these scans: a suspected label is a question, not an error.
+# What would a split by scan have leaked? The same patient, and the same labels, on both sides. Copies of a scan stay in
+# one split.
 
 # %%
+print(readings.of_leakage(audited["audit_leakage"]))
+audited["audit_leakage"].T
+
+# %% [markdown]
+# How many labels do the scans contradict, by a linear model on textures? Where it does not recognise a class well,
+# nothing can be said. No reader has looked at these scans: a suspected label is a question, not an error.
+
+# %%
+labels = readings.of_labels(audited["audit_labels"])
+print(labels)
 audited["audit_labels"]
 
 # %%
 audited["audit_suspects"].head(8)
 
 # %%
-found["notes"]
+print(*found["notes"], sep="\n")
 
 # %% [markdown]
-# ## Statistics
+# ## What will a model see?
 #
-# The training split's statistics become a layer of every model of this dataset. They are in grey levels, 0 to 255.
-
-# %%
-{"mean": data.mean, "standard deviation": data.std, "quarantined": summary["quarantined"], "absent": summary["absent"]}
-
-# %% [markdown]
-# ## What a model will see
-#
-# Prepared scans of the training split, one of each class.
+# Prepared scans of the training split, one of each class. That split's statistics become a layer of every model.
 
 # %%
 train = data.split("train")
 places = {name: train.index[train[name] == 1] for name in classes}
-seen = {name: data.images["train"][found[0]] for name, found in places.items() if len(found)}
+seen = {name: data.images["train"][rows[0]] for name, rows in places.items() if len(rows)}
 figures.sample_scans({dataset: seen})
+
+# %%
+print(readings.of_preparation(data.mean, data.std, summary["quarantined"], summary["absent"]))
+
+# %% [markdown]
+# ## What was learned
+
+# %%
+print(readings.learned(selected, counted, separated, shortcuts, labels))
+
+# %% [markdown]
+# Whether these scans are enough to learn from is seen by learning: [02 Training](02_training.ipynb).

@@ -17,8 +17,10 @@
 # %% [markdown]
 # # Training
 #
-# One run: a backbone, its initial weights, a dataset. The run's folder holds all that later notebooks read: the
-# history, the best model, the predictions of every split, and what they were made with.
+# How does one network learn one dataset, and where is it wrong in the end? A run is a backbone, its initial weights and
+# a dataset. Its folder holds all that later notebooks read: the history, the best model, the predictions of every
+# split, and what they were made with. Networks, augmentation and learning rates follow the study "Lung Disease
+# Classification"; `docs/choices.md` says where we differ.
 
 # %% tags=["parameters"]
 dataset = "pneumonia"
@@ -54,22 +56,28 @@ lungkeras.use_backend(backend)
 import keras
 
 from lungkeras import evaluation, training
-from lungkeras.report import figures
+from lungkeras.evaluation import failures
+from lungkeras.report import figures, readings
+from lungkeras.report.figures import articles
+from lungkeras.report.figures import failures as galleries
 from lungkeras.scores import metrics
 
+# %%
 data = lungkeras.load_prepared(params.prepared_folder, uncertain=uncertain, blank=blank)
 params.run
 
 # %% [markdown]
-# ## The data
+# ## What is there to learn from?
 #
-# The scans of each split, by class, and eight of those that the model will learn from.
-
-# %%
-lungkeras.class_counts(data.records)
+# Eight of the scans that the model will learn from, and how many of each class there are.
 
 # %%
 figures.strip(data.images["train"][:8])
+
+# %%
+counts = lungkeras.class_counts(data.records)
+print(readings.of_counts(counts))
+counts
 
 # %% [markdown]
 # Training shows each scan in changing forms: with probability one half each, sharpened by a factor of two, stretched
@@ -107,16 +115,49 @@ run = evaluation.read_run(folder)
 # %%
 figures.learning_curves(evaluation.histories({run.name: run}))
 
+# %%
+history = readings.of_history(run.history)
+print(history)
+
 # %% [markdown]
-# ## What does the best model score on the test split?
-
-# %%
-lungkeras.per_class(run.metrics["test"])
-
-# %%
-print(f"macro F1 {run.metrics['test']['macro_f1']:.3f}, best epoch {run.metrics['best_epoch']}")
+# ## What does the best model get right on the test split?
+#
+# F1 is the harmonic mean of precision (how many of the scans called a class have it) and recall (how many of the scans
+# that have it are called that class). Macro F1, the study's score, is the mean over classes. The truth is in rows, the
+# decision in columns.
 
 # %%
 labels, probabilities = evaluation.split_of(run, "test")
 if run.task == "multiclass":
-    display(metrics.confusion(labels, probabilities, run.classes))
+    confusion = metrics.confusion(labels, probabilities, run.classes)
+    display(articles.confusion(confusion))
+    print(readings.of_confusion(confusion))
+
+# %%
+scores = readings.of_run(run.metrics["test"])
+print(scores)
+lungkeras.per_class(run.metrics["test"])
+
+# %% [markdown]
+# ## Where is it wrong, and sure of it?
+#
+# Test scans of each class that the model is most sure and wrong about, with its calibrated probability.
+
+# %%
+errors = failures.confident_errors({run.name: run}, most=6)
+if len(errors):
+    display(galleries.gallery(galleries.scans_of(errors, data), run))
+
+# %%
+surest = readings.of_errors(errors)
+print(surest)
+
+# %% [markdown]
+# ## What was learned
+
+# %%
+print(readings.learned(scores, history, surest))
+
+# %% [markdown]
+# One run says little: its score depends on the patients that were drawn for the test, and another network may do as
+# well. All runs stand side by side in [03 Evaluation](03_evaluation.ipynb).

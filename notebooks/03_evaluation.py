@@ -17,9 +17,10 @@
 # %% [markdown]
 # # Evaluation
 #
-# All finished runs of a study, side by side: the paper's three tables, and the figures that are curves. Scores come
-# from each run's predictions, so they can be checked without a model. Each has a 95 % interval over the patients of
-# the test split, so that no difference is read that these scans do not carry.
+# Which network classifies best, and how sure is that? All finished runs of a study stand side by side: the three tables
+# of the study "Lung Disease Classification", and its figures that are curves. Scores come from each run's predictions,
+# so they can be checked without a model. Each has a 95 % interval over the patients of the test split. Each sentence
+# under a table is computed from that table.
 
 # %% tags=["parameters"]
 prepared = "prepared/demo"
@@ -41,7 +42,9 @@ from lungkeras.evaluation import baselines, calibration, comparison, failures, o
 from lungkeras.evaluation.paper import tables
 from lungkeras.models import complexity
 from lungkeras.preparation import duplicates
-from lungkeras.report import figures
+from lungkeras.report import figures, readings
+from lungkeras.report import score_readings as read
+from lungkeras.report.figures import articles
 from lungkeras.report.figures.files import save_figure
 from lungkeras.system.files import write_csv
 from lungkeras.system.places import from_project
@@ -59,17 +62,18 @@ data = {dataset: lungkeras.load_prepared(folder, **policy) for dataset, folder i
 print(f"{len(main)} models and {len(ablation)} runs of the ablation")
 
 # %% [markdown]
-# ## Table 1: what was learned from
+# ## Table 1: what was learned from?
 #
 # Scans of each class in each split, beside the published collection's.
 
 # %%
 table_1 = tables.table_1({dataset: prepared.records for dataset, prepared in data.items()}, **policy)
 write_csv(study / "tables" / "table_1.csv", table_1)
+print(read.of_sizes(table_1))
 table_1
 
 # %% [markdown]
-# ## Table 2: how large the models are
+# ## Table 2: how large are the models?
 #
 # Counted from the models as built here, with the 1000 classes of ImageNet and at 256 x 256 pixels, as the paper did.
 # The paper's FLOPs are multiply-accumulates of a batch of 32.
@@ -86,10 +90,11 @@ for backbone in dict.fromkeys(run.backbone for run in main.values()):
     }
 table_2 = tables.table_2(counted)
 write_csv(study / "tables" / "table_2.csv", table_2)
+print(read.of_complexity(table_2))
 table_2
 
 # %% [markdown]
-# ## Table 3: what the models score
+# ## Table 3: what do the models score?
 #
 # Macro F1 of the test split, seconds an epoch, and the epoch of the lowest validation loss, beside the published ones.
 # The interval draws patients, each with all of their scans: scans of one patient resemble each other.
@@ -98,25 +103,33 @@ table_2
 results = evaluation.results(finished)
 table_3 = tables.table_3(results)
 write_csv(study / "tables" / "table_3.csv", table_3)
+articles.scores(table_3[table_3["run"].isin(main)])
+
+# %%
+answer = read.of_scores(table_3)
+print(answer)
 table_3
 
 # %% [markdown]
 # ## Which models differ?
 #
 # Each pair on the same test scans, with a test that swaps two models' answers patient by patient. The p-values are
-# adjusted for the number of pairs; from 0.05 on, these scans tell no difference.
+# adjusted for the number of pairs; from 0.05 on, the difference may be chance.
 
 # %%
 model_pairs = comparison.pairs(main)
 write_csv(study / "tables" / "model_pairs.csv", model_pairs)
+differ = read.of_pairs(model_pairs)
+print(differ)
 model_pairs[["first", "second", "difference", "low", "high", "p_holm", "auroc_difference", "auroc_p_holm"]].round(3)
 
 # %% [markdown]
-# One training a model may differ from the next by its seed alone. Runs that the study repeats show by how much.
+# Two trainings of one model differ by the seed alone. Runs that the study repeats show by how much.
 
 # %%
 seeds = comparison.seeds(finished)
 write_csv(study / "tables" / "seeds.csv", seeds)
+print(read.of_seeds(seeds))
 seeds
 
 # %% [markdown]
@@ -127,6 +140,8 @@ seeds
 # %%
 class_scores = comparison.class_scores(finished)
 write_csv(study / "tables" / "class_scores.csv", class_scores)
+classes = read.of_classes(class_scores)
+print(classes)
 class_scores.round(3)
 
 # %% [markdown]
@@ -139,6 +154,7 @@ kept = {dataset: summaries.normals_kept(table.records, dataset) for dataset, tab
 listed = {dataset: summaries.scans_left_out(folder) + len(data[dataset].records) for dataset, folder in folders.items()}
 prevalence = comparison.natural_prevalence(main, left_out, kept, listed)
 write_csv(study / "tables" / "prevalence.csv", prevalence)
+print(read.of_prevalence(prevalence))
 prevalence.round(3)
 
 # %% [markdown]
@@ -165,6 +181,7 @@ trivial.round(3)
 linear = trivial[trivial["baseline"] == baselines.LINEAR].set_index("dataset")["macro_f1"]
 beside_linear = tables.baselines(results, linear, failures.best_on_validation(main))
 write_csv(study / "tables" / "baselines.csv", beside_linear)
+print(read.of_baselines(beside_linear))
 beside_linear
 
 # %% [markdown]
@@ -173,6 +190,8 @@ beside_linear
 # %%
 against = comparison.against(main, given)
 write_csv(study / "tables" / "against_baselines.csv", against)
+needed = read.of_against(against)
+print(needed)
 against[["run", "baseline", "difference", "low", "high", "p_holm", "better"]].round(3)
 
 # %% [markdown]
@@ -185,13 +204,15 @@ against[["run", "baseline", "difference", "low", "high", "p_holm", "better"]].ro
 # %%
 calibrated = calibration.calibration(main)
 write_csv(study / "tables" / "calibration.csv", calibrated)
-calibrated[["run", "temperature", "ece", "ece_null", "ece_scaled", "ece_scaled_null", "brier", "brier_scaled"]].round(3)
-
-# %%
 curves = calibration.reliability(main)
 figure = figures.reliability_diagrams(curves, calibrated)
 save_figure(figure, study / "figures", "reliability", data=curves)
 figure
+
+# %%
+honest = read.of_calibration(calibrated)
+print(honest)
+calibrated[["run", "temperature", "ece", "ece_null", "ece_scaled", "ece_scaled_null", "brier", "brier_scaled"]].round(3)
 
 # %% [markdown]
 # A multilabel model calls a finding from a probability of one half on. Thresholds of the highest F1 on the validation
@@ -200,6 +221,7 @@ figure
 # %%
 thresholds = calibration.thresholds(main)
 write_csv(study / "tables" / "thresholds.csv", thresholds)
+print(read.of_thresholds(thresholds))
 thresholds.T
 
 # %% [markdown]
@@ -209,6 +231,7 @@ thresholds.T
 # %%
 points = operating_points.operating_points(main, failures.best_on_validation(main).values())
 write_csv(study / "tables" / "operating_points.csv", points)
+print(read.of_operating_points(points))
 points[points["chosen"]].drop(columns=["run", "chosen"]).round(3)
 
 # %% [markdown]
@@ -221,22 +244,25 @@ points[points["chosen"]].drop(columns=["run", "chosen"]).round(3)
 from lungkeras.evaluation import external, subgroups, transfer
 
 write_csv(study / "tables" / "failures.csv", failures.confident_errors(finished))
-failure_counts = failures.error_counts(finished)
-write_csv(study / "tables" / "failure_counts.csv", failure_counts)
-failure_counts[failure_counts["run"].isin(main)].set_index(["run", "class"])[["scans", "missed", "called"]]
-
-# %%
 for figure in figures.write_galleries(main, data, study).values():
     display(figure)
+
+# %%
+failure_counts = failures.error_counts(finished)
+write_csv(study / "tables" / "failure_counts.csv", failure_counts)
+missed = read.of_failures(failure_counts)
+print(missed)
+failure_counts[failure_counts["run"].isin(main)].set_index(["run", "class"])[["scans", "missed", "called"]]
 
 # %% [markdown]
 # ## For whom do they work?
 #
-# The test scans by view, sex and age, where the collection tells them. Small groups have no score.
+# The test scans by view, sex and age, where the collection knows them. Small groups have no score.
 
 # %%
 groups = subgroups.subgroups(main, data)
 write_csv(study / "tables" / "subgroups.csv", groups)
+print(read.of_groups(groups))
 groups.drop(columns=["macro_f1_low", "macro_f1_high"]).round(3)
 
 # %% [markdown]
@@ -256,6 +282,8 @@ elsewhere = external.external_validation(
     main, collections, lambda run: lungkeras.load_model(from_project(runs) / run / "best.keras"), finished
 )
 write_csv(study / "tables" / "external.csv", elsewhere)
+abroad = read.of_external(elsewhere)
+print(abroad)
 elsewhere.round(3)
 
 # %% [markdown]
@@ -265,10 +293,11 @@ elsewhere.round(3)
 # %%
 known = transfer.transferred(main, collections, finished)
 write_csv(study / "tables" / "transfer.csv", known)
+print(read.of_transfer(known))
 known
 
 # %% [markdown]
-# ## Figure 3: how the models from scratch learned
+# ## Figure 3: how did the models from scratch learn?
 #
 # Dashed: train. Solid: validation. A mark stands at the epoch of the lowest validation loss.
 
@@ -278,6 +307,10 @@ curves = evaluation.histories(scratch)
 figure = figures.learning_curves(curves)
 save_figure(figure, study / "figures", 3, data=curves)
 figure
+
+# %%
+epochs = curves.groupby("run")["epoch"].max().to_dict()
+print(read.of_curves(results, epochs))
 
 # %% [markdown]
 # ## Figure 4: does it help to start from learned features?
@@ -292,6 +325,7 @@ if any(run.weights != "random" for run in pairs.values()):
     figure = figures.transfer_curves(curves)
     save_figure(figure, study / "figures", 4, data=curves)
     display(figure)
+    print(read.of_pretraining(results, model_pairs, pairs))
 
 # %% [markdown]
 # ## Figures 9 and 10: which learning rate?
@@ -311,6 +345,7 @@ if ablation:
     figure = figures.ablation_bars(scores)
     save_figure(figure, study / "figures", 10, data=scores)
     display(figure)
+    print(read.of_rates(scores))
 
 # %% [markdown]
 # ## Tables and figures of one's own
@@ -322,3 +357,12 @@ from lungkeras.report.extra import write_further
 
 for made in write_further(main, data, study):
     display(made)
+
+# %% [markdown]
+# ## What was learned
+
+# %%
+print(readings.learned(answer, differ, needed, classes, honest, missed, abroad))
+
+# %% [markdown]
+# Scores say how often a model is right, not why. [04 Visualization](04_visualization.ipynb) looks into the models.

@@ -17,8 +17,10 @@
 # %% [markdown]
 # # Visualization
 #
-# What the scans look like before and after preparation, how the models arrange the test split in their last features,
-# where in a scan they find the evidence for a class, and how far such maps can be trusted.
+# What have the models learned, and can their explanations be trusted? This article shows the scans before and after
+# preparation, how the models arrange the test split in their last features, where in a scan they find the evidence for
+# a class, and how such maps do when they are put to the test. The pictures are figures of the study "Lung Disease
+# Classification", which reads them by eye; the measures below them are ours.
 
 # %% tags=["parameters"]
 prepared = "prepared/demo"
@@ -38,7 +40,7 @@ lungkeras.use_backend(backend)
 
 from lungkeras import evaluation, explanation
 from lungkeras.explanation import gallery, measures
-from lungkeras.report import figures
+from lungkeras.report import figures, readings
 from lungkeras.report.figures.files import save_figure
 from lungkeras.scores import metrics
 from lungkeras.study.figure_names import figure_name, pictured
@@ -55,9 +57,9 @@ data = {
 }
 
 # %% [markdown]
-# ## Figure 1: a scan of each class
+# ## Figure 1: what do the scans look like?
 #
-# As they lie in the sources, before any preparation.
+# One of each class, as they lie in the sources, before any preparation.
 
 # %%
 figure = figures.sample_scans({dataset: gallery.examples(data[dataset]) for dataset in datasets})
@@ -65,7 +67,7 @@ save_figure(figure, study / "figures", 1)
 figure
 
 # %% [markdown]
-# ## Figure 2: what preparation does
+# ## Figure 2: what does preparation do?
 #
 # Equalised at full size, blurred, resized. Below each image, how many pixels have which grey level.
 
@@ -119,14 +121,17 @@ for dataset in shown:
 # %% [markdown]
 # ## What the pictures show, as numbers
 #
-# The paper reads clusters and heat maps by eye. Of each test scan: how many of its ten nearest neighbours among the
-# features share its class, and how one-sided, wide and low its map is. The claims are judged by these.
+# Of each test scan: how many of its ten nearest neighbours among the features share its class, and how one-sided, wide
+# and low its map is. The claims of the paper are judged by these.
 
 # %%
+learned = []
 separation = [measures.feature_measures(vectors[d], data[d]) for d in shown]
 if shown:
     features = pd.concat(separation, ignore_index=True)
     write_csv(study / "tables" / "features.csv", features)
+    learned.append(readings.of_features(features))
+    print(learned[-1])
     display(features.groupby("run", sort=False)[["purity", "silhouette"]].mean().round(3))
 
 # %%
@@ -135,6 +140,8 @@ if shown:
     heatmaps, agreement = (pd.concat(parts, ignore_index=True) for parts in zip(*maps, strict=True))
     write_csv(study / "tables" / "heatmaps.csv", heatmaps)
     write_csv(study / "tables" / "heatmap_agreement.csv", agreement)
+    learned.append(readings.of_maps(heatmaps))
+    print(learned[-1])
     display(heatmaps.groupby(["run", "label"], sort=False)[["asymmetry", "area", "row"]].mean().round(3))
 
 # %% [markdown]
@@ -167,12 +174,14 @@ scored, located, examples = localisation.localise_study(models, main, data, boxe
 write_csv(study / "tables" / "localisation_scans.csv", scored)
 write_csv(study / "tables" / "localisation.csv", located)
 write_csv(study / "tables" / "localisation_classes.csv", localisation.by_class(located))
-localisation.over_all(located)[["dataset", "run", "method", "cells", "findings", "hit", "above_prior"]].round(3)
-
-# %%
 figure = explanations.pointing(located, examples)
 save_figure(figure, study / "figures", "pointing", data=located)
 figure
+
+# %%
+pointing = readings.of_pointing(located)
+print(pointing)
+localisation.over_all(located)[["dataset", "run", "method", "cells", "findings", "hit", "above_prior"]].round(3)
 
 # %% [markdown]
 # Do maps depend on what was learned? Of each dataset the model of the highest validation score is randomised in memory,
@@ -185,3 +194,17 @@ write_csv(study / "tables" / "randomisation.csv", fallen)
 figure = explanations.cascade(fallen, examples)
 save_figure(figure, study / "figures", "cascade", data=fallen)
 figure
+
+# %%
+sanity = readings.of_randomisation(fallen)
+print(sanity)
+
+# %% [markdown]
+# ## What was learned
+
+# %%
+print(readings.learned(*learned, pointing, sanity))
+
+# %% [markdown]
+# One heat map is worked through by hand, step by step, in [06 Explanation](06_explanation.ipynb). The study ends with
+# [05 Report](05_report.ipynb).

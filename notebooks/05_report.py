@@ -17,7 +17,9 @@
 # %% [markdown]
 # # Report
 #
-# Tables, figures and runs of a study become one HTML file that opens anywhere, without a network.
+# What has this study shown, and what of the paper's claims holds here? Tables, figures and runs become one HTML file
+# that opens anywhere, without a network. Published numbers and claims are those of the study "Lung Disease
+# Classification"; a study of other collections has none.
 
 # %% tags=["parameters"]
 title = "The demo study, on drawn chests"
@@ -46,7 +48,8 @@ lungkeras.use_backend(params.backend)
 from lungkeras import report
 from lungkeras.evaluation import run_evidence
 from lungkeras.evaluation.paper import claims
-from lungkeras.report import model_card, notebook_pages, study_audit
+from lungkeras.report import model_card, notebook_pages, readings, study_audit
+from lungkeras.report.figures import articles
 from lungkeras.system import machine
 from lungkeras.system.files import write_csv
 
@@ -56,7 +59,7 @@ folders = sorted(folder.parent for folder in Path(params.prepared_folder).parent
 [folder.name for folder in folders]
 
 # %% [markdown]
-# ## The data, in facts
+# ## Which data?
 #
 # What was selected, what could not be read, and whether these are drawings.
 
@@ -65,12 +68,15 @@ datasets = [report.dataset_facts(folder, drawn=lungkeras.load_prepared(folder).d
 {facts["dataset"]: {"scans": facts["scans"], "quarantined": len(facts["quarantine"])} for facts in datasets}
 
 # %% [markdown]
-# ## The audit
+# ## What did the audit find?
 #
-# What was found before training, dataset by dataset, and the copies that two of them share.
+# Before training, dataset by dataset, and the copies that two of them share.
 
 # %%
 audited = study_audit.write_study_audit(folders, study)
+shortcuts = readings.of_shortcuts(audited["audit_shortcuts"])
+leakage = readings.of_leakage(audited["audit_leakage"])
+print(shortcuts, leakage, sep="\n\n")
 audited["audit_shortcuts"].groupby("dataset")["alarm"].sum().to_frame()
 
 # %% [markdown]
@@ -83,7 +89,7 @@ links = notebook_pages.notebook_pages(study)
 len(links)
 
 # %% [markdown]
-# ## The claims
+# ## Do the claims hold?
 #
 # Each checkable claim of the paper is a predicate over the runs. It holds where it is true in 95 % of 2,000 draws of
 # patients, and fails where it is in 5 %; between them, and without the runs that it needs, the verdict is *cannot tell*
@@ -92,7 +98,19 @@ len(links)
 # %%
 ledger = claims.verdicts(run_evidence.study_evidence(study))
 write_csv(study / "tables" / "claims.csv", ledger)
+articles.verdicts(ledger)
+
+# %%
+verdicts = readings.of_claims(ledger)
+print(verdicts)
 ledger[["id", "verdict", "holds_in_paper", "share_true"]]
+
+# %% [markdown]
+# One claim worked through, the first that was judged: what it says, what it rests on, and how it is checked.
+
+# %%
+for claim in ledger.dropna(subset=["share_true"]).head(1).to_dict("records"):
+    print(readings.of_claim(claim), claim["predicate"], sep="\n\n")
 
 # %% [markdown]
 # ## A card for each model
@@ -102,10 +120,13 @@ ledger[["id", "verdict", "holds_in_paper", "share_true"]]
 
 # %%
 cards = model_card.write_cards(study, datasets)
-print(next(iter(cards.values())).read_text(encoding="utf-8"))
+card = next(iter(cards.values())).read_text(encoding="utf-8")
+display({"text/markdown": card, "text/plain": card}, raw=True)
 
 # %% [markdown]
 # ## One file
+#
+# Everything above, and the tables and figures of the other notebooks. The first page of it can stand alone.
 
 # %%
 settings = params.model_dump(exclude={"title", "dataset", "backbone", "weights", "suffix", "source", "scans"})
@@ -117,3 +138,12 @@ report.write_report(
     versions=machine.environment()["versions"],
     notebooks=links,
 ).name
+
+# %% [markdown]
+# ## What was learned
+
+# %%
+print(readings.learned(shortcuts, leakage, verdicts))
+
+# %% [markdown]
+# How a heat map comes about is shown step by step in [06 Explanation](06_explanation.ipynb).

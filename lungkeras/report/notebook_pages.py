@@ -17,6 +17,7 @@ SHOWN = {"text/plain", "image/png", "image/jpeg"}
 TABLE_ELEMENTS = {"div", "style", "table", "thead", "tbody", "tfoot", "tr", "th", "td", "p"}
 TABLE_ATTRIBUTES = {"border", "class", "scoped", "style", "colspan", "rowspan", "halign", "valign"}
 SOURCE = re.compile(r"^(source = .)(?:.*/)?([^/\n]*)$", re.MULTILINE)  # of a page the folder's own name is enough
+LINK = re.compile(r"\[([^][]*)\]\((\d\d_\w+)\.ipynb\)")  # between notebooks of one folder
 SCRIPT = re.compile(r"<script\b.*?</script\s*>", re.DOTALL | re.IGNORECASE)
 
 
@@ -36,7 +37,7 @@ def notebook_pages(study_folder: Path | str) -> dict[str, str]:
         if notebook.name.startswith(".") or notebook.name.endswith(".failed.ipynb"):
             continue
         page = notebook.with_suffix(".html")
-        held = nbformat.reads(as_json(json_files.read(notebook)), 4)
+        held = with_links_between_pages(nbformat.reads(as_json(json_files.read(notebook)), 4), page.parent)
         write_text(page, inert_page(exporter.from_notebook_node(with_plain_outputs(held))[0]))
         links[notebook.stem.removeprefix("02_training-")] = page.relative_to(folder).as_posix()
     return links
@@ -57,6 +58,19 @@ def inert_page(html: str) -> str:
     """A page without its scripts, whose policy, before all else, forbids any and every address but those within it."""
     policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
     return SCRIPT.sub("", html).replace("<head>", f"<head>{policy}", 1)
+
+
+def with_links_between_pages(notebook, folder: Path):
+    """The notebook, whose links to other notebooks lead to their pages; where `folder` has none, the words stay."""
+
+    def lead(link: re.Match) -> str:
+        words, name = link.groups()
+        return f"[{words}]({name}.html)" if (folder / f"{name}.ipynb").is_file() else words
+
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = LINK.sub(lead, cell.source)
+    return notebook
 
 
 def with_plain_outputs(notebook):

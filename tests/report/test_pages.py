@@ -30,6 +30,16 @@ def write_notebook(file, *words: str) -> None:
     nbformat.write(nbformat.v4.new_notebook(cells=cells), file)
 
 
+def test_a_link_to_a_notebook_leads_to_its_page_where_there_is_one(tmp_path):
+    folder = tmp_path / "notebooks"
+    write_notebook(
+        folder / "03_evaluation.ipynb", "On: [04 Look](04_look.ipynb), by hand: [06 Worked](06_worked.ipynb)."
+    )
+    write_notebook(folder / "04_look.ipynb", "The end.")
+    page = (tmp_path / notebook_pages(tmp_path)["03_evaluation"]).read_text(encoding="utf-8")
+    assert '<a href="04_look.html">04 Look</a>, by hand: 06 Worked.' in page
+
+
 def test_a_page_is_its_notebook_whatever_stands_there(tmp_path):
     """A page of a copied study may say of itself what it will."""
     file = tmp_path / "notebooks" / "03_evaluation.ipynb"

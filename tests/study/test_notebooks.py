@@ -1,5 +1,6 @@
 """Notebooks: paired, without outputs, with known parameters, in short cells; the first runs from end to end."""
 
+import re
 from pathlib import Path
 
 import jupytext
@@ -14,14 +15,20 @@ FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 SCRIPTS = sorted(FOLDER.glob("*.py"))
 NAMES = [script.stem for script in SCRIPTS]
 MOST_LINES = 16
+LINK = re.compile(r"\]\((\w+)\.ipynb\)")
 
 
 def code_cells(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def test_there_are_five_in_the_order_of_the_work():
-    assert NAMES == ["01_data_preparation", "02_training", "03_evaluation", "04_visualization", "05_report"]
+STUDY = ["01_data_preparation", "02_training", "03_evaluation", "04_visualization", "05_report"]
+BY_HAND = ["06_explanation"]  # on a finished run; no step of the graph
+RUNS = {"02_training": "pneumonia-mobilenet_v3_large-random", "06_explanation": "covid-efficientnet_b1-transfer"}
+
+
+def test_there_are_five_in_the_order_of_the_work_and_one_to_open_by_hand():
+    assert NAMES == STUDY + BY_HAND
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=NAMES)
@@ -44,7 +51,7 @@ def test_every_parameter_is_one_of_params(script):
 @pytest.mark.parametrize("script", SCRIPTS, ids=NAMES)
 def test_opened_by_hand_it_works_on_the_demo_as_the_demo_is(script):
     shared, runs = load_study(project_folder() / "params" / "demo")
-    demo = runs["pneumonia-mobilenet_v3_large-random"] if script.stem == "02_training" else shared
+    demo = runs[RUNS[script.stem]] if script.stem in RUNS else shared
     (cell,) = [cell for cell in code_cells(jupytext.read(script)) if "parameters" in cell.metadata.get("tags", [])]
     defaults = {}
     exec(cell.source, defaults)
@@ -68,6 +75,11 @@ def test_it_reads_as_an_article(script):
     assert not too_long
     kinds = "".join(cell.cell_type[0] for cell in cells)
     assert "cccc" not in kinds, "more than three cells of code without a word between them"
+    assert "?" in cells[0].source, "it opens with a question"
+    assert "Lung Disease" in cells[0].source, "the paper is cited"
+    assert cells[-1].cell_type == "markdown" and set(LINK.findall(cells[-1].source)) & set(NAMES)
+    assert [cell for cell in cells if cell.source.startswith("## What was learned")]
+    assert set(LINK.findall("".join(cell.source for cell in cells))) <= set(NAMES), "a link leads to no notebook"
 
 
 def test_the_preparation_runs_from_end_to_end_on_drawn_scans(tmp_path):

@@ -1,0 +1,171 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Explanation
+#
+# Where in a scan does a network find the evidence for its answer, and is that where the finding is? This article works
+# through one Grad-CAM (Selvaraju et al. 2017), step by step: forwards, gradient, weights, map. The study "Lung Disease
+# Classification" shows such maps in its figures 7 and 8. It is no step of a study: open it by hand when a run is
+# finished.
+
+# %% tags=["parameters"]
+dataset = "covid"
+backbone = "efficientnet_b1"
+weights = "xray8-efficientnet_b1-random/best.keras"
+suffix = ""
+prepared = "prepared/demo"
+runs = "reports/demo/runs"
+seed = 0
+uncertain = "ignore"
+blank = "zeros"
+backend = None
+
+# %%
+# %matplotlib inline
+import lungkeras
+
+params = lungkeras.Params.collect(globals())
+lungkeras.use_backend(backend)
+
+import keras
+import numpy as np
+
+from lungkeras.datasets.registry import title
+from lungkeras.explanation import gradcam, localisation, randomisation
+from lungkeras.report import readings
+from lungkeras.report.figures import articles
+from lungkeras.training.outputs import outputs
+
+# %%
+run = lungkeras.read_run(params.run_folder)
+data = lungkeras.load_prepared(params.prepared_folder, uncertain=uncertain, blank=blank)
+model = lungkeras.load_model(params.run_folder / "best.keras")
+print(run.name)
+
+# %% [markdown]
+# ## Which scan?
+#
+# A test scan with a known box, where the collection has boxes, else the first one: it and the class to explain.
+
+# %%
+boxed = localisation.boxed_findings(data, localisation.load_boxes(params.prepared_folder))
+if len(boxed):
+    place, name, edges = boxed.loc[0, ["place", "class", "edges"]]
+else:
+    place, name, edges = 0, data.classes[0], np.zeros((0, 4))
+scan = np.asarray(data.images["test"][place])[None]
+articles.titled({f"the scan, and the box of {title(name)}" if len(edges) else "the scan": scan[0]}, edges)
+
+# %% [markdown]
+# ## Forwards: what does the network answer?
+#
+# Everything up to the explained layer gives a stack of small images, one for each channel; what follows makes logits of
+# them. That layer is the last with a grid of 7 x 7 cells or more.
+
+# %%
+layer = gradcam.explained_layer(model)
+forwards, head = keras.Model(model.input, layer.output), keras.Model(layer.output, model.output)
+activations = outputs(forwards, scan).astype(np.float32)
+logits = outputs(model, scan)[0]
+print(readings.of_logits(logits, data.classes, name, activations.shape[1:]))
+
+# %% [markdown]
+# Four channels, the most active of this scan, from black (0) to white (the most of the channel).
+
+# %%
+busiest = np.argsort(activations[0].mean(axis=(0, 1)))[::-1][:4]
+articles.titled({f"channel {channel}": articles.grey(activations[0, ..., channel]) for channel in busiest})
+
+# %% [markdown]
+# ## Backwards: what would raise the logit of the class?
+#
+# The gradient of that one logit says of each cell of each channel how much the logit would grow with it. Its mean over
+# the cells is the weight of the channel.
+
+# %%
+chosen = np.eye(len(data.classes), dtype=np.float32)[[data.classes.index(name)]]
+gradient = gradcam.slopes_of(head)(activations, chosen)
+channel_weights = gradient.mean(axis=(1, 2))[0]
+said = readings.of_weights(channel_weights, activations[0])
+print(said)
+
+# %% [markdown]
+# ## The map
+#
+# The sum of the channels, each times its weight; what is below 0 speaks for other classes and becomes 0. Divided by its
+# maximum and enlarged, it is laid over the scan. The grid is coarse: a map says about where, not exactly where.
+
+# %%
+coarse = np.maximum((activations[0] * channel_weights).sum(axis=-1), 0)
+heat = gradcam.enlarged(coarse[None], scan.shape[1:])
+steps = {"on the layer's grid": articles.grey(coarse), "enlarged": articles.grey(heat[0])}
+articles.titled(steps | {"over the scan": gradcam.overlay(scan[0], heat[0])})
+
+# %% [markdown]
+# The package does the same in one call, for batches, on every backend:
+
+# %%
+column = data.classes.index(name)
+print("largest difference from lungkeras.grad_cam:", np.abs(lungkeras.grad_cam(model, scan, column) - heat).max())
+
+# %% [markdown]
+# ## Do other methods agree?
+#
+# Grad-CAM++ weighs the gradient so that several places of one finding count alike. LayerCAM gives each cell of a
+# channel a weight of its own.
+
+# %%
+others = gradcam.heat_maps(model, scan, column, ("grad_cam_plus_plus", "layer_cam"))
+maps = {"Grad-CAM": heat[0], "Grad-CAM++": others["grad_cam_plus_plus"][0], "LayerCAM": others["layer_cam"][0]}
+articles.titled({method: gradcam.overlay(scan[0], found) for method, found in maps.items()}, edges)
+
+# %%
+agreement = readings.of_agreement(maps)
+print(agreement)
+
+# %% [markdown]
+# ## Is the maximum in the box?
+
+# %%
+mask = localisation.mask(edges, scan.shape[1:])[None]
+(overlap,) = localisation.overlap(heat, mask)
+pointed = readings.of_map(localisation.points(coarse[None]), edges, overlap)
+print(pointed)
+
+# %% [markdown]
+# ## Does the map depend on what was learned?
+#
+# The same steps with all weights randomised. A map that stays the same shows the scan, not the model.
+
+# %%
+untrained = lungkeras.grad_cam(randomisation.renewed(model, seed), scan, column)[0]
+beside = {"the trained model": heat[0], "weights randomised": untrained}
+articles.titled({kind: gradcam.overlay(scan[0], found) for kind, found in beside.items()}, edges)
+
+# %%
+changed = readings.of_agreement(beside)
+print(changed)
+
+# %% [markdown]
+# ## What was learned
+
+# %%
+print(readings.learned(said, pointed, agreement, changed))
+
+# %% [markdown]
+# One map proves nothing. How often maps point at findings, over all boxes of the test split and beside a point that
+# never looks at a scan, is in [04 Visualization](04_visualization.ipynb).
