@@ -1,4 +1,4 @@
-"""What the columns of somebody's table mean, by their names: scan, patient, split, metadata, labels, probabilities.
+"""What the columns of a user's table mean, by their names: scan, patient, split, metadata, labels, probabilities.
 
 Names are compared in lower case, with everything but letters and digits as one dash: "Patient ID" is patient_id.
 """
