@@ -1,4 +1,4 @@
-"""What a description of a collection of one's own may say, checked once where it is read."""
+"""What a description of a collection of one's own may contain, checked once when it is read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SLUG = r"^[a-z][a-z0-9_]{0,59}$"
 
 
 class Columns(BaseModel):
-    """Which column of the table tells what, by its heading; "" for what no column tells."""
+    """The header of the column for each item; "" if there is no such column."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -33,7 +33,7 @@ class Columns(BaseModel):
 
 
 class Description(BaseModel):
-    """A collection: its classes, and where each scan's labels stand.
+    """A collection: its classes, and where each scan's labels are.
 
     classes     {column of the records: the class as folders, cells or headings name it}
     clear       the class of scans without a finding, "" where there is none

@@ -56,14 +56,13 @@ def read_records(
 ) -> pd.DataFrame:
     """Reads a source into its records, with the study's selection applied.
 
-    `source` is the folder that holds the collection as published, or the collection's own folder. Where a collection
-    has a list of its scans (xray8), `require_files=False` keeps those whose files are absent. `seed` draws the
-    undersampled normal scans. `votes` says how what several readers say becomes a label, majority, any or all, where a
-    collection tells it of each reader (vindr); the others have no use for it. Columns and `attrs` are those of
-    lungkeras.datasets.records.
+    `source` is the folder that holds the collection as published, or the collection's own folder. If a collection has a
+    list of its scans (xray8), `require_files=False` keeps those whose files are absent. `seed` draws the undersampled
+    normal scans. `votes` says how the answers of several readers become a label, majority, any or all, for a collection
+    with labels per reader (vindr); others ignore it. Columns and `attrs` are those of lungkeras.datasets.records.
 
-    Raises SourceError where `source` does not hold the collection, or not one scan of it, or where a multiclass scan
-    does not have exactly one class: uncertain and blank labels are for multilabel collections.
+    Raises SourceError if `source` does not hold the collection, or no scan of it, or if a multiclass scan does not have
+    exactly one class: uncertain and blank labels are for multilabel collections.
     """
     chosen, source = known_dataset(dataset), Path(source)
     found = chosen.find(source)
@@ -98,7 +97,7 @@ def _require_one_class(records: pd.DataFrame, dataset: Dataset) -> None:
 
 
 def known_dataset(name: str) -> Dataset:
-    """The entry of a collection, of one's own too. Raises SourceError, naming the datasets, where `name` is none."""
+    """The entry of a collection, also one's own. Raises SourceError, naming the datasets, if `name` is unknown."""
     if (found := entry_of(name)) is None:
         known = ", ".join(dataset_names())
         raise SourceError(f"expected a dataset, one of {known}; found {name!r}: choose one of these")
@@ -106,7 +105,7 @@ def known_dataset(name: str) -> Dataset:
 
 
 def entry_of(name: str) -> Dataset | None:
-    """The entry of a collection, of one's own too, or None where a copied study names one that is not here."""
+    """The entry of a collection, also one's own, or None if a copied study names one that is not here."""
     return DATASETS.get(name) or own_dataset(name)
 
 

@@ -2,7 +2,8 @@
 
     pneumoniamnist.npz, or pneumoniamnist_64.npz, pneumoniamnist_128.npz, pneumoniamnist_224.npz
 
-The one label is 0 for a normal scan and 1 for pneumonia. How the file is laid out stands in lungkeras.datasets.packed.
+The one label is 0 for a normal scan and 1 for pneumonia. The layout of the file is described in
+lungkeras.datasets.packed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What can be planted in a drawn source, with its truth, for the audit and the tests to find.
+"""What can be planted in a drawn source, with its ground truth, for the audit and the tests to find.
 
     clean            nothing: the truth alone, with the boxes of all lesions
     marker=P         a bright token in the upper left corner of a share P of the first class's scans and 1 - P of all
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 TRUTH = "TRUTH.csv"
 COLUMNS = ("path", "patient", "label", "shown", "marker", "copy_of", "copy", "scanner", "drain", "boxes")
-PLANTS = {  # name: value where none is given, least, most
+PLANTS = {  # name: default, minimum, maximum
     "clean": (None, None, None),
     "marker": (1.0, 0.0, 1.0),
     "duplicates": (40, 1, None),
@@ -131,7 +131,7 @@ def plant(
 def pair_findings(planned: Sequence[Scan], share: float, key: tuple[int, ...]) -> list[Scan]:
     """The plan with an effusion in so many more scans of atelectasis alone that `share` of all of them have both.
 
-    Those that have both already stay as they are; where they are more, nothing changes.
+    Scans that already have both are unchanged; if there are already enough, nothing changes.
     """
     rng = np.random.default_rng((*key, 0, STREAM + list(PLANTS).index("multilabel")))
     first = [set(scan.findings) for scan in planned if TOGETHER[0] in scan.findings]
@@ -200,7 +200,7 @@ def _strata(truth, planned, share, part, rng, classes) -> None:
         truth[place].drain = True
 
 
-# In this order, whatever the user's: a copy has all that its original has.
+# In this order, whatever the user's: a copy has everything that its original has.
 PLANT = {
     "noise": _noise,
     "null": _null,

@@ -1,6 +1,6 @@
-"""Compressed frames of DICOM files -> stored values: RLE and 8-bit JPEG by what is always there, others by an extra.
+"""Compressed frames of DICOM files -> stored values: RLE and 8-bit JPEG by core dependencies, others by an extra.
 
-A frame is known by what it holds. Its own header is read first: a decoder is given none of another size.
+A frame is recognised by its content. Its own header is read first: a decoder never gets one of another size.
 """
 
 from itertools import pairwise
@@ -28,7 +28,7 @@ SIZE = "DICOM whose pixels do not have the size that it states"
 def decode_frame(frame: bytes, shape: tuple[int, int], colours: str, syntax: str) -> tuple[np.ndarray, int, str]:
     """(unsigned values (height, width) or (height, width, 3), bits of each, what the three samples are).
 
-    Raises Unreadable where the frame has another size than `shape`, is not whole, or in no format that is read.
+    Raises Unreadable if the frame has another size than `shape`, is incomplete, or has an unsupported format.
     """
     if frame.startswith(JPEG_START):
         pixels, bits = _decode_jpeg(frame, shape, colours)
