@@ -1,4 +1,4 @@
-"""What a user can mend: each error is one sentence that says what was expected, what is there, and what to do."""
+"""Errors that a user can fix: each is one sentence that says what was expected, what was found, and what to do."""
 
 import difflib
 import errno
@@ -50,6 +50,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def memory_ran_out(error: Exception) -> bool:
-    """Whether an error says so, in the words of Python, of the system or of a backend."""
+    """Whether an error means that memory ran out, in the words of Python, the system or a backend."""
     words = f"{type(error).__name__} {error}".lower()
     return getattr(error, "errno", None) == errno.ENOMEM or any(said in words for said in OUT_OF_MEMORY)

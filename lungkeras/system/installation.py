@@ -1,4 +1,4 @@
-"""What of lungkeras is installed: its version, its packages, what each extra lacks, backends, devices, kernels."""
+"""The state of the installation: version, packages, what each extra lacks, backends, devices, kernels."""
 
 import platform
 import re
@@ -30,7 +30,7 @@ BOUND = re.compile(r"(>=|<|==)\s*([\d.]+)")
 
 
 def installation(backend: str | None = None) -> dict:
-    """All of it, as plain values; Keras is imported, to ask the backend for its devices.
+    """All of it, as plain values; Keras is imported to list the backend's devices.
 
     version, python, platform      of this installation
     project                        the folder that params and results are read from

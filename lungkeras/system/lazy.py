@@ -1,4 +1,4 @@
-"""What a folder has: names that it lends, loaded when first asked for, and an entry of each of its modules."""
+"""The content of a folder: names loaded on first use, and an entry of each of its modules."""
 
 import importlib
 import pkgutil
