@@ -12,7 +12,7 @@ TITLES = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX"}
 
 
 def found_devices() -> list[str]:
-    """What Keras trains on: the accelerators that its backend sees, else the processors, as in ["gpu:0", "gpu:1"]."""
+    """The devices of Keras: the accelerators that its backend sees, else the processors, as in ["gpu:0", "gpu:1"]."""
     import keras
 
     if keras.backend.backend() != "torch":

@@ -1,7 +1,7 @@
-"""Adam by TensorFlow's fused kernel, which Keras 3 does not call; the numbers stay Keras' own.
+"""Adam by TensorFlow's fused kernel, which Keras 3 does not call; the numbers equal Keras' own.
 
-Keras writes the update of a weight as a dozen operations, TensorFlow has it as one: a model of some hundred weights is
-traced in half the time.
+Keras updates a weight by a dozen operations, TensorFlow by one: a model with some hundred weights is traced in half the
+time.
 """
 
 import keras

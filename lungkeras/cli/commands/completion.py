@@ -1,4 +1,4 @@
-"""`lungkeras completion`: print the script by which a shell completes commands, options, datasets, studies and runs."""
+"""`lungkeras completion`: print the script for shell completion of commands, options, datasets, studies and runs."""
 
 import argparse
 
@@ -25,7 +25,7 @@ def run(options) -> None:
 
 
 def script(shell: str, top: argparse.ArgumentParser) -> str:
-    """The script of a shell, made from the parser itself, so that it is never behind."""
+    """The script of a shell, made from the parser itself, so it is never outdated."""
     import shtab
 
     for command in _commands(top):
@@ -52,7 +52,7 @@ def _lister(shell: str, metavar: str) -> str:
 
 
 def _preamble(shell: str) -> str:
-    """The functions that list what is there, in the words of a shell."""
+    """The functions that list completions, in the language of a shell."""
     functions = []
     for metavar, listed in LISTED.items():
         name = f"_lungkeras_{metavar.lower()}"

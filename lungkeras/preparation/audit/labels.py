@@ -1,13 +1,13 @@
 """Labels that the scans contradict: how many, and which.
 
-A modest linear model on textures gives each scan a probability of each class, from folds of patients that do not hold
-it. Two questions are answered apart:
+A simple linear model on textures gives each scan a probability of each class, cross-fitted over folds of patients. Two
+questions are answered separately:
 
-How many? Of the scans labelled c, those that truly are not c score as scans of other labels do, and the others above
-them (Blanchard, Lee, Scott 2010). A model that tells c badly lets some of c score low as well, with every label right;
-but these thin out towards the lowest scores, as two normal laws a distance apart do, and the former do not. The share
-and the distance together, of greatest likelihood, are those of the contaminated binormal curve (Dorfman, Berbaum 2000).
-Where the model recognises c too badly to separate the two, nothing is estimated.
+How many? Scans labelled c that truly are not c have the scores of scans with other labels; the rest of c scores higher
+(Blanchard, Lee, Scott 2010). A model that recognises c poorly gives low scores to some correctly labelled scans as
+well; but these become rare towards the lowest scores, as for two normal distributions a distance apart, and wrongly
+labelled ones do not. Share and distance are estimated jointly by maximum likelihood, as in the contaminated binormal
+curve (Dorfman, Berbaum 2000). If the model recognises c too poorly to separate the two, nothing is estimated.
 
 Which? As in confident learning (Northcutt, Jiang, Chuang 2021), a scan is suspected if the model is more confident of
 another class than of the given one. Each confidence is measured relative to the scans without that label, as the model
