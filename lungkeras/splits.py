@@ -56,7 +56,7 @@ def official_split(records: pd.DataFrame, test_scans: Iterable[str], *, seed: in
 
 
 def given_split(records: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Records with a column `split` as their column `given_split` says, whatever that parts: the audit reports leaks.
+    """Records with a column `split` taken from `given_split`, even if it splits patients: the audit reports leaks.
 
     A split that is not given (no val, as a rule) is dealt by patient from what is given as train, as its share to that
     of train. Raises SourceError where no split is given, or none of train.

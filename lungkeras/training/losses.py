@@ -46,9 +46,9 @@ def loss_function(task: str, class_weights: np.ndarray | None, known: float = 1.
 
 
 class MacroF1(keras.metrics.F1Score):
-    """Macro F1 of logits over an epoch: the greatest logit decides a multiclass scan, 0 (probability 0.5) a label.
+    """Macro F1 of logits over an epoch: the largest logit decides (multiclass), or each logit above 0 (multilabel).
 
-    A label that is NaN counts as one that is absent and was not given, which F1 does not see.
+    A NaN label counts as a true negative, which F1 ignores.
     """
 
     def __init__(self, task: str, name: str = "macro_f1"):

@@ -16,7 +16,7 @@ from lungkeras.report.figures.style import styled
 from lungkeras.study.runs import Run
 from lungkeras.study.words import decimal, heading, run_name_title, wrapped
 
-IN_LINE = {"multiclass": 6, "multilabel": 12}  # panels of a gallery: the words of the latter are shorter
+IN_LINE = {"multiclass": 6, "multilabel": 12}  # panels of a gallery: the texts of the latter are shorter
 
 
 def write_galleries(runs: Mapping[str, Run], datasets: Mapping[str, Prepared], folder: Path | str) -> dict[str, Figure]:
