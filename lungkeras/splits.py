@@ -59,7 +59,7 @@ def given_split(records: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Records with a column `split` taken from `given_split`, even if it splits patients: the audit reports leaks.
 
     A split that is not given (no val, as a rule) is dealt by patient from what is given as train, as its share to that
-    of train. Raises SourceError where no split is given, or none of train.
+    of train. Raises SourceError if no split is given, or none of train.
     """
     given = records.get("given_split")
     if given is None or not (given == "train").any() or not given.isin(SPLITS).all():

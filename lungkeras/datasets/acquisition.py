@@ -13,7 +13,7 @@ def acquire(dataset: str, source: Path | str, how: str, *, scans: int | None = N
     """Returns the source folder, filling it first if it is missing, as the param `acquire` says.
 
     how: draw writes phantoms (`scans` of them), fetch downloads by kagglehub, given expects the folder to be there.
-    Raises SourceError where a given folder is missing.
+    Raises SourceError if a given folder is missing.
     """
     source = Path(source)
     if source.is_dir():

@@ -59,7 +59,7 @@ def read_boxes(dataset: str, source: Path | str, records: pd.DataFrame) -> pd.Da
 
 
 def _listed(dataset: str, source: Path) -> pd.DataFrame | None:
-    """path, finding, EDGES, scan_width, scan_height of all boxes that a source lists; None where it lists none."""
+    """path, finding, EDGES, scan_width, scan_height of all boxes that a source lists; None if it lists none."""
     from lungkeras.datasets.registry import known_dataset
 
     published = known_dataset(dataset).boxes

@@ -68,8 +68,8 @@ class Dataset:
     task: str  # "multiclass" (one class per scan) or "multilabel" (any number of findings)
     classes: tuple[str, ...]
     clear: str  # the class of scans without a finding
-    image_size: int  # pixels a side in the study
-    handle: str  # of the Kaggle page; empty where no client fetches it
+    image_size: int  # pixels per side in the study
+    handle: str  # of the Kaggle page; empty if no client fetches it
     citation: str
     layout: str
     holds: str  # what lies in the folder to be given as source
@@ -85,7 +85,7 @@ class Dataset:
     # The file of its published boxes (scan, finding, left, top, width, height), and the side of the scans in pixels.
     boxes: Callable[[Path], tuple[Path, int]] | None = field(default=None, repr=False)
     # Or its published boxes as a table, of a source and its records: path (or scan), finding (a class), left, top,
-    # width, height, scan_width, scan_height; None where the source has no list of them.
+    # width, height, scan_width, scan_height; None if the source has no list of them.
     box_table: Callable[[Path, pd.DataFrame], pd.DataFrame | None] | None = field(default=None, repr=False)
     # If no client can fetch it: the page to get it from, and what is required there, empty if it is open.
     page: str = field(default="", repr=False)

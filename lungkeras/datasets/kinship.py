@@ -119,7 +119,7 @@ def _held(name: str) -> dict[str, tuple[Kin, ...]]:
 
 
 def direct(one: str, other: str) -> Kin | None:
-    """The row by which one of the two holds scans of the other; None where there is none."""
+    """The row by which one of the two holds scans of the other; None if there is none."""
     return next((row for row in KINSHIP if {row.child, row.parent} == {one, other}), None)
 
 

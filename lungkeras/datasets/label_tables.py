@@ -53,7 +53,7 @@ def read_table(file: Path, columns: Collection[str] | None = None) -> pd.DataFra
 
 
 def require_column(file: Path, columns: list[str], name: str) -> None:
-    """Raises SourceError where a table has no column of this name."""
+    """Raises SourceError if a table has no column of this name."""
     if name not in columns:
         shown = ", ".join(map(printable, columns[:20])) + (f" and {len(columns) - 20} more" if columns[20:] else "")
         raise SourceError(

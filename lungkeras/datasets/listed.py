@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def heading_of(file: Path) -> list[str]:
-    """The names of a list's columns, plain; none where it can't be read."""
+    """The names of a list's columns, plain; none if it can't be read."""
     try:
         heading = list_text(file).partition("\n")[0]
     except BrokenListError:

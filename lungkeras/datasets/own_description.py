@@ -36,7 +36,7 @@ class Description(BaseModel):
     """A collection: its classes, and where each scan's labels are.
 
     classes     {column of the records: the class as folders, cells or headings name it}
-    clear       the class of scans without a finding, "" where there is none
+    clear       the class of scans without a finding, "" if there is none
     labels      the table of labels, as seen from the source or whole; null where each class has a folder
     labels_are  folders | columns (1, 0, -1 and blank a class) | list (the names of classes in one column)
     folders     in what order folders stand: class | split/class | class/split
@@ -44,7 +44,7 @@ class Description(BaseModel):
     scans       how the table names a scan: name (path or name of its file) | header (SOPInstanceUID of DICOM)
     patients    where the patient is told: column | folder (below the class) | path | header (DICOM) | none
     headers     whether DICOM headers tell of patient, age, sex and view what nothing else does
-    splits      {as the table or the folders say: train, val or test}; empty where no split is given
+    splits      {as the table or the folders say: train, val or test}; empty if no split is given
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

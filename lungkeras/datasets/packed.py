@@ -1,6 +1,6 @@
 """Collections of MedMNIST: scans and labels in one .npz file, with a published split.
 
-    chestmnist.npz, chestmnist_64.npz, _128, _224      the same scans at 28, 64, 128 and 224 pixels a side
+    chestmnist.npz, chestmnist_64.npz, _128, _224      the same scans at 28, 64, 128 and 224 pixels per side
     train_images, val_images, test_images              uint8 (scans, side, side)
     train_labels, val_labels, test_labels              0 or 1, (scans, labels)
 
@@ -88,7 +88,7 @@ def _unreadable(dataset: str, file: Path, found: str) -> SourceError:
 
 
 def test_rows(dataset: str, file: Path) -> list[str]:
-    """The scans of the published test split. Raises SourceError where the file can't be read."""
+    """The scans of the published test split. Raises SourceError if the file can't be read."""
     try:
         return [f"test_{row:06}" for row in range(array_files.Rows(file, "test_images").shape[0])]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:

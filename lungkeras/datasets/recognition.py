@@ -360,7 +360,7 @@ def _split_words(column: pd.Series) -> dict[str, str]:
 
 
 def _by_uid(source: Path, files: Mapping[str, object]) -> dict[str, object]:
-    """The SOPInstanceUID of each DICOM file as its name; empty where the first files have none."""
+    """The SOPInstanceUID of each DICOM file as its name; empty if the first files have none."""
     paths = sorted(files)
     if not any(header_of(source / path)["image"] for path in paths[: SAMPLED // 10]):
         return {}
@@ -444,7 +444,7 @@ def _clear(classes: Mapping[str, str]) -> str:
 
 
 def _read(name: str, source: Path, description: Description) -> pd.DataFrame:
-    """The records by a description. Raises SourceError where there is none."""
+    """The records by a description. Raises SourceError if there is none."""
     collection = entry(name, description)
     found = collection.find(source)
     return finish(collection.read(source, found), name, collection.classes)

@@ -282,7 +282,7 @@ def thresholds(runs: Mapping[str, Run]) -> pd.DataFrame:
 
     Columns: run, dataset, backbone, weights; macro_f1 and macro_f1_tuned with _low and _high; difference with low, high
     and p; contradictory and contradictory_tuned, the share of scans called both clear and sick (if there is a class
-    no_finding); then threshold_<class>. All scores are NaN where a probability is NaN or infinite.
+    no_finding); then threshold_<class>. All scores are NaN if a probability is NaN or infinite.
     """
     rows = []
     for run in runs.values():

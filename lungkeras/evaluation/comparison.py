@@ -42,7 +42,7 @@ def macro_scores(labels: np.ndarray, probabilities: np.ndarray, patients, task: 
 
     labels, probabilities (scans, classes); `decided`, 0 or 1 in that shape, by default the decisions of the
     probabilities. Macro AUROC and average precision are means over the classes that have both positives and negatives.
-    All are NaN where a probability is NaN or infinite.
+    All are NaN if a probability is NaN or infinite.
     """
     if not np.isfinite(probabilities).all():
         names = ("macro_f1", "macro_auroc", "macro_average_precision")

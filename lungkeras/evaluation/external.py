@@ -346,7 +346,7 @@ def _measures(
 ) -> list[dict]:
     """The recall of each class of `scored`, from arrays (scans, classes), and macro scores if these are two or more.
 
-    A recall over fewer than ten patients has no interval. NaN where a probability is NaN or infinite.
+    A recall over fewer than ten patients has no interval. NaN if a probability is NaN or infinite.
     """
     decided, rows = metrics.decide(given, task), []
     told = 1.0 if np.isfinite(given).all() else np.nan

@@ -214,7 +214,7 @@ class _Reader:
         return names.to_numpy(object)
 
     def labels_in(self, table: Table, classes: Mapping[str, str]) -> tuple[dict[str, str], np.ndarray] | None:
-        """({key: name} of the labelled classes, int8 (rows, classes)) that a table holds; None where it holds none."""
+        """({key: name} of the labelled classes, int8 (rows, classes)) that a table holds; None if it holds none."""
         columns = table.columns
         own = {name: column for name, (_, column) in columns.labels.items() if name in classes}
         if not own and (table is self.labels or columns.probabilities):

@@ -97,7 +97,7 @@ def _affixed(column: str, words: tuple[str, ...]) -> tuple[str, int] | None:
 
 
 def binary(columns: Columns) -> tuple[str, str]:
-    """(the column of labels, that of scores) of a table that names no class; empty where there is none."""
+    """(the column of labels, that of scores) of a table that names no class; empty if there is none."""
     return tuple(
         next((columns.plain[word][1] for word in words if word in columns.plain), "")
         for words in (LABELS, PROBABILITIES)

@@ -46,7 +46,7 @@ class Unknown(Exception):
 
 
 def read_claims(file: Path) -> list[dict]:
-    """The claims of a YAML file. Raises TableError where one is not as above."""
+    """The claims of a YAML file. Raises TableError if one is not as above."""
     file = Path(file)
     try:
         listed, _ = yaml_files.read_yaml(file)

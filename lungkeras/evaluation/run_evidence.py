@@ -76,7 +76,7 @@ class RunEvidence(Evidence):
         return f"{dataset}-{BACKBONES[model]}-{self.weights(model)}"
 
     def repeated(self, name: str, measure: Callable[[Run], tuple[np.ndarray, float]]):
-        """A measure of a run, one row per seed; None where a seed lacks the run."""
+        """A measure of a run, one row per seed; None if a seed lacks the run."""
         chosen = [self.runs.get(name + repeat) for repeat in self.repeats]
         if any(run is None for run in chosen):
             return None

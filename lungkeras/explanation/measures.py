@@ -17,7 +17,7 @@ from lungkeras.study.runs import Run, split_of
 
 NEIGHBOURS = 10
 SCANS_AT_ONCE = 256  # maps in memory, at the size of the scans
-COARSE = 16  # pixels a side at which two maps are compared
+COARSE = 16  # pixels per side at which two maps are compared
 FEATURE_COLUMNS = ["run", "scan", "patient", "label", "purity", "silhouette"]
 HEATMAP_COLUMNS = ["run", "scan", "patient", "label", "correct", "asymmetry", "area", "row"]
 AGREEMENT_COLUMNS = ["first", "second", "scan", "patient", "correlation"]

@@ -106,7 +106,7 @@ def structural_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Spearman's correlation of the pixels of each pair of maps (N, H, W): float (N,); NaN where one is flat."""
+    """Spearman's correlation of the pixels of each pair of maps (N, H, W): float (N,); NaN if one is flat."""
     return rank_correlations(*(maps.reshape(len(maps), -1) for maps in (first, second)))
 
 
@@ -190,7 +190,7 @@ def randomise_study(
     *,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, dict]]:
-    """(rows of `similarities`, rows of `summary`, {dataset: example}) of the runs in `randomised`, one a dataset.
+    """(rows of `similarities`, rows of `summary`, {dataset: example}) of the runs in `randomised`, one per dataset.
 
     models, runs and randomised (clones with new weights) by the run's name, data by the dataset's. An example is
     {scan uint8 (H, W), maps float32 (steps, H, W)} of the first scan under Grad-CAM.

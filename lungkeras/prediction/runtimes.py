@@ -24,7 +24,7 @@ SERVE = "from lungkeras.prediction import apart, runtimes; apart.serve(runtimes.
 SUFFIXES = {"litert": ".tflite", "onnx": ".onnx", "openvino": ".xml", "saved_model": ""}
 TITLES = {"litert": "LiteRT", "onnx": "ONNX", "openvino": "OpenVINO", "saved_model": "SavedModel"}
 BATCH = 32
-LARGE = 256  # pixels a side, beyond which a batch has fewer scans
+LARGE = 256  # pixels per side, beyond which a batch has fewer scans
 MOST_BYTES_ABOUT = 1_000_000
 MOST_CLASSES = 1000
 

@@ -50,7 +50,7 @@ def _scan_digest(path: Path) -> str:
 
 
 def of_prepared(folder: Path) -> str | None:
-    """SHA-256 of a prepared dataset's arrays, records and statistics; None where one of them is missing or broken."""
+    """SHA-256 of a prepared dataset's arrays, records and statistics; None if one of them is missing or broken."""
     try:
         records = table_files.read_parquet(folder / "records.parquet").to_csv(index=False)
         statistics = json_files.read(folder / "statistics.json")

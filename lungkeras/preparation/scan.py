@@ -39,7 +39,7 @@ def preparation_steps(
 
 
 def first_steps(paths: Iterable[Path], size: int) -> dict[str, np.ndarray]:
-    """`preparation_steps` of the first of these scans that can be read. Raises ScanError where none can."""
+    """`preparation_steps` of the first of these scans that can be read. Raises ScanError if none can."""
     reason = ScanError("expected a scan that can be read, found no scan at all: name another source")
     for path in paths:
         try:

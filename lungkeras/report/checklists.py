@@ -22,7 +22,7 @@ def table(*, own: bool = False, without: Collection[str] = ()) -> pd.DataFrame:
     """One row per item of CLAIM, TRIPOD+AI and STARD-AI, with COLUMNS, all text.
 
     answer   the title of the section that answers it, "not done", or "does not apply"
-    section  the id of that section in the report; empty where there is none
+    section  the id of that section in the report; empty if there is none
 
     `own`: for a collection of one's own, whose owner has the answers that publishers give elsewhere. `without`: the ids
     that the report lacks; their items count as not done.

@@ -69,7 +69,7 @@ def drawn_sums(sums: np.ndarray, draws: int = DRAWS, seed: int = SEED) -> np.nda
 
 
 def drawn_mean(values: np.ndarray, patients: Sequence, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
-    """The mean of values (scans,) over the scans of each draw: (draws,); NaN where a draw has none."""
+    """The mean of values (scans,) over the scans of each draw: (draws,); NaN if a draw has none."""
     sums = sums_by_patient(np.stack([values, np.ones(len(values))], axis=1), patients)
     total, scans = drawn_sums(sums, draws, seed).T
     return np.divide(total, scans, out=np.full(draws, np.nan), where=scans > 0)

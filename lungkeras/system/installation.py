@@ -34,7 +34,7 @@ def installation(backend: str | None = None) -> dict:
 
     version, python, platform      of this installation
     project                        the folder that params and results are read from
-    packages                       {name: version, or None where it is absent} of what lungkeras needs
+    packages                       {name: version, or None if it is absent} of what lungkeras needs
     missing                        what of these is absent or too old, as pip names it
     extras                         {extra: {"for", "missing": what of it is absent or too old}}
     backends                       {name: version or None}

@@ -41,7 +41,7 @@ def remember(source: Path | str) -> None:
 
 
 def find(source: str) -> Path | None:
-    """The folder that a result names; None where it is not on this machine. A stranger's result names no other."""
+    """The folder that a result names; None if it is not on this machine. A stranger's result names no other."""
     path = Path(source)
     if not source or path.is_absolute() or ".." in path.parts:
         return None

@@ -241,7 +241,7 @@ def pairs(recorded: object) -> list[tuple[str, str]]:
 
 
 def read(file: Path) -> dict:
-    """A JSON file of hashes; empty where it is missing or broken."""
+    """A JSON file of hashes; empty if it is missing or broken."""
     try:
         held = json_files.read(file)
     except (OSError, ValueError):

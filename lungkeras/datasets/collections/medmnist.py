@@ -1,4 +1,4 @@
-"""The medmnist dataset: ChestMNIST, all scans of NIH ChestX-ray14 at 28 to 224 pixels a side, 14 findings.
+"""The medmnist dataset: ChestMNIST, all scans of NIH ChestX-ray14 at 28 to 224 pixels per side, 14 findings.
 
     chestmnist.npz, or chestmnist_64.npz, chestmnist_128.npz, chestmnist_224.npz
 

@@ -52,7 +52,7 @@ def find(source: Path) -> list[Path]:
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
     """Records of the lists in `found`. Nothing is drawn: `seed` changes nothing.
 
-    Raises SourceError where a list is missing or can't be read as published.
+    Raises SourceError if a list is missing or can't be read as published.
     """
     folder = found[0]
     scans = _table(folder, METADATA, "the list of the scans with their views")

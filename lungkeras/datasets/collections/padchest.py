@@ -76,7 +76,7 @@ def find(source: Path) -> list[Path]:
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
     """Records of the list in `found`. Nothing is drawn: `seed` changes nothing.
 
-    Raises SourceError where the list can't be read as published.
+    Raises SourceError if the list can't be read as published.
     """
     entries = read_entries(found[0])
     folder = found[0].parent.relative_to(source).as_posix()

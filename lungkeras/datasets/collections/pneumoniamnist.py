@@ -1,4 +1,4 @@
-"""The pneumoniamnist dataset: PneumoniaMNIST, the children of the pneumonia collection at 28 to 224 pixels a side.
+"""The pneumoniamnist dataset: PneumoniaMNIST, the children of the pneumonia collection at 28 to 224 pixels per side.
 
     pneumoniamnist.npz, or pneumoniamnist_64.npz, pneumoniamnist_128.npz, pneumoniamnist_224.npz
 

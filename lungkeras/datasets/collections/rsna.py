@@ -63,7 +63,7 @@ def find(source: Path) -> list[Path]:
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
     """Records of the lists in `found`. Nothing is drawn: `seed` changes nothing.
 
-    Raises SourceError where both lists are missing, or one is not as published.
+    Raises SourceError if both lists are missing, or one is not as published.
     """
     if found[0].is_dir():
         raise SourceError(
@@ -114,7 +114,7 @@ def _labelled(files: Mapping[str, Path]) -> pd.DataFrame:
 
 
 def _agreed(of_boxes: pd.DataFrame, of_details: pd.DataFrame, files: Mapping[str, Path]) -> pd.DataFrame:
-    """What both lists say. Raises SourceError where they contradict each other."""
+    """What both lists say. Raises SourceError if they contradict each other."""
     both = of_boxes.index.intersection(of_details.index)
     apart = of_boxes.loc[both, "lung_opacity"] != of_details.loc[both, "lung_opacity"]
     if apart.any():

@@ -81,7 +81,7 @@ def read(
 ) -> pd.DataFrame:
     """Records of the lists in `found`. `votes` is one of VOTES; nothing is drawn: `seed` changes nothing.
 
-    Raises SourceError where a list is not as published, or only lists of boxes are there.
+    Raises SourceError if a list is not as published, or only lists of boxes are there.
     """
     import pandas as pd
 
@@ -192,7 +192,7 @@ def _box_files(found: list[Path]) -> list[Path]:
 
 
 def test_scans(source: Path | str) -> list[str]:
-    """The scans of PhysioNet's test list. Raises SourceError where the source does not have it."""
+    """The scans of PhysioNet's test list. Raises SourceError if the source does not have it."""
     found = [file for file in find(Path(source)) if file.name == TEST_LABELS]
     if not found:
         raise SourceError(

@@ -88,7 +88,7 @@ def find(source: Path) -> list[Path]:
 def official_test_scans(source: Path | str) -> list[str]:
     """The scans of test_list.txt, which the collection's authors held out by patient.
 
-    Raises SourceError where the list does not lie beside the list of entries.
+    Raises SourceError if the list does not lie beside the list of entries.
     """
     found = find(Path(source))
     file = (found[0].parent if found else Path(source)) / TEST_LIST
@@ -116,7 +116,7 @@ def read(source: Path, found: list[Path], *, require_files: bool = True, seed: i
     With `require_files`, absent scans are left out before anything is drawn, so a partial download keeps all it has.
     Without it, the selection is that of the whole list, and an absent scan gets its expected path.
 
-    Raises SourceError where the list can't be read as published.
+    Raises SourceError if the list can't be read as published.
     """
     entries = read_entries(found[0])
     images = (found[0].parent / "images").relative_to(source).as_posix()
@@ -198,7 +198,7 @@ def read_entries(file: Path) -> pd.DataFrame:
     bar). A row without a patient, or with one in a spreadsheet's number format (1.23E+05), which has lost digits,
     becomes its own patient.
 
-    Raises SourceError where the list can't be read, naming the row where one is broken.
+    Raises SourceError if the list can't be read, naming the row where one is broken.
     """
     import pandas as pd
 

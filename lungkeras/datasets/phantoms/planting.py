@@ -116,7 +116,7 @@ def plant(
     """What each planned scan is drawn with. Every plant draws from a random stream of its own, started by `key`.
 
     `classes` are the dataset's; the first one carries the marker, and pneumothorax, where it is one, the drain.
-    Raises SourceError where there are too few scans for so many duplicates.
+    Raises SourceError if there are too few scans for so many duplicates.
     """
     truth = [Planted(scan.findings) for scan in planned]
     for name, planting in PLANT.items():
@@ -334,9 +334,9 @@ def write_truth(to: Path, planned: Sequence[Scan], truth: Sequence[Planted], box
 
 
 def read_truth(source: Path | str) -> pd.DataFrame:
-    """TRUTH.csv of a planted source, as described above; every column is text, empty where nothing was planted.
+    """TRUTH.csv of a planted source, as described above; every column is text, empty if nothing was planted.
 
-    Raises SourceError where the source has none.
+    Raises SourceError if the source has none.
     """
 
     file = Path(source) / TRUTH

@@ -64,7 +64,7 @@ def _decode_jpeg2000(frame: bytes, shape: tuple[int, int]) -> tuple[np.ndarray, 
 
 
 def _jpeg2000_header(data: bytes, shape: tuple[int, int]) -> tuple[int, int]:
-    """(samples, bits) of a codestream (ITU T.800, annex A). Raises Unreadable where it is not whole, or a bomb."""
+    """(samples, bits) of a codestream (ITU T.800, annex A). Raises Unreadable if it is not whole, or a bomb."""
 
     def number(at: int, length: int = 4) -> int:
         return int.from_bytes(data[at : at + length])
@@ -117,7 +117,7 @@ def _check_blocks(header: bytes, shape: tuple[int, int], samples: int) -> None:
 
 
 def decode_rle(frame: bytes, shape: tuple[int, int], samples: int, depth: int) -> np.ndarray:
-    """The values of an RLE frame (PS3.5, annex G), unsigned of `depth` bytes. Raises Unreadable where it is not whole.
+    """The values of an RLE frame (PS3.5, annex G), unsigned of `depth` bytes. Raises Unreadable if it is not whole.
 
     Each byte of each sample is a segment of its own, the most significant first.
     """

@@ -58,7 +58,7 @@ def kind_of(file: Path | str | bytes) -> str:
 
     Takes a path, or the first bytes of a file (STARTS_WITHIN are enough). Else returns what to call it in a sentence:
     "empty", "gif", "html", "text", "zip", ..., "zero bytes" if it holds nothing else, "folder", "no plain file" (a
-    pipe, a device), or "unknown". Raises OSError where a path can't be read.
+    pipe, a device), or "unknown". Raises OSError if a path can't be read.
     """
     if not isinstance(file, bytes):
         about = Path(file).stat()

@@ -82,7 +82,7 @@ class Decoder:
     def _asked(self, path: Path | str) -> np.ndarray:
         """What the process answers.
 
-        Raises EOFError, with its exit status in words, where it dies, and TimeoutError, with the seconds, where it is
+        Raises EOFError, with its exit status in words, if it dies, and TimeoutError, with the seconds, if it is
         ended.
         """
         if self.process is None:
@@ -132,7 +132,7 @@ class Decoder:
             ) from None
 
     def _read(self, length: int) -> bytes:
-        """So many bytes of its answer. Raises EOFError where there are fewer, TimeoutError where none come."""
+        """So many bytes of its answer. Raises EOFError if there are fewer, TimeoutError where none come."""
         content = b""
         while len(content) < length:
             self._wait()
@@ -152,7 +152,7 @@ class Decoder:
         raise TimeoutError(MOST_SECONDS_WAITED)
 
     def close(self) -> int | None:
-        """Ends the process, and returns its exit status; None where there is none."""
+        """Ends the process, and returns its exit status; None if there is none."""
         if self.process is None:
             return None
         for opened in (self.process.stdin, self.process.stdout, self.pixels):

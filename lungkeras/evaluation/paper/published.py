@@ -33,7 +33,7 @@ def published_run(dataset: str, backbone: str, weights: str) -> dict[str, float]
 
 
 def published_f1(dataset: str, backbone: str, weights: str) -> float:
-    """Test macro F1 in [0, 1]; NaN where the paper has no such run."""
+    """Test macro F1 in [0, 1]; NaN if the paper has no such run."""
     return published_run(dataset, backbone, weights)["macro_f1"]
 
 

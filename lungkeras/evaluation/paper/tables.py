@@ -87,7 +87,7 @@ def _counted(dataset: str, name: str, splits: pd.Series, published: float | None
 def table_2(complexity: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
     """Size of each backbone, next to the published one.
 
-    `complexity` is {backbone: {parameters, layers, multiply_accumulates (of one image), image_size (pixels a side)}},
+    `complexity` is {backbone: {parameters, layers, multiply_accumulates (of one image), image_size (pixels per side)}},
     counted from models. The FLOPs that the paper prints are multiply-accumulates of a batch of 32 at 256 x 256: count
     at that size to compare. Parameters are in millions, operations in thousand millions (giga).
     """

@@ -62,7 +62,7 @@ def audit_source(dataset: str, source: Path | str, *, seed: int = 0, workers: in
 def audit_prepared(prepared: Path | str, *, seed: int = 0) -> dict:
     """Audits a prepared dataset, from its records and fingerprints, and keeps the result there as audit.json.
 
-    Raises RunError where the folder was prepared without them.
+    Raises RunError if the folder was prepared without them.
     """
     folder = Path(prepared)
     try:

@@ -31,7 +31,7 @@ TOLD = 0.75  # AUROC below which a class is not recognised well enough to suspec
 # % are about equally likely; for classes with 0.85 or more, the estimate is within 3 points of the planted rate.
 CLEAR = 0.85
 DECILES = np.linspace(0.1, 0.9, 9)
-RATES, DISTANCES = np.linspace(0, 0.5, 101), np.linspace(0.3, 5, 95)  # among which the likeliest are looked for
+RATES, DISTANCES = np.linspace(0, 0.5, 101), np.linspace(0.3, 5, 95)  # among which the most likely are looked for
 SHOWN = 1  # standard deviations above the scans without the label
 BOOTSTRAPS = 200
 FACTORS, FACTOR_SPREAD = (0.5, 0.7, 1.0, 1.4, 2.0), 0.7  # of hidden scans to wrong labels; of their logarithm

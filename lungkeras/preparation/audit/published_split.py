@@ -42,10 +42,10 @@ def audit_split(
     Scans that share a patient, a name or a copy are in one group. The first holds
 
         dataset, scans       what was audited
-        sides                {side: {scans, patients}}; patients is None where they are not known
-        patients_from        "lists", "names", "records", or None where nothing tells them
+        sides                {side: {scans, patients}}; patients is None if they are not known
+        patients_from        "lists", "names", "records", or None if nothing tells them
         shared_patients      {"train and test": number}, and the same of shared_scans (names) and shared_copies (pairs),
-                             the latter None where no scans are there
+                             the latter None if no scans are there
         leaks                [{patient, scans: {side: [scan]}}], then the same with scan instead of patient
         copies               [{scan, side, other, other_side, kind, correlation}]
         leak                 whether anything is shared
@@ -219,7 +219,7 @@ def _place(side: str) -> int:
 def write_repaired(file: Path | str, table: pd.DataFrame) -> dict:
     """Writes the repaired split into a new file, columns scan and split. Returns {file, rule, excluded: {side: scans}}.
 
-    Raises FolderError where the file exists.
+    Raises FolderError if the file exists.
     """
     import pandas as pd
 
@@ -231,7 +231,7 @@ def write_repaired(file: Path | str, table: pd.DataFrame) -> dict:
 
 
 def require_new(file: Path | str) -> None:
-    """Raises FolderError where a file of this name exists."""
+    """Raises FolderError if a file of this name exists."""
     if Path(file).exists() or Path(file).is_symlink():
         raise FolderError(f"{file} exists already, and a split is never overwritten: name a new file")
 

@@ -88,7 +88,7 @@ def content(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def only_known(operations: Iterable[str], known: set[str]) -> None:
-    """Raises Refused, naming one, where there are operations that our exports do not have, or too many."""
+    """Raises Refused, naming one, if there are operations that our exports do not have, or too many."""
     operations = list(operations)
     if strange := sorted(set(operations) - known):
         raise Refused(f"it holds the operation {strange[0][:80]!r}, which none of our exports has")
@@ -267,7 +267,7 @@ def read_openvino(path: Path) -> tuple[bytes, bytes]:
 
 
 def _openvino_constant(attributes: dict[str, str], there: int) -> int:
-    """The bytes of a constant. Raises Refused where they are not all in the weights, or not what its shape needs."""
+    """The bytes of a constant. Raises Refused if they are not all in the weights, or not what its shape needs."""
     offset, size = int(attributes["offset"]), int(attributes["size"])
     shape = [int(side) for side in attributes.get("shape", "").split(",") if side.strip()]
     bits = OPENVINO_BITS.get(attributes.get("element_type", ""))
@@ -342,7 +342,7 @@ def _named_functions(objects) -> set[str]:
 
 
 def _reached(names: Iterable[str], functions: dict[str, list]) -> set[str]:
-    """These functions and all that they call. Raises Refused where one is not there."""
+    """These functions and all that they call. Raises Refused if one is not there."""
     waiting, reached = list(names), set()
     while waiting:
         name = waiting.pop()

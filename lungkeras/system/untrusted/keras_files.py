@@ -122,7 +122,7 @@ def check_weights_file(path: Path | str) -> None:
 
 
 def check_keras_version(version: str) -> None:
-    """Raises RunError where this Keras is older than the first that is known to load files safely."""
+    """Raises RunError if this Keras is older than the first that is known to load files safely."""
     if tuple(int(part) for part in re.findall(r"\d+", version)[:3]) < LOWEST_KERAS:
         lowest = ".".join(map(str, LOWEST_KERAS))
         raise RunError(f"Keras {version} is too old to open model files safely: install {lowest} or newer.")
@@ -141,7 +141,7 @@ def _check_members(archive: zipfile.ZipFile, size: int) -> None:
 
 
 def _plain_json(data: bytes) -> dict:
-    """JSON whose objects name each key once. Raises ValueError, or RecursionError where it is nested too deep."""
+    """JSON whose objects name each key once. Raises ValueError, or RecursionError if it is nested too deep."""
 
     def once(pairs: list[tuple[str, object]]) -> dict:
         if len(dict(pairs)) < len(pairs):

@@ -66,7 +66,7 @@ def _length(column) -> int:
 
 
 def read_csv(file: Path | str, *, sep: str = ",", **options) -> pd.DataFrame:
-    """`pd.read_csv` of a file. Raises OSError, or ValueError where it would have more cells than a study's.
+    """`pd.read_csv` of a file. Raises OSError, or ValueError if it would have more cells than a study's.
 
     A reader pads short rows to the longest, so cells are rows times columns.
     """
@@ -85,7 +85,7 @@ def parse_csv(text: str, *, sep: str = ",", **options) -> pd.DataFrame:
 
 
 def check_csv(content: bytes | None, separators: bytes = b",") -> None:
-    """Raises ValueError where the bytes of a CSV file, None for too many, would be more than a study's table."""
+    """Raises ValueError if the bytes of a CSV file, None for too many, would be more than a study's table."""
     if content is None or len(content) > MOST_BYTES:
         raise ValueError(f"it is larger than {MOST_BYTES // 1_000_000} MB")
     rows = content.count(b"\n") + content.count(b"\r") + 1
