@@ -2,7 +2,7 @@
 
     a published list     where the collection's entry names or reads one, as that of xray8: by the names of scans, in
                          pixels of the published scans; a drawn source's are in pixels of its files
-    BOXES.csv            in the root of the other drawn sources, in pixels of each file, whose size stands beside
+    BOXES.csv            in the root of the other drawn sources, in pixels of each file, with its size
 
 Preparation resizes whole scans, so boxes are stored as fractions of width and height.
 """
@@ -48,7 +48,7 @@ def read_boxes(dataset: str, source: Path | str, records: pd.DataFrame) -> pd.Da
     listed = listed[whole & (listed["right"] > listed["left"]) & (listed["bottom"] > listed["top"])]
 
     place = {path: row for row, path in enumerate(records["path"])}
-    if known_dataset(dataset).boxes or table:  # a published list names files, wherever they lie
+    if known_dataset(dataset).boxes or table:  # a published list names files in any folder
         place |= {scan: row for row, scan in enumerate(records["scan"])}
     listed = listed.assign(row=listed["path"].map(place), **{"class": listed["finding"].str.lower()})
     listed = listed[listed["row"].notna() & listed["class"].isin(known_dataset(dataset).classes)].astype({"row": int})

@@ -70,7 +70,7 @@ def _by_hand(dataset: Dataset) -> str:
 
 @contextlib.contextmanager
 def _whole_folder(to: Path) -> Iterator[Path]:
-    """A temporary folder beside `to`, renamed to it when the block succeeds, and removed otherwise."""
+    """A temporary folder next to `to`, renamed to it when the block succeeds, and removed otherwise."""
     with contextlib.ExitStack() as stack:
         try:
             folder = stack.enter_context(atomic_folder(to))

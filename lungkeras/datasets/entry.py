@@ -56,7 +56,7 @@ class Names:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """One collection: what it is called, its classes, and how its folder is read.
+    """One collection: its name, its classes, and how its folder is read.
 
     `find(source)` returns the files or folders by which the collection is recognised below `source`, empty if it is not
     there; `read(source, found, require_files=True, seed=0)` returns its records (lungkeras.datasets.records). The rest

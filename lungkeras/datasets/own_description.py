@@ -42,8 +42,8 @@ class Description(BaseModel):
     folders     in what order folders stand: class | split/class | class/split
     separator   what parts classes in a list
     scans       how the table names a scan: name (path or name of its file) | header (SOPInstanceUID of DICOM)
-    patients    where the patient is told: column | folder (below the class) | path | header (DICOM) | none
-    headers     whether DICOM headers tell of patient, age, sex and view what nothing else does
+    patients    where the patient is found: column | folder (below the class) | path | header (DICOM) | none
+    headers     whether DICOM headers supply patient, age, sex and view if nothing else does
     splits      {as the table or the folders say: train, val or test}; empty if no split is given
     """
 

@@ -58,7 +58,7 @@ def tabulate(source: Path, scans: list[tuple[Path, str | None, str | None]]) -> 
 
 
 def _leave_out_no_images(source: Path, records: pd.DataFrame) -> pd.DataFrame:
-    """Without links that lead nowhere, and without the files that are no images, counted by kind."""
+    """Without broken links and files that are not images, counted by kind."""
     files = [source / path for path in records["path"]]
     why = {path: ABSENT for path, file in zip(records["path"], files, strict=True) if _leads_nowhere(file)}
     for path, file in zip(records["path"], files, strict=True):

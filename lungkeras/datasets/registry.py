@@ -1,12 +1,12 @@
 """Folders of chest X-rays, as they are published, read into one table of records.
 
-entry.py       what a collection tells the rest of the package
+entry.py       what the package knows about a collection
 collections/   its entry, layout, labels and selection: a module each, found here by itself
-own.py         collections of one's own, as descriptions in params/ tell them
+own.py         collections of one's own, by their descriptions in params/
 records.py     the columns, and what every dataset promises
 folders.py     looking for a collection in the folder that a user names
-listed.py      scans that stand in a list, and where each lies
-tables.py      lists of which a study uses some scans
+listed.py      scans that are in a list, and the path of each
+tables.py      lists with more scans than a study uses
 packed.py      scans that are rows of an array
 phantoms/      draws chests in the same layouts
 download.py    Kaggle, or a local archive, to a folder

@@ -191,7 +191,7 @@ def calibration(runs: Mapping[str, Run]) -> pd.DataFrame:
     """One row per run, on its test split: run, dataset, backbone, weights, temperature, validation_scans, and ece,
     ece_class, brier and loss before and after (`_scaled`) the correction; ece and brier with _low and _high over
     patients (`error_interval`, `intervals.mean_interval`). ece_class is the mean calibration error over classes.
-    ece_null, ece_scaled_null: what a perfectly calibrated model stays below in 95 %.
+    ece_null, ece_scaled_null: the limit of a perfectly calibrated model in 95 %.
     """
     rows = []
     for run in runs.values():

@@ -46,7 +46,7 @@ def evaluate_on(
     that dataset's policies.
 
     Multiclass scans with a label outside those classes are left out, and probabilities are divided by their sum over
-    the shared classes, as if the model had been asked to choose among these alone. Multilabel probabilities are kept as
+    the shared classes, as if the model chose only among these. Multilabel probabilities are kept as
     they are, and scans without a known shared label are left out. With `loose`, classes that mean about the same are
     shared too, and named in the answer. Prepared images of another size than the model's are resized (areas averaged).
     On a dataset that the run, or the run that its weights come from, was trained on, patients used for training or
@@ -195,7 +195,7 @@ def _learned(folder: Path | str, run: Run) -> list[Run] | None:
 
 
 def open_for(folder: Path | str, on: Path | str) -> dict[str, Collection]:
-    """The collections, with their fingerprints, of a prepared folder and of what a run has learned from.
+    """The collections, with their fingerprints, of a prepared folder and of a run's training data.
 
     Those of the run's params that are not prepared on this machine, or without fingerprints, are left out.
     """

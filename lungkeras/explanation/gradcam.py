@@ -17,7 +17,7 @@ FEW_STEPS = 6  # batches that are differentiated faster than a graph is traced
 
 
 def explained_layer(model):
-    """The layer whose activations are explained, by `architectures.explained_map`. Raises ParamsError for none."""
+    """The layer whose activations are explained, by `architectures.explained_map`. Raises ParamsError."""
     if not hasattr(model, "layers"):  # an inference.Network
         return model.layer
     name = architectures.explained_map(_steps(model))

@@ -187,7 +187,7 @@ def localise(
     """Maps against the boxes of the test split, and the baselines on their grid: one row per finding, with SCORED.
 
     Args:
-        models: {run: keras.Model}; RANDOMISED may stand for a run.
+        models: {run: keras.Model}; RANDOMISED may replace a run.
         most: scans, drawn by `seed` if more have boxes.
 
     `run` is empty for the BASELINES, which exist for each grid of maps; hit and iou_* of random are its expected

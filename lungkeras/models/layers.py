@@ -145,7 +145,7 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
 
 
 def _by_taps(layer, inputs) -> bool:
-    """Whether sum_over_taps can stand for a convolution, and is quicker."""
+    """Whether sum_over_taps can replace a convolution, and is faster."""
     if keras.backend.backend() != "jax" or not _is_common(layer, inputs):
         return False
     import jax
@@ -154,7 +154,7 @@ def _by_taps(layer, inputs) -> bool:
 
 
 def _by_blocks(layer, inputs) -> bool:
-    """Whether depthwise.convolve can stand for a convolution, and is quicker."""
+    """Whether depthwise.convolve can replace a convolution, and is faster."""
     if keras.backend.backend() != "tensorflow" or not _is_common(layer, inputs) or len(set(layer.strides)) > 1:
         return False
     import tensorflow as tf

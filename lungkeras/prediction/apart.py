@@ -100,7 +100,7 @@ def serve(open_exported: Callable) -> None:
     import numpy as np
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the one who asks
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller handles it
     pipe, path, threads = Connection(int(sys.argv[1])), Path(sys.argv[2]), int(sys.argv[3]) or None
     try:
         limit_memory(MOST_MEMORY_TO_OPEN)
@@ -116,4 +116,4 @@ def serve(open_exported: Callable) -> None:
     except RunError as error:
         pipe.send_bytes(REFUSED + str(error).encode(errors="replace"))
     except (EOFError, BrokenPipeError):
-        pass  # nobody asks any more
+        pass  # the caller is gone

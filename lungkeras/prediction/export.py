@@ -71,7 +71,7 @@ def export_run(folder: Path | str, format: str, *, int8: bool = False, to: Path 
     model = models.load_model(folder / "best.keras")
     prepared = _prepared(run, model.input_shape[1])
     scans = prepared.images["test"]
-    expected = metrics.probabilities(outputs(model, scans), run.task)  # asked first: ONNX wants a model that was called
+    expected = metrics.probabilities(outputs(model, scans), run.task)  # first: ONNX needs a model that was called
     with temporary_folder(target.parent) as temporary:
         draft = temporary / target.name
         _convert(model, draft, format, _calibration(prepared) if int8 else None)
@@ -264,7 +264,7 @@ def _quantize_onnx(path: Path, calibration: np.ndarray) -> None:
 
 
 class _Calibration:
-    """Hands out scans one by one, as onnxruntime's quantizer asks for them."""
+    """Hands out scans one by one, as onnxruntime's quantizer requests them."""
 
     def __init__(self, name: str, scans: np.ndarray):
         self.inputs = ({name: scan[None]} for scan in scans)

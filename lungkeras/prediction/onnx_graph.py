@@ -492,7 +492,7 @@ def _product(graph: Graph, layer: Layer, *given: str | float) -> str:
 
 
 def _two(given: Sequence[str | float]) -> tuple[str, str | float]:
-    """Two inputs, of which the first is not a number."""
+    """Two inputs, the first of which is not a number."""
     if len(given) != 2:
         raise Unknown("a layer of more than two inputs")
     first, second = given

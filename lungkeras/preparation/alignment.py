@@ -27,7 +27,7 @@ EDGE = 4  # pixels of a half-size picture that are left out, as padding and blur
 INNER = HALF - 2 * EDGE
 COARSE = 16
 FINE_SPREAD, DETAIL_SPREAD, SPREAD = 1.0, 2.0, 3.0  # pixels of the neighbourhood
-LEAST_SPREAD = 2.0  # grey levels: what is smoother shows noise
+LEAST_SPREAD = 2.0  # grey levels: smoother areas show only noise
 # With 150 real scans, 97 in 100 copies of each kind are above all three thresholds. Among pairs of drawn patients, at
 # most 2 in 1,000 are above the first and 1 in 30,000 above the second; up to half of those that resemble each other are
 # below the third.

@@ -24,7 +24,7 @@ from lungkeras.report.pictures import embedded
 from lungkeras.study.words import heading
 from lungkeras.system.files import write_csv, write_text
 
-BESIDE = ("understood", "labels", "claims")  # tables beside those of a judgement
+BESIDE = ("understood", "labels", "claims")  # tables besides those of a judgement
 MOST_ROWS = 300  # of a table on the page
 MOST_CLASSES = 30  # of the figure
 NAMES, RIGHT, FIRST, STEP, GAP = 200, 620, 22, 13, 13  # of the figure, in its units

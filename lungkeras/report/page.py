@@ -59,7 +59,7 @@ def write_report(
 
     Args:
         title: the study's, as its heading.
-        settings: the study's params, set beside the paper's.
+        settings: the study's params, next to the paper's.
         datasets: of each its facts, as `facts.dataset_facts` gives them.
         versions: {package: version}.
         notebooks: {run or notebook: link relative to the study's folder}; a run's is linked from its section.
@@ -204,7 +204,7 @@ def _absent(sections: Iterable[Mapping], of_the_paper: bool) -> set[str]:
 
 
 def _items(folder: Path, captions: Mapping, frames: Mapping[str, pd.DataFrame]):
-    """(name, what the template needs) of each figure and table that the captions name."""
+    """(name, template data) of each figure and table in the captions."""
     for name, words in captions["tables"].items():
         beside = BESIDE.get(name, {})
         files = [("CSV", folder / "tables" / f"{name}.csv")]
@@ -222,7 +222,7 @@ def _items(folder: Path, captions: Mapping, frames: Mapping[str, pd.DataFrame]):
 
 
 def environment():
-    """Jinja's environment with the templates, and what every page inlines: one style, one script, and their hashes."""
+    """Jinja's environment with the templates, and the style and script that every page inlines, with hashes."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 

@@ -15,7 +15,7 @@ def delong(
 ) -> tuple[np.ndarray, np.ndarray]:
     """AUROCs (columns,) and their covariance (columns, columns), without resampling.
 
-    Labels and scores are (scans, columns): a column is a class, or a model asked about a class. DeLong et al. 1988,
+    Labels and scores are (scans, columns): a column is a class, or a model's scores for a class. DeLong et al. 1988,
     doi:10.2307/2531595, for scans that are clustered in patients (Obuchowski 1997, doi:10.2307/2533958); where every
     patient has one scan, the two are the same. A scan whose label is NaN (unknown) is left out of that column. NaN for
     a column without positives or negatives.

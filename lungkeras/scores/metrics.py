@@ -68,7 +68,7 @@ def known_only(labels: np.ndarray, decided: np.ndarray) -> tuple[np.ndarray, np.
 def decide(probabilities: np.ndarray, task: str, threshold: float = THRESHOLD) -> np.ndarray:
     """Decisions as an int array of 0 and 1, shape (scans, classes).
 
-    Multiclass: 1 for the most probable class alone, the first of equals. Multilabel: 1 wherever the probability is at
+    Multiclass: 1 for the most probable class alone, the first of equals. Multilabel: 1 if the probability is at
     least `threshold`, so 0 calls every class and anything above 1 calls none.
     """
     probabilities = np.asarray(probabilities)

@@ -3,10 +3,10 @@
     temporaries           of a process that was killed while it wrote; one whose writer lives is locked, and stays
     failed notebooks      of steps that have succeeded since
     checkpoints           of finished runs
-    Snakemake's records   its older logs, and what it noted of files that are gone
+    Snakemake's records   its older logs, and its records of deleted files
     unnamed               runs, prepared datasets and drawn sources that the params no longer name, with their
                           notebooks and logs; the report shows them until they are gone, so they are removed only
-                          where that is asked for
+                          on request
 
 Everything else is kept, and so is anything that another study in params/ names. Links are neither followed nor removed.
 """
@@ -115,7 +115,7 @@ def own_sources(shared: Params) -> list[Path]:
 
 
 def real_folders(folder: Path, deepest: int = DEEPEST) -> Iterator[Path]:
-    """A folder and those below it that are no links and not hidden."""
+    """A folder and its subfolders, without links and hidden ones."""
     if folder.is_dir():
         yield folder
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):

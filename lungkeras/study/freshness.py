@@ -72,7 +72,7 @@ def origin(run: Params) -> str | None:
 
 
 def reading_notebooks(shared: Params, runs: Mapping[str, Params]) -> dict[str, str]:
-    """SHA-256 of all that each notebook which reads the runs depends on: the runs, the study, the code, its cells.
+    """SHA-256 of the inputs of each notebook that reads the runs: the runs, the study, the code, its cells.
 
     They read everything in the folders of runs and of prepared datasets, whether the params name it or not. The report
     also depends on the tables, whoever wrote them.

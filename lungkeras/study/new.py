@@ -1,7 +1,7 @@
 """Writes a study for a collection of one's own: params/<study>/, with settings for the number of scans.
 
 params/<study>/study.yaml                         what its runs share
-              /<dataset>.collection.yaml          what was understood of the folder
+              /<dataset>.collection.yaml          what was recognised in the folder
               /<dataset>-<backbone>-random.yaml   a run each
 """
 
@@ -28,7 +28,7 @@ from lungkeras.system.places import project_folder
 from lungkeras.system.text import printable
 
 LONGEST_NAME = 80
-# (scans below which it holds, what it is for, settings)
+# (upper limit of scans, purpose, settings)
 SHORT = {
     "learning_rate": 0.003,
     "final_learning_rate": 0.0001,

@@ -34,7 +34,7 @@ class Params(BaseModel):
               are copied, its classes are not | a file of ImageNet weights as keras.applications writes them
     source    given: the dataset's folder as published | else a folder in which each dataset has one
     acquire   draw (phantoms, `scans` of them, where absent) | fetch (by kagglehub, where absent) | given (by the user)
-    suffix    tells a run from another of the same dataset, backbone and weights, as in -lr0.05
+    suffix    distinguishes a run from others of the same dataset, backbone and weights, as in -lr0.05
     class_weights   whether a multilabel loss weighs positives by negatives over positives, as the study's does
     beta_2    of Adam, 0.999 in the study; 0.99 follows the gradients of a short training sooner
     clip_norm gradients of a larger norm over all weights are scaled down to it; none are where null, as in the study

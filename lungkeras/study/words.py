@@ -22,7 +22,7 @@ def run_title(backbone: str, weights: str, *, scratch: bool = False) -> str:
 
 
 def run_name_title(run: str) -> str:
-    """The title of a run by its name, <dataset>-<backbone>-<weights>[-lr<rate>][-seed<N>]; any other name as it is."""
+    """The title of a run by its name, <dataset>-<backbone>-<weights>[-lr<rate>][-seed<N>]; others unchanged."""
     parts = run.split("-", 3)
     if len(parts) < 3:
         return run

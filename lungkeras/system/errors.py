@@ -16,7 +16,7 @@ class LungkerasError(Exception):
 
 
 class SourceError(LungkerasError):
-    """A source folder does not hold what a dataset is read from."""
+    """A source folder does not hold the dataset."""
 
 
 class ScanError(LungkerasError):
@@ -24,7 +24,7 @@ class ScanError(LungkerasError):
 
 
 class ParamsError(LungkerasError):
-    """A params file, or a value in it, is not what the study understands."""
+    """A params file, or a value in it, is invalid."""
 
 
 class FolderError(LungkerasError):
@@ -36,7 +36,7 @@ class RunError(LungkerasError):
 
 
 class TableError(LungkerasError):
-    """A table of predictions, labels or records from outside is not what it should be."""
+    """A table of predictions, labels or records from outside is invalid."""
 
 
 class Refused(ValueError):

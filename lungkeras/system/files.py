@@ -1,4 +1,4 @@
-"""Files are written whole or not at all: to a temporary name beside the target, then renamed.
+"""Files are written whole or not at all: to a temporary name next to the target, then renamed.
 
 The writer of a temporary file holds a lock on it, which the system frees when the process ends, however it ends. This
 distinguishes leftovers of a killed process from files being written, and the next writer to the same folder removes the
@@ -181,7 +181,7 @@ def sweep(folder: Path) -> None:
     """Removes the temporaries that killed processes left in a folder, once a process; those being written stay."""
     for temporary in folder.glob(f"{TEMPORARY}*"):
         with suppress(OSError):
-            handle = os.open(temporary, os.O_RDWR | os.O_NOFOLLOW)  # no folder opens so: its lock lies beside it
+            handle = os.open(temporary, os.O_RDWR | os.O_NOFOLLOW)  # folders have their lock next to them
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(_folder_of(temporary), ignore_errors=True)

@@ -49,7 +49,7 @@ def making(folder: Path | str) -> AbstractContextManager[Lock]:
 
 
 def is_being_made(folder: Path) -> bool:
-    """Whether a living process holds the lock beside a folder."""
+    """Whether a living process holds the lock next to a folder."""
     return is_held(_beside(folder))
 
 

@@ -1,4 +1,4 @@
-"""Python processes that this one starts, and that import the same lungkeras, wherever it lies."""
+"""Python processes that this one starts, and that import the same lungkeras, wherever it is installed."""
 
 import math
 import os

@@ -112,9 +112,9 @@ def _end(others: Sequence[subprocess.Popen]) -> None:
 def joined() -> Iterator[Path]:
     """The block for all processes but the first: it yields the folder, and ends the process on failure."""
     folder, rank, count = sys.argv[1:]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the first, whose end is theirs
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first handles it, and its end ends the others
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # output printed by a library is not an answer
     threading.Thread(target=_end_with_the_first, daemon=True).start()
     try:
         answers.write(READY)

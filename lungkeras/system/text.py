@@ -45,7 +45,7 @@ def say(*lines: object, file: IO[str] | None = None) -> None:
 
 
 def utf8(text: str) -> str:
-    """Text that can be encoded: bytes of a file name that are no UTF-8 are shown as their escapes."""
+    """Text that can be encoded: invalid UTF-8 bytes of a file name are shown as their escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 

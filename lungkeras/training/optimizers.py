@@ -27,7 +27,7 @@ class FusedAdam(keras.optimizers.Adam):
         weights = [getattr(variable, "value", variable) for variable in trainable_variables]
         if not all(map(self._fits, grads, weights)):
             return super()._backend_update_step(grads, trainable_variables, learning_rate)
-        # Once for all weights: a constant and a power for each would be most of what is traced.
+        # Once for all weights: a constant and a power for each would be most of the traced graph.
         step = tf.cast(self.iterations + 1, tf.float32)
         beta_1, beta_2, epsilon = (tf.constant(value, tf.float32) for value in (self.beta_1, self.beta_2, self.epsilon))
         shared = {"beta1_power": beta_1**step, "beta2_power": beta_2**step, "lr": tf.cast(learning_rate, tf.float32)}

@@ -154,7 +154,7 @@ def are_numbers(weights: Iterable[np.ndarray]) -> bool:
 def seed_random_layers(model: keras.Model, seed: int, epoch: int, *share: int) -> None:
     """Sets every random layer's generator from (seed, epoch), so that no generator has to be saved to resume.
 
-    Where processes train together, all but the first give their `share`, so that their draws differ.
+    If processes train together, all but the first pass their `share`, so their draws differ.
     """
     generators = [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]
     for place, generator in enumerate(generators):

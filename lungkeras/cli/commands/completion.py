@@ -8,7 +8,7 @@ SHELLS = ("bash", "zsh", "fish")
 STUDIES = "ls -d params/*/study.yaml 2>/dev/null | cut -d/ -f2"
 RUNS = "ls -d reports/*/runs/*/metrics.json 2>/dev/null | sed 's,/metrics.json$,,'"
 PREPARED = "ls -d prepared/*/*/statistics.json 2>/dev/null | sed 's,/statistics.json$,,'"
-# What a shell lists for an argument, by its metavar; files and folders are listed beside studies and runs.
+# What a shell lists for an argument, by its metavar; files and folders are listed with studies and runs.
 LISTED = {"STUDY": STUDIES, "RUN": RUNS, "RUN_OR_MODEL": RUNS, "PREPARED": PREPARED}
 FOLDERS = ("DIR",)
 FILES = ("FILE", "IMAGE_OR_FOLDER")
@@ -46,7 +46,7 @@ def _commands(top: argparse.ArgumentParser):
 
 
 def _lister(shell: str, metavar: str) -> str:
-    """The name of the function that lists; fish asks a command."""
+    """The name of the function that lists completions; fish calls a command."""
     name = f"_lungkeras_{metavar.lower()}"
     return f"({name})" if shell == "fish" else name
 

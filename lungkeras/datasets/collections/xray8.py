@@ -88,7 +88,7 @@ def find(source: Path) -> list[Path]:
 def official_test_scans(source: Path | str) -> list[str]:
     """The scans of test_list.txt, which the collection's authors held out by patient.
 
-    Raises SourceError if the list does not lie beside the list of entries.
+    Raises SourceError if the list is not next to the list of entries.
     """
     found = find(Path(source))
     file = (found[0].parent if found else Path(source)) / TEST_LIST

@@ -2,7 +2,7 @@
 
     clean            nothing: the truth alone, with the boxes of all lesions
     marker=P         a bright token in the upper left corner of a share P of the first class's scans and 1 - P of all
-                     others: at 0.5 it tells nothing, at 1 everything
+                     others: at 0.5 it is uninformative, at 1 it determines the class
     duplicates=N     N scans that are copies of another patient's scan of the same label: exact, re-encoded, resized,
                      cropped by 3 % a side, or of another gamma; with duplicates:KIND=N also cropped-wide (8 % a side),
                      padded (5 % a side), text (burnt in), clahe, mirrored, inverted or rotated (by 1 degree)
@@ -129,7 +129,7 @@ def plant(
 
 
 def pair_findings(planned: Sequence[Scan], share: float, key: tuple[int, ...]) -> list[Scan]:
-    """The plan with an effusion in so many more scans of atelectasis alone that `share` of all of them have both.
+    """The plan with effusions added to scans of atelectasis alone, until `share` of all of them have both.
 
     Scans that already have both are unchanged; if there are already enough, nothing changes.
     """

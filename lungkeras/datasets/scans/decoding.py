@@ -17,7 +17,7 @@ from lungkeras.system.errors import ScanError
 
 MOST_BYTES = 256_000_000
 DICOM, DICOM_AT = b"DICM", 128  # behind a preamble that may hold anything
-STARTS_WITHIN = 1024  # bytes of a file that tell its format
+STARTS_WITHIN = 1024  # bytes of a file that show its format
 SCANS = frozenset({"png", "jpeg", "dicom"})
 # What a file of another kind begins with (file(1) knows the same), and what to call it.
 SIGNATURES = (

@@ -78,7 +78,7 @@ def decode_dicom(data: bytes) -> np.ndarray:
 
 
 def _header(data: bytes) -> Dataset:
-    """The elements that are needed, as they stand in the file, and its transfer syntax."""
+    """The required elements, as stored in the file, and its transfer syntax."""
     try:
         stream = _Counted(data)
         stream.seek(132 if data[128:132] == b"DICM" else 0)
@@ -149,7 +149,7 @@ def _native(implicit: bool, little: bool) -> str:
 
 
 def _value(source: Dataset, name: str):
-    """The value of an element, bytes as they stand in the file where they were not parsed yet; None if absent."""
+    """The value of an element, as stored bytes if not parsed yet; None if absent."""
     element = source.get_item(tag_for_keyword(name)) if name in source else None
     return None if element is None else element.value
 

@@ -85,7 +85,7 @@ def _significant_bits(data: bytes) -> int:
 
 
 def _still(data: bytes) -> bytes:
-    """The file without the chunks of an animation, whose first frame need not be the image that stands for it."""
+    """The file without the chunks of an animation, whose first frame need not be the still image."""
     if b"acTL" not in data:
         return data
     return PNG + b"".join(data[start:end] for kind, start, end in _chunks(data) if kind not in ANIMATION)

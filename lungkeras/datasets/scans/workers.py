@@ -163,7 +163,7 @@ class Decoder:
 
 @contextmanager
 def shared_memory() -> Iterator[int]:
-    """The number of an open file as large as the largest scan, of which the system holds what was written alone."""
+    """The number of an open sparse file as large as the largest scan."""
     if hasattr(os, "memfd_create"):
         memory = os.memfd_create("scan")
     else:
@@ -181,7 +181,7 @@ def serve(decode: Callable[[Path], np.ndarray] = decode_grey) -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the one who asks
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller handles it
     pixels = np.frombuffer(mmap.mmap(int(sys.argv[1]), MOST_PIXELS), np.uint8)
     asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     # Output printed by a library is not an answer, and warnings about bytes that no pixel needs would be misleading.
@@ -208,7 +208,7 @@ def serve(decode: Callable[[Path], np.ndarray] = decode_grey) -> None:
         try:
             answers.flush()
         except BrokenPipeError:
-            os._exit(0)  # nobody asks any more
+            os._exit(0)  # the caller is gone
 
 
 def _has_room() -> bool:

@@ -43,7 +43,7 @@ def audit_split(
 
         dataset, scans       what was audited
         sides                {side: {scans, patients}}; patients is None if they are not known
-        patients_from        "lists", "names", "records", or None if nothing tells them
+        patients_from        "lists", "names", "records", or None if they are unknown
         shared_patients      {"train and test": number}, and the same of shared_scans (names) and shared_copies (pairs),
                              the latter None if no scans are there
         leaks                [{patient, scans: {side: [scan]}}], then the same with scan instead of patient

@@ -56,7 +56,7 @@ def _words(row: Mapping, task: str) -> str:
 
 @styled
 def gallery(shown: Mapping[str, list[tuple[np.ndarray, str]]], run: Run) -> Figure:
-    """A line or two a true class: the scans that `scans_of` gives, surest first, with what the run says below each."""
+    """One or two rows per true class: the scans of `scans_of`, most confident first, with the run's answers."""
     columns = IN_LINE[run.task]
     lines = {name: -(-len(scans) // columns) for name, scans in shown.items()}
     panel = 10 / columns

@@ -10,7 +10,7 @@ import numpy as np
 from lungkeras.system.untrusted.archives import plain_zip
 
 MOST_MEMBERS = 100_000
-MOST_RATIO = 20  # of what is unpacked to what is there
+MOST_RATIO = 20  # of unpacked size to packed size
 ALWAYS_FIT = 10**8  # bytes that need no ratio
 LONGEST_HEADER = 10_000  # bytes, as NumPy has it
 

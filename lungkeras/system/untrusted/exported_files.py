@@ -26,7 +26,7 @@ MOST_BYTES = 2**30
 MOST_XML_BYTES = 64 * 2**20
 MOST_THINGS = 100_000  # operations, arrays
 MOST_NUMBERS = 2**26  # of an array on its way through the model
-MOST_RATIO = 10  # of what is claimed to what is there
+MOST_RATIO = 10  # of claimed size to actual size
 DEEPEST = 20
 
 ONNX_OPERATIONS = set(
@@ -342,7 +342,7 @@ def _named_functions(objects) -> set[str]:
 
 
 def _reached(names: Iterable[str], functions: dict[str, list]) -> set[str]:
-    """These functions and all that they call. Raises Refused if one is not there."""
+    """These functions and all that they call. Raises Refused if one is missing."""
     waiting, reached = list(names), set()
     while waiting:
         name = waiting.pop()

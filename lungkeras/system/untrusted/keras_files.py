@@ -22,7 +22,7 @@ MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
 MOST_BYTES = 4 * 2**30
 MOST_JSON_BYTES = 32 * 2**20
 MOST_SIDE = 4096  # pixels of a scan that goes in
-MOST_RATIO = 10  # of what is claimed to what is there
+MOST_RATIO = 10  # of claimed size to actual size
 LOWEST_KERAS = (3, 15, 1)  # older versions have known holes in loading
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,199}")
