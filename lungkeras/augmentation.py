@@ -1,7 +1,8 @@
 """The study's three random transforms, each for half of the scans.
 
-Training draws them while it gathers a batch: `augment`, by OpenCV, of bytes, on one core a tenth of the time that
-tensors take, and the same bytes whatever the backend. The layer `Augmentation` is for models that carry them inside.
+Training applies them while it gathers a batch: `augment` works on bytes with OpenCV, takes a tenth of the time of
+tensors on one core, and gives the same bytes on every backend. The layer `Augmentation` is for models that include
+them.
 
 Each function equals its namesake in torchvision.transforms.v2.functional within one grey level, image by image, on
 every Keras backend. Batches are uint8 in [0, 255] of shape (batch, height, width) or (batch, height, width, channels).
@@ -27,7 +28,7 @@ def augment(images: np.ndarray, chances: np.ndarray) -> np.ndarray:
     """
     for image, (sharpens, stretches, mirrors) in zip(images, chances < PROBABILITY, strict=True):
         if sharpens and min(image.shape) > 2:
-            # Whole numbers over 13 are never halfway between two, so that any way to sum them rounds alike.
+            # Multiples of 1/13 are never halfway between two integers, so every order of summation rounds the same way.
             smoothed = cv2.filter2D(image, -1, SMOOTHING)
             image[1:-1, 1:-1] = cv2.addWeighted(image, SHARPNESS_FACTOR, smoothed, -1, 0)[1:-1, 1:-1]
         if stretches:
@@ -38,7 +39,7 @@ def augment(images: np.ndarray, chances: np.ndarray) -> np.ndarray:
 
 
 def stretched_levels(darkest: int, brightest: int) -> np.ndarray:
-    """uint8 (256,): what `autocontrast` makes of each grey level of an image between these two."""
+    """uint8 (256,): the lookup table of `autocontrast` for an image with grey levels between these two."""
     levels = np.arange(256, dtype=np.float32)
     if brightest > darkest:
         scale = np.float32(brightest - darkest) * np.float32(1 / 255)
@@ -50,8 +51,8 @@ def adjust_sharpness(images, factor: float):
     """Blends each image with a smoothed copy of itself: factor 0 smooths, 1 changes nothing, 2 sharpens.
 
     The smoothed copy weights the pixel with 5 and its eight neighbours with 1, over 13, and is rounded; the outermost
-    pixels stay as they are, and so do images of two pixels or fewer a side. Neighbours are summed row by row and then
-    column by column, which on a CPU takes a third of a convolution's time.
+    pixels are unchanged, and so are images of two pixels or fewer per side. Neighbours are summed by rows and then by
+    columns, which takes a third of a convolution's time on a CPU.
     """
     if factor < 0:
         raise ValueError(f"Expected a sharpness factor of 0 or more. Received: {factor}")
@@ -61,7 +62,7 @@ def adjust_sharpness(images, factor: float):
 def autocontrast(images):
     """Stretches each channel of each image so that its darkest pixel becomes 0 and its brightest 255.
 
-    A channel of a single grey level stays as it is.
+    A channel with a single grey level is unchanged.
     """
     return through_float(images, stretched)
 
@@ -108,11 +109,11 @@ def through_float(images, transform):
 
 @keras.saving.register_keras_serializable(package="lungkeras")
 class Augmentation(keras.layers.Layer):
-    """Sharpens (factor 2), stretches the contrast and mirrors, each with probability one half for each image alone.
+    """Sharpens (factor 2), stretches the contrast and mirrors, each independently with probability one half per image.
 
-    Takes and returns uint8 of shape (batch, height, width, channels). Acts only where `training` is True, as in `fit`;
-    in `predict` and `evaluate` images pass untouched. `chances`, float32 of shape (batch, 3) in [0, 1), decide which
-    image undergoes which transform (those below one half), on every backend alike; without them each call draws anew
+    Takes and returns uint8 of shape (batch, height, width, channels). Acts only if `training` is True, as in `fit`;
+    `predict` and `evaluate` leave images unchanged. `chances`, float32 of shape (batch, 3) in [0, 1), decide which
+    image gets which transform (those below one half), equally on every backend; without them each call draws new ones
     from the seed, by the backend's own generator.
     """
 

@@ -1,8 +1,8 @@
 """70:15:15 by patient: no patient in two splits, and in each split its share of every class, as far as patients allow.
 
-Stratifying by patient has no ready tool: scikit-learn's StratifiedGroupKFold makes equal folds and takes one label a
-scan, GroupShuffleSplit does not stratify. Here patients are dealt one after another, those that weigh most first, each
-to the split that its classes lack most.
+No existing tool stratifies by patient like this: scikit-learn's StratifiedGroupKFold makes equal folds and takes one
+label per scan, GroupShuffleSplit does not stratify. Here patients are assigned one after another, largest first, each
+to the split that most lacks its classes.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ ATTEMPTS = 20
 
 
 def official_split(records: pd.DataFrame, test_scans: Iterable[str], *, seed: int = 0) -> pd.DataFrame:
-    """Records with a column `split` whose test split is a published list of scans; the others are dealt by patient.
+    """Records with a column `split` whose test split is a published list of scans; the others are assigned by patient.
 
-    Where records have a column `group` (patients joined by duplicates of their scans), groups are dealt. Copies of
-    listed scans are to be left out of the records before (`preparation.duplicates.copies_of`). Train and val share
-    what is not on the list as 70 to 15. Raises SourceError where no scan is on the list, all are,
-    or a patient has scans on and off it, as the split would then leak.
+    If records have a column `group` (patients joined by duplicates of their scans), groups are assigned. Copies of
+    listed scans must be removed from the records before (`preparation.duplicates.copies_of`). Train and val share the
+    scans not on the list as 70 to 15. Raises SourceError if no scan is on the list, all are, or a patient has scans on
+    and off it, as the split would then leak.
     """
     listed = records["scan"].isin(set(test_scans))
     if listed.all() or not listed.any():
@@ -56,10 +56,10 @@ def official_split(records: pd.DataFrame, test_scans: Iterable[str], *, seed: in
 
 
 def given_split(records: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Records with a column `split` as their column `given_split` says, whatever that parts: the audit reports leaks.
+    """Records with a column `split` taken from `given_split`, even if it splits patients: the audit reports leaks.
 
     A split that is not given (no val, as a rule) is dealt by patient from what is given as train, as its share to that
-    of train. Raises SourceError where no split is given, or none of train.
+    of train. Raises SourceError if no split is given, or none of train.
     """
     given = records.get("given_split")
     if given is None or not (given == "train").any() or not given.isin(SPLITS).all():
@@ -81,14 +81,14 @@ def given_split(records: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
 
 def split_records(records: pd.DataFrame, *, seed: int = 0, every_class: bool = True) -> pd.DataFrame:
-    """Records with a column `split` (train, val or test); rows and their order stay as they are.
+    """Records with a column `split` (train, val or test); rows and their order are unchanged.
 
     No patient is in two splits; where records have a column `group` (patients joined by duplicates of their scans), no
-    group is. The same records and seed give the same splits. Multiclass and multilabel records are treated alike; an
-    uncertain or blank label counts as 0, whatever a run makes of it. With `every_class=False` a class of fewer than
-    three patients is put in train, then test, as far as it goes.
+    group is. The same records and seed give the same splits. Multiclass and multilabel records are treated in the same
+    way; an uncertain or blank label counts as 0, whatever a run's policy. With `every_class=False` a class of fewer
+    than three patients goes to train first, then to test.
 
-    Raises SourceError, naming the class and the number of its patients, where a class can't be in every split.
+    Raises SourceError, naming the class and the number of its patients, if a class can't be in every split.
     """
     classes = class_columns(records)
     if not classes:
@@ -101,7 +101,7 @@ def split_records(records: pd.DataFrame, *, seed: int = 0, every_class: bool = T
     counts = scans.to_numpy(dtype=float)
     if every_class:
         _check_patients(counts, classes)
-    # A class that no scan shows weighs nothing.
+    # A class without a scan has no weight.
     shares = counts / np.maximum(counts.sum(axis=0), 1)
     rng = np.random.default_rng(seed)
     for _ in range(ATTEMPTS):
@@ -131,9 +131,9 @@ def _check_patients(counts: np.ndarray, classes: list[str]) -> None:
 def _deal(shares: np.ndarray, rng: np.random.Generator, due: Sequence[float] = tuple(SHARES.values())) -> np.ndarray:
     """The split of each patient, int of shape (patients,); `shares` (patients, classes + 1) sum to 1 in each column.
 
-    The cost of a split is the squared distance of its shares from its due, over its due; each patient goes where the
-    cost grows least. Large patients come first, while there is room for them; the seed shuffles those of about one size
-    (within a factor of two), so that it is not always the same who are learnt from.
+    The cost of a split is the squared distance of its shares from its target, divided by the target; each patient goes
+    where the cost grows least. Large patients come first, while there is room for them; the seed shuffles those of
+    similar size (within a factor of two), so seeds give different splits.
     """
     due = np.array(due)[:, None] / sum(due)
     order = rng.permutation(len(shares))
@@ -151,8 +151,7 @@ def _deal(shares: np.ndarray, rng: np.random.Generator, due: Sequence[float] = t
 def _fill_gaps(places: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """Places with a patient moved to each split that lacks a class, where that takes no class from the split it leaves.
 
-    Rarest class first, and train before test before val: where two patients are all there is, one is learnt from and
-    one is tested.
+    Rarest class first, and train before test before val: with only two patients, one is in train and one in test.
     """
     places = places.copy()
     shown = shares[:, :-1] > 0
@@ -181,7 +180,7 @@ def _gaps(places: np.ndarray, counts: np.ndarray, classes: list[str]) -> list[st
 
 
 def split_what_is_there(records: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Splits the records. A class of fewer than three patients, is reported, and split as far as possible."""
+    """Splits the records. A class of fewer than three patients is reported, and split as far as possible."""
     try:
         return split_records(records, seed=seed)
     except SourceError as error:

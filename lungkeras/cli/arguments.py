@@ -8,7 +8,7 @@ from lungkeras.system.lazy import modules
 
 
 class Datasets:
-    """All datasets, those of one's own too, looked up when one is asked for: not whenever a parser is made."""
+    """All datasets, also one's own, looked up on use: not whenever a parser is made."""
 
     def __contains__(self, name: object) -> bool:
         return name in modules(collections) or name in list(self)
@@ -36,9 +36,9 @@ def count(text: str) -> int:
 
 
 def require_there(run: Path) -> Path:
-    """The path of a run or a model, where something is there.
+    """The path of a run or a model, if it exists.
 
-    Raises RunError elsewhere, and offers the finished run of this project whose name is nearest.
+    Else raises RunError, and suggests the finished run of this project with the most similar name.
     """
     from lungkeras.system.errors import RunError, nearest
     from lungkeras.system.files import glance

@@ -1,4 +1,4 @@
-"""What a command tells the program: one `Command` in its module of lungkeras.cli.commands."""
+"""What the program knows about a command: one `Command` in its module of lungkeras.cli.commands."""
 
 import argparse
 from collections.abc import Callable
@@ -10,10 +10,10 @@ GROUPS = ("a study", "one step of it", "a trained model", "scans", "lungkeras it
 
 @dataclass(frozen=True)
 class Command:
-    """A verb, called by the name of its module.
+    """A command, named after its module.
 
-    `options(parser)` adds its arguments. `run(parsed)` does the work and returns an exit status, or None for 0; what it
-    needs of Keras, NumPy or pandas is imported within it, since `--help` imports every command.
+    `options(parser)` adds its arguments. `run(parsed)` does the work and returns an exit status, or None for 0; it
+    imports Keras, NumPy or pandas inside, since `--help` imports every command.
     """
 
     group: str  # one of GROUPS
@@ -23,5 +23,5 @@ class Command:
     run: Callable[[argparse.Namespace], int | None]
     details: str = ""  # what it does, in paragraphs
     outputs: str = ""  # what it prints and writes
-    page: str = ""  # the page of docs/ that says more
+    page: str = ""  # the page of docs/ with more details
     in_project: bool = False  # whether it reads params/, notebooks/ or the Snakefile, which a wheel lays out

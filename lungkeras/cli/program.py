@@ -1,7 +1,7 @@
 """The command line: one verb per step, `report` for the whole study.
 
 Exit status: 0 done; 1 failed, with one sentence on stderr; 2 wrong usage; 130 interrupted, 143 terminated, after which
-the same command goes on where it stopped.
+the same command continues where it stopped.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from lungkeras.system.text import printable, say
 
 COMMANDS: dict[str, Command] = entries(commands, "COMMAND")
 WIDTH = 80
-SHOWN = ("report", "predict", "phantom", "info")  # whose examples stand in `lungkeras --help`
+SHOWN = ("report", "predict", "phantom", "info")  # whose examples are in `lungkeras --help`
 EXIT_STATUS = (
     "0 done; 1 failed, with one sentence on stderr; 2 wrong usage; 130 interrupted and 143 terminated: the same "
     "command continues where it stopped."
@@ -26,13 +26,13 @@ EXIT_STATUS = (
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with errors of one line, which offer the nearest word."""
+    """argparse with errors of one line, which suggest the nearest word."""
 
     def __init__(self, **options):
         super().__init__(formatter_class=_Help, **options)
 
     def parse_known_args(self, args=None, namespace=None):
-        """Leaves no argument unknown: each is an error of the command that it was given to."""
+        """Reports an unknown argument as an error of the command that it was given to."""
         known, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -56,7 +56,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 
 class Program(Parser):
-    """The whole program, whose help lists the commands by groups."""
+    """The top-level parser, whose help lists the commands by groups."""
 
     def format_help(self) -> str:
         parts = [
@@ -133,13 +133,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def description(command: Command) -> str:
-    """What stands above the arguments in the help of a command."""
+    """The text above the arguments in the help of a command."""
     about = f"{command.about[0].upper()}{command.about[1:]}."
     return "\n\n".join(_wrapped(paragraph) for paragraph in (about, *command.details.split("\n\n")) if paragraph)
 
 
 def epilog(command: Command) -> str:
-    """What stands below the arguments: outputs, exit status, examples, and the page that says more."""
+    """The text below the arguments: outputs, exit status, examples, and the page with more details."""
     examples = [f"lungkeras {example.strip()}" for example in command.example.splitlines()]
     parts = {
         "outputs": _wrapped(command.outputs, "  "),

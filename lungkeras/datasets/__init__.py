@@ -1,7 +1,7 @@
 """Folders of chest X-rays, as they are published, read into one table of records: a module for each collection.
 
 scans/ decodes one file into one grey image; phantoms/ draws the same layouts with known findings and faults.
-It reads system. splits, preparation and all that asks what a class is called read it.
+It reads system. It is read by splits, preparation and everything that needs class names.
 """
 
 from lungkeras.system.lazy import lend

@@ -1,4 +1,4 @@
-"""Fills a source folder that is not there yet: drawn, fetched, or asked of the user."""
+"""Fills a source folder that does not exist yet: drawn, fetched, or given by the user."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ from lungkeras.system.locks import making
 
 
 def acquire(dataset: str, source: Path | str, how: str, *, scans: int | None = None, seed: int = 0) -> Path:
-    """Returns the source folder, after filling it where it is absent, as the param `acquire` says.
+    """Returns the source folder, filling it first if it is missing, as the param `acquire` says.
 
     how: draw writes phantoms (`scans` of them), fetch downloads by kagglehub, given expects the folder to be there.
-    Raises SourceError where a given folder is missing.
+    Raises SourceError if a given folder is missing.
     """
     source = Path(source)
     if source.is_dir():

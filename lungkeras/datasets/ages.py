@@ -1,4 +1,4 @@
-"""Ages as collections write them -> whole years."""
+"""Ages as written in collections -> whole years."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PER_YEAR = {"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}
 
 
 def years(ages: pd.Series) -> pd.Series:
-    """Whole years, Int64, of 58, 058Y, 45yrs, 013M (months), 021D (days); <NA> where it is no age of a person."""
+    """Whole years, Int64, of 58, 058Y, 45yrs, 013M (months), 021D (days); <NA> if it is not a person's age."""
     unit = r"y(?:ea)?r?s?|mo?(?:nths?)?|w(?:eeks?)?|d(?:ays?)?"
     each = ages.drop_duplicates()  # of a hundred thousand, some hundred
     parts = each.str.extract(rf"^(\d{{1,9}})(?:[.,]\d+)?\s*({unit}|)$", flags=re.IGNORECASE)

@@ -1,10 +1,10 @@
-"""Where findings lie, for the sources that tell it.
+"""Where findings lie, for sources that record it.
 
     a published list     where the collection's entry names or reads one, as that of xray8: by the names of scans, in
                          pixels of the published scans; a drawn source's are in pixels of its files
-    BOXES.csv            in the root of the other drawn sources, in pixels of each file, whose size stands beside
+    BOXES.csv            in the root of the other drawn sources, in pixels of each file, with its size
 
-Preparation resizes a scan whole, so boxes are kept as shares of its width and height.
+Preparation resizes whole scans, so boxes are stored as fractions of width and height.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def read_boxes(dataset: str, source: Path | str, records: pd.DataFrame) -> pd.Da
 
     Columns: scan, class (a class of the dataset, which the scan has), and left, top, right, bottom as shares of the
     scan's width and height, in [0, 1]. A box of another finding, of no area, or with an edge that is not a number is
-    left out. No row where the source has no list of boxes. Raises SourceError where there is a list that can't be read.
+    left out. No rows if the source has no list of boxes. Raises SourceError if a list can't be read.
     """
     import pandas as pd
 
@@ -48,7 +48,7 @@ def read_boxes(dataset: str, source: Path | str, records: pd.DataFrame) -> pd.Da
     listed = listed[whole & (listed["right"] > listed["left"]) & (listed["bottom"] > listed["top"])]
 
     place = {path: row for row, path in enumerate(records["path"])}
-    if known_dataset(dataset).boxes or table:  # a published list names files, wherever they lie
+    if known_dataset(dataset).boxes or table:  # a published list names files in any folder
         place |= {scan: row for row, scan in enumerate(records["scan"])}
     listed = listed.assign(row=listed["path"].map(place), **{"class": listed["finding"].str.lower()})
     listed = listed[listed["row"].notna() & listed["class"].isin(known_dataset(dataset).classes)].astype({"row": int})
@@ -59,7 +59,7 @@ def read_boxes(dataset: str, source: Path | str, records: pd.DataFrame) -> pd.Da
 
 
 def _listed(dataset: str, source: Path) -> pd.DataFrame | None:
-    """path, finding, EDGES, scan_width, scan_height of all boxes that a source lists; None where it lists none."""
+    """path, finding, EDGES, scan_width, scan_height of all boxes that a source lists; None if it lists none."""
     from lungkeras.datasets.registry import known_dataset
 
     published = known_dataset(dataset).boxes

@@ -1,6 +1,7 @@
-"""The fourteen labels of CheXpert's labeller, which CheXpert and MIMIC-CXR share, and studies to draw with them.
+"""The fourteen labels of CheXpert's labeller, used by CheXpert and MIMIC-CXR, and studies to draw with them.
 
-A label is 1 (present), 0 (absent), -1 (uncertain) or blank (not mentioned), of a study: its images share one row.
+A label is 1 (present), 0 (absent), -1 (uncertain) or blank (not mentioned). It belongs to a study: its images share one
+row.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def is_ap(patient: int, study: int) -> bool:
 
 
 def plan_studies(scans: int, rng: np.random.Generator, shares: Mapping[int, float]) -> list[Study]:
-    """Studies with so many frontal views in all, patient by patient; every finding comes in turn.
+    """Studies with this many frontal views in total, patient by patient, cycling through the findings.
 
     A device is more frequent in studies taken at the bed, and also where there is no finding.
     """
@@ -72,9 +73,9 @@ def plan_studies(scans: int, rng: np.random.Generator, shares: Mapping[int, floa
 
 
 def drawn_labels(findings: tuple[str, ...], rng: np.random.Generator, *, all_known: bool = False) -> dict[str, str]:
-    """{published label: what the table says of it} for a study that shows `findings`; all 0 or 1 where `all_known`.
+    """{published label: value in the table} for a study that shows `findings`; all 0 or 1 if `all_known`.
 
-    The first finding is always stated. Of others a fifth is uncertain; most of what is absent is not mentioned.
+    The first finding is always stated. A fifth of the others are uncertain; most absent findings are not mentioned.
     """
     said = {}
     for label, name in CLASS_OF.items():

@@ -1,7 +1,7 @@
-"""A datasheet of each collection: who made it, of whom, with which labels, and what is known to be wrong with it.
+"""A datasheet for each collection: who made it, whose scans it holds, its labels, and its known faults.
 
 The questions are those of Gebru et al. 2021, Datasheets for Datasets (doi 10.1145/3458723), as far as publishers answer
-them. Each collection's answers stand in its entry; those for scans that lungkeras drew stand here.
+them. Each collection's answers are in its entry; those for drawn scans are here.
 """
 
 from collections.abc import Mapping

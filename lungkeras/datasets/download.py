@@ -1,7 +1,7 @@
-"""A collection as published, from Kaggle or a local archive, to a folder that read_records takes as its source.
+"""Gets a published collection from Kaggle or a local archive into a folder that read_records takes as its source.
 
-The folder appears whole or not at all, and an archive that asks for more than plain files below it is refused whole
-(lungkeras.system.untrusted.archives), by whatever way it comes.
+The folder appears whole or not at all. An archive with anything but plain files below that folder is refused as a whole
+(lungkeras.system.untrusted.archives), wherever it comes from.
 """
 
 import contextlib
@@ -20,13 +20,13 @@ from lungkeras.system.untrusted.archives import only_unpacker, unpack
 def fetch(dataset: str, to: Path | str, *, archive: Path | str | None = None) -> Path:
     """Unpacks `archive` (zip, tar, tar.gz), or downloads from Kaggle, to the folder `to`; returns `to`.
 
-    Where `to` already holds the collection, nothing is done. An interrupted call leaves nothing behind and starts anew
-    (Kaggle's client resumes no download to a chosen folder). Where what arrived differs from what was published
-    (lungkeras.datasets.manifest), that is reported on stderr: part of a collection is a source too.
+    If `to` already holds the collection, nothing is done. An interrupted call leaves nothing behind and starts again
+    (Kaggle's client can't resume a download to a chosen folder). Differences from the published collection
+    (lungkeras.datasets.manifest) are reported on stderr: part of a collection is a valid source too.
 
-    Raises LungkerasError, in one sentence that says what to do instead, where the archive is broken or unsafe, the
-    download fails, no client can fetch the collection, or `to` holds something else; SourceError where what arrived is
-    not the collection.
+    Raises LungkerasError, in one sentence that says what to do instead, if the archive is broken or unsafe, the
+    download fails, no client can fetch the collection, or `to` holds something else; SourceError if the result is not
+    the collection.
     """
     wanted, to = known_dataset(dataset), Path(to)
     if wanted.described:
@@ -60,7 +60,7 @@ def _page(dataset: Dataset) -> str:
 
 
 def _by_hand(dataset: Dataset) -> str:
-    """The sentence for a collection that no client fetches."""
+    """The error sentence for a collection that no client can fetch."""
     how = f"asks for {dataset.gate}: do that at" if dataset.gate else "is open to all and not on Kaggle: get it from"
     return (
         f"{dataset.name}: {dataset.title} {how} {dataset.page}, then give its folder with --source, or an "
@@ -70,7 +70,7 @@ def _by_hand(dataset: Dataset) -> str:
 
 @contextlib.contextmanager
 def _whole_folder(to: Path) -> Iterator[Path]:
-    """A temporary folder beside `to`, renamed to it when the block succeeds, and removed otherwise."""
+    """A temporary folder next to `to`, renamed to it when the block succeeds, and removed otherwise."""
     with contextlib.ExitStack() as stack:
         try:
             folder = stack.enter_context(atomic_folder(to))

@@ -1,9 +1,9 @@
-"""What tells a drawn source from a published one, and the names of what lies beside its scans."""
+"""What distinguishes a drawn source from a published one, and the names of the files next to its scans."""
 
 from pathlib import Path
 
 NOTE = "PHANTOM.txt"  # in the root of every drawn source
-BOXES = "BOXES.csv"  # beside it, where the layout has no list of boxes of its own
+BOXES = "BOXES.csv"  # next to it, if the layout has no list of boxes of its own
 SIDE = 256  # pixels of a drawn scan; those of pneumonia vary
 
 

@@ -1,4 +1,4 @@
-"""What a collection tells the rest of the package: one `Dataset` in its module of lungkeras.datasets.collections."""
+"""What the package knows about a collection: one `Dataset` in its module of lungkeras.datasets.collections."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Phantom:
-    """How drawings are laid out as the collection is.
+    """How drawn scans are laid out like the collection.
 
-    `plan(scans, rng, shares)` gives the list of lungkeras.datasets.plans.Scan to draw, of which the reader keeps
+    `plan(scans, rng, shares)` returns the list of lungkeras.datasets.plans.Scan to draw, of which the reader keeps
     `scans`; `shares` is {scans of a patient: share of the patients}. `write_lists(to, planned, boxes, chest)` writes
-    the lists of labels; `boxes` are {path: [Box]}, `chest(patient)` is what is drawn of a patient. Classes that one
+    the lists of labels; `boxes` are {path: [Box]}, `chest(patient)` is the drawn chest of a patient. Classes that one
     scan has together are drawn as different findings.
     """
 
     plan: Callable = field(repr=False)
-    scans: int = 480  # drawn where no number is given
+    scans: int = 480  # drawn if no number is given
     write_lists: Callable | None = field(default=None, repr=False)
-    # `encode(scan, image, chest)` gives the bytes of a file, where its suffix alone does not say how they are written.
+    # `encode(scan, image, chest)` returns the bytes of a file, if its suffix alone does not determine the encoding.
     encode: Callable | None = field(default=None, repr=False)
     child: bool = False
-    patients: bool = True  # whether the collection tells its patients
+    patients: bool = True  # whether the collection identifies its patients
     drawn_as: Mapping[str, str] = field(default_factory=dict)  # {class: finding of lungkeras.datasets.phantoms.lesions}
     stream: int | None = None  # starts its random numbers; by default a hash of the dataset's name does
 
 
 @dataclass(frozen=True)
 class Names:
-    r"""How the names of a collection's files tell its patients, as the list of a split holds them.
+    r"""How the file names of a collection identify its patients, as in the list of a split.
 
-    `patient` is a regular expression that is looked for in a scan's path, with forward slashes: the first of its groups
-    that matches is the patient, as the collection's records call them. `note` is what a reader of such names has to
+    `patient` is a regular expression that is searched in a scan's path, with forward slashes: the first of its groups
+    that matches is the patient, as named in the collection's records. `note` is what a reader of such names should
     know.
 
     >>> Names(r"(?:^|/)(\d{8})_\d{3}").of("images/00000013_005.png")
@@ -49,18 +49,18 @@ class Names:
     note: str = ""
 
     def of(self, name: str) -> str | None:
-        """The patient of a scan; None where its name does not tell."""
+        """The patient of a scan; None if its name does not contain one."""
         found = re.search(self.patient, name)
         return next(filter(None, found.groups()), None) if found else None
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """One collection: what it is called, its classes, and how its folder is read.
+    """One collection: its name, its classes, and how its folder is read.
 
-    `find(source)` gives the files or folders by which the collection is recognised below `source`, none where it is not
-    there; `read(source, found, require_files=True, seed=0)` gives its records (lungkeras.datasets.records). The rest is
-    optional: what a collection does not have is left out.
+    `find(source)` returns the files or folders by which the collection is recognised below `source`, empty if it is not
+    there; `read(source, found, require_files=True, seed=0)` returns its records (lungkeras.datasets.records). The rest
+    is optional: leave out what a collection does not have.
     """
 
     name: str  # that of its module
@@ -68,30 +68,30 @@ class Dataset:
     task: str  # "multiclass" (one class per scan) or "multilabel" (any number of findings)
     classes: tuple[str, ...]
     clear: str  # the class of scans without a finding
-    image_size: int  # pixels a side in the study
-    handle: str  # of the Kaggle page; empty where no client fetches it
+    image_size: int  # pixels per side in the study
+    handle: str  # of the Kaggle page; empty if no client fetches it
     citation: str
     layout: str
     holds: str  # what lies in the folder to be given as source
     find: Callable[[Path], list[Path]] = field(repr=False)
     read: Callable[..., pd.DataFrame] = field(repr=False)
     phantom: Phantom | None = field(default=None, repr=False)
-    label_unit: str = "image"  # or "study": what a row of its labels is about; the images of a study share it
-    patients: bool = True  # whether it tells which scans are of one patient; else each scan stands for one
-    names: Names | None = field(default=None, repr=False)  # where file names tell the patients
-    # How what several readers say of a scan may become a label, the usual way first; none where a scan has one label.
+    label_unit: str = "image"  # or "study": the unit of a row of labels; the images of a study share it
+    patients: bool = True  # whether it identifies patients; else each scan counts as its own patient
+    names: Names | None = field(default=None, repr=False)  # if file names identify the patients
+    # How the answers of several readers may become a label, the usual way first; empty if a scan has one label.
     votes: tuple[str, ...] = ()
     official_test: Callable[[Path], list[str]] | None = field(default=None, repr=False)  # its published test scans
     # The file of its published boxes (scan, finding, left, top, width, height), and the side of the scans in pixels.
     boxes: Callable[[Path], tuple[Path, int]] | None = field(default=None, repr=False)
     # Or its published boxes as a table, of a source and its records: path (or scan), finding (a class), left, top,
-    # width, height, scan_width, scan_height; None where the source has no list of them.
+    # width, height, scan_width, scan_height; None if the source has no list of them.
     box_table: Callable[[Path, pd.DataFrame], pd.DataFrame | None] | None = field(default=None, repr=False)
-    # Where no client fetches it: the page to get it from, and what is asked for there, empty where it is open.
+    # If no client can fetch it: the page to get it from, and what is required there, empty if it is open.
     page: str = field(default="", repr=False)
     gate: str = field(default="", repr=False)
     titles: Mapping[str, str] = field(default_factory=dict, repr=False)  # of it and its classes, in figures and tables
-    # What was published: of each release the scans by class folder, or the scans in all; SHA-256 of the lists.
+    # What was published: for each release the scans per class folder, or in total; SHA-256 of the lists.
     releases: Sequence[Mapping[str, int]] = field(default=(), repr=False)
     scans: int | None = field(default=None, repr=False)
     lists: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -1,11 +1,11 @@
 """Which class of one collection means the same as a class of another.
 
 A row of SAME is one finding under the label that each collection gives it. A row of LOOSELY adds labels that cover it,
-or most of it, with other findings: these are matched on request only, and reported as loose. A class that stands in no
-row means what it is called. Labels are compared without case and punctuation.
+or most of it, with other findings: these are matched on request only, and reported as loose. A class that is in no row
+means what its name says. Labels are compared without case and punctuation.
 
-A collection that is in no row, such as one of your own, means by a label what the others mean by it; by `normal`, which
-stands against the other classes of its own collection, it means that alone.
+For a collection that is in no row, such as one of your own, a label means the same as in the others, except `normal`,
+which is defined by the other classes of its own collection.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ LOOSELY = {
     },
     "thickening": {"chexpert": "Pleural Other"},
 }
-# Collections that label as another does, but for the labels that stand above under their own name.
+# Collections that use the labels of another, except for the labels listed above under their own name.
 LABELLED_AS = {
     "brax": "chexpert",
     "chexlocalize": "chexpert",
@@ -68,7 +68,7 @@ def shared_classes(
 ) -> dict[str, str]:
     """{class of a dataset: the class of another that means the same}, in the order of `classes`.
 
-    With `loose`, classes that have no such partner get one that means about the same; no class is used twice.
+    With `loose`, classes without such a match get one that means about the same; no class is used twice.
 
     >>> shared_classes("xray8", ("effusion", "no_finding"), "padchest", ("normal", "pleural_effusion"))
     {'effusion': 'pleural_effusion', 'no_finding': 'normal'}
@@ -86,7 +86,7 @@ def shared_classes(
 
 
 def _meaning(dataset: str, name: str) -> set[str]:
-    """The finding that a class means, as a set of one: that of its row, or what it is called."""
+    """The finding that a class means, as a set of one: that of its row, or its own name."""
     found = _rows(SAME, dataset, name)
     return found or {_plain(name)}
 

@@ -1,4 +1,4 @@
-"""Looking for what was published under the folder that a user names, which may be one or two folders off."""
+"""Finds a published collection below the folder that a user names, which may be one or two levels off."""
 
 import os
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 from lungkeras.system.errors import SourceError
 from lungkeras.system.text import utf8
 
-# What a name says to be an image, whether it is read or refused.
+# Suffixes of image files, whether they are read or refused.
 IMAGE_SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".dcm", ".dicom", ".dic"),
     *(".gif", ".bmp", ".tif", ".tiff", ".webp", ".avif", ".heic", ".heif", ".svg"),
@@ -20,8 +20,8 @@ NO_DATA = frozenset({"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System V
 def folders_under(source: Path) -> Iterator[Path]:
     """`source` itself, then all folders below it, those nearest first, in order of their names.
 
-    Links are followed (data often lies elsewhere), each real folder once, so that a loop ends. Hidden folders and those
-    of NO_DATA, in which systems keep what is theirs, are left alone.
+    Links are followed (data is often stored elsewhere), each real folder once, so loops end. Hidden folders and the
+    system folders in NO_DATA are skipped.
     """
     level, seen = ([(source, os.path.realpath(source))] if source.is_dir() else []), set()
     while level:
@@ -31,7 +31,8 @@ def folders_under(source: Path) -> Iterator[Path]:
                 seen.add(real)
                 new.append((folder, real))
         yield from (folder for folder, _ in new)
-        # The real path of a folder that is no link is known from its parent's: a system call less, of 250,000 folders.
+        # The real path of a folder that is not a link follows from its parent's: this saves a system call for each of
+        # 250,000 folders.
         level = [
             (Path(entry.path), os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, entry.name))
             for parent, real in new
@@ -55,9 +56,9 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def no_image(file: Path | str) -> str | None:
-    """What a file is that neither its content nor its name says to be an image, such as "text"; None for an image.
+    """The kind of a file that is not an image by content or name, such as "text"; None for an image.
 
-    A file with an image's name and other contents is for the preparation to quarantine, not to be ignored.
+    A file with an image's name and other content is quarantined by the preparation, not ignored.
     """
     from lungkeras.datasets.scans.decoding import SCANS, kind_of
 
@@ -71,11 +72,11 @@ def no_image(file: Path | str) -> str | None:
 
 
 def file_paths(source: Path) -> dict[str, object]:
-    """All files below `source`, those of the nearest folders first: path from there -> what tells the real file.
+    """All files below `source`, those of the nearest folders first: path from there -> identity of the real file.
 
-    A link and the file that it leads to have the same value; a link that leads nowhere has None.
+    A link and its target have the same value; a broken link has None.
 
-    On names, not on Path objects: the NIH's hundred thousand take a second so, and five otherwise.
+    It works on names, not on Path objects: the hundred thousand files of NIH take one second instead of five.
     """
     files: dict[str, os.DirEntry] = {}
     any_link = False

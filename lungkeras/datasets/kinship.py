@@ -1,8 +1,8 @@
-"""Which collection holds whose scans: no test of one on the other is external, unless it is known which scans they are.
+"""Which collections share scans: a test of one on the other is external only if the shared scans are known.
 
-A row of KINSHIP says that the child holds scans of the parent. Two collections are kin where one holds scans of the
-other, directly or through others, or where both hold scans of a third. That no row joins two collections means that
-nobody has found or said so, not that they share nothing.
+A row of KINSHIP says that the child holds scans of the parent. Two collections are kin (related) if one holds scans of
+the other, directly or through others, or if both hold scans of a third. If no row joins two collections, no overlap is
+known; they may still share scans.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ EVIDENCE = {"V": "seen in its files", "P": "as published"}
 class Kin:
     """One row: `child` holds `what` of `parent`; both are names of DATASETS or of OTHERS.
 
-    Where it is known which scans these are, the others can be asked: `wholly` are the classes of the child of which all
-    scans are the parent's, `spared` is the folder of the parent of which the child holds none.
+    If it is known which scans these are, models can be tested on the others: `wholly` are the classes of the child
+    whose scans are all from the parent, `spared` is the folder of the parent from which the child has no scans.
     """
 
     child: str
@@ -94,7 +94,7 @@ OTHERS = {
 
 
 def kin(one: str, other: str) -> tuple[Kin, ...]:
-    """The rows that join two collections, the fewest there are; none for a collection and itself, or no known kin.
+    """The shortest chain of rows that joins two collections; empty for a collection and itself, or no known kinship.
 
     >>> [(row.child, row.parent) for row in kin("siim", "rsna")]
     [('siim', 'xray8'), ('rsna', 'xray8')]
@@ -107,7 +107,7 @@ def kin(one: str, other: str) -> tuple[Kin, ...]:
 
 
 def _held(name: str) -> dict[str, tuple[Kin, ...]]:
-    """{collection: the rows by which `name` holds scans of it}, itself with none."""
+    """{collection: the rows by which `name` holds scans of it}; empty for itself."""
     held, new = {name: ()}, [name]
     while new:
         child = new.pop(0)
@@ -119,12 +119,12 @@ def _held(name: str) -> dict[str, tuple[Kin, ...]]:
 
 
 def direct(one: str, other: str) -> Kin | None:
-    """The row by which one of the two holds scans of the other; None where there is none."""
+    """The row by which one of the two holds scans of the other; None if there is none."""
     return next((row for row in KINSHIP if {row.child, row.parent} == {one, other}), None)
 
 
 def why_kin(one: str, other: str) -> str:
-    """How two collections are kin, in a sentence without its full stop; empty where they are not known to be."""
+    """How two collections are related, in a sentence without its full stop; empty if no relation is known."""
     return ", and ".join(
         f"{called(row.child)} holds {row.what} of {called(row.parent)} ({EVIDENCE[row.evidence]})"
         for row in kin(one, other)
@@ -132,7 +132,7 @@ def why_kin(one: str, other: str) -> str:
 
 
 def called(name: str) -> str:
-    """A collection's title, without what it adds to its name, whether or not lungkeras reads it.
+    """A collection's title without additions to its name, whether or not lungkeras can read it.
 
     >>> called("xray8"), called("siim")
     ('NIH ChestX-ray8', 'SIIM-ACR Pneumothorax')

@@ -1,6 +1,6 @@
 """A table of labels in any of four kinds of file, as texts: CSV, TSV, xlsx, parquet.
 
-What a cell says of a class is read in one place, whatever kind of file it stood in: 1, 0, -1 (uncertain), blank.
+Cells are interpreted in one place for all kinds of file: 1, 0, -1 (uncertain), blank.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ VALUES = {
 
 
 def read_table(file: Path, columns: Collection[str] | None = None) -> pd.DataFrame:
-    """The rows of a table, every cell a text without blanks around it, "" where there is none.
+    """The rows of a table, every cell a stripped text, "" if empty.
 
-    `columns` are those that are wanted, by default all. Raises SourceError, naming the file and what is wrong with it,
-    where it can't be read or lacks one of them.
+    `columns` are the columns to read, by default all. Raises SourceError, naming the file and the fault, if it can't be
+    read or lacks one of them.
     """
     try:
         table = _READERS.get(file.suffix.lower(), _text_table)(file, columns)
@@ -53,7 +53,7 @@ def read_table(file: Path, columns: Collection[str] | None = None) -> pd.DataFra
 
 
 def require_column(file: Path, columns: list[str], name: str) -> None:
-    """Raises SourceError where a table has no column of this name."""
+    """Raises SourceError if a table has no column of this name."""
     if name not in columns:
         shown = ", ".join(map(printable, columns[:20])) + (f" and {len(columns) - 20} more" if columns[20:] else "")
         raise SourceError(
@@ -98,7 +98,7 @@ def _parquet(file: Path, columns: Collection[str] | None) -> pd.DataFrame:
     table.columns = [" ".join(str(name).split()) for name in table.columns]
     if columns is not None:
         table = table[[name for name in table if name in columns]]
-    # Whole numbers that stand beside blanks are floats in such a file.
+    # Whole numbers in a column with blanks are floats in such a file.
     return table.apply(
         lambda column: column.astype("str").where(column.notna(), "").str.replace(r"\.0$", "", regex=True)
     )
@@ -108,7 +108,7 @@ _READERS = {".xlsx": _spreadsheet, ".parquet": _parquet}
 
 
 def label_values(column: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """(float64 of 1, 0, -1 and NaN, bool of the cells that say something else) of a column of texts."""
+    """(float64 of 1, 0, -1 and NaN; bool, true for cells with other content) from a column of texts."""
     words = column.drop_duplicates()
     known = {word: VALUES.get(word.casefold()) for word in words}
     values = column.map({word: BLANK if value is None else value for word, value in known.items()}).astype("float64")
@@ -125,9 +125,10 @@ def says_labels(column: pd.Series) -> bool:
 
 
 def list_separator(column: pd.Series) -> str:
-    """What parts the classes within a cell; "" where no cell lists several.
+    """The separator of classes within a cell; "" if no cell lists several.
 
-    A bar or a semicolon always does; a comma where what it parts is mostly said again: "Mass, right" is one class.
+    A bar or a semicolon always separates; a comma only if its parts mostly occur elsewhere too: "Mass, right" is one
+    class.
     """
     words = column.drop_duplicates()
     for separator in "|;":

@@ -1,4 +1,4 @@
-"""Collections whose scans stand in a list: the list read by the names of its columns, and where each scan lies."""
+"""Collections whose scans are in a list: reads the list by its column names, and finds the path of each scan."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def heading_of(file: Path) -> list[str]:
-    """The names of a list's columns, plain; none where it can't be read."""
+    """The names of a list's columns, plain; none if it can't be read."""
     try:
         heading = list_text(file).partition("\n")[0]
     except BrokenListError:
@@ -38,10 +38,10 @@ def plain(name: str) -> str:
 def read_list(
     dataset: str, file: Path, columns: Iterable[str], *, numbers: Iterable[str] = (), also: Iterable[str] = ()
 ) -> pd.DataFrame:
-    """The columns of a list under their plain names: stripped texts, but `numbers` as float64, NaN for an empty one.
+    """The columns of a list under their plain names: stripped texts, and `numbers` as float64, NaN if empty.
 
-    Columns of `also` are taken where they are there; the first of `columns` is never empty. Raises SourceError, naming
-    what is missing, or the row and column of what is no number, where the file is no such list.
+    Columns of `also` are optional; the first of `columns` is never empty. Raises SourceError for another file, naming
+    what is missing, or the row and column of a cell that is not a number.
     """
     import pandas as pd
 
@@ -101,9 +101,9 @@ def place(
 ) -> pd.DataFrame:
     """The records of listed scans with `path` and the flow; `records["scan"]` are the names of files without a suffix.
 
-    `records["folder"]` says where a scan is published, from the source. A scan is found by its name wherever it lies,
-    in any format. With `require_files` those that no file holds are left out, and other files are counted; else their
-    path is where they would lie. Raises SourceError where not one is there.
+    `records["folder"]` is the published folder of a scan, relative to the source. A scan is found by its name anywhere,
+    in any format. With `require_files`, scans without a file are left out, and other files are counted; else they get
+    their expected path. Raises SourceError if none is found.
     """
     records = records.assign(path=records["folder"] + "/" + records["scan"] + suffix).drop(columns="folder")
     records.attrs["flow"] = [["found", len(records)]]

@@ -1,4 +1,4 @@
-"""Where the scans lie that a table names: by path, by file name, or by name without suffix."""
+"""Finds the scans that a table names: by path, by file name, or by name without suffix."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-DEEPEST = 8  # folders that a table may name above those that are there
+DEEPEST = 8  # folders that a table may name above the existing ones
 
 
 class FileIndex:
-    """The files below a source (lungkeras.datasets.folders.file_paths), by all that a table may call them.
+    """The files below a source (lungkeras.datasets.folders.file_paths), by every name that a table may use.
 
-    A link that leads nowhere is no file, and a name that two files share names neither.
+    A broken link is not a file, and a name shared by two files is not used.
     """
 
     def __init__(self, files: Mapping[str, object]):
@@ -40,8 +40,8 @@ class FileIndex:
 def places(named: pd.Series, index: FileIndex) -> pd.Series:
     """The path of the file that each text names; NaN for none.
 
-    A text names a file by its path below the source, also with more folders before it or one fewer, as of a release
-    that was moved; else by the file's name, else by that without its suffix.
+    A text names a file by its path below the source, also with extra leading folders or one fewer, as in a release that
+    was moved; else by its file name, else by that without the suffix.
     """
     wanted = named.str.replace("\\", "/", regex=False).str.removeprefix("./").str.strip("/")
     found, shorter = wanted.map(index.paths), wanted

@@ -23,7 +23,7 @@ class BrokenListError(Exception):
 def list_text(file: Path) -> str:
     r"""The text of a list, which may be gzipped (.gz), lines separated by \n.
 
-    Raises BrokenListError where it is no text in UTF-8, naming the encoding or the kind found, or the row of NUL bytes.
+    Raises BrokenListError if it is not UTF-8 text, naming the encoding or the kind found, or the row of NUL bytes.
     """
     from lungkeras.datasets.scans.decoding import STARTS_WITHIN, kind_of
 
@@ -49,11 +49,11 @@ def list_text(file: Path) -> str:
         raise BrokenListError(f"a text in another encoding than UTF-8, likely cp1252 (row {row})") from None
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = text.lstrip("\n")
-    return text.partition("\n")[2] if text[:4].lower() == "sep=" else text  # which a spreadsheet writes for itself
+    return text.partition("\n")[2] if text[:4].lower() == "sep=" else text  # which spreadsheets write
 
 
 def _other_encoding(content: bytes) -> str | None:
-    """UTF-16 or UTF-32, by the mark at its start or by the zeros of its first letter; None for neither."""
+    """UTF-16 or UTF-32, by the byte order mark or by the zero bytes of its first letter; None for neither."""
     if mark := next((name for start, name in MARKS if content.startswith(start)), None):
         return mark
     zeros = [not byte for byte in content[:4]]
@@ -67,7 +67,7 @@ def _row(content: bytes, at: int) -> int:
 
 
 def separator_of(heading: str) -> str:
-    r"""What parts the columns: the most frequent of comma, semicolon, tab and bar in the heading.
+    r"""The column separator: the most frequent of comma, semicolon, tab and bar in the header.
 
     >>> separator_of("Image Index;Finding Labels")
     ';'
@@ -76,10 +76,10 @@ def separator_of(heading: str) -> str:
 
 
 def broken_row(text: str, last_needed: int) -> str | None:
-    """The first row that is cut short or holds two, in a few words; None where all are whole.
+    """The first row that is cut short or holds two rows, in a few words; None if all are complete.
 
-    A row may lack columns behind the one at `last_needed`, from 0, unless it is the last of a text that ends within it.
-    Rows of a text with quotes are not looked at, as a quoted column may hold a separator.
+    A row may lack columns after `last_needed` (counted from 0), unless it is the last of a text that ends within it. A
+    text with quotes is not checked, as a quoted column may hold a separator.
     """
     if '"' in text:
         return None

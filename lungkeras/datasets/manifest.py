@@ -1,4 +1,4 @@
-"""A source beside what was published: scans a class folder, and the hashes of the lists that say what scans show."""
+"""Compares a source with the published collection: scans per class folder, and the hashes of the label lists."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lungkeras.system.provenance import file_digest
 
 
 def differences(dataset: str, source: Path | str) -> list[str]:
-    """In sentences, how a source differs from the collection as published; empty where it does not.
+    """How a source differs from the published collection, in sentences; empty if it does not.
 
     A replaced scan is not detected, only an absent one: no hashes of all scans are published.
     """

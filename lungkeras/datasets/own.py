@@ -1,9 +1,9 @@
 """A collection of one's own: its description in params/, and the entry that the rest of the package reads it by.
 
-    params/<study>/<dataset>.collection.yaml    what `lungkeras new` understood of a folder, to be read and mended
+    params/<study>/<dataset>.collection.yaml    what `lungkeras new` recognised in a folder, to be checked and corrected
 
-A folder for each class, or a table of labels: whichever the description names (own_description.py). own_records.py
-reads the scans by it.
+A folder for each class, or a table of labels, as the description says (own_description.py). own_records.py reads the
+scans.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lungkeras.datasets.own_description import Description
 
 SUFFIX = ".collection.yaml"
-IMAGE_SIZE = 224  # where a command names none
+IMAGE_SIZE = 224  # if a command names none
 
 
 def described() -> dict[str, Path]:
@@ -40,7 +40,7 @@ def own_dataset(name: str) -> Dataset | None:
 
 
 def own_titles() -> Mapping[str, str]:
-    """{dataset or class: title} of all collections of one's own; of a description that can't be read none."""
+    """{dataset or class: title} of all collections of one's own; empty for a description that can't be read."""
     return _titles(tuple((file, file.stat().st_mtime_ns) for file in described().values()))
 
 
@@ -89,7 +89,7 @@ def entry(name: str, description: Description) -> Dataset:
 
 
 def find(description: Description, source: Path) -> list[Path]:
-    """The table of labels, or the folder that holds the folders of the classes, as a list of one; empty where none."""
+    """The table of labels, or the parent folder of the class folders, as a list of one; empty if there is none."""
     if description.labels is not None:
         file = source / description.labels  # an absolute path stays as it is
         return [file] if file.is_file() else []

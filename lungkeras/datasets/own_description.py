@@ -1,4 +1,4 @@
-"""What a description of a collection of one's own may say, checked once where it is read."""
+"""What a description of a collection of one's own may contain, checked once when it is read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SLUG = r"^[a-z][a-z0-9_]{0,59}$"
 
 
 class Columns(BaseModel):
-    """Which column of the table tells what, by its heading; "" for what no column tells."""
+    """The header of the column for each item; "" if there is no such column."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -33,18 +33,18 @@ class Columns(BaseModel):
 
 
 class Description(BaseModel):
-    """A collection: its classes, and where each scan's labels stand.
+    """A collection: its classes, and where each scan's labels are.
 
     classes     {column of the records: the class as folders, cells or headings name it}
-    clear       the class of scans without a finding, "" where there is none
+    clear       the class of scans without a finding, "" if there is none
     labels      the table of labels, as seen from the source or whole; null where each class has a folder
     labels_are  folders | columns (1, 0, -1 and blank a class) | list (the names of classes in one column)
     folders     in what order folders stand: class | split/class | class/split
     separator   what parts classes in a list
     scans       how the table names a scan: name (path or name of its file) | header (SOPInstanceUID of DICOM)
-    patients    where the patient is told: column | folder (below the class) | path | header (DICOM) | none
-    headers     whether DICOM headers tell of patient, age, sex and view what nothing else does
-    splits      {as the table or the folders say: train, val or test}; empty where no split is given
+    patients    where the patient is found: column | folder (below the class) | path | header (DICOM) | none
+    headers     whether DICOM headers supply patient, age, sex and view if nothing else does
+    splits      {as the table or the folders say: train, val or test}; empty if no split is given
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

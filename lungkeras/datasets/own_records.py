@@ -1,7 +1,7 @@
 """The records of a collection of one's own, by its description: class folders, or a table of labels.
 
-The class of a folder, a cell or a column counts without case, quotes and outer blanks. A scan whose patient neither a
-table, a folder, a name nor a header tells stands alone.
+Class names of folders, cells and columns are compared without case, quotes and outer blanks. A scan without a patient
+in a table, folder, name or header counts as its own patient.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from lungkeras.datasets.own_description import Description
 
-# Folders beside scans that hold no scans of a class.
+# Folders next to scans that are not classes.
 NO_CLASS = frozenset({"mask", "masks", "segmentation", "segmentations", "annotation", "annotations"})
-IMAGES = frozenset({"images", "image", "img", "imgs"})  # a folder that only says that images are in it
+IMAGES = frozenset({"images", "image", "img", "imgs"})  # a folder whose name only says that it holds images
 # A patient's number at the start of a folder's or a file's name: patient00001/study1/..., person7_bacteria_24.jpeg
 PATIENT_IN_PATH = r"(?i)(?:^|/)((?:patient|subject|person|sub|pat)[-_ ]?\d+)(?=[/_.\- ])"
 FROM_HEADERS = ("patient", "age", "sex", "view", "study", "scanner")
@@ -44,7 +44,7 @@ def read(
 ) -> pd.DataFrame:
     """Records of the collection in `found`. Nothing is drawn: `seed` changes nothing.
 
-    With `require_files=False` a table is read as it is: absent scans stay, under the path where they would lie.
+    With `require_files=False` a table is read as it is: absent scans are kept, with their expected path.
     """
     files = file_paths(source)
     if description.labels is None:
@@ -70,7 +70,7 @@ def _without_a_row(paths: list[str]) -> str:
 def in_class_folders(
     description: Description, source: Path, root: Path, files: Mapping[str, object]
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The files in the folders of the classes below `root`, and the paths of all that were looked at there."""
+    """The files in the class folders below `root`, and the paths of all files examined there."""
     import pandas as pd
 
     start = "" if root == source else root.relative_to(source).as_posix() + "/"
@@ -100,7 +100,7 @@ def in_class_folders(
 def in_table(
     description: Description, source: Path, file: Path, files: Mapping[str, object], require_files: bool
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The rows of the table, one a scan, and the paths of the files that it names."""
+    """The rows of the table, one per scan, and the paths of the files that it names."""
     columns = description.columns
     told = {name: column for name, column in columns.model_dump(exclude={"labels"}).items() if column}
     table = read_table(file, list(dict.fromkeys([*told.values(), *columns.labels])))
@@ -136,7 +136,7 @@ def _by_uid(source: Path, files: Mapping[str, object]) -> dict[str, str]:
 
 
 def _require_a_listed_file(file: Path, source: Path, records: pd.DataFrame) -> None:
-    """Raises SourceError where no name of the table is that of a file."""
+    """Raises SourceError if no name in the table matches a file."""
     if len(records) and records["path"].isna().all():
         raise SourceError(
             f"{file}: names {len(records):,} scans, such as {printable(records['image'].iloc[0])}, and no file in "
@@ -145,9 +145,9 @@ def _require_a_listed_file(file: Path, source: Path, records: pd.DataFrame) -> N
 
 
 def labelled(description: Description, records: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
-    """The records with a column a class, of `cells`, the same rows of the columns of labels.
+    """The records with one column per class, from `cells`, the same rows of the label columns.
 
-    Rows whose labels the description does not know are left out and counted.
+    Rows with labels that are not in the description are left out and counted.
     """
     if description.labels_are == "columns":
         return _of_columns(description, records, cells)
@@ -208,7 +208,7 @@ def parts_of(cell: str, separator: str) -> list[str]:
 
 
 def _one_row_a_scan(description: Description, records: pd.DataFrame) -> pd.DataFrame:
-    """Rows of one scan become one: a list over several rows is their union; else rows that differ are left out."""
+    """Merges the rows of a scan: a list over several rows becomes their union; else differing rows are left out."""
     if not records["image"].duplicated().any():
         return records
     classes, groups = list(description.classes), records.groupby("image", sort=False)
@@ -222,7 +222,7 @@ def _one_row_a_scan(description: Description, records: pd.DataFrame) -> pd.DataF
 
 
 def _real(paths: pd.Series, files: Mapping[str, object]) -> pd.Series:
-    """What tells the real file of each path, as links name a file twice."""
+    """The identity of the real file of each path, as links may name a file twice."""
     return paths.map({path: real or path for path, real in files.items()}).fillna(paths)
 
 
@@ -233,7 +233,7 @@ def scan_names(paths: pd.Series) -> pd.Series:
 
 
 def _leave_out_no_scans(records: pd.DataFrame, source: Path, files: Mapping[str, object]) -> pd.DataFrame:
-    """Without links that lead nowhere, and without the files that are no images, counted by kind."""
+    """Without broken links and files that are not images, counted by kind."""
     kinds = {path: no_image(f"{source}/{path}") for path in records["path"] if files.get(path) is not None}
     why = records["path"].map({path: f"no image ({kind})" for path, kind in kinds.items() if kind}).astype("object")
     why = why.mask(~records["path"].isin(kinds), ABSENT)
@@ -243,7 +243,7 @@ def _leave_out_no_scans(records: pd.DataFrame, source: Path, files: Mapping[str,
 
 
 def _with_patients(description: Description, records: pd.DataFrame, source: Path, require_files: bool) -> pd.DataFrame:
-    """The records with a patient each; one of whom nothing is known is the scan."""
+    """The records with a patient each; an unknown patient gets the name of the scan."""
     if description.patients == "path":
         records = records.assign(patient=records["path"].str.extract(PATIENT_IN_PATH, expand=False))
     if description.headers and require_files:
@@ -253,7 +253,7 @@ def _with_patients(description: Description, records: pd.DataFrame, source: Path
 
 
 def _with_headers(records: pd.DataFrame, source: Path) -> pd.DataFrame:
-    """What the headers of DICOM files tell of patients and views, where no table tells it."""
+    """Patients and views from the headers of DICOM files, where no table has them."""
     import pandas as pd
 
     from lungkeras.datasets.scans.dicom_headers import headers
@@ -268,7 +268,7 @@ def _with_headers(records: pd.DataFrame, source: Path) -> pd.DataFrame:
 
 
 def years(ages: pd.Series) -> pd.Series:
-    """Whole years of 58, 058Y, 58.0, 45yrs, 013M (months) or 021D (days); what is no age of a person is unknown."""
+    """Whole years of 58, 058Y, 58.0, 45yrs, 013M (months) or 021D (days); other values are unknown."""
     unit = r"y(?:ea)?r?s?|mo?(?:nths?)?|w(?:eeks?)?|d(?:ays?)?"
     each = ages.drop_duplicates()
     parts = each.str.extract(rf"^\s*(\d{{1,9}})(?:[.,]\d+)?\s*({unit}|)\s*$", flags=re.IGNORECASE)

@@ -1,11 +1,11 @@
-"""Collections of MedMNIST: scans and labels in one .npz file, with a split that is published.
+"""Collections of MedMNIST: scans and labels in one .npz file, with a published split.
 
-    chestmnist.npz, chestmnist_64.npz, _128, _224      the same scans at 28, 64, 128 and 224 pixels a side
+    chestmnist.npz, chestmnist_64.npz, _128, _224      the same scans at 28, 64, 128 and 224 pixels per side
     train_images, val_images, test_images              uint8 (scans, side, side)
     train_labels, val_labels, test_labels              0 or 1, (scans, labels)
 
-A scan is a row of an array, and has no file: its path is chestmnist.npz::train_images/000012, which decodes as any
-other does (lungkeras.datasets.scans.arrays).
+A scan is a row of an array and has no file of its own: its path is chestmnist.npz::train_images/000012, which is
+decoded like any other (lungkeras.datasets.scans.arrays).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SPLITS = ("train", "val", "test")
 
 
 def find_packed(source: Path, name: str) -> list[Path]:
-    """The collection's file in the nearest folder that has one; of several sizes, the largest."""
+    """The collection's file in the nearest folder that has one; the largest of several sizes."""
     named = re.compile(rf"{name}(?:_(\d+))?\.npz")
     for folder in folders_under(source):
         sizes = {int(match[1] or 28): file for file in files_in(folder) if (match := named.fullmatch(file.name))}
@@ -88,7 +88,7 @@ def _unreadable(dataset: str, file: Path, found: str) -> SourceError:
 
 
 def test_rows(dataset: str, file: Path) -> list[str]:
-    """The scans of the published test split. Raises SourceError where the file can't be read."""
+    """The scans of the published test split. Raises SourceError if the file can't be read."""
     try:
         return [f"test_{row:06}" for row in range(array_files.Rows(file, "test_images").shape[0])]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -96,7 +96,7 @@ def test_rows(dataset: str, file: Path) -> list[str]:
 
 
 def planned_paths(name: str, scans: int) -> list[str]:
-    """Where so many drawn scans lie, 7 of 10 in train and 1 in val, in the order of the arrays."""
+    """The places of this many drawn scans, 7 of 10 in train and 1 in val, in the order of the arrays."""
     train, val = round(0.7 * scans), round(0.1 * scans)
     places = [("train", row) for row in range(train)] + [("val", row) for row in range(val)]
     places += [("test", row) for row in range(scans - train - val)]
@@ -104,7 +104,7 @@ def planned_paths(name: str, scans: int) -> list[str]:
 
 
 def pack(to: Path, name: str, planned: list[Scan], labels: np.ndarray, side: int) -> None:
-    """Puts scans, drawn as files of bare pixels in folders called after the arrays, into their file.
+    """Packs scans, drawn as files of raw pixels in folders named after the arrays, into their file.
 
     `labels` are (scans, labels), in the order of `planned`.
     """

@@ -1,4 +1,4 @@
-"""What is to be drawn, before anything is: scans with their findings, and how many of a class or a patient."""
+"""What will be drawn: scans with their findings, and how many per class or patient."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Box:
 
 
 def counts_of(scans: int, shares: tuple[float, ...]) -> list[int]:
-    """So many scans dealt out by shares; the last takes what is left.
+    """This many scans divided by shares; the last takes the rest.
 
     >>> counts_of(10, (0.36, 0.64))
     [4, 6]

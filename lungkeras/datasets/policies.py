@@ -1,12 +1,12 @@
-"""Labels that a collection does not know: a policy makes each of them 0, 1, or nothing that counts.
+"""Unknown labels of a collection: a policy turns each of them into 0, into 1, or ignores it.
 
-Records keep what was published: 1, 0, -1 (uncertain) and NaN (blank: not mentioned). A policy is a text, of a word for
-all classes, of pairs class=word, or of both, such as "zeros", "edema=ones" or "zeros, edema=ones, pneumonia=ignore".
+Records keep what was published: 1, 0, -1 (uncertain) and NaN (blank: not mentioned). A policy is a text: one word for
+all classes, pairs class=word, or both, such as "zeros", "edema=ones" or "zeros, edema=ones, pneumonia=ignore".
 
     uncertain   zeros | ones | ignore, as in Irvin et al. 2019 (CheXpert, arXiv:1901.07031)
     blank       zeros | ignore
 
-What is ignored is NaN in the labels: neither the loss nor a score counts it, and n is a class's own.
+Ignored labels are NaN: neither the loss nor a score counts them, so n differs between classes.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def labels_under(
     uncertain: str = DEFAULTS["uncertain"],
     blank: str = DEFAULTS["blank"],
 ) -> np.ndarray:
-    """float32 (scans, classes): 1 or 0, and NaN for what the policies ignore.
+    """float32 (scans, classes): 1 or 0, and NaN for labels that the policies ignore.
 
-    `records` have a column of 1, 0, -1 and NaN a class (lungkeras.datasets.records). Raises ValueError for a policy
-    that is none.
+    `records` have one column of 1, 0, -1 and NaN per class (lungkeras.datasets.records). Raises ValueError for an
+    invalid policy.
     """
     import numpy as np
 

@@ -1,7 +1,7 @@
 """Looks at a folder of scans and finds out what it holds: a folder for each class, or a table of labels.
 
-What it finds is a description (own_description.py), which the reader of such collections goes by from then on, and
-sentences on what was not understood. Nothing is asked: a column that is not recognised by its heading can be named.
+It returns a description (own_description.py), which the reader of such collections follows from then on, and sentences
+on what was not understood. It asks no questions: a column that is not recognised by its header can be named.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SPLIT_WORDS = {
     **dict.fromkeys(("val", "valid", "validate", "validation", "dev", "development", "tune"), "val"),
     **dict.fromkeys(("test", "testing", "te", "holdout"), "test"),
 }
-# Headings by which a column is found, without case, blanks and signs; the likelier first.
+# Headers by which a column is found, without case, blanks and punctuation; the most likely first.
 HEADINGS = {
     "patient": ("patientid", "patient", "subjectid", "subject", "patientnumber", "deidpatientid", "pid", "mrn"),
     "split": ("split", "set", "subset", "partition", "usage"),
@@ -56,19 +56,19 @@ HEADINGS = {
 CLEAR = ("normal", "no finding", "no findings", "healthy", "negative", "clear", "none")  # the class without a finding
 PATIENT_NAME = re.compile(r"(?i)(patient|subject|person|sub|pat|case|p)?[-_ ]?\d{3,}")
 LONGEST_SLUG = 40
-# Names that records, their tables or their readers have for something else: with these, a class is called <name>_class.
+# Names with another meaning in records, tables or readers: such a class is called <name>_class.
 TAKEN = {"scan", "path", "patient", "label", "labels", "split", "group", "image", "scans", "patients", "all", "class"}
 TAKEN |= {"dataset", "run", "kind", "other", "found", "kept", *EXTRAS}
 NO_NAMES = {"na", "nan", "nat", "null", "none", "true", "false", "inf", "infinity"}  # which tables read as no text
-FEWEST_PATIENTS = 3  # of a class, so that each of train, val and test may have one
+FEWEST_PATIENTS = 3  # per class, so that train, val and test can have one each
 MOSTLY = 0.95  # of cells or files
-SAMPLED = 200  # cells or files that are looked at to tell what a column, or what headers, hold
-LARGEST_PATIENT = 50  # scans on average, where folders below the classes are taken for patients
+SAMPLED = 200  # cells or files examined to find out what a column, or headers, hold
+LARGEST_PATIENT = 50  # scans on average, for folders below the classes to count as patients
 
 
 @dataclass(frozen=True)
 class Named:
-    """What a user names of a table, by headings; None or empty for what is to be found."""
+    """The columns that a user names, by their headers; None or empty for those to be found."""
 
     labels: Path | None = None
     image: str | None = None
@@ -83,7 +83,7 @@ class Named:
 
 @dataclass(frozen=True)
 class Understood:
-    """A description, the records that are read by it, where each thing was found, and what was not understood."""
+    """A description, the records read with it, where each item was found, and what was not understood."""
 
     description: Description
     records: pd.DataFrame
@@ -94,8 +94,8 @@ class Understood:
 def understand(name: str, source: Path, *, title: str, named: Named | None = None) -> Understood:
     """What a folder of scans holds, as a collection called `name`.
 
-    Raises SourceError where neither a folder for each class nor a table of labels is found, where a named column is not
-    there, or where fewer than two classes are left that three patients have.
+    Raises SourceError if neither a folder for each class nor a table of labels is found, a named column is missing, or
+    fewer than two classes with three patients are left.
     """
     named, source = named or Named(), Path(source)
     if not source.is_dir():
@@ -147,7 +147,7 @@ def slugs(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
 
 
 def _class_folders(source: Path) -> tuple[Path, str, list[str], dict[str, str]] | None:
-    """(root, order of folders, classes, splits as named) where each of two classes or more has a folder of images.
+    """(root, order of folders, classes, splits as named) if two or more classes each have a folder of images.
 
     The root is the source, or the only folder in it, and so on.
     """
@@ -174,7 +174,7 @@ def _children(folder: Path) -> list[Path]:
 
 
 def _classes(folders: list[Path]) -> list[str]:
-    """The names of those that hold an image; none where there are too many, or all are called as patients are."""
+    """The names of those that hold an image; empty if there are too many, or all look like patients."""
     names = {folder.name for folder in folders}
     if len(names) > MOST_CLASSES or all(PATIENT_NAME.fullmatch(name) for name in names):
         return []
@@ -191,7 +191,7 @@ def _holds_image(folder: Path) -> bool:
 
 
 def _distinct(names: Iterable[str]) -> list[str]:
-    """The names, sorted, one of those that count as the same class."""
+    """The names, sorted, one for each distinct class."""
     return [name for _, name in sorted({plain(name): name for name in sorted(set(names), reverse=True)}.items())]
 
 
@@ -241,7 +241,7 @@ def _patients_of_folders(source: Path, description: Description) -> str:
 
 
 def _patients_elsewhere(source: Path, paths: pd.Series) -> str:
-    """Whether names or DICOM headers tell the patient."""
+    """Whether names or DICOM headers identify the patient."""
     shown = paths.sample(min(len(paths), 10 * SAMPLED), random_state=0)
     if len(shown) and shown.str.extract(PATIENT_IN_PATH, expand=False).notna().mean() > MOSTLY:
         return "path"
@@ -249,7 +249,7 @@ def _patients_elsewhere(source: Path, paths: pd.Series) -> str:
 
 
 def _headers_tell(source: Path, paths: pd.Series) -> dict[str, bool]:
-    """Of a few files, what their DICOM headers tell."""
+    """The content of the DICOM headers of a few files."""
     told = [header_of(source / path) for path in paths.sample(min(len(paths), SAMPLED // 10), random_state=0)]
     return {name: any(each[name] for each in told) for name in DICOM_ELEMENTS.values()}
 
@@ -258,7 +258,7 @@ def _headers_tell(source: Path, paths: pd.Series) -> dict[str, bool]:
 
 
 def _table_in(source: Path) -> Path | None:
-    """The only table directly in the source; None where there is none or several."""
+    """The only table directly in the source; None if there is none or several."""
     found = [file for file in files_in(source) if file.suffix.lower() in set(SUFFIXES) - {".txt"}]
     return found[0] if len(found) == 1 else None
 
@@ -354,13 +354,13 @@ def _split_column(table: pd.DataFrame) -> str | None:
 
 
 def _split_words(column: pd.Series) -> dict[str, str]:
-    """{as the column says it: split}, where it says train and one other."""
+    """{value in the column: split}, if the column names train and one other split."""
     said = {word: SPLIT_WORDS[word] for word in column.str.casefold().unique() if word in SPLIT_WORDS}
     return said if len(set(said.values())) > 1 and "train" in said.values() else {}
 
 
 def _by_uid(source: Path, files: Mapping[str, object]) -> dict[str, object]:
-    """The SOPInstanceUID of each DICOM file as its name; empty where the first files have none."""
+    """The SOPInstanceUID of each DICOM file as its name; empty if the first files have none."""
     paths = sorted(files)
     if not any(header_of(source / path)["image"] for path in paths[: SAMPLED // 10]):
         return {}
@@ -370,7 +370,7 @@ def _by_uid(source: Path, files: Mapping[str, object]) -> dict[str, object]:
 def _image_column(
     table: pd.DataFrame, index: FileIndex, named: str | None, others: set[str]
 ) -> tuple[str | None, float]:
-    """(the column of which most cells name a file, their share); without files, the one whose heading says so."""
+    """(the column with most cells that name a file, their share); without files, the one with such a header."""
     headings = [named] if named else [heading for heading in table.columns if heading not in others]
     likely = [by for name in HEADINGS["image"] for by in headings if _simple(by) == name]
     order = list(dict.fromkeys([*likely, *headings]))
@@ -405,7 +405,7 @@ def _label_columns(file: Path, table: pd.DataFrame, named: Named, used: set[str]
     if named.labels_are != "columns" and texts:
         return texts[:1], "list"
     if named.labels_are != "list" and binary:
-        # A single column called label that says 1 or 0 names two classes.
+        # A single column called label with 1 or 0 names two classes.
         alone = len(binary) == 1 and binary[0] in listed
         return binary, "list" if alone and (table[binary[0]] != "-1").all() else "columns"
     if named.labels_are != "columns" and listed:
@@ -438,13 +438,13 @@ def _task_of_columns(cells: pd.DataFrame) -> str:
 
 
 def _clear(classes: Mapping[str, str]) -> str:
-    """The class of scans without a finding, by its name; "" where none says so."""
+    """The class of scans without a finding, by its name; "" if there is none."""
     names = {plain(name).replace("_", " "): slug for slug, name in classes.items()}
     return next((names[word] for word in CLEAR if word in names), "")
 
 
 def _read(name: str, source: Path, description: Description) -> pd.DataFrame:
-    """The records by a description. Raises SourceError where there is none."""
+    """The records by a description. Raises SourceError if there is none."""
     collection = entry(name, description)
     found = collection.find(source)
     return finish(collection.read(source, found), name, collection.classes)
@@ -453,7 +453,7 @@ def _read(name: str, source: Path, description: Description) -> pd.DataFrame:
 def _of_known_classes(
     name: str, source: Path, description: Description, missed: list[str]
 ) -> tuple[Description, pd.DataFrame]:
-    """(the description without classes of fewer than three patients, as no split could hold them, its records)."""
+    """(the description without classes of fewer than three patients, which can't be in every split; its records)."""
     records = _read(name, source, description)
     patients = {slug: records.loc[records[slug] == 1, "patient"].nunique() for slug in description.classes}
     rare = [slug for slug, number in patients.items() if number < FEWEST_PATIENTS]

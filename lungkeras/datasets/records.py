@@ -2,15 +2,15 @@
 
     scan       str, unique: the file's name; where two files share it, the path
     path       str, relative to the source, with forward slashes
-    patient    str; scans of one patient share it, and no split parts them
+    patient    str; scans of one patient share it, and a split keeps them together
     <class>    one column per class in the dataset's order: int64, 0 or 1, where every scan's label is known;
                else float64 of 1, 0, -1 (uncertain) and NaN (blank: not mentioned)
-    age, sex, view, follow_up, study, reader, scanner where the collection tells them
-    given_split  train, val or test, where a collection of one's own gives a split
+    age, sex, view, follow_up, study, reader, scanner if the collection records them
+    given_split  train, val or test, if a collection of one's own gives a split
 
-`records.attrs` holds "dataset", "classes", "absent" (scans that a list names and no file holds), and "flow": [step,
-scans] from what was found, through what was left out and why, to what was kept; found = left out + kept. Every file
-below the source counts in it, those aside that say what the scans are (TEXTS); "kinds" and "examples" are by step.
+`records.attrs` holds "dataset", "classes", "absent" (listed scans without a file), and "flow": [step, scans] from the
+scans found, through those left out and why, to those kept; found = left out + kept. It counts every file below the
+source except the label files (TEXTS); "kinds" and "examples" are by step.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ if TYPE_CHECKING:
 
 ABSENT = "file absent"
 EXTRAS = ("age", "sex", "view", "follow_up", "study", "reader", "scanner", "given_split")
-# Lists that are read, or that tell of what was drawn.
+# Lists that are read, or that describe what was drawn.
 TEXTS = frozenset(
     {"Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv", "BBox_List_2017.csv", "test_list.txt", "train_val_list.txt"}
     | {"PHANTOM.txt", "BOXES.csv", "TRUTH.csv"}
 )
-MOST_NAMES = 5  # of what is named with its count
+MOST_NAMES = 5  # items named with their count
 
 
 def tabulate(source: Path, scans: list[tuple[Path, str | None, str | None]]) -> pd.DataFrame:
     """The files found, as rows of scan, path, patient and label, in order of their paths.
 
-    A path that is no UTF-8 is escaped, so that its scan is listed, can't be opened, and ends in the quarantine.
-    Each of `scans` is (file, patient, label); where nothing is known of the patient, the scan stands alone; where the
-    label is None, the scan is for the caller to leave out.
+    A path that is not UTF-8 is escaped, so its scan is listed, can't be opened, and ends in the quarantine. Each of
+    `scans` is (file, patient, label); without a known patient, the scan is its own patient; if the label is None, the
+    caller leaves the scan out.
     """
     import pandas as pd
 
@@ -58,7 +58,7 @@ def tabulate(source: Path, scans: list[tuple[Path, str | None, str | None]]) -> 
 
 
 def _leave_out_no_images(source: Path, records: pd.DataFrame) -> pd.DataFrame:
-    """Without links that lead nowhere, and without the files that are no images, counted by kind."""
+    """Without broken links and files that are not images, counted by kind."""
     files = [source / path for path in records["path"]]
     why = {path: ABSENT for path, file in zip(records["path"], files, strict=True) if _leads_nowhere(file)}
     for path, file in zip(records["path"], files, strict=True):
@@ -74,11 +74,11 @@ def _leads_nowhere(file: Path) -> bool:
 
 
 def leave_out(records: pd.DataFrame, unwanted: pd.Series, reason: str, kind: str = "left out") -> pd.DataFrame:
-    """The other rows; how many were left out, and why, goes into the flow.
+    """The other rows; the number left out, and the reason, go into the flow.
 
-    `kind` says it for programs: "normal" for normal scans that undersampling leaves out, "absent" for listed scans that
-    no file holds, "no image" for files that are none, "not read" for images in no place that is read, "unknown" for
-    scans of a label that is none of the collection's, else "left out".
+    `kind` is the reason for programs: "normal" for normal scans that undersampling leaves out, "absent" for listed
+    scans that no file holds, "no image" for other files, "not read" for images in folders that are not read, "unknown"
+    for scans with an unknown label, else "left out".
     """
     kept = records[~unwanted]
     example = {f"left out: {reason}": printable(records.loc[unwanted, "scan"].iloc[0])} if unwanted.any() else {}
@@ -98,7 +98,7 @@ def count_other_files(
 ) -> pd.DataFrame:
     """The records, with the files below the source that were not `read` in their flow, as found and as left out.
 
-    `why` makes of the paths of images among them the reason. What is no image is counted by kind.
+    `why` turns the paths of the images among them into the reason. Other files are counted by kind.
     """
     files = file_paths(source) if files is None else files
     known = {_real(source, files, utf8(path)) for path in read}
@@ -116,9 +116,9 @@ def count_other_files(
 
 
 def _real(source: Path, files: Mapping[str, object], path: str) -> object:
-    """What tells the real file of a path, which may lead there by a link that `files` does not follow.
+    """The identity of the real file of a path, which may be reached by a link that `files` does not follow.
 
-    It is the path itself where that leads nowhere.
+    For a broken link it is the path itself.
     """
     if path in files:
         return path if files[path] is None else files[path]
@@ -151,7 +151,7 @@ def in_folders(paths: list[str]) -> str:
 
 
 def named(counts: Mapping[str, int]) -> str:
-    """Names with their counts, the most frequent first, for a sentence; of many, the rest in one.
+    """Names with their counts, the most frequent first, for a sentence; if there are many, the rest as one number.
 
     >>> named({"TB": 3, "Mass": 1000})
     'Mass 1,000, TB 3'
@@ -163,16 +163,16 @@ def named(counts: Mapping[str, int]) -> str:
 
 
 def one_hot(records: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
-    """The column `label` as a 0-or-1 column a class."""
+    """The column `label` as one 0-or-1 column per class."""
     columns = {name: (records["label"] == name).astype("int64") for name in classes}
     return records.drop(columns="label").assign(**columns)
 
 
 def finish(records: pd.DataFrame, dataset: str, classes: tuple[str, ...]) -> pd.DataFrame:
-    """Checks what the docstring above promises, closes the flow, and numbers the rows from 0.
+    """Checks the promises of the docstring above, closes the flow, and numbers the rows from 0.
 
-    Raises SourceError where a scan stands twice in the table (a list of labels that names a file twice), and where a
-    label is none of 1, 0, -1 and NaN.
+    Raises SourceError if a scan is in the table twice (a list of labels that names a file twice), or if a label is not
+    1, 0, -1 or NaN.
     """
     twice = records.loc[records["scan"].duplicated(), "scan"].unique()
     if len(twice):

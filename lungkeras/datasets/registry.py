@@ -1,12 +1,12 @@
 """Folders of chest X-rays, as they are published, read into one table of records.
 
-entry.py       what a collection tells the rest of the package
+entry.py       what the package knows about a collection
 collections/   its entry, layout, labels and selection: a module each, found here by itself
-own.py         collections of one's own, as descriptions in params/ tell them
+own.py         collections of one's own, by their descriptions in params/
 records.py     the columns, and what every dataset promises
 folders.py     looking for a collection in the folder that a user names
-listed.py      scans that stand in a list, and where each lies
-tables.py      lists of which a study uses some scans
+listed.py      scans that are in a list, and the path of each
+tables.py      lists with more scans than a study uses
 packed.py      scans that are rows of an array
 phantoms/      draws chests in the same layouts
 download.py    Kaggle, or a local archive, to a folder
@@ -56,14 +56,13 @@ def read_records(
 ) -> pd.DataFrame:
     """Reads a source into its records, with the study's selection applied.
 
-    `source` is the folder that holds the collection as published, or the collection's own folder. Where a collection
-    has a list of its scans (xray8), `require_files=False` keeps those whose files are absent. `seed` draws the
-    undersampled normal scans. `votes` says how what several readers say becomes a label, majority, any or all, where a
-    collection tells it of each reader (vindr); the others have no use for it. Columns and `attrs` are those of
-    lungkeras.datasets.records.
+    `source` is the folder that holds the collection as published, or the collection's own folder. If a collection has a
+    list of its scans (xray8), `require_files=False` keeps those whose files are absent. `seed` draws the undersampled
+    normal scans. `votes` says how the answers of several readers become a label, majority, any or all, for a collection
+    with labels per reader (vindr); others ignore it. Columns and `attrs` are those of lungkeras.datasets.records.
 
-    Raises SourceError where `source` does not hold the collection, or not one scan of it, or where a multiclass scan
-    does not have exactly one class: uncertain and blank labels are for multilabel collections.
+    Raises SourceError if `source` does not hold the collection, or no scan of it, or if a multiclass scan does not have
+    exactly one class: uncertain and blank labels are for multilabel collections.
     """
     chosen, source = known_dataset(dataset), Path(source)
     found = chosen.find(source)
@@ -98,7 +97,7 @@ def _require_one_class(records: pd.DataFrame, dataset: Dataset) -> None:
 
 
 def known_dataset(name: str) -> Dataset:
-    """The entry of a collection, of one's own too. Raises SourceError, naming the datasets, where `name` is none."""
+    """The entry of a collection, also one's own. Raises SourceError, naming the datasets, if `name` is unknown."""
     if (found := entry_of(name)) is None:
         known = ", ".join(dataset_names())
         raise SourceError(f"expected a dataset, one of {known}; found {name!r}: choose one of these")
@@ -106,7 +105,7 @@ def known_dataset(name: str) -> Dataset:
 
 
 def entry_of(name: str) -> Dataset | None:
-    """The entry of a collection, of one's own too, or None where a copied study names one that is not here."""
+    """The entry of a collection, also one's own, or None if a copied study names one that is not here."""
     return DATASETS.get(name) or own_dataset(name)
 
 

@@ -1,11 +1,11 @@
-"""A split that somebody published, as lists: which scan lies on which side.
+"""A published split, as lists: which scan is on which side.
 
     train.txt, test_list.txt            a file a side, called by its name: a scan a line, labels may follow
     train.csv, valid.csv                a table a side, with a column of scans
     split.csv                           a table of all sides, with a column of scans and one of sides
     chest_xray/train, chest_xray/test   a folder a side, with its files
 
-Columns are found by name (COLUMNS), and a column of patients is read where there is one.
+Columns are found by name (COLUMNS), and a column of patients is read if present.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lungkeras.system.untrusted import table_files
 if TYPE_CHECKING:
     import pandas as pd
 
-# Names of columns, without case and punctuation, those first that say it best.
+# Names of columns, without case and punctuation, the most specific first.
 COLUMNS = {
     "scan": (
         *("scan", "path", "imagepath", "filepath", "fpath", "image", "imageindex", "imageid", "imagename", "filename"),
@@ -42,10 +42,10 @@ LABELS = frozenset({"0", "1", "-1", "0.0", "1.0", "-1.0"})  # behind a name, as 
 
 
 def read_sides(files: Sequence[Path | str]) -> pd.DataFrame:
-    """The scans of a split, a row each, in order: scan (as listed), side, patient (text, or NaN where none is told).
+    """The scans of a split, one row each, in order: scan (as listed), side, patient (text, or NaN if unknown).
 
-    attrs["no_side"] is the number of rows that lie on none. Raises SourceError where a file can't be read, has no
-    column of scans, or all lie on one side.
+    attrs["no_side"] is the number of rows without a side. Raises SourceError if a file can't be read, has no column of
+    scans, or all scans are on one side.
     """
     import pandas as pd
 
@@ -68,7 +68,7 @@ def read_sides(files: Sequence[Path | str]) -> pd.DataFrame:
 
 
 def side_names(files: Sequence[Path | str]) -> list[str]:
-    """What files call their sides; two of one name are called by their folders too. Raises SourceError.
+    """The names of the sides, from file names; two of one name get their folders as well. Raises SourceError.
 
     >>> side_names(["nih/train_val_list.txt", "nih/test_list.txt"])
     ['train_val', 'test']
@@ -164,7 +164,7 @@ def ends(name: str) -> list[str]:
 
 
 def look_up(known: Mapping[str, str | None], name: str) -> str | None:
-    """What is known of a scan by its longest end (`ends`), None for nothing: lists hold other folders and suffixes.
+    """The value for a scan by its longest known ending (`ends`), else None: lists may have other folders.
 
     >>> look_up({"images/a": "patient 1", "a": None}, "archive/images/a.png")
     'patient 1'

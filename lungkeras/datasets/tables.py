@@ -1,4 +1,4 @@
-"""What a table of scans says of view, age and sex, and the files that it lists, of which a study uses some."""
+"""View, age and sex from a table of scans, and its listed files, of which a study uses some."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ BLANK = frozenset({"", "nan", "none", "null", "n/a"})
 
 
 def find_table(folder: Path, name: str) -> Path | None:
-    """The table of this name in a folder, else the gzipped one; None where neither is there."""
+    """The table of this name in a folder, else the gzipped one; None if neither exists."""
     return next((file for file in (folder / name, folder / f"{name}.gz") if file.is_file()), None)
 
 
 def known(texts: pd.Series) -> pd.Series:
-    """Texts, NaN where they say nothing ("", "nan", "None")."""
+    """Texts, NaN if they are empty ("", "nan", "None")."""
     return texts.where(~texts.str.casefold().isin(BLANK))
 
 
 def whole_years(ages: pd.Series) -> pd.Series:
-    """Ages, as texts or numbers, in whole years, int64, or Int64 where some are none from 0 to OLDEST."""
+    """Ages, from texts or numbers, in whole years: int64, or Int64 if some are not from 0 to OLDEST."""
     import pandas as pd
 
     years = pd.to_numeric(ages, errors="coerce")
@@ -52,13 +52,13 @@ def records_of(
     parts: int = 1,
     require_files: bool = True,
 ) -> pd.DataFrame:
-    """The entries of a table that `choose` keeps and that are files, with what lies beside them in their flow.
+    """The entries of a table that `choose` keeps and whose files exist; other files are counted in their flow.
 
-    `entries` have scan, which is as many last `parts` of the file's path as name it, and path, where it lies as
-    published. A file is found wherever below the source it lies, and under another suffix as well. `choose` leaves out
-    what the study does not use. Without `require_files` nothing is looked for.
+    `entries` have scan, the last `parts` of the file's path that name it, and path, the published path. A file is found
+    anywhere below the source, also with another suffix. `choose` leaves out what the study does not use. Without
+    `require_files` no file is searched for.
 
-    Raises SourceError where not one of the listed files is there.
+    Raises SourceError if none of the listed files exists.
     """
     entries.attrs["flow"] = [["found", len(entries)]]
     if not require_files:
@@ -72,14 +72,14 @@ def records_of(
     listed += [file.relative_to(source).as_posix() for file in tables]
     records = choose(entries)
     records = leave_out(records, records["path"].isna(), ABSENT, kind="absent")
-    # Two rows of one scan are for the check of the records.
+    # Two rows of one scan are caught by the check of the records.
     if (again := records["path"].map(files).duplicated() & ~records["scan"].duplicated()).any():
         records = leave_out(records, again, "a second name of another scan's file")
     return count_other_files(records, source, listed, _without_a_row, files=files)
 
 
 def _paths(scans: pd.Series, files: Mapping[str, object], ends: Mapping[str, str]) -> pd.Series:
-    """Where each scan lies: under its name, else under its name with another suffix; NaN for an absent one."""
+    """The path of each scan: by its name, else by its name with another suffix; NaN if absent."""
     there: dict[str, str] = {}
     for path, end in ends.items():
         if files[path] is not None:

@@ -1,4 +1,4 @@
-"""What needs no network: answers that any model has to beat, scored on the same test scans with the same intervals."""
+"""Baselines without a network, which any model has to beat: same test scans, same scores and intervals."""
 
 from collections.abc import Iterable, Mapping
 
@@ -17,10 +17,11 @@ COLUMNS = ["dataset", "baseline", *INTERVALS, "test_scans"]
 def trivial_baselines(datasets: Iterable[Prepared], seed: int = 0) -> pd.DataFrame:
     """One row per dataset and baseline, with COLUMNS.
 
-    majority     every scan is given the training split's most frequent class; of a multilabel dataset, each finding
-                 the more frequent answer
-    every class  every finding is called on every scan (multilabel alone)
-    metadata     logistic regression on what the collection records of age, sex, view, follow-up, scanner and readers
+    majority     every scan is given the training split's most frequent class; in a multilabel dataset, each finding
+                 gets its more frequent answer
+    every class  every finding is called on every scan (multilabel only)
+    metadata     logistic regression on age, sex, view, follow-up, scanner and readers, as far as the collection records
+    them
     linear       logistic regression on the pixels (lungkeras.evaluation.linear_probabilities)
     """
     datasets = list(datasets)
@@ -33,7 +34,7 @@ def answers(datasets: Iterable[Prepared], seed: int = 0) -> dict[tuple[str, str]
 
 
 def scores_of(datasets: Iterable[Prepared], given: Mapping[tuple[str, str], np.ndarray]) -> pd.DataFrame:
-    """What `trivial_baselines` returns, from what `answers` gives."""
+    """The table of `trivial_baselines`, from what `answers` returns."""
     rows, known = [], {prepared.name: prepared for prepared in datasets}
     for (dataset, name), probabilities in given.items():
         prepared = known[dataset]
@@ -56,10 +57,10 @@ def _answers(prepared: Prepared, seed: int):
 
 
 def metadata_probabilities(prepared: Prepared) -> np.ndarray:
-    """What metadata alone give to the test scans: float (scans, classes).
+    """The predictions of metadata alone for the test scans: float (scans, classes).
 
-    Logistic regression, for a multilabel dataset one a class and balanced, as the networks' loss is. Numbers are
-    standardised, an absent one is the median of the training split; words become a column each.
+    Logistic regression; for a multilabel dataset one per class, balanced as the networks' loss is. Numbers are
+    standardised, and a missing one is the median of the training split; each word becomes a column.
     """
     from sklearn.compose import make_column_selector, make_column_transformer
     from sklearn.impute import SimpleImputer

@@ -1,7 +1,7 @@
-"""Do probabilities mean what they say? Reliability, the correction, and thresholds, both from validation alone.
+"""Do probabilities mean what they say? Reliability, and the correction and thresholds, both fitted on validation only.
 
-Predictions hold probabilities; their logits are recovered from them, for softmax up to one constant per scan, which no
-softmax sees. A label that is NaN is not known, and no answer is counted there.
+Predictions hold probabilities. Logits are recovered from them; for softmax up to one constant per scan, which does not
+change the softmax. A NaN label is unknown, and its answer is not counted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,16 +16,16 @@ from lungkeras.study.runs import Run, patients_of, split_of
 
 BINS = 15
 NULL_DRAWS = 500
-LARGEST_SCALE, SCALES = 2.0, 81  # of the gaps that an interval is looked for among
+LARGEST_SCALE, SCALES = 2.0, 81  # number of gaps searched for an interval
 
 ABOUT = ["run", "dataset", "backbone", "weights"]
 RELIABILITY_COLUMNS = [*ABOUT, "scaled", "bin", "confidence", "share", "answers"]
 
 
 def correction_of(run: Run) -> Correction:
-    """What calibrates a run's probabilities, as stored with it, else fitted from its predictions.
+    """The calibration correction of a run, as stored with it, else fitted on its predictions.
 
-    An older run of a weighted loss stores a temperature that was fitted with the weights still in: it is fitted anew.
+    An older run with a weighted loss stores a temperature fitted without removing the weights: it is fitted again.
     """
     weighs = run.task == "multilabel" and run.params.get("class_weights", False)
     if "temperatures" in run.metrics or ("temperature" in run.metrics and not weighs):
@@ -40,15 +40,15 @@ def calibrated(run: Run, split: str) -> np.ndarray:
 
 
 def temperature_of(run: Run) -> float:
-    """The temperature of `correction_of`, over classes the geometric mean."""
+    """The temperature of `correction_of`: the geometric mean over classes."""
     return correction_of(run).temperature
 
 
 def answers(labels: np.ndarray, probabilities: np.ndarray, task: str) -> tuple[np.ndarray, np.ndarray]:
-    """(how sure each answer is, whether it is so), both float (scans, answers a scan).
+    """(confidence of each answer, whether it is correct), both float (scans, answers per scan).
 
-    Multiclass: one answer per scan, its likeliest class. Multilabel: one per scan and class, its probability; where the
-    label is not known, whether it is so is NaN.
+    Multiclass: one answer per scan, its most likely class. Multilabel: one answer per scan and class, its probability;
+    where the label is unknown, correctness is NaN.
     """
     labels, given = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
     if task == "multilabel":
@@ -59,9 +59,9 @@ def answers(labels: np.ndarray, probabilities: np.ndarray, task: str) -> tuple[n
 
 
 def in_bins(sure: np.ndarray, so: np.ndarray, bins: int = BINS) -> np.ndarray:
-    """Of each scan and bin of equal width: the number of answers, their sureness, and how many are so.
+    """For each scan and bin of equal width: the number of answers, their summed confidence, and how many are correct.
 
-    float (scans, 3, bins); a bin holds its upper edge, as in Guo et al.
+    float (scans, 3, bins); a bin includes its upper edge, as in Guo et al.
     """
     places, known = np.clip(np.ceil(sure * bins).astype(int) - 1, 0, bins - 1), ~np.isnan(so)
     one_hot = np.eye(bins)[places] * known[..., None]
@@ -76,7 +76,7 @@ def error_of_bins(sums: np.ndarray) -> np.ndarray:
 
 
 def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, task: str, bins: int = BINS) -> float:
-    """The mean gap, in [0, 1], between how sure answers are and how many of them are so, over bins of equal width."""
+    """The mean gap, in [0, 1], between confidence and the fraction of correct answers, over bins of equal width."""
     return float(error_of_bins(in_bins(*answers(labels, probabilities, task), bins).sum(axis=0)))
 
 
@@ -93,13 +93,14 @@ def class_wise_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = 
 def error_interval(sums: np.ndarray, draws: int = intervals.DRAWS) -> tuple[float, float]:
     """The interval of the calibration error, from sums by patient (patients, 3, bins); (NaN, NaN) for one patient.
 
-    Chance adds to each bin's gap, so that the error that is seen lies above the true one, and its bootstrap higher
-    still. The test is inverted instead: of gaps as they are seen, all scaled alike, those belong to the interval
-    whose errors, with the chance that the bootstrap shows, make the error that is seen no rarer than one in twenty.
+    Chance adds to each bin's gap, so the observed error is biased upwards, and its bootstrap even more. A test is
+    inverted instead: the observed gaps are scaled by a common factor, and the interval holds the errors of those
+    factors under which, with the noise of the bootstrap, the observed error has a probability of at least one in
+    twenty.
 
-    The error is never below the gap of all answers together, whose interval is Wilson's: so the upper end lies no lower
-    than that gap may be, and the lower end no higher than if that gap alone were less. Without this, it covers 0.56 to
-    0.98 of simulated test sets of 45, 100 and 300 scans; with it, 0.92 to 1.
+    The error is never below the gap of all answers together, whose interval is Wilson's: so the upper end is not below
+    that gap's upper limit, and the lower end not above its lower limit. Without this, the interval covers 0.56 to 0.98
+    of simulated test sets of 45, 100 and 300 scans; with it, 0.92 to 1.
     """
     if len(sums) < 2:
         return float("nan"), float("nan")
@@ -123,8 +124,8 @@ def error_interval(sums: np.ndarray, draws: int = intervals.DRAWS) -> tuple[floa
 def brier_of_scans(labels: np.ndarray, probabilities: np.ndarray, task: str) -> np.ndarray:
     """The Brier score of each scan (scans,): squared errors, summed over exclusive classes, else their mean.
 
-    Where labels are not known, each known one counts the same, whatever the scan: the mean over scans is that over the
-    known labels.
+    Where labels are unknown, each known label has the same weight: the mean over scans equals the mean over the known
+    labels.
     """
     squares = (np.asarray(probabilities, dtype=np.float64) - labels) ** 2
     return squares.sum(axis=1) if task == "multiclass" else _mean_of_known(squares)
@@ -137,7 +138,7 @@ def _mean_of_known(values: np.ndarray) -> np.ndarray:
 
 
 def brier_of_wrong_answers(labels: np.ndarray, probabilities: np.ndarray, task: str) -> np.ndarray:
-    """The mean Brier score that each scan (scans,) would have, were another class so, or one finding the other way."""
+    """The mean Brier score of each scan (scans,) if another class were true, or one finding were reversed."""
     given, classes = np.asarray(probabilities, dtype=np.float64), labels.shape[1]
     if task == "multiclass":
         of_each = (given**2).sum(axis=1, keepdims=True) - 2 * given + 1
@@ -150,8 +151,8 @@ def null_error(sure: np.ndarray, so: np.ndarray, patients: Sequence, bins: int =
     """The calibration error that a model with these very probabilities stays below in 95 % of test sets, if it is
     perfectly calibrated: with few scans, it is far from 0.
 
-    `sure` and `so` (scans, answers) as `answers` gives them. Whether an answer is so is drawn from how sure it is, for
-    the scans of one patient as much alike as they are in `so` (`shared_within_patients`). NaN where no label is known.
+    `sure` and `so` (scans, answers) as `answers` returns them. Correctness is drawn from the confidence, with the same
+    correlation within patients as in `so` (`shared_within_patients`). NaN if no label is known.
     """
     random, shared = np.random.default_rng(seed), shared_within_patients(sure, so, patients)
     known = ~np.isnan(so)
@@ -171,10 +172,10 @@ def null_error(sure: np.ndarray, so: np.ndarray, patients: Sequence, bins: int =
 
 
 def shared_within_patients(sure: np.ndarray, so: np.ndarray, patients: Sequence) -> float:
-    """How alike the answers of one patient's scans turn out, 0 (as of different patients) to 1 (all the same).
+    """How similar the correctness of one patient's scans is, from 0 (as between patients) to 1 (all the same).
 
-    The correlation of two normal laws that are cut where an answer is so, of what is left of `so` less `sure`, over all
-    pairs of a patient's scans.
+    The latent (tetrachoric) correlation of correctness, from the residuals `so` - `sure` over all pairs of a patient's
+    scans.
     """
     rest, known = (so - sure) / np.sqrt(np.maximum(sure * (1 - sure), 1e-3)), ~np.isnan(so)
     counts = np.maximum(known.sum(axis=0), 1)
@@ -187,10 +188,10 @@ def shared_within_patients(sure: np.ndarray, so: np.ndarray, patients: Sequence)
 
 
 def calibration(runs: Mapping[str, Run]) -> pd.DataFrame:
-    """One row per run, of its test split: run, dataset, backbone, weights, temperature, validation_scans, and of ece,
-    ece_class, brier and loss the value before, and after (`_scaled`) the correction; ece and brier with _low and _high
-    over patients (`error_interval`, `intervals.mean_interval`). ece_class is the mean over classes of each one's own
-    calibration error. ece_null, ece_scaled_null: what a perfectly calibrated model stays below in 95 %.
+    """One row per run, on its test split: run, dataset, backbone, weights, temperature, validation_scans, and ece,
+    ece_class, brier and loss before and after (`_scaled`) the correction; ece and brier with _low and _high over
+    patients (`error_interval`, `intervals.mean_interval`). ece_class is the mean calibration error over classes.
+    ece_null, ece_scaled_null: the limit of a perfectly calibrated model in 95 %.
     """
     rows = []
     for run in runs.values():
@@ -235,8 +236,8 @@ def _errors(labels: np.ndarray, probabilities: np.ndarray, patients: Sequence, t
 def reliability(runs: Mapping[str, Run]) -> pd.DataFrame:
     """What reliability diagrams show, with RELIABILITY_COLUMNS: one row per run, scaling and bin with answers.
 
-    `scaled` tells whether the correction was applied; confidence is the mean sureness of the bin's answers, share how
-    many of them are so.
+    `scaled` says whether the correction was applied; confidence is the mean confidence of the bin's answers, share the
+    fraction of them that is correct.
     """
     rows = []
     for run in runs.values():
@@ -253,7 +254,7 @@ def reliability(runs: Mapping[str, Run]) -> pd.DataFrame:
 
 
 def fit_thresholds(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Of each class the threshold of the highest F1: (classes,), half way to the next lower probability.
+    """The threshold with the highest F1 for each class: (classes,), half way to the next lower probability.
 
     0.5 for a class without positives, and where nothing is better than 0.5.
     """
@@ -277,11 +278,11 @@ def _threshold(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 def thresholds(runs: Mapping[str, Run]) -> pd.DataFrame:
-    """A row a multilabel run, of its test split at the threshold 0.5 and at those that its validation split chooses.
+    """One row per multilabel run, on its test split at the threshold 0.5 and at those chosen on its validation split.
 
     Columns: run, dataset, backbone, weights; macro_f1 and macro_f1_tuned with _low and _high; difference with low, high
-    and p; contradictory and contradictory_tuned, the share of scans that are called both clear and sick (where there is
-    a class no_finding); then threshold_<class>. All scores are NaN where a probability is NaN or infinite.
+    and p; contradictory and contradictory_tuned, the share of scans called both clear and sick (if there is a class
+    no_finding); then threshold_<class>. All scores are NaN if a probability is NaN or infinite.
     """
     rows = []
     for run in runs.values():
@@ -304,9 +305,9 @@ def thresholds(runs: Mapping[str, Run]) -> pd.DataFrame:
 
 
 def contradictory(decided: np.ndarray, classes: Sequence[str], clear: str = "no_finding") -> float:
-    """The share of scans that are called clear and given a finding; `decided` is 0 or 1, (scans, classes).
+    """The share of scans called clear and also given a finding; `decided` is 0 or 1, (scans, classes).
 
-    NaN where there is no class `clear`.
+    NaN if there is no class `clear`.
     """
     if clear not in classes:
         return float("nan")

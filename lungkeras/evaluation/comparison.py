@@ -1,7 +1,7 @@
-"""Runs beside each other, beside chance and beside what others published: runs -> tables with intervals.
+"""Runs compared with each other, with chance and with published results: runs -> tables with intervals.
 
-Intervals are of 95 %, by bootstrap over the patients of the test split (lungkeras.scores.intervals). They say how far a
-score would move with other patients; how far it moves with another seed is what repeated runs show (`seeds`).
+Intervals are of 95 %, by bootstrap over the patients of the test split (lungkeras.scores.intervals). They say how much
+a score would vary with other patients; repeated runs show how much it varies with another seed (`seeds`).
 """
 
 import itertools
@@ -40,9 +40,9 @@ BASELINE_COLUMNS = [
 def macro_scores(labels: np.ndarray, probabilities: np.ndarray, patients, task: str, decided=None) -> dict[str, float]:
     """macro_f1, macro_auroc and macro_average_precision, each with _low and _high.
 
-    labels, probabilities (scans, classes); `decided`, 0-or-1 of that shape, by default what the probabilities decide.
-    Macro AUROC and average precision are means over the classes that have both positives and negatives. All are NaN
-    where a probability is NaN or infinite.
+    labels, probabilities (scans, classes); `decided`, 0 or 1 in that shape, by default the decisions of the
+    probabilities. Macro AUROC and average precision are means over the classes that have both positives and negatives.
+    All are NaN if a probability is NaN or infinite.
     """
     if not np.isfinite(probabilities).all():
         names = ("macro_f1", "macro_auroc", "macro_average_precision")
@@ -83,11 +83,10 @@ def _with_interval(name: str, point: float, drawn: np.ndarray, patients) -> dict
 def class_scores(runs: Mapping[str, Run]) -> pd.DataFrame:
     """One row per run and class of the test split, with PER_CLASS_COLUMNS.
 
-    support is the number of scans with the class, known that of the scans of which it is known whether they have it,
-    and prevalence the share of the former in the latter. The interval of F1 and average precision is that of the
-    bootstrap over patients, with the doubt of unseen errors; that of AUROC DeLong's for clustered scans.
-    Where fewer than ten patients have a class, or lack it, there is none, and `note` says "too few"; it says NO_LABELS
-    of a class that can't be scored (`metrics.known_only`).
+    support is the number of scans with the class, known the number of scans whose label is known, and prevalence their
+    ratio. The intervals of F1 and average precision come from the bootstrap over patients with a prior for unseen
+    errors; that of AUROC is DeLong's for clustered scans. If fewer than ten patients have a class, or lack it, there is
+    no interval and `note` is "too few"; it is NO_LABELS for a class that can't be scored (`metrics.known_only`).
     """
     rows = []
     for run in runs.values():
@@ -129,15 +128,15 @@ def natural_prevalence(
     kept: Mapping[str, int],
     listed: Mapping[str, int] | None = None,
 ) -> pd.DataFrame:
-    """The macro F1 that test scans give where normal scans count as often as the collection has them.
+    """The macro F1 on the test scans with normal scans weighted to their frequency in the collection.
 
     Args:
-        runs: {name: run}; a run of a dataset of which no normal scan was left out has no row.
-        left_out, kept: of each dataset the normal scans that its undersampling left out, and those that it kept.
-        listed: of each dataset the scans of the whole list, those of other findings among them.
+        runs: {name: run}; a run of a dataset that left out no normal scan has no row.
+        left_out, kept: per dataset, the normal scans that its undersampling left out, and those that it kept.
+        listed: per dataset, the scans of the whole list, including those of other findings.
 
-    One row per run, with PREVALENCE_COLUMNS: the share of normal scans in the test split, among the classes that are
-    studied (natural_share) and in the whole list (list_share), the macro F1 as ever, and with each normal scan counted
+    One row per run, with PREVALENCE_COLUMNS: the share of normal scans in the test split, among the studied classes
+    (natural_share) and in the whole list (list_share), the usual macro F1, and the one with each normal scan counted
     (left out + kept) / kept times, with its interval.
     """
     rows = []
@@ -170,9 +169,9 @@ def natural_prevalence(
 def pairs(runs: Mapping[str, Run]) -> pd.DataFrame:
     """Each pair of runs of a dataset on the same test scans, with PAIR_COLUMNS.
 
-    `difference` is the macro F1 of the first less that of the second, with the interval of the paired bootstrap;
-    `auroc_...` the same for macro AUROC, with DeLong's. Each p is that of swapping the two runs' answers patient by
-    patient; p_holm is adjusted over all pairs.
+    `difference` is the macro F1 of the first minus that of the second, with the interval of the paired bootstrap;
+    `auroc_...` is the same for macro AUROC, with DeLong's interval. Each p is that of a permutation test that swaps the
+    two runs' answers patient by patient; p_holm is adjusted over all pairs.
     """
     rows = []
     for first, second in itertools.combinations(runs.values(), 2):
@@ -199,12 +198,12 @@ def pairs(runs: Mapping[str, Run]) -> pd.DataFrame:
 
 
 def against(runs: Mapping[str, Run], baselines: Mapping[tuple[str, str], np.ndarray]) -> pd.DataFrame:
-    """Each run beside each baseline on the same test scans, with BASELINE_COLUMNS.
+    """Each run against each baseline on the same test scans, with BASELINE_COLUMNS.
 
     `baselines` is {(dataset, baseline): probabilities of the test scans, in the order of the prepared dataset}, which
-    is that of the predictions. Differences are those of the run less the baseline, paired as in `pairs`; each p is
-    adjusted over all runs that stand beside the same baseline. `better` is yes where the macro F1 is higher with an
-    adjusted p below 0.05, worse where it is lower, else "cannot tell".
+    is also that of the predictions. Differences are run minus baseline, paired as in `pairs`; each p is adjusted over
+    all runs compared with the same baseline. `better` is "yes" if the macro F1 is higher with an adjusted p below 0.05,
+    "worse" if it is significantly lower, else "cannot tell".
     """
     rows = []
     for run in runs.values():
@@ -237,23 +236,23 @@ def against(runs: Mapping[str, Run], baselines: Mapping[tuple[str, str], np.ndar
 
 
 def _same_scans(first: Run, second: Run) -> bool:
-    """Whether two runs were tested on the same scans, with the same labels: a policy may make others of them."""
+    """Whether two runs were tested on the same scans with the same labels, which depend on the policy."""
     one, other = (run.predictions.loc[run.predictions["split"] == "test", "scan"].tolist() for run in (first, second))
     labels = (split_of(run, "test")[0] for run in (first, second))
     return one == other and first.classes == second.classes and np.array_equal(*labels, equal_nan=True)
 
 
 def not_significantly_different(run: str, pairs: pd.DataFrame) -> list[str]:
-    """The runs whose difference from `run` in macro F1 may be chance: an adjusted p of at least 0.05."""
+    """The runs not significantly different from `run` in macro F1: an adjusted p of at least 0.05."""
     alike = pairs[(pairs["p_holm"] >= SIGNIFICANT) & ((pairs["first"] == run) | (pairs["second"] == run))]
     return [row.second if row.first == run else row.first for row in alike.itertuples()]
 
 
 def seeds(runs: Mapping[str, Run]) -> pd.DataFrame:
-    """One row per run that was repeated with other seeds: run, dataset, seeds, and mean, least and most of each score.
+    """One row per run repeated with other seeds: run, dataset, seeds, and mean, minimum and maximum of each score.
 
-    Columns macro_f1_mean, _least, _most and best_epoch_mean, _least, _most, NaN where one of them is undefined. Empty
-    where no run was repeated.
+    Columns macro_f1_mean, _least, _most and best_epoch_mean, _least, _most, NaN if one of them is undefined. Empty if
+    no run was repeated.
     """
     groups: dict[str, list[Run]] = {}
     for name, run in runs.items():
@@ -273,10 +272,11 @@ def seeds(runs: Mapping[str, Run]) -> pd.DataFrame:
 
 
 def auroc_beside_published(scores: pd.DataFrame) -> pd.DataFrame:
-    """AUROC of xray8's classes beside published ones: one row per class that others report.
+    """AUROC of xray8's classes next to published ones: one row per class that others report.
 
-    `scores` is what `class_scores` gives. Columns: class, then of each run auroc, low and high as `<run>`, `<run>_low`,
-    `<run>_high`, then one column per publication (published.yaml, auroc). Tasks, splits and training sets differ.
+    `scores` is the table of `class_scores`. Columns: class, then for each run auroc, low and high as `<run>`,
+    `<run>_low`, `<run>_high`, then one column per publication (published.yaml, auroc). Tasks, splits and training sets
+    differ.
     """
     own = scores[scores["dataset"] == "xray8"]
     rows = []

@@ -1,7 +1,7 @@
-"""One run on another prepared dataset: its scores there, on scans that it has not seen, or why there are none.
+"""One run on another prepared dataset: its scores there, on scans that it has not seen, or why it has no scores.
 
-Where the two collections are kin (lungkeras.datasets.kinship), a score needs more than the run: the fingerprints of
-both, so that copies are found and left out, or a list of which scans are the same.
+If the two collections are related (lungkeras.datasets.kinship), a score needs more than the run: the fingerprints of
+both, to find and leave out copies, or a list of which scans are the same.
 """
 
 from __future__ import annotations
@@ -46,32 +46,32 @@ def evaluate_on(
     that dataset's policies.
 
     Multiclass scans with a label outside those classes are left out, and probabilities are divided by their sum over
-    the shared classes, as if the model had been asked to choose among these alone. Multilabel probabilities stand, and
-    scans are left out of which none of the shared labels is known. With `loose`, classes that mean about the same are
-    shared too, and named in the answer. Where the prepared images have another size than the model's, they are resized
-    (areas averaged). On a dataset that the run, or the run that its weights come from, was trained on, patients that it
-    was trained or chosen on are left out, as another split of the same scans has them in its test.
+    the shared classes, as if the model chose only among these. Multilabel probabilities are kept as
+    they are, and scans without a known shared label are left out. With `loose`, classes that mean about the same are
+    shared too, and named in the answer. Prepared images of another size than the model's are resized (areas averaged).
+    On a dataset that the run, or the run that its weights come from, was trained on, patients used for training or
+    model selection are left out, because another split of the same scans may have them in its test.
 
-    `collections` (`open_for`) holds the fingerprints of this dataset and of those that the run has learned from: copies
-    of what it learned from, and the further scans of their patients, are left out. `mapping` (`read_mapping`) says
-    which scans are the same: those of patients that the run was trained or chosen on are left out.
+    `collections` (`open_for`) holds the fingerprints of this dataset and of those that the run was trained on: copies
+    of training scans, and the other scans of their patients, are left out. `mapping` (`read_mapping`) says which scans
+    are the same: scans of patients used for training or model selection are left out.
 
     Returns {run, dataset, split, classes, loose, kinship, left_out_as, scans, left_out, macro_f1, macro_auroc,
     per_class}, and `policy` where the split has labels that are uncertain or blank: kinship says how the two
     collections are related, left_out_as counts the scans left out by reason.
-    Raises RunError where fewer than two classes are shared, the tasks differ, no scan is left, or the collections are
-    kin and neither fingerprints nor a mapping show which scans they share.
+    Raises RunError if fewer than two classes are shared, the tasks differ, no scan is left, or the collections are
+    related and neither fingerprints nor a mapping show which scans they share.
     """
     asked = Asked(split, batch_size, loose, collections or {}, mapping)
     return _evaluate(folder, [prepared], asked)[0]
 
 
 def evaluate_policies(folder: Path | str, prepared: Prepared, **options) -> list[dict]:
-    """What `evaluate_on` returns with the same options, under each policy of uncertain and blank labels that makes
-    others of this split.
+    """What `evaluate_on` returns with the same options, under each policy of uncertain and blank labels that changes
+    the labels of this split.
 
-    The run's own labels were made under the policy in its params; its answers are the same under all. Raises RunError
-    as `evaluate_on` does.
+    The run's own labels were made under the policy in its params; its predictions are the same under all. Raises
+    RunError as `evaluate_on` does.
     """
     asked = Asked(**options)
     unknown = policies.unknown_labels(prepared.split(asked.split), prepared.classes)
@@ -91,7 +91,7 @@ class Asked:
 
 
 def _evaluate(folder: Path | str, each: Sequence[Prepared], asked: Asked) -> list[dict]:
-    """`evaluate_on` of one prepared dataset under several policies; the model answers once."""
+    """`evaluate_on` for one prepared dataset under several policies; the model predicts once."""
     from lungkeras import models
 
     run, prepared = read_run(folder), each[0]
@@ -148,7 +148,7 @@ def _unseen(folder: Path | str, run: Run, prepared: Prepared, asked: Asked) -> U
 
 
 def shared_classes(run: Run, prepared: Prepared, *, loose: bool = False) -> dict[str, str]:
-    """{a run's class: the prepared dataset's that means the same}, in the run's order; RunError for fewer than two."""
+    """{class of the run: class of the dataset that means the same}, in the run's order; RunError for fewer than two."""
     if run.task != prepared.task:
         raise RunError(
             f"{run.name} is {run.task} and {prepared.name} is {prepared.task}: their classes are not the same notions. "
@@ -165,7 +165,7 @@ def shared_classes(run: Run, prepared: Prepared, *, loose: bool = False) -> dict
 
 @dataclass
 class Unseen:
-    """Which rows of some records are still to be scored, how many were left out by reason, and what was found."""
+    """The rows of some records still to be scored, the number left out by reason, and what was found."""
 
     records: pd.DataFrame
     kept: np.ndarray = field(init=False)
@@ -176,14 +176,14 @@ class Unseen:
         self.kept = np.ones(len(self.records), dtype=bool)
 
     def leave_out(self, rows: np.ndarray, reason: str) -> None:
-        """`rows`, bool (scans,), of which those that are still there are counted."""
+        """Leaves out `rows`, bool (scans,); only those not left out before are counted."""
         if new := int((self.kept & rows).sum()):
             self.counts[reason] = self.counts.get(reason, 0) + new
         self.kept &= ~rows
 
 
 def _learned(folder: Path | str, run: Run) -> list[Run] | None:
-    """A run and those that its weights come from, which lie beside it; None where one of them is not there."""
+    """A run and the runs that its weights come from, in the same folder; None if one of them is missing."""
     runs, beside = {run.name: run}, Path(folder).resolve().parent
     while (found := chain(run, runs)) is None:
         last = next(reversed(runs.values()))
@@ -195,7 +195,7 @@ def _learned(folder: Path | str, run: Run) -> list[Run] | None:
 
 
 def open_for(folder: Path | str, on: Path | str) -> dict[str, Collection]:
-    """The collections, with their fingerprints, of a prepared folder and of what a run has learned from.
+    """The collections, with their fingerprints, of a prepared folder and of a run's training data.
 
     Those of the run's params that are not prepared on this machine, or without fingerprints, are left out.
     """
@@ -214,7 +214,7 @@ def open_for(folder: Path | str, on: Path | str) -> dict[str, Collection]:
 
 
 def read_mapping(file: Path | str) -> pd.DataFrame:
-    """A list of which scans are the same: two columns or more of names, a row a pair. Raises RunError."""
+    """A list of which scans are the same: two or more columns of names, one row per pair. Raises RunError."""
     try:
         table = table_files.read_csv(file, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
@@ -225,7 +225,7 @@ def read_mapping(file: Path | str) -> pd.DataFrame:
 
 
 def _leave_out_kin(unseen: Unseen, dataset: str, learned: Sequence[Run], prepared: Prepared, asked: Asked) -> None:
-    """Leaves out what the runs may have seen of a prepared dataset in another one. Raises RunError for kin."""
+    """Leaves out scans that the runs may have seen in another dataset. Raises RunError for related collections."""
     why, records = why_kin(dataset, prepared.name), unseen.records
     collections, mapping = asked.collections, asked.mapping
     unseen.said.append(why or f"{called(dataset)} and {called(prepared.name)} are {NO_KIN}")
@@ -272,10 +272,10 @@ def _leave_out_kin(unseen: Unseen, dataset: str, learned: Sequence[Run], prepare
 
 
 def _mapped(records: pd.DataFrame, mapping: pd.DataFrame, learned: Sequence[Run], name: str) -> np.ndarray | None:
-    """Which scans are those of patients that these runs of one dataset were trained or chosen on: bool (scans,).
+    """Which scans are of patients that these runs of one dataset were trained or selected on: bool (scans,).
 
-    Which column holds whose scans is told by what is in it. None where no column holds scans of the runs' dataset;
-    RunError where none holds scans of the other.
+    Columns are recognised by their contents. None if no column holds scans of the runs' dataset; RunError if none holds
+    scans of the other.
     """
     theirs, rows = _named(mapping, records["scan"])
     if theirs is None:
@@ -296,7 +296,7 @@ def _mapped(records: pd.DataFrame, mapping: pd.DataFrame, learned: Sequence[Run]
 
 
 def _named(mapping: pd.DataFrame, scans: pd.Series) -> tuple[str | None, pd.Series | None]:
-    """The column that names most of these scans, and the scan that each of its rows names, None where it names none."""
+    """The column that names most of these scans, and the scan named by each of its rows, None if it names none."""
     known = {ends(scan)[0]: scan for scan in scans}
     found = mapping.map(lambda name: look_up(known, name))
     column = found.notna().sum().idxmax()

@@ -1,15 +1,16 @@
-"""Models asked about another collection, on scans of which no copy is found in their own.
+"""Models tested on another collection, on scans without a copy in their own.
 
-The collections overlap (lungkeras.datasets.kinship): of the pneumonia collection, the COVID-19 database holds all viral
-scans of the folder `train` and its normal ones. So
-    pneumonia models   are asked covid's normal scans, never its viral ones
-    covid models       are asked the viral and normal scans of the pneumonia collection's folder `test`
-and models of other kin all scans, less in each case those of which the audit finds a copy (preparation.duplicates) in
-what the model, or the model that its weights come from, was made with. Of 150 real scans, the search finds 97 in 100
-copies or more that were re-encoded, resized, blurred, of another tone, cropped or padded by up to 8 % a side, written
-on, mirrored, inverted or turned by up to 2 degrees; of a crop of a single side by 8 % it finds few. Where more than a
-quarter of what is asked of kin are copies, nothing is asked: of the rest, one in a hundred would be a missed copy. A
-drawn collection goes by the same rules: it tests the machinery.
+The collections overlap (lungkeras.datasets.kinship): the COVID-19 database holds all viral scans of the pneumonia
+collection's folder `train`, and its normal ones. Therefore
+    pneumonia models   are tested on covid's normal scans, never on its viral ones
+    covid models       are tested on the viral and normal scans of the pneumonia collection's folder `test`
+and models of other related collections on all scans. In each case, scans are left out that are copies
+(preparation.duplicates) of scans that the model, or the model that its weights come from, was made with. On 150 real
+scans, the search finds at least 97 of 100 copies that were re-encoded, resized, blurred, changed in tone, cropped or
+padded by up to 8 % per side, written on, mirrored, inverted or turned by up to 2 degrees. It finds few copies that were
+cropped by 8 % on a single side. If more than a quarter of the scans of a related collection are copies, the model is
+not tested on it: one in a hundred of the rest would be a missed copy. Drawn collections follow the same rules, which
+tests the machinery.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,8 +33,8 @@ from lungkeras.scores import intervals, metrics
 from lungkeras.study.runs import Run, patients_of, split_of
 from lungkeras.training.outputs import outputs
 
-FEWEST_SCANS = 20  # of a class, to be scored
-MOST_COPIES = 0.25  # of the scans asked of kin: the search misses 3 in 100, one in a hundred of the others then
+FEWEST_SCANS = 20  # fewest scans of a class that is scored
+MOST_COPIES = 0.25  # share of a related collection: the search misses 3 in 100, so one in a hundred of the rest
 SCAN_COLUMNS = ["dataset", "other", "class", "scans", "allowed", "copies", "left", "note"]
 COLUMNS = [
     "run", "dataset", "other", "measure", "class", "scans", "patients", "value", "low", "high",
@@ -44,8 +45,8 @@ MACROS = ("macro_f1", "macro_auroc")
 
 @dataclass(frozen=True)
 class Rule:
-    """What models of `dataset` may be asked of `other`: the classes that mean the same, {own: the other's}, less those
-    that are never asked, from a folder of its source where one is named."""
+    """What models of `dataset` may be tested on in `other`: the classes that mean the same, {own: the other's}, without
+    those excluded, and the folder of its source if only one is allowed."""
 
     dataset: str
     other: str
@@ -61,7 +62,7 @@ NO_RULE = "no class means the same in another collection of the study, or labels
 class Collection:
     """A prepared dataset with the fingerprints of its scans, row by row of its records.
 
-    `pairs` are the copies across collections, as `duplicates.across` finds them, where they were looked for already.
+    `pairs` are the copies across collections found by `duplicates.across`, if the search was done already.
     """
 
     prepared: Prepared
@@ -73,7 +74,7 @@ class Collection:
         return self.prepared.records
 
     def labels(self, classes: Sequence[str]) -> np.ndarray:
-        """float32 (scans, classes) under the policies of the prepared dataset; NaN for what is not known."""
+        """float32 (scans, classes) under the policies of the prepared dataset; NaN for unknown labels."""
         return labels_under(self.records, classes, self.prepared.uncertain, self.prepared.blank)
 
     def images(self, rows: np.ndarray) -> np.ndarray:
@@ -88,7 +89,7 @@ def open_collections(
 ) -> dict[str, Collection]:
     """{dataset: collection} of prepared datasets and their folders; one without fingerprints is left out.
 
-    Copies across them are looked for at once; `kept` is where `duplicates.across` keeps what it found.
+    Copies across them are searched for at once; `kept` is where `duplicates.across` caches its results.
     """
     files = {name: Path(folders[name]) / "fingerprints.npz" for name in datasets}
     prints = {name: load_fingerprints(file) for name, file in files.items() if file.is_file()}
@@ -99,7 +100,7 @@ def open_collections(
 def copies(collection: Collection, other: Collection, asked: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
     """Which of the scans `asked`, bool (scans of other,), have a copy in `collection`: bool (scans of other,).
 
-    `among`, bool (scans of collection,), are the scans that copies are looked for among, by default all.
+    `among`, bool (scans of collection,), limits the search to these scans, by default all.
     """
     names = collection.prepared.name, other.prepared.name
     pairs = collection.pairs
@@ -115,8 +116,8 @@ def copies(collection: Collection, other: Collection, asked: np.ndarray, among: 
 
 
 def rules(datasets: Iterable[str], collections: Mapping[str, Collection]) -> list[Rule]:
-    """The rules for models of these datasets: what they may be asked of each other, and of those of which the table of
-    kinship says what may be asked."""
+    """The rules for models of these datasets: what they may be tested on in each other, and in the collections for
+    which the table of kinship has a rule."""
     datasets = list(datasets)
     found = [
         rule_of(dataset, other, collections)
@@ -128,7 +129,7 @@ def rules(datasets: Iterable[str], collections: Mapping[str, Collection]) -> lis
 
 
 def rule_of(dataset: str, other: str, collections: Mapping[str, Collection]) -> Rule | None:
-    """What kinship lets models of one dataset be asked of another; None where they do not share two classes."""
+    """What kinship allows models of one dataset to be tested on in another; None if they do not share two classes."""
     (task, classes), (other_task, others) = (_labels(name, collections) for name in (dataset, other))
     shared = shared_classes(dataset, classes, other, others)
     if task != other_task or len(shared) < 2:
@@ -152,10 +153,10 @@ def _labels(name: str, collections: Mapping[str, Collection]) -> tuple[str, tupl
 
 
 def refused(dataset: str, other: str, asked: np.ndarray, copied: np.ndarray) -> str:
-    """Why nothing of `other` can be asked of a model that was made with `dataset`, in a sentence; empty where it can.
+    """Why a model made with `dataset` can't be tested on `other`, in a sentence; empty if it can.
 
-    asked, copied: bool (scans of other,): what is asked, and of this what has a copy in `dataset`. Where the table of
-    kinship says which scans the two share (`rule_of`), copies of the others may be as many as they are.
+    asked, copied: bool (scans of other,): the scans to test on, and those of them with a copy in `dataset`. If the
+    table of kinship says which scans the two share (`rule_of`), any number of copies among the others is accepted.
     """
     if _settled(dataset, other) or not why_kin(dataset, other) or (asked & copied).sum() <= MOST_COPIES * asked.sum():
         return ""
@@ -172,10 +173,10 @@ def _settled(dataset: str, other: str) -> bool:
 
 
 def allowed(rule: Rule, other: Collection) -> np.ndarray:
-    """Which scans a rule lets be asked, before copies are looked for: bool (scans,).
+    """Which scans a rule allows, before the search for copies: bool (scans,).
 
-    Of a multiclass collection those of the rule's classes, of a multilabel one those of which one of its labels is
-    known.
+    In a multiclass collection, those of the rule's classes; in a multilabel one, those with at least one known label
+    among them.
     """
     records, labels = other.records, other.labels(list(rule.classes.values()))
     rows = ((labels == 1) if other.prepared.task == "multiclass" else ~np.isnan(labels)).any(axis=1)
@@ -186,11 +187,11 @@ def allowed(rule: Rule, other: Collection) -> np.ndarray:
 
 
 def external_scans(collections: Mapping[str, Collection], datasets: Mapping[str, object] | None = None) -> pd.DataFrame:
-    """How many scans of another collection the models of each dataset can be asked, with SCAN_COLUMNS.
+    """How many scans of another collection the models of each dataset can be tested on, with SCAN_COLUMNS.
 
-    A row a rule and class: the class's `scans` in the other collection, those `allowed` by the rule, of these the
-    `copies` of own scans, and what is `left`. Where nothing can be asked, `note` says why. `datasets` are those of the
-    study, by default those of `collections`.
+    One row per rule and class: the class's `scans` in the other collection, those `allowed` by the rule, the `copies`
+    of own scans among these, and those `left`. If none can be used, `note` says why. `datasets` are those of the study,
+    by default those of `collections`.
     """
     rows, datasets = [], list(datasets or collections)
     every = rules(datasets, collections)
@@ -241,9 +242,9 @@ def _note(rule: Rule, name: str, left: int, own: Collection) -> str:
 
 
 def chain(run: Run, runs: Mapping[str, Run]) -> list[Run] | None:
-    """A run, then the run that its weights come from, and so on; None where one of them does not tell, or is not there.
+    """A run, then the run that its weights come from, and so on; None if one is missing or of unknown origin.
 
-    Weights of ImageNet have seen none of our collections.
+    ImageNet weights have seen none of our collections.
     """
     found = [run]
     while run.weights == "transfer":
@@ -256,7 +257,7 @@ def chain(run: Run, runs: Mapping[str, Run]) -> list[Run] | None:
 
 
 def learnt_from(run: Run, runs: Mapping[str, Run]) -> list[str] | None:
-    """The datasets that a run's weights have seen, its own first; None where they do not tell what they come from."""
+    """The datasets that a run's weights have seen, its own first; None if their origin is unknown."""
     seen = chain(run, runs)
     return seen and list(dict.fromkeys(run.dataset for run in seen))
 
@@ -264,16 +265,16 @@ def learnt_from(run: Run, runs: Mapping[str, Run]) -> list[str] | None:
 def external_validation(
     runs: Mapping[str, Run], collections: Mapping[str, Collection], load, every_run: Mapping[str, Run] | None = None
 ) -> pd.DataFrame:
-    """What each run scores on another collection, beside the same measure on its own test split, with COLUMNS.
+    """The score of each run on another collection, next to the same measure on its own test split, with COLUMNS.
 
-    measure is `recall` (of `class`, the share of its scans that are called so), macro_f1 and macro_auroc. Where only
-    one class can be asked nothing is scored, as a constant answer would have a recall of 1. A run chooses among the
-    classes that both collections know, on its own test split too. All
-    splits of the other collection are asked; of one that the run's weights come from, the test split alone. A class of
-    fewer than 20 scans is not scored. Intervals are of 95 %, over patients.
+    measure is `recall` (the share of the scans of `class` that are called so), macro_f1 or macro_auroc. With only one
+    class nothing is scored, as a constant answer would have a recall of 1. A run chooses among the classes that both
+    collections share, on its own test split too. All splits of the other collection are used; of a collection that the
+    run's weights come from, only the test split. A class of fewer than 20 scans is not scored. Intervals are 95 %
+    intervals over patients.
 
-    `load` gives the keras.Model of a run by its name; `every_run`, by default `runs`, holds the runs that weights come
-    from. Runs whose weights do not tell where they come from are left out.
+    `load` returns the keras.Model of a run by its name; `every_run`, by default `runs`, holds the runs that weights
+    come from. Runs whose weights are of unknown origin are left out.
     """
     rows = []
     for rule in rules(collections, collections):
@@ -343,9 +344,9 @@ def _own(run: Run, classes: tuple[str, ...], scored: list[str]) -> list[dict]:
 def _measures(
     labels, given, patients, classes: tuple[str, ...], scored: list[str], task: str = "multiclass"
 ) -> list[dict]:
-    """Of (scans, classes) the recall of each class of `scored`, and macro scores where these are two or more.
+    """The recall of each class of `scored`, from arrays (scans, classes), and macro scores if these are two or more.
 
-    A recall of fewer than ten patients has no interval. NaN where a probability is NaN or infinite.
+    A recall over fewer than ten patients has no interval. NaN if a probability is NaN or infinite.
     """
     decided, rows = metrics.decide(given, task), []
     told = 1.0 if np.isfinite(given).all() else np.nan

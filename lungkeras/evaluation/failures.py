@@ -1,7 +1,7 @@
-"""Where models are wrong and sure of it: the errors of the test split, the most confident first.
+"""Confident errors: the errors of the test split, the most confident first.
 
-How sure an answer is, is its calibrated probability (`temperature`): that of the logits without the weights
-of the loss, over the temperatures which the validation split gives.
+The confidence of an answer is its calibrated probability (`temperature`): that of the logits without the weights of the
+loss, divided by the temperatures fitted on the validation split.
 """
 
 from collections.abc import Mapping
@@ -13,19 +13,19 @@ from lungkeras.evaluation.calibration import calibrated
 from lungkeras.scores import metrics
 from lungkeras.study.runs import Run, main_runs, split_of
 
-MOST = 12  # errors of a class
+MOST = 12  # errors per class
 MISSED, CALLED = "missed", "called"
 COLUMNS = ["run", "dataset", "class", "rank", "error", "scan", "patient", "true", "predicted", "probability", "sure"]
 COUNT_COLUMNS = ["run", "dataset", "class", "scans", "missed", "called", "mostly_called"]
 
 
 def confident_errors(runs: Mapping[str, Run], most: int = MOST) -> pd.DataFrame:
-    """The most confident errors of each run and class on its test split, the surest first, with COLUMNS.
+    """The errors of each run and class on its test split, the most confident first, with COLUMNS.
 
-    error        missed: the scan has the class and was not given it; called (multilabel alone): the other way round
-    true         the scan's classes, joined by "|"; predicted: those that it was given
-    probability  calibrated, of the class that was predicted (multiclass) or of the class in question (multilabel)
-    sure         how sure the wrong answer is: `probability`, and 1 less it where a multilabel class was missed
+    error        missed: the scan has the class and was not given it; called (multilabel only): the other way round
+    true         the scan's classes, joined by "|"; predicted: the classes it was given
+    probability  calibrated, for the predicted class (multiclass) or the class in question (multilabel)
+    sure         confidence in the wrong answer: `probability`, or 1 - `probability` if a multilabel class was missed
 
     A run whose probabilities are NaN or infinite has no row.
     """
@@ -66,11 +66,11 @@ def _names(run: Run, chosen: np.ndarray) -> str:
 
 
 def error_counts(runs: Mapping[str, Run]) -> pd.DataFrame:
-    """How many errors each run makes of each class on its test split, with COUNT_COLUMNS.
+    """The number of errors of each run and class on its test split, with COUNT_COLUMNS.
 
-    `scans` have the class; `missed` of them were not given it, and `called` are those that were given it wrongly. Of a
-    multiclass run `mostly_called` is the class that most of those missed were given. A run whose probabilities are no
-    numbers has no row.
+    `scans` have the class, `missed` of them were not given it, and `called` were given it wrongly. For a multiclass
+    run, `mostly_called` is the class that most of the missed scans were given. A run whose probabilities are NaN or
+    infinite has no row.
     """
     rows = []
     for run in runs.values():
@@ -93,7 +93,7 @@ def error_counts(runs: Mapping[str, Run]) -> pd.DataFrame:
 
 
 def best_on_validation(runs: Mapping[str, Run]) -> dict[str, str]:
-    """{dataset: its run of the highest macro F1 on the validation split}, the ablation and repeats left out."""
+    """{dataset: its run with the highest macro F1 on the validation split}, without the ablation and repeats."""
     best: dict[str, tuple[float, str]] = {}
     for name, run in main_runs(runs).items():
         score = np.nan_to_num(metrics.macro_f1(*split_of(run, "val"), run.task), nan=-1.0)

@@ -1,8 +1,8 @@
 """Anybody's tables of probabilities, labels and metadata -> the scans to judge, checked cell by cell.
 
 Columns are found by their names (foreign_columns.py), cells are read by foreign_cells.py, and what was understood is
-kept to be shown. A label is 1, 0, -1 (uncertain) or blank; the last two count for nothing. A cell that can't be right
-is an error that names file, column and row, where rows are counted from 1 below the names of the columns.
+kept to be shown. A label is 1, 0, -1 (uncertain) or blank; the last two are not scored. An invalid cell is an error
+that names file, column and row; rows are counted from 1, below the column names.
 """
 
 import re
@@ -45,7 +45,7 @@ MOST_CLASSES = 200
 
 @dataclass(frozen=True)
 class Scans:
-    """Scans to judge. labels int8 (scans, classes), 1 or 0 where `known`; {predictor: float64 of that shape}."""
+    """The scans to judge. Labels: int8 (scans, classes), 1 or 0 where `known`; {predictor: float64, same shape}."""
 
     scans: np.ndarray
     patients: np.ndarray
@@ -68,8 +68,8 @@ class Scans:
 class Foreign:
     """What was read. `task` is multiclass or multilabel; `val` holds the scans that thresholds may be chosen on.
 
-    `understood` has the rows of a table (file, column, meaning), `notes` what a reader has to know, `label_counts` a
-    row per class of what its labels are.
+    `understood` has the rows of a table (file, column, meaning), `notes` what the reader should know, `label_counts`
+    one row per class that counts its labels.
     """
 
     classes: tuple[str, ...]
@@ -83,7 +83,7 @@ class Foreign:
 
 
 def predictor_names(files: Iterable[Path]) -> list[str]:
-    """What predictors are called: their files without folder and ending, a run's predictions by the run."""
+    """Names of the predictors: file names without folder and suffix; for predictions of a run, the run's name."""
     names = []
     for file in files:
         file = Path(file)
@@ -102,9 +102,9 @@ def predictor_names(files: Iterable[Path]) -> list[str]:
 def read_foreign(
     predictions: Mapping[str, Table], labels: Table | None = None, records: Table | None = None
 ) -> Foreign:
-    """Puts tables of predictions, {predictor: table}, together with their labels and metadata, by scan.
+    """Joins tables of predictions, {predictor: table}, with their labels and metadata, by scan.
 
-    Raises TableError, with file, column and row, where a cell or a column is not what it should be.
+    Raises TableError, with file, column and row, for an invalid cell or column.
     """
     reader = _Reader(labels, records)
     parts = {name: reader.predictor(table) for name, table in predictions.items()}
@@ -173,7 +173,7 @@ class _Reader:
         return _Part(scans, classes, probabilities, values, labelled, table)
 
     def classes_of_labels(self) -> set[str]:
-        """The keys of the classes that the list of labels has, as columns or in the cells of one."""
+        """The keys of the classes in the list of labels, either columns or cell values of one column."""
         if self.labels is None:
             return set()
         columns, frame = self.labels.columns, self.labels.frame
@@ -184,7 +184,7 @@ class _Reader:
         return found
 
     def scans_of(self, table: Table) -> np.ndarray:
-        """The names of a table's scans; each stands there once."""
+        """The names of a table's scans; each occurs once."""
         column = table.columns.roles.get("scan")
         if column is None:
             unnamed = next((name for name in table.frame if key(name).startswith("unnamed")), None)
@@ -214,7 +214,7 @@ class _Reader:
         return names.to_numpy(object)
 
     def labels_in(self, table: Table, classes: Mapping[str, str]) -> tuple[dict[str, str], np.ndarray] | None:
-        """({key: name} of the labelled classes, int8 (rows, classes)) that a table holds; None where it holds none."""
+        """({key: name} of the labelled classes, int8 (rows, classes)) that a table holds; None if it holds none."""
         columns = table.columns
         own = {name: column for name, (_, column) in columns.labels.items() if name in classes}
         if not own and (table is self.labels or columns.probabilities):
@@ -311,7 +311,7 @@ class _Reader:
                     )
 
     def matched(self, scans: np.ndarray, others: np.ndarray, table: Table, other: Table, what: str) -> np.ndarray:
-        """The row in `others` of each scan, -1 where there is none: by name, else by the file's own name."""
+        """The row of each scan in `others`, -1 if it has none: by name, else by file name."""
         if scans is others:
             return np.arange(len(scans))
         best = np.full(len(scans), -1)

@@ -1,4 +1,4 @@
-"""Somebody's table, opened, and its cells read: probabilities, labels, ages. A wrong cell is named by its place."""
+"""Opens a user's table and reads its cells: probabilities, labels, ages. Errors name the place of the cell."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ WORDS = {
     **dict.fromkeys(("-1", "-1.0", "uncertain"), -1),
 }
 UNKNOWN = ("", "nan", "na", "n/a", "none", "null", "unknown", "u")
-BLANK = -2  # a label that is not there; -1 is an uncertain one
+BLANK = -2  # a missing label; -1 is an uncertain one
 OLDEST = 120
 LONGEST = 60  # characters of a name that is shown
 
@@ -38,7 +38,7 @@ class Table:
 
 
 def read_table(file: Path | str, content: pd.DataFrame | None = None) -> Table:
-    """Reads a CSV, TSV or Parquet file, or takes its `content` as it is. Raises TableError where it can't be read."""
+    """Reads a CSV, TSV or Parquet file, or its `content` if given. Raises TableError if it can't be read."""
     file = Path(file)
     if content is not None:
         return Table(file.name, content, understand(content.columns), in_lines=False)
@@ -147,7 +147,7 @@ def named_labels(table: Table, column: str, classes: Mapping[str, str]) -> np.nd
 
 
 def ages(words: pd.Series) -> pd.Series:
-    """Years of "45", "045Y", "006M", "12W"; NaN where it is none of them, or beyond 120."""
+    """Years from "45", "045Y", "006M", "12W"; NaN for other texts, and above 120."""
     parts = words.str.extract(r"^(\d+(?:\.\d+)?)\s*([YMWD]?)$", flags=re.IGNORECASE)
     shares = parts[1].str.upper().map({"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25})
     years = pd.to_numeric(parts[0], errors="coerce") * shares

@@ -1,4 +1,4 @@
-"""What the columns of somebody's table mean, by their names: scan, patient, split, metadata, labels, probabilities.
+"""What the columns of a user's table mean, by their names: scan, patient, split, metadata, labels, probabilities.
 
 Names are compared in lower case, with everything but letters and digits as one dash: "Patient ID" is patient_id.
 """
@@ -97,7 +97,7 @@ def _affixed(column: str, words: tuple[str, ...]) -> tuple[str, int] | None:
 
 
 def binary(columns: Columns) -> tuple[str, str]:
-    """(the column of labels, that of scores) of a table that names no class; empty where there is none."""
+    """(the column of labels, that of scores) of a table that names no class; empty if there is none."""
     return tuple(
         next((columns.plain[word][1] for word in words if word in columns.plain), "")
         for words in (LABELS, PROBABILITIES)

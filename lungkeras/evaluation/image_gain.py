@@ -1,8 +1,8 @@
 """What the images add to age, sex, view and scanner: cross-fitted logistic regressions with and without a predictor.
 
-Patients are dealt into five folds. In each, what is known of a scan is weighed as on the other four: metadata alone,
-and metadata with the predictor's log-odds of the class. The gain is how much higher the AUROC is with the predictor,
-over pairs of scans of one fold, since regressions of two folds need not agree in their level.
+Patients are divided into five folds. For each fold, two regressions are fitted on the other four: metadata alone, and
+metadata with the predictor's log-odds of the class. The gain is the increase in AUROC with the predictor, over pairs of
+scans within one fold, since the regressions of two folds may differ in level.
 """
 
 import warnings
@@ -15,7 +15,7 @@ from scipy.stats import t as student
 from lungkeras.scores import delong, intervals
 
 FOLDS = 5
-MOST_CATEGORIES = 20  # of a scanner, say; scans of the rest are taken together
+MOST_CATEGORIES = 20  # of, say, scanners; the rest are pooled
 FEWEST_OF_A_CATEGORY = 10
 CLIPPED = 1e-6
 
@@ -27,7 +27,7 @@ def folds_of(patients: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def metadata_columns(metadata: pd.DataFrame) -> np.ndarray:
-    """Metadata as numbers, float (scans, columns): age and its square, whether it is unknown, a column per word."""
+    """Metadata as numbers, float (scans, columns): age, its square, whether it is unknown, and one column per word."""
     parts = []
     for _, values in metadata.items():
         if pd.api.types.is_numeric_dtype(values):
@@ -45,9 +45,9 @@ def metadata_columns(metadata: pd.DataFrame) -> np.ndarray:
 
 
 def cross_fitted(columns: np.ndarray, labels: np.ndarray, known: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """What a logistic regression on `columns` (scans, columns) gives to each fold, fitted on the others: (scans,).
+    """Cross-fitted predictions of a logistic regression on `columns` (scans, columns): (scans,).
 
-    labels 0 or 1, known bool (scans,). NaN where the other folds have no scan with the class or none without it.
+    labels 0 or 1, known bool (scans,). NaN if the other folds have no scan with the class or none without it.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -67,7 +67,7 @@ def cross_fitted(columns: np.ndarray, labels: np.ndarray, known: np.ndarray, fol
 def metadata_probabilities(
     metadata: pd.DataFrame, labels: np.ndarray, known: np.ndarray, folds: np.ndarray
 ) -> np.ndarray:
-    """What age, sex, view and scanner alone give to each scan and class, cross-fitted: float (scans, classes)."""
+    """Cross-fitted predictions from age, sex, view and scanner alone: float (scans, classes)."""
     columns = metadata_columns(metadata)
     return np.stack(
         [cross_fitted(columns, labels[:, own], known[:, own], folds) for own in range(labels.shape[1])], axis=1
@@ -83,11 +83,11 @@ def image_gain(
     blocks: np.ndarray,
     folds: np.ndarray,
 ) -> tuple[list[dict], np.ndarray]:
-    """Of each class, and last of their mean: metadata_auroc, both_auroc and gain, with _low and _high.
+    """For each class, then for their mean: metadata_auroc, both_auroc and gain, with _low and _high.
 
-    `alone` (scans, classes) as `metadata_probabilities` gives it, `given` the predictor's. Also returned: by how much
-    each of the sorted patients moves each gain, float (patients, classes + 1). A class that some fold can't be asked
-    about is NaN, and left out of the mean.
+    `alone` (scans, classes) comes from `metadata_probabilities`, `given` from the predictor. Also returns the influence
+    of each sorted patient on each gain, float (patients, classes + 1). A class that can't be evaluated in some fold is
+    NaN and left out of the mean.
     """
     columns, classes = metadata_columns(metadata), labels.shape[1]
     both = np.full(given.shape, np.nan)
@@ -117,7 +117,7 @@ def _mean(values: np.ndarray, defined: np.ndarray) -> np.ndarray:
 def within_folds(
     scores: np.ndarray, labels: np.ndarray, known: np.ndarray, blocks: np.ndarray, folds: np.ndarray
 ) -> tuple[float, np.ndarray]:
-    """(the AUROC over pairs of scans of one fold, by how much each patient moves it (patients,)) of one column."""
+    """(AUROC over pairs of scans within one fold, influence of each patient (patients,)) of one column."""
     own = known & (folds[:, None] == np.arange(FOLDS))
     labels, scores = np.tile(labels, FOLDS), np.tile(scores, FOLDS)
     pairs = ((labels == 1) & own).sum(axis=0).astype(float) * ((labels == 0) & own).sum(axis=0)
@@ -139,7 +139,7 @@ def _row(points, shares, gains, moved, place: int) -> dict[str, float]:
 
 
 def interval(point: float, shares: np.ndarray, least: float) -> tuple[float, float]:
-    """point and how much each patient moves it (patients,) -> its interval by Student's t, between `least` and 1."""
+    """Point estimate and influence of each patient (patients,) -> interval by Student's t, between `least` and 1."""
     count = len(shares)
     if count < 2 or np.isnan(point):
         return float("nan"), float("nan")

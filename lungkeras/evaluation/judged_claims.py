@@ -1,16 +1,16 @@
 """Claims about anybody's predictions, in the form of the paper's (paper/claims.yaml), and their verdicts.
 
 A file of claims is a list, each with `id`, `claim` (in words) and `predicate`; `where`, `note` and `holds_in_paper` are
-shown if they are there. A predicate compares two values, and `and` or `or` joins several:
+shown if present. A predicate compares two values; `and` or `or` joins several:
 
     macro_auroc of mine > theirs + 0.02
     auroc(effusion) of mine > 0.85 and sensitivity(effusion) of mine > 0.7
     macro_f1 of mine > metadata
 
-A value is a score of a predictor, a predictor (whose score is the one before), or a number; more or less a number.
-Scores: macro_f1, macro_auroc, macro_average_precision, macro_sensitivity, macro_specificity, ece and image_gain, and of
-a class f1, auroc, average_precision, sensitivity, specificity, ece, image_gain. The baselines majority and metadata
-answer as predictors do, but for ece and image_gain.
+A value is a score of a predictor, a predictor (with the score named before), or a number; a number may be added or
+subtracted. Scores: macro_f1, macro_auroc, macro_average_precision, macro_sensitivity, macro_specificity, ece and
+image_gain; and per class f1, auroc, average_precision, sensitivity, specificity, ece, image_gain. The baselines
+majority and metadata can be used like predictors, except for ece and image_gain.
 """
 
 import re
@@ -42,11 +42,11 @@ VALUE = re.compile(
 
 
 class Unknown(Exception):
-    """What a claim asks about that the tables do not have."""
+    """A claim refers to something that the tables do not have."""
 
 
 def read_claims(file: Path) -> list[dict]:
-    """The claims of a YAML file. Raises TableError where one is not as above."""
+    """The claims of a YAML file. Raises TableError if one is not as above."""
     file = Path(file)
     try:
         listed, _ = yaml_files.read_yaml(file)
@@ -83,7 +83,7 @@ def _check_score(named: str, side: re.Match | None) -> None:
 
 
 def _comparisons(predicate: str) -> tuple[Callable, list[str]]:
-    """(every or some, the comparisons that a predicate joins)."""
+    """("every" or "some", the comparisons that a predicate joins)."""
     words = " ".join(predicate.split())
     parts = words.split(" or ")
     if len(parts) > 1 and " and " not in words:
@@ -94,8 +94,8 @@ def _comparisons(predicate: str) -> tuple[Callable, list[str]]:
 def verdicts(judgement: Judgement, claims: list[dict]) -> pd.DataFrame:
     """One row per claim, with COLUMNS: does it hold, fail, or can these scans not tell?
 
-    The rule is that of the paper's claims (paper/claims.py), over 2,000 draws of patients; of scores that are ranks, to
-    first order. A claim about what is not there is "not run".
+    The rule is that of the paper's claims (paper/claims.py), over 2,000 draws of patients; rank-based scores are
+    approximated to first order. A claim about something absent is "not run".
     """
     drawn, rows = _Drawn(judgement), []
     for entry in claims:
@@ -144,7 +144,7 @@ class _Drawn:
         return draws + shift
 
     def score(self, score: str, of_class: str | None, name: str) -> tuple[float, np.ndarray]:
-        """(the score of a predictor, or of a baseline, and its value in each draw (draws,))."""
+        """(score of a predictor or baseline, its value in each draw (draws,))."""
         place = self.place_of(of_class)
         if (asked := (score, place, name)) not in self.known:
             self.known[asked] = self.drawn(score, place, name)

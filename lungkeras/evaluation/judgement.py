@@ -1,8 +1,8 @@
-"""Anybody's probabilities, as foreign.py reads them -> tables of how good they are, with intervals over patients.
+"""Anybody's probabilities, as read by foreign.py -> tables of scores, with intervals over patients.
 
-The tables say what those of a study's runs say (comparison, calibration, operating_points, subgroups, baselines), for
-labels that may be unknown and for many scans: where there are more than 2,000 patients, blocks of them are drawn. A
-class counts over its own scans. `class` is empty in the row of all classes together.
+The tables match those of a study's runs (comparison, calibration, operating_points, subgroups, baselines), for labels
+that may be unknown and for many scans: with more than 2,000 patients, blocks of patients are drawn. A class is scored
+on the scans where its label is known. `class` is empty in the row for all classes together.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -54,10 +54,10 @@ def ended(names: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Asked:
-    """What one predictor answers to scans, and what is worked out of it more than once; arrays as in `Scans`.
+    """The answers of one predictor, and intermediate results used more than once; arrays as in `Scans`.
 
-    `blocks` (scans,) stand for `patients` in number; `carriers` and `others` (classes,) count the patients with a class
-    and those with a scan without it.
+    `blocks` (scans,) represent a number of `patients`; `carriers` and `others` (classes,) count the patients with a
+    class and those with a scan without it.
     """
 
     classes: tuple[str, ...]
@@ -72,7 +72,7 @@ class Asked:
 
     @cached_property
     def marked(self) -> np.ndarray:
-        """Labels as scores take them: float64 (scans, classes), NaN where they are not known."""
+        """Labels for the scores: float64 (scans, classes), NaN where unknown."""
         return np.where(self.known, self.labels, np.nan)
 
     @property
@@ -88,7 +88,7 @@ class Asked:
 
     @cached_property
     def ranked(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """{score: (points (classes,), how much each patient moves them (patients, classes))} of ranks and shares."""
+        """{score: (points (classes,), influence of each patient (patients, classes))} for ranks and shares."""
         hits, decided, positives, scans = np.moveaxis(self.counts, 1, 0)
         asked = (self.labels, self.probabilities, self.blocks, self.known)
         return {
@@ -134,7 +134,7 @@ class Asked:
         return found
 
     def of_classes(self) -> Iterator[dict]:
-        """A row per class: CLASS_SCORES with their intervals, none where patients are too few."""
+        """One row per class: CLASS_SCORES with their intervals, or none if there are too few patients."""
         _, covariance = delong.delong(self.marked, self.probabilities, self.blocks)
         scans = self.known.sum(axis=0)
         for place, name in enumerate(self.classes):
@@ -186,9 +186,9 @@ def _places(blocks: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def wilson(parts: np.ndarray, wholes: np.ndarray) -> tuple[float, float]:
-    """The interval of a share over patients, from what each has (patients,) of it and of the whole.
+    """The interval of a share over patients, from each patient's part and whole (patients,).
 
-    Wilson's, with the quantile of Student's t, as the variance is that of so many patients.
+    Wilson's, with the quantile of Student's t, as the variance is estimated from that many patients.
     """
     asked = wholes > 0
     reach = student.ppf((1 + intervals.LEVEL) / 2, max(np.count_nonzero(asked) - 1, 1))
@@ -198,7 +198,7 @@ def wilson(parts: np.ndarray, wholes: np.ndarray) -> tuple[float, float]:
 
 @dataclass
 class Judgement:
-    """The tables on what was read, each made once when it is asked for; `draws` for claims."""
+    """The tables for the scans that were read, each computed once, on demand; `draws` is for claims."""
 
     read: Foreign
     seed: int = 0
@@ -214,7 +214,7 @@ class Judgement:
 
     @cached_property
     def folds(self) -> np.ndarray:
-        """The fold of each test scan, by its block: none parts a patient."""
+        """The fold of each test scan, by its block: no patient is split."""
         return image_gain.folds_of(self.blocks, self.seed)
 
     @cached_property
@@ -223,13 +223,13 @@ class Judgement:
 
     @cached_property
     def asked(self) -> dict[str, Asked]:
-        """{predictor: what it answers to the test scans}, decisions at 0.5, or for the likeliest class."""
+        """{predictor: its answers on the test scans}, decisions at 0.5, or for the most likely class."""
         return {name: self.of_scans(given) for name, given in self.read.test.probabilities.items()}
 
     def of_scans(
         self, given: np.ndarray, decided: np.ndarray | None = None, chosen: np.ndarray | slice = slice(None)
     ) -> Asked:
-        """What probabilities (scans, classes) answer to some of the test scans."""
+        """The answers of probabilities (scans, classes) on some of the test scans."""
         labels, known = self.read.test.labels[chosen], self.read.test.known[chosen]
         decided = metrics.decide(given, self.read.task) if decided is None else decided
         places = self.patient_places[chosen]
@@ -260,7 +260,7 @@ class Judgement:
         )
 
     def corrections(self) -> dict[str, Correction]:
-        """{predictor: the temperatures that the scans of val give}; none without such scans."""
+        """{predictor: temperatures fitted on the scans of val}; empty without such scans."""
         val, found = self.read.val, {}
         if val is None:
             return found
@@ -306,7 +306,7 @@ class Judgement:
         return pd.DataFrame(rows)
 
     def answers(self, given: np.ndarray, place: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(how sure, whether so, of which block), each (answers,): of one class, or of all together."""
+        """(confidence, correctness, block), each (answers,): of one class, or of all together."""
         test = self.read.test
         if place is not None:
             own = test.known[:, place]
@@ -349,8 +349,8 @@ class Judgement:
     def called(self, name: str, place: int, choose: Callable) -> tuple[float, np.ndarray]:
         """(a threshold, what is called at it, bool (scans,)) of one class.
 
-        `choose(labels, scores)` chooses it on val; without val on all but a fold for each fold of patients in turn, and
-        the threshold that is shown is that of all scans.
+        `choose(labels, scores)` chooses it on val. Without val, it is chosen by cross-fitting over folds of patients,
+        and the threshold shown is that of all scans.
         """
         test, val = self.read.test, self.read.val
         given = test.probabilities[name][:, place]
@@ -366,7 +366,7 @@ class Judgement:
         return choose(labels[own], given[own]), decided
 
     def _thresholds(self) -> pd.DataFrame:
-        """Of each finding the threshold of the highest F1, and F1 there and at 0.5; none where classes exclude."""
+        """For each finding, the threshold with the highest F1, and F1 there and at 0.5; empty for exclusive classes."""
         rows = []
         if self.read.task == "multiclass":
             return pd.DataFrame(rows)
@@ -387,7 +387,7 @@ class Judgement:
         return pd.DataFrame(rows)
 
     def _operating_points(self) -> pd.DataFrame:
-        """Of each class the sensitivity at a specificity that is asked for, as operating_points has it."""
+        """For each class, the sensitivity at a target specificity, as in operating_points."""
         rows = []
         for name, asked in self.asked.items():
             for place, title in enumerate(self.read.classes):
@@ -398,7 +398,7 @@ class Judgement:
         return pd.DataFrame(rows)
 
     def at(self, asked: Asked, place: int, threshold: float, calls: np.ndarray) -> dict:
-        """Sensitivity and specificity of what is called, and what an answer is worth at two prevalences."""
+        """Sensitivity and specificity of the calls, and predictive values at two prevalences."""
         own, has = asked.known[:, place], asked.labels[:, place] == 1
         row = {"threshold": threshold, "support": int((own & has).sum())}
         judged = []
@@ -414,7 +414,7 @@ class Judgement:
         return row
 
     def _groups(self) -> pd.DataFrame:
-        """Macro F1 and AUROC of each group of scans, over the classes that five of its scans have and five lack."""
+        """Macro F1 and AUROC of each group of scans, over the classes that five or more scans have and lack."""
         rows = []
         for attribute, values in self.read.test.metadata.items():
             groups = (age_bands(values) if attribute == "age" else values.fillna(UNKNOWN)).to_numpy(str)
@@ -431,7 +431,7 @@ class Judgement:
 
     @cached_property
     def metadata_alone(self) -> np.ndarray | None:
-        """What metadata give to each test scan and class, cross-fitted; None where none is known."""
+        """Cross-fitted predictions from metadata for each test scan and class; None if no metadata are known."""
         test = self.read.test
         if not len(test.metadata.columns):
             return None
@@ -439,7 +439,7 @@ class Judgement:
 
     @cached_property
     def baselines(self) -> dict[str, Asked]:
-        """{baseline: what it answers}: the more frequent answer, every finding, and metadata alone."""
+        """{baseline: its answers}: the more frequent answer, every finding, and metadata alone."""
         test, found = self.read.test, {}
         shares = (test.labels * test.known).sum(axis=0) / np.maximum(test.known.sum(axis=0), 1)
         if self.read.val is not None:
@@ -472,14 +472,14 @@ class Judgement:
         return table
 
     def compared(self, first: Asked, second: Asked) -> dict[str, float]:
-        """How much higher macro F1 and AUROC of the first are, paired, with interval and p."""
+        """The paired difference in macro F1 and AUROC, first minus second, with interval and p."""
         labels, blocks = first.marked, first.blocks
         f1 = paired.compare_f1(labels, first.decided, second.decided, blocks, patient_count=first.patients)
         auroc = paired.compare_auroc(labels, first.probabilities, second.probabilities, blocks)
         return f1 | {f"auroc_{key}": value for key, value in auroc.items()}
 
     def _pairs(self) -> pd.DataFrame:
-        """Each two predictors on the same scans, as comparison.pairs has it."""
+        """Each pair of predictors on the same scans, as in comparison.pairs."""
         names = self.predictors
         rows = [
             {"first": first, "second": second} | self.compared(self.asked[first], self.asked[second])
@@ -493,7 +493,7 @@ class Judgement:
 
     @cached_property
     def gains(self) -> dict[str, tuple[list[dict], np.ndarray]]:
-        """{predictor: what `image_gain` gives}; empty without metadata."""
+        """{predictor: result of `image_gain`}; empty without metadata."""
         if self.metadata_alone is None:
             return {}
         test = self.read.test
@@ -504,7 +504,7 @@ class Judgement:
         }
 
     def _image_gain(self) -> pd.DataFrame:
-        """What the predictor adds to metadata: first of all classes together, then of each."""
+        """What the predictor adds to metadata: first for all classes together, then for each."""
         rows = []
         for name, (found, _) in self.gains.items():
             about = {"predictor": name, "metadata": ", ".join(self.read.test.metadata.columns)}

@@ -1,7 +1,7 @@
-"""Sensitivity at a specificity that is asked for, class by class: thresholds from validation, judged on the test split.
+"""Sensitivity at a target specificity, class by class: thresholds from validation, evaluated on the test split.
 
-Each of several exclusive classes is compared with all others by its own probability. What a positive or negative answer
-is worth depends on how common the class is, so that predictive values are given at two prevalences.
+Each of several exclusive classes is compared with all others by its own probability. The value of a positive or
+negative answer depends on how common the class is, so predictive values are given at two prevalences.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,9 @@ COLUMNS = [
 
 
 def threshold_at(labels: np.ndarray, scores: np.ndarray, specificity: float) -> float:
-    """A threshold that leaves at least this share of the scans without the class below it, and no more than it must.
+    """The lowest threshold with at least this share of the scans without the class below it.
 
-    labels 0 or 1, scores (scans,); a class is called from the threshold on, which lies half way to the next higher
+    labels 0 or 1, scores (scans,); a class is called at or above the threshold, which lies half way to the next higher
     score. NaN without a scan that lacks the class.
     """
     scores = np.asarray(scores, dtype=np.float64)
@@ -38,7 +38,7 @@ def threshold_at(labels: np.ndarray, scores: np.ndarray, specificity: float) -> 
 
 
 def predictive_values(sensitivity: float, specificity: float, prevalence: float) -> tuple[float, float]:
-    """(positive, negative) predictive value by Bayes' rule; NaN where there is no such answer."""
+    """(positive, negative) predictive value by Bayes' rule; NaN if there is no such answer."""
     hits, alarms = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
     clear, missed = specificity * (1 - prevalence), (1 - sensitivity) * prevalence
     shares = ((hits, hits + alarms), (clear, clear + missed))
@@ -47,7 +47,7 @@ def predictive_values(sensitivity: float, specificity: float, prevalence: float)
 
 
 def ratio_interval(above: Sequence[float], below: Sequence[float]) -> tuple[float, float]:
-    """The interval of a ratio of two independent estimates, each (value, low, high) and not negative.
+    """The interval of a ratio of two independent, non-negative estimates, each (value, low, high).
 
     MOVER-R of Newcombe 2016 (doi:10.1177/0962280213502144), with the limits of Donner and Zou 2012. The upper limit is
     infinite where the lower end of `below` is 0.
@@ -69,8 +69,8 @@ def predictive_intervals(
 ) -> dict[str, tuple[float, float]]:
     """{"ppv", "npv": (low, high)} at a prevalence, from (value, low, high) of sensitivity and of specificity.
 
-    The odds of a predictive value are those of the prevalence times a likelihood ratio, a ratio of two shares that are
-    counted on different scans: the interval is that of the ratio.
+    The odds of a predictive value are the odds of the prevalence times a likelihood ratio. That is a ratio of two
+    shares counted on different scans, so its interval is used.
     """
     missed, alarmed = ((1 - value, 1 - high, 1 - low) for value, low, high in (sensitivity, specificity))
     odds = {"ppv": prevalence / (1 - prevalence), "npv": (1 - prevalence) / prevalence}
@@ -79,13 +79,12 @@ def predictive_intervals(
 
 
 def operating_points(runs: Mapping[str, Run], chosen: Sequence[str] = ()) -> pd.DataFrame:
-    """One row per run, class and specificity that is asked for, with COLUMNS.
+    """One row per run, class and target specificity, with COLUMNS.
 
-    Intervals are of 95 %: exact binomial, for scans clustered in patients; of balanced accuracy, the mean of the two
-    shares, that of their sum by Zou and Donner 2008 (doi:10.1002/sim.3095). None, and a note, where fewer than ten test
-    patients have the class or lack it. ppv_1, npv_10 are predictive values at a prevalence of 1 and of 10 %, with the
-    intervals of `predictive_intervals`. `chosen`
-    names the runs that validation chose.
+    The 95 % intervals are exact binomial, for scans clustered in patients; for balanced accuracy, the mean of the two
+    shares, by Zou and Donner 2008 (doi:10.1002/sim.3095). No interval, and a note, if fewer than ten test patients have
+    the class or lack it. ppv_1, npv_10 are predictive values at a prevalence of 1 and of 10 %, with the intervals of
+    `predictive_intervals`. `chosen` names the runs chosen on validation.
     """
     rows = []
     for run in runs.values():

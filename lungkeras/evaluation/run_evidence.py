@@ -1,4 +1,4 @@
-"""What the runs of a study say to the paper's claims: in every draw of patients, and with every seed."""
+"""The evidence of a study's runs for the paper's claims: in every draw of patients, and with every seed."""
 
 import re
 import zlib
@@ -24,14 +24,13 @@ class RunEvidence(Evidence):
     """The runs of a study.
 
     Args:
-        runs: {name: run}, as `read_runs` gives them. A run named as another with -seed<N> after it repeats that one.
+        runs: {name: run}, as `read_runs` returns them. A run with the name of another plus -seed<N> repeats that one.
         complexity: Table 2: columns backbone, parameters_millions, giga_operations.
-        features: of each test scan and run, columns run, patient, purity, silhouette.
-        heatmaps: of each test scan and run, columns run, patient, label (true class), correct (0 or 1), asymmetry,
+        features: per test scan and run, columns run, patient, purity, silhouette.
+        heatmaps: per test scan and run, columns run, patient, label (true class), correct (0 or 1), asymmetry,
             area (shares of 1), row (0 top, 1 bottom).
-        agreement: of each test scan and pair of runs, columns first, second (runs), patient, correlation.
-        external: columns run, macro_f1 on a source that no run was trained on and, where it is known, its interval low,
-            high.
+        agreement: one row per test scan and pair of runs, columns first, second (runs), patient, correlation.
+        external: columns run, macro_f1 on a source that no run was trained on and, if known, its interval low, high.
         cards: {backbone: top-5 accuracy on ImageNet in percent}; by default as published (published.yaml).
         draws, seed: of the bootstrap over patients.
     """
@@ -61,7 +60,7 @@ class RunEvidence(Evidence):
         self.drawn: dict[str, dict[str, np.ndarray]] = {}
 
     def weights(self, model: str) -> str:
-        """random; of T, imagenet or, where the study has no such run, transfer."""
+        """random; for T, imagenet or, if the study has no such run, transfer."""
         pretrained = any(run.weights == "imagenet" for run in self.runs.values())
         return ("imagenet" if pretrained else "transfer") if model == "T" else "random"
 
@@ -77,7 +76,7 @@ class RunEvidence(Evidence):
         return f"{dataset}-{BACKBONES[model]}-{self.weights(model)}"
 
     def repeated(self, name: str, measure: Callable[[Run], tuple[np.ndarray, float]]):
-        """A measure of a run, one row per seed; None where a seed lacks the run."""
+        """A measure of a run, one row per seed; None if a seed lacks the run."""
         chosen = [self.runs.get(name + repeat) for repeat in self.repeats]
         if any(run is None for run in chosen):
             return None
@@ -108,7 +107,7 @@ class RunEvidence(Evidence):
 
     def of_backbone(self, kind, backbone):
         if kind == "top5":
-            # What the card of a model says is itself a count of right answers, with the error of a count.
+            # The accuracy on a model's card is a count of correct answers, with the error of a count.
             share = self.cards[backbone] / 100
             random = np.random.default_rng([self.seed, zlib.crc32(backbone.encode())])
             return 100 * random.binomial(IMAGENET_IMAGES, share, (1, self.draws)) / IMAGENET_IMAGES
@@ -138,7 +137,7 @@ class RunEvidence(Evidence):
         return self.of_training(ablation[rate], trainings[kind])
 
     def _best_of_ablation(self, ablation: Mapping[float, str], run: Run) -> float:
-        """The best validation F1 of any rate, among runs of the same seed as `run`."""
+        """The best validation F1 over all rates, among runs with the same seed as `run`."""
         repeat = found[0] if (found := REPEAT.search(run.name)) else ""
         others = [self.runs[name + repeat] for name in ablation.values() if name + repeat in self.runs]
         return np.fmax.reduce([other.history["val_macro_f1"].max() for other in others])
@@ -190,23 +189,23 @@ class RunEvidence(Evidence):
         value = float(row["macro_f1"])
         if "low" not in row:
             return _same(value)
-        # Other patients than those of the test split: drawn on their own, as wide as the interval.
+        # These patients are not those of the test split: the draws are independent, as wide as the interval.
         random = np.random.default_rng([self.seed, zlib.crc32(f"{run} elsewhere".encode())])
         spread = (row["high"] - row["low"]) / (2 * norm.ppf((1 + intervals.LEVEL) / 2))
         return np.clip(random.normal(value, spread, (1, self.draws)), 0, 1), value
 
     def _seconds(self, run: Run):
-        """Epochs of one run share the state of the machine, so that they can't say how another run would compare."""
+        """Epochs of one run share the state of the machine, so they can't show how another run would compare."""
         self.thin.append("runs were timed one after another: that takes steps timed in turns on an idle machine")
         timed = run.history["seconds"].to_numpy(float)[1:]
         return np.array([np.nan]), float(np.median(timed)) if len(timed) else np.nan
 
     def _draws_of(self, dataset: str) -> int:
-        """The seed of the draws of a dataset's patients: two collections of as many patients share none."""
+        """The seed of the draws of a dataset's patients: it differs between collections of equal size."""
         return self.seed + zlib.crc32(dataset.encode())
 
     def of_training(self, name: str, measure: Callable[[Run], float]):
-        """A quantity of whole trainings: the mean over seeds, drawn by Student's law; unknown below three seeds."""
+        """A quantity of whole trainings: the mean over seeds, drawn from Student's t; unknown below three seeds."""
         found = self.repeated(name, lambda run: _same(measure(run)))
         if found is None:
             return None
@@ -237,7 +236,7 @@ class RunEvidence(Evidence):
         return self._confusions(run)["between"], self._confusions(run)["between_point"]
 
     def _confusions(self, run: Run) -> dict[str, np.ndarray]:
-        """What is worked out from a run's decisions on the test split, once."""
+        """Values computed once from a run's decisions on the test split."""
         if run.name not in self.drawn:
             labels, probabilities = split_of(run, "test")
             if not np.isfinite(probabilities).all():
@@ -282,10 +281,10 @@ def _first_epoch_near(run: Run, best: float, within: float = 0.005) -> float:
 
 
 def study_evidence(folder: Path | str) -> RunEvidence:
-    """The evidence of a study's folder: its runs, Table 2, and what its notebooks found of features and heat maps.
+    """The evidence in a study's folder: its runs, Table 2, and its notebooks' measures of features and heat maps.
 
-    reports/<study>/runs, tables/table_2.csv, and where they are tables/features.csv, tables/heatmaps.csv and
-    tables/heatmap_agreement.csv, with the columns that `RunEvidence` names; of tables/external.csv the macro F1.
+    reports/<study>/runs, tables/table_2.csv, and, if present, tables/features.csv, tables/heatmaps.csv and
+    tables/heatmap_agreement.csv, with the columns named in `RunEvidence`, and the macro F1 of tables/external.csv.
     """
     tables = Path(folder) / "tables"
     names = {

@@ -1,6 +1,6 @@
-"""Runs -> what tables and figures are drawn from; a run on another dataset; a linear model to compare with.
+"""Runs -> the data of tables and figures; a linear model to compare with.
 
-Scores are worked out from predictions.parquet, so that they can be checked without a model.
+Scores are computed from predictions.parquet, so they can be checked without a model.
 """
 
 import warnings
@@ -27,7 +27,7 @@ def histories(runs: Mapping[str, Run]) -> pd.DataFrame:
     """The curves of all runs, one row per epoch.
 
     Columns: run, dataset, backbone, weights, rate (the initial learning rate), diverged (the epoch in which training
-    went astray, NaN where it did not), epoch, loss, macro_f1, val_loss, val_macro_f1.
+    diverged, else NaN), epoch, loss, macro_f1, val_loss, val_macro_f1.
     """
     parts = [
         run.history[CURVES].assign(
@@ -49,7 +49,7 @@ def results(runs: Mapping[str, Run]) -> pd.DataFrame:
 
     Scores are those of the test split, with 95 % intervals by bootstrap over its patients. seconds_per_epoch is the
     median, without the first epoch where there are more: that one holds the tracing of the graph. `diverged` is the
-    epoch in which training went astray, NaN where it did not; the scores are those of the model that was kept.
+    epoch in which training diverged, else NaN; the scores are those of the model that was kept.
     """
     return pd.DataFrame([_result(run) for run in runs.values()], columns=RUN_COLUMNS + SCORE_COLUMNS)
 
@@ -73,12 +73,12 @@ def _result(run: Run) -> dict:
 
 
 def linear_probabilities(prepared: Prepared, seed: int = 0) -> np.ndarray:
-    """What a linear classifier on the pixels gives to the test scans, for a network to beat: float (scans, classes).
+    """Predictions of a linear classifier on the pixels, a baseline, for the test scans: float (scans, classes).
 
     Logistic regression on standardised pixels at 64 x 64 or less (areas averaged), its penalty chosen by the macro F1
     of the validation split; for a multilabel dataset one regression per class, balanced as the networks' loss is, on
-    the scans whose label is known. Where scans are fewer than pixels, these are first turned to all of their principal
-    axes: a rotation, which changes no prediction of a regression with an L2 penalty, and leaves no more columns than
+    the scans whose label is known. If there are fewer scans than pixels, pixels are first rotated to all of their
+    principal axes. This changes no prediction of a regression with an L2 penalty, and leaves no more columns than
     scans.
     """
     from sklearn.decomposition import PCA
@@ -94,7 +94,8 @@ def linear_probabilities(prepared: Prepared, seed: int = 0) -> np.ndarray:
     if multiclass and len(np.unique(labels["train"].argmax(axis=1))) == 1:
         return np.tile(labels["train"][0], (len(pixels["test"]), 1))
     macro_f1, found = [], []
-    # One thread: on shared cores, BLAS threads that wait for each other take thirty times as long for so small a task.
+    # One thread: on shared cores, BLAS threads that wait for each other take thirty times as long for such a small
+    # task.
     with threadpool_limits(1), warnings.catch_warnings():
         # Two hundred steps are plenty for a baseline on separable training data, where the optimum lies far away.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -112,11 +113,11 @@ def linear_probabilities(prepared: Prepared, seed: int = 0) -> np.ndarray:
 
 
 def of_every_class(linear, columns, labels: np.ndarray, task: str, asked: Sequence) -> list[np.ndarray]:
-    """What a scikit-learn model gives to scans once it is fitted: of each of `asked` (scans, classes).
+    """Predictions of a fitted scikit-learn model for each array of `asked`: (scans, classes).
 
     `columns` and `labels` (scans, classes) are those of the training scans. Multiclass: one model, 0 for a class that
     no training scan has. Multilabel: a copy of the model for each class, fitted on the scans whose label is known;
-    where these are all of one sign, that sign.
+    if these labels are all equal, that label.
     """
     if task == "multiclass":
         model = linear.fit(columns, labels.argmax(axis=1))

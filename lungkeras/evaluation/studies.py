@@ -1,4 +1,4 @@
-"""Two studies side by side: runs of one name and the chosen models, paired where both predict the same scans."""
+"""Two studies side by side: runs of the same name and the chosen models, paired if both predict the same scans."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ COLUMNS = [
 ]  # fmt: skip
 PARAM_COLUMNS = ["run", "param", "first", "second"]
 ALL_RUNS = "all runs"
-PLACES = {"title", "source", "acquire", "prepared", "runs"}  # where something lies, or what it is called
+PLACES = {"title", "source", "acquire", "prepared", "runs"}  # params that hold paths or names
 
 
 def compare_studies(
@@ -27,11 +27,11 @@ def compare_studies(
 ) -> pd.DataFrame:
     """One row per pair of runs of two studies, with COLUMNS.
 
-    Runs of one name are pairs; so are, of a dataset, the models that validation chose where they have other names. Runs
-    that only one study has stand alone. Differences are those of the first less the second, with the interval of the
-    paired bootstrap over patients (DeLong's for AUROC) and p of the permutation test; p_holm is adjusted over all rows.
-    They are NaN where the test scans or their labels are not the same, as `note` says; `scans` are those of the first
-    study's test split, `shared` those that both have. `prepared` is {run: (hash of the first's data, of the second's)}.
+    Runs of the same name are paired; so are, per dataset, the models chosen on validation if they have different names.
+    Runs that only one study has are unpaired. Differences are first minus second, with the interval of the paired
+    bootstrap over patients (DeLong's for AUROC) and p of the permutation test; p_holm is adjusted over all rows. They
+    are NaN if the test scans or their labels differ, as `note` says; `scans` counts the first study's test split,
+    `shared` the scans in both. `prepared` is {run: (hash of the first's data, of the second's)}.
     """
     rows = []
     for one, other in _pairs(first, second):
@@ -90,9 +90,9 @@ def _paired(one: Run, other: Run) -> dict:
 
 
 def params_that_differ(first: Mapping[str, Run], second: Mapping[str, Run]) -> pd.DataFrame:
-    """run, param, first, second: of the runs that both studies have, what was set otherwise; places of files aside.
+    """run, param, first, second: the settings that differ in the runs that both studies have, apart from file paths.
 
-    What differs in the same way in every such run stands once, as "all runs".
+    A setting that differs in the same way in every such run is listed once, as "all runs".
     """
     common = [name for name in first if name in second]
     rows = []

@@ -1,4 +1,4 @@
-"""Results by group: the test scans of each view, sex and age band, where the collection tells them."""
+"""Results by group: the test scans of each view, sex and age band, if the collection records them."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from lungkeras.study.runs import Run, patients_of, split_of
 
 FEWEST_SCANS = 20  # of a group
 FEWEST_OF_A_CLASS = 5  # scans of a group with a class, and without it, for the class to count
-OLDEST = 120  # years; what is above is an error of the list
+OLDEST = 120  # years; a higher age is an error in the list
 ATTRIBUTES = ("view", "sex", "age")
 AGE_BANDS = {"under 18": 18, "18 to 39": 40, "40 to 59": 60, "60 to 79": 80, "80 and over": OLDEST + 1}
 UNKNOWN = "unknown"
@@ -30,7 +30,7 @@ def age_bands(ages: pd.Series) -> pd.Series:
 
 
 def groups_of(records: pd.DataFrame) -> dict[str, pd.Series]:
-    """{view, sex, age: the group of each scan, str}, of those that the records have."""
+    """{view, sex, age: the group of each scan, str}, for those that the records have."""
     found = {}
     for name in ATTRIBUTES:
         if name in records:
@@ -44,8 +44,8 @@ def subgroups(runs: Mapping[str, Run], datasets: Mapping[str, Prepared]) -> pd.D
 
     Macro F1 and AUROC are means over the classes that at least five scans of the group have and five lack; `classes`
     counts these. Intervals are of 95 %, by bootstrap over the group's patients. A group of fewer than 20 scans or 10
-    patients, or without such a class, has no score, and `note` says "too few". A dataset that does not tell an
-    attribute has one row without a run, and `note` says so.
+    patients, or without such a class, has no score, and `note` says "too few". A dataset without an attribute has one
+    row without a run, and `note` says so.
     """
     rows = []
     for dataset, prepared in datasets.items():

@@ -10,11 +10,11 @@ from lungkeras.system.untrusted import table_files
 
 
 def class_counts(records: pd.DataFrame) -> pd.DataFrame:
-    """Scans a class (rows) in each split (columns) and in all; the last row counts scans and, beside it, patients.
+    """Scans per class (rows) in each split (columns) and in total; the last row counts scans and patients.
 
-    A scan with several findings counts in each, so the rows of a multilabel dataset sum to more than its scans. Where
-    the collection does not know every label, the columns uncertain and blank count those that it does not, in all
-    splits: what becomes of them is the policy of a run.
+    A scan with several findings counts in each, so the rows of a multilabel dataset sum to more than its scans. If the
+    collection has unknown labels, the columns uncertain and blank count them over all splits; each run's policy decides
+    how they are used.
     """
     groups, classes = records.groupby("split", sort=False), class_columns(records)
     counts = records[classes].eq(1).groupby(records["split"], sort=False).sum().T
@@ -27,13 +27,13 @@ def class_counts(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def flow(records: pd.DataFrame) -> pd.DataFrame:
-    """The steps of the selection and the scans that each leaves or takes away."""
+    """The steps of the selection and the number of scans that each keeps or removes."""
     steps = pd.DataFrame(records.attrs["flow"], columns=["step", "scans"])
     return steps.assign(kind=steps["step"].map(records.attrs["kinds"]).fillna(""))
 
 
 def normals_left_out(prepared: Path | str) -> int:
-    """How many normal scans the selection left out, to make classes of similar size: as a prepared flow.csv says."""
+    """How many normal scans the selection left out to balance the classes, from a prepared flow.csv."""
     flow = table_files.read_csv(Path(prepared) / "flow.csv")
     return int(flow.loc[flow["kind"] == "normal", "scans"].sum())
 
@@ -45,7 +45,7 @@ def normals_kept(records: pd.DataFrame, dataset: str) -> int:
 
 
 def scans_left_out(prepared: Path | str) -> int:
-    """How many scans of the list the selection left out in all, for whatever reason: as a prepared flow.csv says."""
+    """How many scans of the list the selection left out in total, for any reason, from a prepared flow.csv."""
     flow = table_files.read_csv(Path(prepared) / "flow.csv")
     return int(flow.loc[flow["kind"].isin(["normal", "left out", "unknown"]), "scans"].sum())
 

@@ -1,8 +1,7 @@
-"""Do transferred weights know the test scans? Copies of these among the scans that the weights were learned from.
+"""Have transferred weights seen the test scans? Finds copies of these among the scans that the weights were trained on.
 
-The collections share scans (datasets.kinship), so a run that starts from weights of another dataset may
-be tested on scans that these weights were trained on. How many is counted with its score, beside the score without
-them.
+The collections share scans (datasets.kinship), so a run that starts from weights of another dataset may be tested on
+scans that these weights were trained on. The table has their number, the score with them and the score without.
 """
 
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from lungkeras.evaluation.external import Collection, copies, learnt_from
 from lungkeras.scores import intervals, metrics
 from lungkeras.study.runs import Run, patients_of, split_of
 
-LEARNED = ("train", "val")  # of the source: one gives the weights, the other chooses their epoch
+LEARNED = ("train", "val")  # of the source: one trains the weights, the other chooses their epoch
 COLUMNS = [
     "run", "dataset", "sources", "test_scans", "copies", "macro_f1", "macro_f1_low", "macro_f1_high",
     "macro_f1_without", "macro_f1_without_low", "macro_f1_without_high", "note",
@@ -28,10 +27,10 @@ def transferred(
 ) -> pd.DataFrame:
     """One row per run of pretrained weights, with COLUMNS.
 
-    `sources` are the other datasets that the weights were learned from, `copies` the scans of the run's test split of
-    which one of their train and validation scans is a copy: 0 for ImageNet, and missing where that is unknown, which
-    `note` explains; it also says how the collections are kin. macro_f1_without is the score on the scans that are no
-    copies, with its interval. `every_run`, by default `runs`, holds the runs that weights come from.
+    `sources` are the other datasets that the weights were trained on, `copies` the number of the run's test scans with
+    a copy in their train or validation split: 0 for ImageNet, and missing if unknown, as `note` explains; it also says
+    how the collections are related. macro_f1_without is the score without the copies, with its interval. `every_run`,
+    by default `runs`, holds the runs that weights come from.
     """
     rows, known = [], {}
     for run in runs.values():
@@ -59,14 +58,14 @@ def transferred(
 
 
 def learned_copies(source: Collection, own: Collection) -> set[str]:
-    """The test scans of `own` of which a copy is among what a model of `source` was trained and chosen on."""
+    """The test scans of `own` with a copy among the scans that a model of `source` was trained and selected on."""
     asked = (own.records["split"] == "test").to_numpy()
     among = source.records["split"].isin(LEARNED).to_numpy()
     return set(own.records.loc[copies(source, own, asked, among), "scan"])
 
 
 def _score(name: str, run: Run, kept: np.ndarray) -> dict[str, float]:
-    """The macro F1 of the test scans `kept`, with its interval; NaN without a scan or where a probability is none."""
+    """The macro F1 on the test scans `kept`, with its interval; NaN without scans or with a NaN probability."""
     (labels, given), patients = split_of(run, "test"), patients_of(run, "test")
     found = dict.fromkeys((name, f"{name}_low", f"{name}_high"), float("nan"))
     if not kept.any() or not np.isfinite(given).all():

@@ -1,6 +1,7 @@
-"""Why a model answers so: heat maps, features, and both put to the test.
+"""Why a model gives its answers: heat maps, features, and tests of both.
 
-It reads models, evaluation and prepared data. Prediction draws its heat maps by it, notebook 04 and the report show it.
+It reads models, evaluation and prepared data. Prediction draws its heat maps with it; notebook 04 and the report show
+it.
 """
 
 from lungkeras.system.lazy import lend

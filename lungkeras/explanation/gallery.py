@@ -1,4 +1,4 @@
-"""Which scans the figures show, and what models say of them: prepared dataset and models -> what figures draw."""
+"""The scans that figures show, and the models' answers on them: prepared dataset and models -> data of figures."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,10 +17,10 @@ from lungkeras.system.errors import ScanError
 
 
 def examples(prepared: Prepared) -> dict[str, np.ndarray]:
-    """{class: uint8 (H, W)}: a training scan of each class as its source holds it.
+    """{class: uint8 (H, W)}: a training scan of each class, as in its source.
 
-    Of the scans that stand for no other class yet, the first of that class alone, else one with few others. Where the
-    source is no longer there, the prepared scan stands in.
+    It takes the first unused scan of that class alone, else one with few other classes. If the source is gone, the
+    prepared scan is used.
     """
     train = prepared.split("train")
     shared = train[list(prepared.classes)].eq(1).sum(axis=1)
@@ -35,7 +35,7 @@ def examples(prepared: Prepared) -> dict[str, np.ndarray]:
 
 
 def _place(prepared: Prepared, path: str) -> Path:
-    """Where a scan lies. Raises ScanError where its source is not there, or the path leads out of it."""
+    """The path of a scan. Raises ScanError if its source is missing, or the path leads out of it."""
     source = places.find(prepared.source)
     if source is None or Path(path).is_absolute() or ".." in Path(path).parts:
         raise ScanError(f"{path} is not at hand")
@@ -43,7 +43,7 @@ def _place(prepared: Prepared, path: str) -> Path:
 
 
 def original(prepared: Prepared, split: str, place: int) -> np.ndarray:
-    """uint8 (H, W): a scan as its source holds it; where the source is no longer there, the prepared scan."""
+    """uint8 (H, W): a scan as in its source; if the source is gone, the prepared scan."""
     try:
         path = prepared.split(split)["path"][place]
         return preparation_steps(_place(prepared, path), prepared.size, decode_alone)["original"]
@@ -54,7 +54,7 @@ def original(prepared: Prepared, split: str, place: int) -> np.ndarray:
 def steps(prepared: Prepared) -> dict[str, np.ndarray]:
     """{step: uint8 (H, W)}: the first training scan on its way through preparation.
 
-    Where the source is no longer there, the last step is all there is.
+    If the source is gone, there is only the last step.
     """
     try:
         return preparation_steps(_place(prepared, prepared.split("train")["path"][0]), prepared.size, decode_alone)
@@ -78,7 +78,7 @@ def embeddings(vectors: Mapping[str, np.ndarray], prepared: Prepared, *, seed: i
 def explanations(
     models: Mapping[str, object], runs: Mapping[str, Run], prepared: Prepared
 ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, np.ndarray]], dict[str, dict[str, float]]]:
-    """Grad-CAM of each model on one test scan a class: that whose true class the models, on average, are most sure of.
+    """Grad-CAM of each model on one test scan per class: the one with the highest mean probability of its true class.
 
     Returns {class: scan uint8 (H, W)}, {run: {class: map (H, W) in [0, 1]}}, {run: {class: probability}}.
     """

@@ -1,8 +1,8 @@
 """What a model looks at, and how it arranges scans: Grad-CAM, Grad-CAM++, LayerCAM and t-SNE.
 
 Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391), Grad-CAM++ (Chattopadhay et al. 2018, arXiv:1710.11063) and LayerCAM
-(Jiang et al. 2021, doi:10.1109/TIP.2021.3089943) on every backend. Everything up to the explained layer is only run
-forwards; the gradient is taken of what follows it. So no gradient has to pass the uint8 input, where there is none.
+(Jiang et al. 2021, doi:10.1109/TIP.2021.3089943) on every backend. Layers up to the explained one only run forwards;
+the gradient is taken through the layers after it. So no gradient has to pass the uint8 input, which has none.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,11 +13,11 @@ from lungkeras.models import architectures
 from lungkeras.system.errors import ParamsError
 
 STRENGTH = 0.6
-FEW_STEPS = 6  # batches that are differentiated sooner than a graph is traced
+FEW_STEPS = 6  # batches that are differentiated faster than a graph is traced
 
 
 def explained_layer(model):
-    """The layer whose activations are explained, by `architectures.explained_map`. Raises ParamsError for none."""
+    """The layer whose activations are explained, by `architectures.explained_map`. Raises ParamsError."""
     if not hasattr(model, "layers"):  # an inference.Network
         return model.layer
     name = architectures.explained_map(_steps(model))
@@ -69,12 +69,12 @@ def grad_cam(
         model: a keras.Model from uint8 (N, H, W, 1) to logits (N, classes), or an inference.Network.
         images: uint8 of shape (N, H, W) or (N, H, W, 1).
         classes_index: the place of the class whose logit is explained; one for each image, or one for all. None
-            explains every class of every image, as a multilabel scan wants it.
+            explains every class of every image, for multilabel scans.
         layer: the name of another layer to explain, one of `cuts`.
 
     Returns float32 of shape (N, H, W), for every class (N, classes, H, W), in [0, 1]: each map is divided by its
-    maximum, so 0 means no evidence and not the least of it; a map without any stays 0. From the layer's coarse grid it
-    is enlarged linearly. Raises ParamsError for a layer that can't be explained.
+    maximum, so 0 means no evidence, not the minimum; a map without evidence stays 0. The layer's coarse grid is
+    enlarged linearly. Raises ParamsError for a layer that can't be explained.
     """
     return heat_maps(model, images, classes_index, ("grad_cam",), batch_size=batch_size, layer=layer)["grad_cam"]
 
@@ -87,7 +87,7 @@ def grad_cam_plus_plus(
     batch_size: int = 32,
     layer: str | None = None,
 ) -> np.ndarray:
-    """As `grad_cam`, with weights that let several places of one finding count alike, however small each is."""
+    """As `grad_cam`, with weights that count several places of one finding equally, however small each is."""
     method = "grad_cam_plus_plus"
     return heat_maps(model, images, classes_index, (method,), batch_size=batch_size, layer=layer)[method]
 
@@ -100,7 +100,7 @@ def layer_cam(
     batch_size: int = 32,
     layer: str | None = None,
 ) -> np.ndarray:
-    """As `grad_cam`, with a weight for each place of a channel instead of one for the channel: made for finer grids."""
+    """As `grad_cam`, with one weight per place of a channel instead of one per channel: made for finer grids."""
     return heat_maps(model, images, classes_index, ("layer_cam",), batch_size=batch_size, layer=layer)["layer_cam"]
 
 
@@ -114,7 +114,7 @@ def heat_maps(
     enlarge: bool = True,
     layer: str | None = None,
 ) -> dict[str, np.ndarray]:
-    """{method: maps}, as `grad_cam` takes and returns them, of several methods, by default all METHODS, from one pass.
+    """{method: maps} of several methods, by default all METHODS, in one pass; arguments and maps as in `grad_cam`.
 
     Without `enlarge`, maps stay on the layer's grid, (N, h, w) or (N, classes, h, w), and are not divided.
     """
@@ -141,9 +141,9 @@ def heat_maps(
 
 
 def _explained(model, name: str | None, *, often: bool):
-    """The layer that heat maps explain, and a function from images and chosen logits to its activations and slopes.
+    """The layer that heat maps explain, and a function from images and chosen logits to its activations and gradients.
 
-    Where it is called `often`, tracing its gradient pays.
+    If it is called `often`, tracing its gradient pays off.
     """
     if not hasattr(model, "layers"):  # an inference.Network
         if name not in (None, model.layer.name):
@@ -166,15 +166,15 @@ def _explained(model, name: str | None, *, often: bool):
 
 
 def mean_slopes(activations: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """What Grad-CAM weighs each channel with: its mean slope, (N, 1, 1, C), of gradients (N, h, w, C)."""
+    """The channel weights of Grad-CAM: mean gradients, (N, 1, 1, C), from gradients (N, h, w, C)."""
     return gradient.mean(axis=(1, 2), keepdims=True)
 
 
 def weighted_slopes(activations: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """What Grad-CAM++ weighs each channel with, (N, 1, 1, C): a mean of its positive slopes.
+    """The channel weights of Grad-CAM++, (N, 1, 1, C): a weighted mean of positive gradients.
 
-    The weights of that mean are 1 / (2 + slope x the channel's sum) where the slope is not 0, divided by their sum. The
-    paper explains exp(logit); that factor is the same in all of an image and falls out when its map is scaled.
+    The weights of that mean are 1 / (2 + gradient x the channel's sum) where the gradient is not 0, divided by their
+    sum. The paper explains exp(logit); that factor is constant within an image and cancels when its map is scaled.
     """
     alike = 2 + gradient * activations.sum(axis=(1, 2), keepdims=True)
     shares = np.divide(1, alike, out=np.zeros_like(gradient), where=(gradient != 0) & (alike != 0))
@@ -184,7 +184,7 @@ def weighted_slopes(activations: np.ndarray, gradient: np.ndarray) -> np.ndarray
 
 
 def positive_slopes(activations: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """What LayerCAM weighs each place of each channel with, (N, h, w, C): its slope where that is positive, else 0."""
+    """The weights of LayerCAM for each place of each channel, (N, h, w, C): the positive gradients, else 0."""
     return np.maximum(gradient, 0)
 
 
@@ -192,11 +192,11 @@ METHODS = {"grad_cam": mean_slopes, "grad_cam_plus_plus": weighted_slopes, "laye
 
 
 def slopes_of(head, *, traced: bool = False) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """How a logit of each image changes with its activations, by the backend's own differentiation.
+    """The gradient of a logit of each image by its activations, by the backend's own differentiation.
 
     `head` is a keras.Model from activations, float32 (N, h, w, C), to logits (N, classes). Returns a function of
     activations and of float32 (N, classes) that is 1 at each image's logit, to float32 of the activations' shape. It is
-    `traced` once where that is worth some seconds.
+    `traced` once if that is worth some seconds.
     """
     import keras
 
@@ -241,7 +241,7 @@ def slopes_of(head, *, traced: bool = False) -> Callable[[np.ndarray, np.ndarray
 
 
 def enlarged(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Maps (N, h, w) as they are laid over images of `size` (H, W): float32 (N, H, W), each divided by its maximum."""
+    """Maps (N, h, w) enlarged to images of `size` (H, W): float32 (N, H, W), each divided by its maximum."""
     import cv2
 
     height, width = size
@@ -263,9 +263,8 @@ def features(model, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
 def embed(features: np.ndarray, seed: int = 0) -> np.ndarray:
     """t-SNE of features (N, F): float32 (N, 2), by scikit-learn, starting from the first two principal components.
 
-    The perplexity is 30, or a third of the neighbours there are: (N - 1) / 3. Features that are not numbers (of a model
-    that diverged) count as 0; where all scans look the same to the model, or they are fewer than four, nothing can be
-    arranged and all come to lie at the origin.
+    The perplexity is 30, or at most a third of the neighbours, (N - 1) / 3. Features that are NaN or infinite (after
+    divergence) count as 0; if all features are equal, or there are fewer than four scans, all points are at the origin.
     """
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
@@ -283,8 +282,8 @@ def embed(features: np.ndarray, seed: int = 0) -> np.ndarray:
 def overlay(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     """A scan under its map: RGB uint8 (H, W, 3) from uint8 (H, W) and floats (H, W) in [0, 1].
 
-    The colours are those of inferno, which also reads in grey; the warmer a place, the more it covers the scan (at most
-    60 percent), and where the map is 0 the scan is untouched.
+    The colour map is inferno, which also reads in grey; warmer places cover more of the scan (at most 60 percent), and
+    where the map is 0 the scan is unchanged.
     """
     import cv2
 

@@ -1,14 +1,14 @@
-"""Do heat maps point at the findings? Maps against known boxes, beside answers that see no scan.
+"""Do heat maps point at the findings? Maps are scored against known boxes, next to baselines that see no scan.
 
-A finding is a class that a test scan has, with one box or more. Of its map are asked
+A finding is a class that a test scan has, with one box or more. Its map is scored by
 
     hit      the pointing game: does the centre of the map's highest cell lie inside a box?
-    iou      intersection over union of what lies above half of the maximum with the boxes taken together
+    iou      intersection over union of the area above half of the maximum with the union of the boxes
 
-A map can only name the centre of one of its cells. So what stands beside it plays on the same grid: `random`, any cell
-alike (for IoU, grids of noise); `prior`, of each class the share of other patients' boxes that hold the centre of a
-cell, whose maximum is the best point to name without a look at the scan; and `ceiling`, whether any cell at all lies in
-a box, which is what the best of all maps on that grid would hit.
+A map can only name the centre of one of its cells, so its baselines use the same grid: `random`, any cell with equal
+probability (for IoU, grids of noise); `prior`, for each class the share of other patients' boxes that hold the centre
+of a cell, whose maximum is the best point without seeing the scan; and `ceiling`, whether any cell lies in a box, the
+hit rate of the best possible map on that grid.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ METHODS = tuple(EXPLANATIONS)
 EDGES = ("left", "top", "right", "bottom")
 BASELINES = PRIOR, RANDOM, CEILING = "prior", "random", "ceiling"
 RANDOMISED = "randomised"  # in place of a run's name: the weights of the best model, randomised
-MOST_SCANS = 100  # of a dataset's test split, so that maps cost seconds
+MOST_SCANS = 100  # of a dataset's test split, so maps take only seconds
 THRESHOLD = 0.5  # of a map's maximum
 OVERLAPS = (0.1, 0.3, 0.5)
 NOISE_MAPS = 20  # for each finding
@@ -45,7 +45,7 @@ SUMMARY += ["empty", *(f"published_{name}" for name in IOUS)]
 
 
 def load_boxes(prepared: Path | str) -> pd.DataFrame:
-    """The boxes of a prepared dataset's folder, as `datasets.boxes.read_boxes` gives them. Raises RunError."""
+    """The boxes of a prepared dataset's folder, as in `datasets.boxes.read_boxes`. Raises RunError."""
     file = Path(prepared) / "boxes.parquet"
     try:
         return table_files.read_parquet(file)
@@ -59,7 +59,7 @@ def load_boxes(prepared: Path | str) -> pd.DataFrame:
 def mask(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Where boxes lie, bool (H, W), of boxes (N, 4): left, top, right, bottom as shares of width and height.
 
-    A pixel belongs to a box that holds its centre; a box that holds none has the pixel around its own centre.
+    A pixel belongs to a box that holds its centre; a box without such a pixel gets the pixel around its own centre.
     """
     height, width = shape
     across, down = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
@@ -91,8 +91,8 @@ def hitting_cells(boxes: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 def points(maps: np.ndarray) -> np.ndarray:
     """Where maps (N, h, w) are highest: float (N, 2), the centre of that cell as shares of width and height (x, y).
 
-    Asked of a map on its own grid: enlarged, the outermost cells reach up to the edge and the others lose some height.
-    Of several cells that share the maximum it is the one nearest to the middle.
+    Use maps on their own grid: when enlarged, the outermost cells reach the edge and the others lose some height. If
+    several cells share the maximum, it is the one nearest to the middle.
     """
     across, down = centres(grid := maps.shape[1:])
     away = (down[:, None] - 0.5) ** 2 + (across - 0.5) ** 2
@@ -103,7 +103,7 @@ def points(maps: np.ndarray) -> np.ndarray:
 
 
 def pointing_game(maps: np.ndarray, edges: Sequence[np.ndarray]) -> np.ndarray:
-    """Whether each map is highest inside a box: bool (N,). A map of zeros points nowhere, which is no hit.
+    """Whether each map is highest inside a box: bool (N,). A map of zeros counts as a miss.
 
     maps: floats (N, h, w) of 0 and more, on any grid; edges: the boxes of each, (boxes, 4) as shares. Of Zhang et al.
     2018, doi:10.1007/s11263-017-1059-x, without their margin of 15 pixels.
@@ -116,7 +116,7 @@ def pointing_game(maps: np.ndarray, edges: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def overlap(maps: np.ndarray, masks: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
-    """Intersection over union of each mask with what lies above `threshold` of its map's maximum: float (N,).
+    """Intersection over union of each mask with the area above `threshold` of its map's maximum: float (N,).
 
     maps: floats (N, H, W) of 0 and more; masks: bool (N, H, W). 0 for a map of zeros.
     """
@@ -149,11 +149,11 @@ def boxed_findings(prepared: Prepared, boxes: pd.DataFrame, split: str = "test")
 def prior_maps(
     prepared: Prepared, boxes: pd.DataFrame, findings: pd.DataFrame, grid: tuple[int, int]
 ) -> np.ndarray:  # fmt: skip
-    """The map to name for each finding without a look at its scan: float32 (N, h, w); NaN where none is known.
+    """The best map for each finding without seeing its scan: float32 (N, h, w); NaN if unknown.
 
-    It is the share of boxed findings of its class in the other splits that hold the centre of a cell. Where those have
-    none (the published test list of xray8 holds all boxes), the test patients are dealt into halves, each half's
-    findings get the map of the other's.
+    It is the share of boxed findings of its class in the other splits that hold the centre of a cell. If those have
+    none (the published test list of xray8 holds all boxes), the test patients are divided into halves, and each half's
+    findings get the map of the other half.
     """
     others = pd.concat([boxed_findings(prepared, boxes, split) for split in ("train", "val")])
     patients = sorted(set(findings["patient"]))
@@ -187,12 +187,12 @@ def localise(
     """Maps against the boxes of the test split, and the baselines on their grid: one row per finding, with SCORED.
 
     Args:
-        models: {run: keras.Model}; RANDOMISED may stand for a run.
-        most: scans, drawn by `seed` where more have boxes.
+        models: {run: keras.Model}; RANDOMISED may replace a run.
+        most: scans, drawn by `seed` if more have boxes.
 
-    `run` is empty for the BASELINES, of which each grid of a map has its own; hit and iou_* of random are its expected
-    values, and the ceiling has no iou. prior_hit repeats the hit of the prior of the same grid on the same finding. No
-    row where no scan of the test split has a box.
+    `run` is empty for the BASELINES, which exist for each grid of maps; hit and iou_* of random are its expected
+    values, and the ceiling has no iou. prior_hit repeats the prior's hit on the same grid and finding. No rows if no
+    scan of the test split has a box.
     """
     findings = boxed_findings(prepared, boxes)
     scans = findings["scan"].unique()
@@ -221,7 +221,7 @@ def localise(
 def _baselines(
     prepared: Prepared, boxes: pd.DataFrame, findings: pd.DataFrame, grid: tuple[int, int], seed: int
 ) -> dict[str, pd.DataFrame]:
-    """{baseline: one row per finding} of what can be named on a grid without a model."""
+    """{baseline: one row per finding}: the answers on a grid without a model."""
     edges, shape = findings["edges"].tolist(), (prepared.size, prepared.size)
     inside = np.stack([hitting_cells(own, grid) for own in edges])
     maps = prior_maps(prepared, boxes, findings, grid)
@@ -252,13 +252,13 @@ def _scored(maps: np.ndarray, edges: Sequence[np.ndarray], shape: tuple[int, int
 
 
 def summary(scored: pd.DataFrame, prepared: Prepared, boxes: pd.DataFrame, chosen: str = "") -> pd.DataFrame:
-    """What `localise` found, one row per run, method, grid and class, and one for all classes, with SUMMARY.
+    """The summary of `localise`: one row per run, method, grid and class, and one for all classes, with SUMMARY.
 
     Shares are means over findings, with 95 % intervals: of the hit rate Wilson's, of above_prior, the hit rate less the
     prior's on the same findings and grid, that of paired shares, both for findings clustered in patients; none for a
     class of fewer than ten patients; boxed counts the findings with boxes in the whole test split, `findings`
-    those asked; cells is the grid of the maps; published_* stand beside the classes of xray8 that others report. A
-    dataset whose test split has no box has one row, of 0 findings.
+    those evaluated; cells is the grid of the maps; published_* are given for the classes of xray8 that others report. A
+    dataset whose test split has no box has one row, with 0 findings.
     """
     counts = boxed_findings(prepared, boxes)["class"].value_counts()
     rows = []
@@ -313,8 +313,8 @@ def _published(dataset: str, name: str) -> dict[str, float]:
 def examples(model, prepared: Prepared, boxes: pd.DataFrame, most: int = 4, seed: int = 0) -> list[dict]:
     """Some boxed findings of the test split under their Grad-CAM maps, the classes in turn, drawn by `seed`.
 
-    Each is {title, scan uint8 (H, W), map float32 (H, W), point (x, y), edges (N, 4)}, the last two as shares; as
-    explanation_figures.pointing draws them.
+    Each is {title, scan uint8 (H, W), map float32 (H, W), point (x, y), edges (N, 4)}, the last two as shares, as drawn
+    by explanation_figures.pointing.
     """
     findings = boxed_findings(prepared, boxes)
     findings = findings.iloc[np.random.default_rng(seed).permutation(len(findings))]
@@ -345,8 +345,8 @@ def localise_study(
     """(rows of `localise`, rows of `summary`, {dataset: `examples`}) of all datasets of a study.
 
     models and runs by the run's name, data and boxes by the dataset's. `randomised` holds, by its run's name, the model
-    of the highest validation score of each dataset with new weights (`randomisation.renewed`): it is asked as
-    RANDOMISED, and that run itself gives the examples.
+    with the highest validation score of each dataset with new weights (`randomisation.renewed`): it is scored as
+    RANDOMISED, and that run itself provides the examples.
     """
     scored, told, shown = [], [], {}
     for dataset, prepared in data.items():
@@ -362,10 +362,10 @@ def localise_study(
 
 
 def over_all(located: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a summary that hold for all classes together."""
+    """The rows of a summary for all classes together."""
     return located[located["class"] == ALL]
 
 
 def by_class(located: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a summary that hold for one class, and those that say of a dataset that it has no boxes."""
+    """The rows of a summary for single classes, and those of datasets without boxes."""
     return located[(located["class"] != ALL) | (located["findings"] == 0)]

@@ -1,7 +1,7 @@
-"""What pictures show, as numbers of each test scan: how alike its neighbours are, and where its heat map lies.
+"""Pictures as numbers for each test scan: the purity of its neighbours, and the position of its heat map.
 
 t-SNE and heat maps are read by eye. The same features and maps give numbers that can be averaged, compared between
-models, and drawn anew by patient.
+models, and bootstrapped by patient.
 """
 
 from collections.abc import Mapping
@@ -17,23 +17,23 @@ from lungkeras.study.runs import Run, split_of
 
 NEIGHBOURS = 10
 SCANS_AT_ONCE = 256  # maps in memory, at the size of the scans
-COARSE = 16  # pixels a side at which two maps are compared
+COARSE = 16  # pixels per side at which two maps are compared
 FEATURE_COLUMNS = ["run", "scan", "patient", "label", "purity", "silhouette"]
 HEATMAP_COLUMNS = ["run", "scan", "patient", "label", "correct", "asymmetry", "area", "row"]
 AGREEMENT_COLUMNS = ["first", "second", "scan", "patient", "correlation"]
 
 
 def neighbour_purity(vectors: np.ndarray, labels: np.ndarray, neighbours: int = NEIGHBOURS) -> np.ndarray:
-    """Of each scan, how many of its nearest others (Euclidean) have its label: float (N,) in [0, 1].
+    """For each scan, the share of its nearest neighbours (Euclidean) with its label: float (N,) in [0, 1].
 
-    vectors (N, F), labels (N,). Fewer neighbours are asked where there are fewer others; NaN where there is none.
+    vectors (N, F), labels (N,). Fewer neighbours are used if there are fewer scans; NaN if there are none.
     """
     from sklearn.neighbors import NearestNeighbors
 
     asked = min(neighbours, len(vectors) - 1)
     if asked < 1:
         return np.full(len(vectors), np.nan)
-    # Asked without points of its own, the index leaves each scan out of its own neighbours.
+    # Without query points, the index leaves each scan out of its own neighbours.
     nearest = NearestNeighbors(n_neighbors=asked).fit(vectors).kneighbors(return_distance=False)
     return (np.asarray(labels)[nearest] == np.asarray(labels)[:, None]).mean(axis=1)
 
@@ -41,7 +41,7 @@ def neighbour_purity(vectors: np.ndarray, labels: np.ndarray, neighbours: int = 
 def feature_measures(vectors: Mapping[str, np.ndarray], prepared: Prepared) -> pd.DataFrame:
     """Purity of neighbours and silhouette of each test scan among a run's features, with FEATURE_COLUMNS.
 
-    `vectors` are the features of the test split by run, float (N, F), as `explanation.features` gives them.
+    `vectors` are the features of the test split by run, float (N, F), from `explanation.features`.
     """
     from sklearn.metrics import silhouette_samples
 
@@ -58,10 +58,10 @@ def feature_measures(vectors: Mapping[str, np.ndarray], prepared: Prepared) -> p
 def heatmap_measures(
     models: Mapping[str, object], runs: Mapping[str, Run], prepared: Prepared
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Where the Grad-CAM maps of each test scan lie for its true class, and how alike those of two models are.
+    """The position of each test scan's Grad-CAM map for its true class, and the similarity of maps of two models.
 
-    Returns a table with HEATMAP_COLUMNS (correct: whether the run decides for the true class; the others as
-    `map_measures` gives them) and one with AGREEMENT_COLUMNS (correlation of the two maps, NaN where one is flat).
+    Returns a table with HEATMAP_COLUMNS (correct: whether the run decides for the true class; the others from
+    `map_measures`) and one with AGREEMENT_COLUMNS (correlation of the two maps, NaN if one is flat).
     """
     about, _ = _about(prepared)
     images, classes = prepared.images["test"], (prepared.labels("test") == 1).argmax(axis=1)
@@ -92,13 +92,13 @@ def heatmap_measures(
 
 
 def map_measures(maps: np.ndarray) -> pd.DataFrame:
-    """Of each map (N, H, W) of values in [0, 1], a row with
+    """For each map (N, H, W) of values in [0, 1], a row with
 
-    asymmetry   |left - right| / (left + right) of its sum: 0 the same on both sides, 1 on one alone
+    asymmetry   |left - right| / (left + right) of its sum: 0 equal on both sides, 1 on one side only
     area        the share of pixels above one half
-    row         where its sum lies on average, from 0 (top) to 1 (bottom)
+    row         the mean vertical position, from 0 (top) to 1 (bottom)
 
-    NaN where a map is empty.
+    NaN if a map is empty.
     """
     maps = np.asarray(maps, dtype=np.float64)
     height, width = maps.shape[1:]

@@ -1,9 +1,9 @@
 """Do heat maps depend on what the model has learned? Its weights are randomised, stage by stage, from the logits down.
 
-Adebayo et al. 2018 (arXiv:1810.03292): a map that stays as it was when the weights are gone shows the scan's edges, not
-the model's reasons. The similarity of two maps is measured by SSIM (Wang et al. 2004, doi:10.1109/TIP.2003.819861) and
-by the correlation of their ranks. Smooth maps are somewhat alike whatever they show, so the maps of different scans are
-compared too: that is what "no longer alike" looks like.
+Adebayo et al. 2018 (arXiv:1810.03292): a map that does not change when the weights are replaced shows the scan's edges,
+not the model's reasons. The similarity of two maps is measured by SSIM (Wang et al. 2004, doi:10.1109/TIP.2003.819861)
+and by rank correlation. Smooth maps are somewhat similar whatever they show, so maps of different scans are compared
+too, as the reference level for "no longer similar".
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,10 +30,10 @@ SUMMARY = [*KEYS, "scans", "ssim", "ssim_low", "ssim_high", "rank_correlation", 
 
 
 def stages(model) -> dict[str, list[str]]:
-    """{stage: its layers with weights}, from the logits down: `head`, then a stage a grid, as in "2 × 2", "4 × 4".
+    """{stage: its layers with weights}, from the logits down: `head`, then one stage per grid, as in "2 × 2", "4 × 4".
 
-    A layer belongs to the grid of what it gives. One without a grid below the head (squeeze and excitation, which
-    averages over the grid) belongs to that of the layer above it.
+    A layer belongs to the grid of its output. One without a grid below the head (squeeze and excitation, which averages
+    over the grid) belongs to that of the layer above it.
     """
     found: dict[str, list[str]] = {}
     stage = HEAD
@@ -47,7 +47,7 @@ def stages(model) -> dict[str, list[str]]:
 
 
 def renewed(model, seed: int = 0):
-    """A clone of a flat model with weights as before any training, drawn anew by `seed`; the model stays as it is."""
+    """A clone of a flat model with new initial weights, drawn by `seed`; the model is unchanged."""
     import keras
 
     numbers = count(1000 * (seed + 1))
@@ -69,11 +69,11 @@ def _reseeded(config: dict, numbers) -> dict:
 def cascade(
     model, randomised, images: np.ndarray, classes_index: Sequence[int] | int, *, methods: Sequence[str] = METHODS
 ) -> tuple[list[str], dict[str, np.ndarray]]:
-    """The maps of a class in each image, by the trained model and after each stage more is randomised.
+    """The maps of a class in each image, by the trained model and after each further stage is randomised.
 
     images uint8 (N, H, W), classes_index as in `heat_maps`. `randomised` is a clone with new weights (`renewed`): it
-    takes the model's and gets its own back stage by stage, so that it ends as it was; the model is only read. Returns
-    (names of the steps: trained, then the stages from the logits down; {method: float32 (steps, N, H, W)}).
+    takes the model's weights and gets its own back stage by stage, so it ends as it was; the model is only read.
+    Returns (names of the steps: trained, then the stages from the logits down; {method: float32 (steps, N, H, W)}).
     """
     new = {layer.name: layer.get_weights() for layer in randomised.layers if layer.weights}
     randomised.set_weights(model.get_weights())
@@ -106,7 +106,7 @@ def structural_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Spearman's correlation of the pixels of each pair of maps (N, H, W): float (N,); NaN where one is flat."""
+    """Spearman's correlation of the pixels of each pair of maps (N, H, W): float (N,); NaN if one is flat."""
     return rank_correlations(*(maps.reshape(len(maps), -1) for maps in (first, second)))
 
 
@@ -131,10 +131,10 @@ def some_scans(prepared: Prepared, most: int = MOST_SCANS, seed: int = 0) -> pd.
 def similarities(
     steps: Sequence[str], maps: dict[str, np.ndarray], scans: pd.DataFrame, dataset: str, run: str
 ) -> pd.DataFrame:
-    """How alike the maps of each step are to the trained model's, one row per method, step and scan, with SIMILARITIES.
+    """Similarity of the maps of each step to the trained model's, one row per method, step and scan, with SIMILARITIES.
 
-    `steps` and `maps` as `cascade` gives them, `scans` as `some_scans` does. other_* compare the trained model's map
-    with its map of the next scan in the list; empty tells a map of zeros.
+    `steps` and `maps` come from `cascade`, `scans` from `some_scans`. other_* compare the trained model's map with its
+    map of the next scan in the list; empty marks a map of zeros.
     """
     parts = []
     for method, found in maps.items():
@@ -160,8 +160,9 @@ def similarities(
 def summary(alike: pd.DataFrame) -> pd.DataFrame:
     """The means over the scans of each step, one row per dataset, method and step, with SUMMARY.
 
-    SSIM has a 95 % interval by bootstrap over patients; where all scans have the same, it is the exact binomial limit
-    of as many trials as patients, which no value in [-1, 1] exceeds. The trained model's map is its own: no interval.
+    SSIM has a 95 % interval by bootstrap over patients; if all scans have the same value, it is the exact binomial
+    limit of as many trials as patients, which no value in [-1, 1] exceeds. The trained model's row compares a map with
+    itself and has no interval.
     """
     rows = []
     for keys, own in alike.groupby(KEYS, sort=False):
@@ -173,7 +174,7 @@ def summary(alike: pd.DataFrame) -> pd.DataFrame:
 
 
 def _ssim_interval(own: pd.DataFrame) -> tuple[float, float]:
-    """Of rows with the columns ssim and patient. Widened as a share is, with -1 to 1 for 0 to 1."""
+    """The interval for rows with the columns ssim and patient. Widened as for a share, with the range -1 to 1."""
     patients, shares = own["patient"].nunique(), (own["ssim"].to_numpy() + 1) / 2
     low, high = intervals.interval(intervals.drawn_mean(shares, own["patient"]), patients)
     if high - low < intervals.NO_VARIANCE:
@@ -189,7 +190,7 @@ def randomise_study(
     *,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, dict]]:
-    """(rows of `similarities`, rows of `summary`, {dataset: example}) of the runs in `randomised`, one a dataset.
+    """(rows of `similarities`, rows of `summary`, {dataset: example}) of the runs in `randomised`, one per dataset.
 
     models, runs and randomised (clones with new weights) by the run's name, data by the dataset's. An example is
     {scan uint8 (H, W), maps float32 (steps, H, W)} of the first scan under Grad-CAM.

@@ -1,7 +1,7 @@
-"""Networks: uint8 grey scans in, logits out. Backbones, heads, layers that compute fast, saved and opened files.
+"""Networks: uint8 grey scans in, logits out. Backbones, heads, fast layers, saving and loading.
 
-It reads system; architectures names the backbones without Keras, for params and figures.
-Training fits its models; evaluation, explanation and prediction ask them.
+It reads system; architectures names the backbones without Keras, for params and figures. Training fits its models;
+evaluation, explanation and prediction use them.
 """
 
 from lungkeras.system.lazy import lend

@@ -1,4 +1,4 @@
-"""The names of backbones and how tables and figures write them; without Keras, so that params are checked at once.
+"""The names of backbones and their titles in tables and figures; without Keras, so params are checked at once.
 
 A backbone is one of these names, or `keras_hub.<preset>` for a preset of KerasHub, as in keras_hub.resnet_18_imagenet.
 """
@@ -13,7 +13,7 @@ from lungkeras.system.lazy import entries
 
 STUDY = ("resnet34", "mobilenet_v3_large", "efficientnet_b1")
 HUB = "keras_hub."
-LEAST_CELLS = 7  # a side of a heat map: what the last layer has at 224 pixels, the smallest of the study's own sizes
+LEAST_CELLS = 7  # per side of a heat map: the last layer's grid at 224 pixels, the smallest of the study's own sizes
 # KerasHub's transformers for images, by the first word of their presets.
 TRANSFORMERS = {
     *("vit", "deit", "mit", "swin", "segformer", "dinov2", "dinov3", "sam", "sam3", "clip", "metaclip", "siglip"),
@@ -68,7 +68,7 @@ TITLES = {name: backbone.title for name, backbone in OWN.items()} | APPLICATIONS
 
 
 def fault(backbone: str) -> str | None:
-    """Why a name is no backbone's, with the nearest that is; None where it is one."""
+    """Why a name is not a backbone, with the nearest valid name; None if it is one."""
     of_hub = backbone.startswith(HUB) and backbone.removeprefix(HUB).isidentifier()
     if of_hub and backbone.removeprefix(HUB).split("_")[0] in TRANSFORMERS:
         return f"expected a preset of ResNet, DenseNet or VGG after {HUB}, as transformers give no map of features"
@@ -86,7 +86,7 @@ def last_map(layers):
 
 
 class Step(NamedTuple):
-    """A layer of a model: its name and kind, the shape of what it gives without N, and the layers it takes."""
+    """A layer of a model: its name and kind, its output shape without N, and its input layers."""
 
     name: str
     kind: str
@@ -95,9 +95,9 @@ class Step(NamedTuple):
 
 
 def cuts(steps: Sequence[Step]) -> list[Step]:
-    """The layers with an output of (h, w, C) through which all goes that leads to the logits: no branch of a block.
+    """The layers with an output of (h, w, C) through which every path to the logits goes: no branch of a block.
 
-    `steps` stand in the order of computation. Padding is left out, as its grid is more than the network has seen.
+    `steps` are in the order of computation. Padding is left out, as its grid is larger than what the network has seen.
     """
     last_use = {name: place for place, step in enumerate(steps) for name in step.inputs}
     found, reach = [], 0
@@ -109,10 +109,10 @@ def cuts(steps: Sequence[Step]) -> list[Step]:
 
 
 def explained_map(steps: Sequence[Step]) -> str | None:
-    """The name of the layer that heat maps explain: the last of `cuts` with a grid of LEAST_CELLS or more a side.
+    """The name of the layer that heat maps explain: the last of `cuts` with a grid of LEAST_CELLS or more per side.
 
-    Where there is none, it is the end of the finer of the last two stages (runs of layers of one grid); None where no
-    layer gives a grid.
+    If there is none, it is the end of the finer of the last two stages (runs of layers of one grid); None if no layer
+    has a grid.
     """
     found = cuts(steps)
     fine = [step for step in found if min(step.shape[:2]) >= LEAST_CELLS]
@@ -122,5 +122,5 @@ def explained_map(steps: Sequence[Step]) -> str | None:
 
 
 def title(backbone: str) -> str:
-    """ "densenet121" -> "DenseNet-121"; another name as it is."""
+    """ "densenet121" -> "DenseNet-121"; other names are unchanged."""
     return TITLES.get(backbone, backbone)

@@ -1,9 +1,9 @@
 """The architectures without their heads, and where their initial weights come from.
 
-Batch norm is torchvision's for each that torchvision has, since the study used torchvision: with Keras' default
-momentum MobileNetV3 would look unstable when it is not. Two things differ from torchvision: stride-2 convolutions of
-MobileNet and EfficientNet pad one side, as the ImageNet weights of keras.applications want it, and those weights are
-not torchvision's.
+Batch norm settings are torchvision's for each model that torchvision has, since the study used torchvision: with Keras'
+default momentum MobileNetV3 would look unstable when it is not. Two things differ from torchvision: stride-2
+convolutions of MobileNet and EfficientNet pad one side, as the ImageNet weights of keras.applications require, and
+those weights are not torchvision's.
 """
 
 import warnings
@@ -18,10 +18,11 @@ from lungkeras.system.errors import ParamsError, RunError
 from lungkeras.system.untrusted.keras_files import check_weights_file
 
 # The weights of keras.applications' ResNet and VGG were trained in Caffe, on grey levels without their mean; 57.4 is
-# the standard deviation of ImageNet's. The others saw inputs of about 1, as ours are, or of 0.5.
+# the standard deviation of ImageNet's. The others had inputs with a standard deviation of about 1, like ours, or of
+# 0.5.
 CAFFE_STD = 57.4
 
-# What torchvision has of the models of keras.applications: momentum, epsilon, hidden, dropout.
+# torchvision's settings for the models of keras.applications: momentum, epsilon, hidden, dropout.
 TORCHVISION = {
     "densenet121": (0.9, 1e-5, 0, 0.0),
     "densenet169": (0.9, 1e-5, 0, 0.0),
@@ -51,7 +52,7 @@ TORCHVISION = {
 
 
 def _application(name: str) -> Backbone:
-    """A model of keras.applications. What it does to its input itself is taken out when our model is built."""
+    """A model of keras.applications. Its own preprocessing is removed when our model is built."""
     title = architectures.title(name)
 
     def features(images, weights: str | None) -> keras.Model:
@@ -105,7 +106,7 @@ def every_layer(model: keras.Model):
             yield layer
 
 
-# Those that a contract is tested for; find_backbone knows many more.
+# Those with a contract test; find_backbone knows many more.
 BACKBONES = {
     **architectures.OWN,
     **{name: _application(name) for name in ("mobilenet_v3_large", "efficientnet_b1", "densenet121")},
@@ -136,7 +137,7 @@ def weights_origin(weights: str | Path) -> str:
 
 
 def extract_features(backbone: Backbone, images, weights: str | None) -> keras.Model:
-    """backbone.features, whose failures to fetch or read weights, or to fit the images' size, are one sentence."""
+    """backbone.features, with failures to fetch or read weights, or to fit the image size, as one sentence."""
     if weights not in (None, "imagenet") and Path(weights).suffix == ".h5":
         check_weights_file(weights)
     try:
@@ -144,7 +145,7 @@ def extract_features(backbone: Backbone, images, weights: str | None) -> keras.M
     except (ParamsError, RunError):
         raise
     except Exception as error:
-        # Keras raises a bare Exception without a network, and a wrong file ends in any of a dozen classes.
+        # Keras raises a bare Exception without a network, and a wrong file raises any of a dozen exceptions.
         reason = str(error).strip().split("\n")[0]
         if weights is None and backbone.name.startswith(architectures.HUB):
             raise RunError(f"backbone: the plan of {backbone.name} could not be had ({reason}).") from error

@@ -1,9 +1,9 @@
-"""Backbones and heads: a scan in grey levels goes in, logits come out, and all between is one flat model.
+"""Backbones and heads: a scan in grey levels goes in, logits come out, and everything in between is one flat model.
 
     scan (N, S, S, 1) uint8 -> standardise -> three equal channels -> backbone -> average -> head -> logits (N, C)
 
-The dataset's mean and standard deviation are applied once, by a layer inside the model, so that no caller can forget
-them; what keras.applications' backbones do to their input is left out. The heads are torchvision's, as in the study.
+The dataset's mean and standard deviation are applied once, by a layer inside the model, so no caller can forget them;
+the preprocessing of keras.applications' backbones is left out. The heads are torchvision's, as in the study.
 """
 
 import json
@@ -100,7 +100,7 @@ def build_model(
 
 
 def _imagenet_std(backbone: Backbone, origin: str, source: keras.Model | None) -> float:
-    """The standard deviation of the inputs that the weights were trained on, also where they come by way of a run."""
+    """The standard deviation of the inputs that the weights were trained on, also if they come from a run."""
     if origin == "imagenet":
         return backbone.imagenet_std
     found = [layer.scale for layer in source.layers if layer.name == "imagenet_range"] if source else []
@@ -134,7 +134,7 @@ def _head(backbone: Backbone, features, classes: int):
 
 
 def _flat(model: keras.Model) -> keras.Model:
-    """The same graph, with fresh weights, in which the layers of inner models stand where these stood."""
+    """The same graph, with fresh weights, in which inner models are replaced by their layers."""
 
     def copy(layer):
         return type(layer).from_config(layer.get_config())
@@ -170,7 +170,7 @@ def _rebuild(
 ) -> keras.Model:
     """The same graph with fresh weights, our layers, seeds, and without the backbone's own preprocessing.
 
-    Of batch norm what is None stays as it is.
+    Batch norm settings that are None are unchanged.
     """
     numbers = random.Random(seed)
     ours = {key: value for key, value in (("momentum", momentum), ("epsilon", epsilon)) if value is not None}
@@ -197,7 +197,7 @@ def _rebuild(
 
 
 def _seeded(config: dict, numbers: Iterator[int]) -> dict:
-    """A layer's config in which every "seed", its initialisers' too, is the next of `numbers`."""
+    """A layer's config in which every "seed", also of its initialisers, is the next of `numbers`."""
     seeded = {}
     for key, value in config.items():
         if key == "seed":
@@ -209,7 +209,7 @@ def _seeded(config: dict, numbers: Iterator[int]) -> dict:
 
 
 def _check_loads(model: keras.Model) -> None:
-    """Raises ParamsError where load_model would refuse the model's file: better before training than after it."""
+    """Raises ParamsError if load_model would refuse the model's file: better before training than after it."""
     with layers.plain(model):
         config = keras.saving.serialize_keras_object(model)
     if reason := fault_of_layers(json.loads(json.dumps(config))):
@@ -221,7 +221,7 @@ def _is_copied(layer: keras.Layer, head: tuple[str, ...]) -> bool:
 
 
 def _copy_weights(source: keras.Model, model: keras.Model, head: tuple[str, ...], weights: str | Path) -> None:
-    """Copies all weights but the head's, in the order of the layers, as names that Keras has counted may differ."""
+    """Copies all weights but the head's, in the order of the layers, as names with Keras' counters may differ."""
     given, taken = ([layer for layer in every_layer(either) if _is_copied(layer, head)] for either in (source, model))
     name = "logits"
     try:
@@ -246,11 +246,11 @@ def save_model(model: keras.Model, path: Path | str) -> None:
 
 
 def load_model(path: Path | str) -> keras.Model:
-    """Reads a .keras file and gives it our faster layers back; not compiled.
+    """Reads a .keras file and restores our faster layers; not compiled.
 
-    The file may be anybody's: what is not a model of plain layers is refused before Keras opens it (see
-    system.untrusted), Keras opens it in its safe mode, and what it would change of Keras' own settings is undone.
-    Raises RunError where the file is missing, refused, or not a Keras model.
+    The file may be untrusted: anything but a model of plain layers is refused before Keras opens it (see
+    system.untrusted), Keras opens it in its safe mode, and changes to Keras' settings are undone. Raises RunError if
+    the file is missing, refused, or not a Keras model.
     """
     path = Path(path)
     if not path.is_file():
@@ -260,7 +260,7 @@ def load_model(path: Path | str) -> keras.Model:
         try:
             model = keras.models.load_model(path, compile=False, safe_mode=True)
         except Exception as error:
-            # What does not fit together ends in any of a dozen classes.
+            # An inconsistent file raises any of a dozen exceptions.
             reason = str(error).strip().split("\n")[0]
             raise RunError(f"{path} could not be read as a Keras model ({reason}). Train the run again.") from error
     sizes = (math.prod(side or 1 for side in output.shape) for layer in model.layers for output in _outputs(layer))
@@ -275,7 +275,7 @@ def _outputs(layer: keras.Layer) -> list:
 
 @contextmanager
 def _settings_kept(path: Path) -> Iterator[None]:
-    """Raises RunError where the block changes what later models compute in, after setting it back."""
+    """Raises RunError if the block changes the precision of later models, after restoring it."""
     policy, real, layout = keras.config.dtype_policy(), keras.config.floatx(), keras.config.image_data_format()
     yield
     if (keras.config.dtype_policy(), keras.config.floatx(), keras.config.image_data_format()) != (policy, real, layout):

@@ -1,8 +1,8 @@
-"""Depthwise convolutions on TensorFlow on a CPU, with a quick gradient of their kernels.
+"""Depthwise convolutions on TensorFlow on a CPU, with a fast gradient of their kernels.
 
-oneDNN has a quick kernel for that gradient where the filter has three taps a side and none lies beyond the padded map.
-All else, as the filters of five taps and the last maps of a small scan, goes to a kernel that takes three to fifteen
-times as long. A gradient of more taps is therefore put together from gradients of three.
+oneDNN has a fast kernel for that gradient if the filter has three taps per side and none is beyond the padded map.
+Everything else, such as filters of five taps and the last maps of a small scan, uses a kernel that takes three to
+fifteen times as long. A gradient of more taps is therefore composed of gradients of three.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def convolve(inputs, kernel, stride: int, margins: Sequence[tuple[int, int]]):
         stride: down and across.
         margins: zeros before and behind, down and across.
 
-    Returns float32 (N, H', W', C), up to the order of sums what tf.nn.depthwise_conv2d returns, and so its gradients.
+    Returns float32 (N, H', W', C). Outputs and gradients equal those of tf.nn.depthwise_conv2d up to the order of sums.
     """
     import tensorflow as tf
 
@@ -74,7 +74,7 @@ def _kernel_gradient(inputs, kernel, upstream, stride: int, padding: list[tuple[
 
 
 def _reached(size: int, outputs: int, taps: int, before: int, stride: int) -> tuple[int, int]:
-    """The first tap, and the one behind the last, that ever meet the map and not its margins alone; at least TAPS."""
+    """The first tap that ever meets the map and not only its margins, and the one after the last; at least TAPS."""
     first = min(max(before - (outputs - 1) * stride, 0), taps - TAPS)
     return first, max(min(before + size, taps), first + TAPS)
 
@@ -85,7 +85,7 @@ def _starts(first: int, last: int) -> list[int]:
 
 
 def _joined(blocks: list, starts: list[int], axis: int):
-    """The blocks side by side, without what the last one repeats."""
+    """The blocks side by side, without the overlap of the last one."""
     import tensorflow as tf
 
     if len(blocks) == 1:

@@ -1,4 +1,4 @@
-"""What a backbone tells the builder of networks: one `Backbone`, without Keras, so that params are checked at once."""
+"""What the builder knows about a backbone: one `Backbone`, without Keras, so params are checked at once."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 class Backbone:
     """One architecture.
 
-    `features(images, weights)` gives a keras.Model that ends in its last activation (N, h, w, C), built on the tensor
+    `features(images, weights)` returns a keras.Model that ends in its last activation (N, h, w, C), built on the tensor
     `images` (N, S, S, 3); `weights` is None, "imagenet" or a file. `momentum` and `epsilon` are torchvision's for batch
-    norm, in Keras' terms; None leaves what Keras builds. ImageNet weights keep the epsilon that they were trained with,
-    as the features would be others without it, and get inputs whose standard deviation is `imagenet_std`. `hidden`
+    norm, in Keras' terms; None keeps what Keras builds. ImageNet weights keep the epsilon that they were trained with,
+    as another one would change the features, and get inputs whose standard deviation is `imagenet_std`. `hidden`
     (units, 0 for none) and `dropout` describe the head.
     """
 

@@ -1,9 +1,9 @@
-"""Layers that compute what Keras' own of the same name do, in less time on a CPU.
+"""Layers equivalent to Keras' own of the same name, but faster on a CPU.
 
 Batch normalisation calls the backend's fused kernel, which Keras 3 does not: a training step takes a quarter to a half
-less. Depthwise convolutions learn by oneDNN's quick kernel on TensorFlow (`depthwise`). Where XLA has no good
-convolution, on JAX, a sum over the taps of the kernel takes a fifth of its time. Files written within `plain` hold
-keras' own layers, so that they open where lungkeras is not installed.
+less. Depthwise convolutions use oneDNN's fast gradient kernel on TensorFlow (`depthwise`). On JAX, where XLA has no
+good convolution, a sum over the taps of the kernel takes a fifth of the time. Files written within `plain` hold keras'
+own layers, so they open without lungkeras.
 """
 
 import itertools
@@ -24,8 +24,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """keras.layers.BatchNormalization with the same arguments, weights, outputs, gradients and moving statistics.
 
     Inputs of shape (N, H, W, C), normalised over C, go through the fused kernel on TensorFlow and PyTorch, in training
-    and in inference. All else (other ranks or axes, masks, renorm, float64, JAX, synchronized but on PyTorch, where
-    Keras has no such path) takes Keras' own.
+    and in inference. Everything else (other ranks or axes, masks, renorm, float64, JAX, synchronized except on PyTorch,
+    where Keras has no such path) uses Keras' own.
     """
 
     def call(self, inputs, training=None, mask=None):
@@ -48,7 +48,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         shape = tuple(inputs.shape)
         if len(shape) != 4 or self.axis not in (-1, 3) or not (self.scale and self.center):
             return False
-        # PyTorch's kernel refuses to train on a single value a channel.
+        # PyTorch's kernel refuses to train on a single value per channel.
         if shape[:3] == (1, 1, 1) and not self.synchronized:
             return False
         return keras.backend.standardize_dtype(inputs.dtype) in FUSED_DTYPES and not self.renorm
@@ -114,8 +114,8 @@ KERNELS = {
 class Conv2D(keras.layers.Conv2D):
     """keras.layers.Conv2D with the same arguments, weights and, up to the order of sums, outputs and gradients.
 
-    On JAX on a CPU an output smaller than the kernel, as of the last maps of a small scan, is summed over the kernel's
-    taps: XLA computes it, or its gradient, number by number.
+    On JAX on a CPU an output smaller than the kernel, as in the last maps of a small scan, is summed over the kernel's
+    taps: XLA would compute it, or its gradient, number by number.
     """
 
     def convolution_op(self, inputs, kernel):
@@ -145,7 +145,7 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
 
 
 def _by_taps(layer, inputs) -> bool:
-    """Whether sum_over_taps can stand for a convolution, and is quicker."""
+    """Whether sum_over_taps can replace a convolution, and is faster."""
     if keras.backend.backend() != "jax" or not _is_common(layer, inputs):
         return False
     import jax
@@ -154,7 +154,7 @@ def _by_taps(layer, inputs) -> bool:
 
 
 def _by_blocks(layer, inputs) -> bool:
-    """Whether depthwise.convolve can stand for a convolution, and is quicker."""
+    """Whether depthwise.convolve can replace a convolution, and is faster."""
     if keras.backend.backend() != "tensorflow" or not _is_common(layer, inputs) or len(set(layer.strides)) > 1:
         return False
     import tensorflow as tf
@@ -183,7 +183,7 @@ def _is_small(layer, inputs) -> bool:
 
 
 def sum_over_taps(inputs, kernel, strides: Sequence[int], padding: str):
-    """A convolution as the sum of what each tap of its kernel sees of the inputs, times its weights.
+    """A convolution as the sum over the taps of its kernel: the shifted inputs times the tap's weights.
 
     Args:
         inputs: float of shape (N, H, W, C).
@@ -235,7 +235,7 @@ def plain(model: keras.Model) -> Iterator[keras.Model]:
 def synchronized(model: keras.Model) -> Iterator[keras.Model]:
     """Within the block the batch normalisations of a flat model take their statistics over the whole batch.
 
-    That matters where devices share it on TensorFlow and PyTorch; on JAX they always do. The numbers are then those of
+    That matters if devices share it on TensorFlow and PyTorch; on JAX they always do. The numbers then equal those of
     one device.
     """
     shared = keras.backend.backend() != "jax" and devices.sharing() > 1

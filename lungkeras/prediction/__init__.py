@@ -1,6 +1,6 @@
-"""A trained model at work: probabilities for any scan, and files for other runtimes.
+"""Uses a trained model: probabilities for any scan, and files for other runtimes.
 
-It reads models, evaluation and explanation. `lungkeras predict` and `lungkeras export` call it, the report shows it.
+It reads models, evaluation and explanation. `lungkeras predict` and `lungkeras export` call it; the report shows it.
 """
 
 from lungkeras.system.lazy import lend

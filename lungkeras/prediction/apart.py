@@ -1,7 +1,7 @@
-"""An exported file run in a process of its own, whose memory and time are bounded: what kills it kills nothing else.
+"""Runs an exported file in a separate process with limits on memory and time: if it dies, nothing else does.
 
-What is known to be wrong with such a file is found before its runtime opens it (exported_files); how much memory its
-operations take can't be seen from their few bytes.
+Known faults of such a file are found before its runtime opens it (exported_files); the memory that its operations take
+can't be seen from their few bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lungkeras.system.text import printable
 if TYPE_CHECKING:
     import numpy as np
 
-MOST_MEMORY_TO_OPEN = 6 * 2**30  # bytes: what its runtime itself takes is among them
+MOST_MEMORY_TO_OPEN = 6 * 2**30  # bytes, including those of its runtime
 MOST_MEMORY_TO_ANSWER = 1536 * 2**20
 MOST_SECONDS = 600
 MOST_ANSWER = 2**28  # bytes
@@ -94,13 +94,13 @@ def _packed(array: np.ndarray) -> bytes:
 
 
 def serve(open_exported: Callable) -> None:
-    """Opens the file that the command line names, and answers to scans until nobody asks."""
+    """Opens the file named on the command line, and answers requests until they end."""
     import resource
 
     import numpy as np
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the one who asks
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller handles it
     pipe, path, threads = Connection(int(sys.argv[1])), Path(sys.argv[2]), int(sys.argv[3]) or None
     try:
         limit_memory(MOST_MEMORY_TO_OPEN)
@@ -116,4 +116,4 @@ def serve(open_exported: Callable) -> None:
     except RunError as error:
         pipe.send_bytes(REFUSED + str(error).encode(errors="replace"))
     except (EOFError, BrokenPipeError):
-        pass  # nobody asks any more
+        pass  # the caller is gone

@@ -1,9 +1,8 @@
 """A run -> a file that a small device runs: LiteRT, ONNX, OpenVINO or a SavedModel, checked against Keras.
 
-Scans go in as they are prepared, uint8 grey levels of shape (N, size, size, 1), and logits come out: normalisation is
-inside. What an export answers on the test split is compared with what Keras answers, and a file that is off is thrown
-away. Beside it lies <file>.json with the classes and what the check found; tables/devices.csv of the study gathers
-these.
+Prepared scans go in, uint8 grey levels of shape (N, size, size, 1), and logits come out: normalisation is inside. The
+export's outputs on the test split are compared with Keras, and a file that deviates is discarded. Next to it,
+<file>.json holds the classes and the result of the check; the study's tables/devices.csv collects these.
 """
 
 import gc
@@ -32,7 +31,7 @@ from lungkeras.training.outputs import outputs
 
 # A float file computes the same sums in another order.
 FLOAT_DIFFERENCE = 1e-3
-# An int8 file has 256 levels a tensor: its probabilities may move, its clear decisions may not.
+# An int8 file has 256 levels per tensor: its probabilities may change, its clear decisions may not.
 INT8_MEAN_DIFFERENCE = 0.05
 INT8_AGREEMENT = 0.95
 CLEAR = 0.1
@@ -52,11 +51,10 @@ def export_run(folder: Path | str, format: str, *, int8: bool = False, to: Path 
         int8: weights and activations of 8 bits, their ranges found on scans of the training split.
         to: the file to write (for saved_model a folder); by default <run>/export/model[-int8]<suffix>.
 
-    A float file passes where no probability of the test split differs from Keras' by more than 0.001, so that decisions
-    differ at ties alone; an int8 file where 95 of 100 decisions that Keras makes by more than 0.1 are the same, and
-    probabilities differ by 0.05 in the mean.
-    Raises ParamsError for a format that is not known, RunError where the run or its prepared dataset is missing, a
-    package is not installed, the conversion fails, or the file does not pass: then it is not kept.
+    A float file passes if no probability of the test split differs from Keras' by more than 0.001, so decisions differ
+    only at ties; an int8 file if 95 of 100 decisions that Keras makes by more than 0.1 are the same, and probabilities
+    differ by at most 0.05 on average. Raises ParamsError for an unknown format, RunError if the run or its prepared
+    dataset is missing, a package is not installed, the conversion fails, or the file does not pass and is removed.
     """
     import keras
 
@@ -73,7 +71,7 @@ def export_run(folder: Path | str, format: str, *, int8: bool = False, to: Path 
     model = models.load_model(folder / "best.keras")
     prepared = _prepared(run, model.input_shape[1])
     scans = prepared.images["test"]
-    expected = metrics.probabilities(outputs(model, scans), run.task)  # asked first: ONNX wants a model that was called
+    expected = metrics.probabilities(outputs(model, scans), run.task)  # first: ONNX needs a model that was called
     with temporary_folder(target.parent) as temporary:
         draft = temporary / target.name
         _convert(model, draft, format, _calibration(prepared) if int8 else None)
@@ -105,7 +103,7 @@ def export_run(folder: Path | str, format: str, *, int8: bool = False, to: Path 
 
 
 def _measured(exported: Path, format: str, file: Path, model, scans: np.ndarray) -> dict:
-    """Size in megabytes and time of a scan in milliseconds, of an export and of the Keras model, and the machine."""
+    """Size in megabytes and time per scan in milliseconds, of an export and of the Keras model, and the machine."""
     from lungkeras.system.machine import environment
 
     machine = environment()
@@ -136,7 +134,7 @@ def _target(folder: Path, format: str, int8: bool, to: Path | str | None) -> Pat
 
 
 def _prepared(run: Run, size: int) -> Prepared:
-    """The prepared dataset that a run learned from. Raises RunError where it is not there, or is of another size."""
+    """The prepared dataset that a run was trained on. Raises RunError if it is missing, or of another size."""
     if "prepared" not in run.params:
         raise RunError(f"{run.name}: its params.yaml does not say where its prepared dataset is (prepared: FOLDER).")
     folder = from_project(run.params["prepared"]) / run.dataset
@@ -157,7 +155,7 @@ def _calibration(prepared: Prepared) -> np.ndarray:
 
 
 def _convert(model, path: Path, format: str, calibration: np.ndarray | None) -> None:
-    """Writes the model to `path`; int8 where there are calibration scans. Raises RunError."""
+    """Writes the model to `path`; int8 if there are calibration scans. Raises RunError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of NumPy, about the converters
@@ -191,7 +189,7 @@ def _to_onnx(model, path: Path, calibration: np.ndarray | None) -> None:
     import onnx  # noqa: F401  named here where it is missing, as are the others
     from tf2onnx.handler import tf_op
 
-    # It tells in pages which optimisations it skips.
+    # It prints pages about skipped optimisations.
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
     tf_op("Erfc")(_Erfc)
     model = _with_depthwise_layers(model)
@@ -203,9 +201,9 @@ def _to_onnx(model, path: Path, calibration: np.ndarray | None) -> None:
 
 @contextmanager
 def _garbage_collected_soon() -> Iterator[None]:
-    """Within the block the collector looks often, at new objects alone.
+    """Within the block the garbage collector runs often, on new objects only.
 
-    tf2onnx copies its graph with all weights for each of dozens of passes; uncollected, they took twice the memory.
+    tf2onnx copies its graph with all weights in each of dozens of passes; uncollected, they took twice the memory.
     """
     thresholds = gc.get_threshold()
     gc.freeze()
@@ -266,7 +264,7 @@ def _quantize_onnx(path: Path, calibration: np.ndarray) -> None:
 
 
 class _Calibration:
-    """Hands out scans one by one, as onnxruntime's quantizer asks for them."""
+    """Hands out scans one by one, as onnxruntime's quantizer requests them."""
 
     def __init__(self, name: str, scans: np.ndarray):
         self.inputs = ({name: scan[None]} for scan in scans)
@@ -294,10 +292,10 @@ CONVERTERS = {"litert": _to_litert, "onnx": _to_onnx, "openvino": _to_openvino, 
 
 
 def compare(keras: np.ndarray, exported: np.ndarray, task: str) -> dict:
-    """How far probabilities (N, classes) of an export lie from Keras'.
+    """How much the probabilities (N, classes) of an export differ from Keras'.
 
-    Returns labels_agree (share of decisions, one a scan in a multiclass task and one a label in a multilabel one),
-    clear_labels_agree (of those that Keras makes by more than 0.1 of probability), largest_difference and
+    Returns labels_agree (share of equal decisions, one per scan in a multiclass task and one per label in a multilabel
+    one), clear_labels_agree (among those that Keras makes by more than 0.1 of probability), largest_difference and
     mean_difference of probabilities.
     """
     theirs, ours = (metrics.decide(values, task) for values in (exported, keras))
@@ -317,7 +315,7 @@ def compare(keras: np.ndarray, exported: np.ndarray, task: str) -> dict:
 
 
 def _fault(checked: dict, int8: bool) -> str | None:
-    """Why an export is refused; None where it passes. Written so that NaN does not pass."""
+    """Why an export is refused; None if it passes. NaN does not pass."""
     if not int8:
         if checked["largest_difference"] <= FLOAT_DIFFERENCE:
             return None
@@ -341,7 +339,7 @@ def _milliseconds(ask: Callable, scans: np.ndarray) -> float:
 
 
 def _parts(file: Path) -> list[Path]:
-    """The files of an export, the one that it is opened by last; OpenVINO keeps its weights in a second one."""
+    """The files of an export, the main file last; OpenVINO keeps its weights in a second one."""
     weights = file.with_suffix(".bin")
     return [weights, file] if file.suffix == ".xml" else [file]
 
@@ -352,7 +350,7 @@ def _megabytes(file: Path) -> float:
 
 
 def _publish(draft: Path, target: Path) -> None:
-    """Moves an export under its final name: the file that it is opened by goes first, and comes last."""
+    """Moves an export to its final name: the old main file is removed first, and the new one moved last."""
     if target.is_dir():
         shutil.rmtree(target)
     target.unlink(missing_ok=True)
@@ -363,7 +361,7 @@ def _publish(draft: Path, target: Path) -> None:
 
 
 def write_devices(study: Path | str) -> None:
-    """Writes tables/devices.csv of a study, or takes it away where there is no export any more."""
+    """Writes tables/devices.csv of a study, or removes it if there is no export any more."""
     file, table = Path(study) / "tables" / "devices.csv", devices(study)
     if len(table):
         write_csv(file, table)
@@ -372,9 +370,9 @@ def write_devices(study: Path | str) -> None:
 
 
 def devices(study: Path | str) -> pd.DataFrame:
-    """The table "on a device": a row an export of the study's runs, and before a run's one of its Keras model.
+    """The table "on a device": one row per export of the study's runs, and before these one for the run's Keras model.
 
-    Exports of a model that has been trained anew since are left out. Sizes are in megabytes (10^6 bytes); times in
+    Exports of a model that was retrained since are left out. Sizes are in megabytes (10^6 bytes); times in
     milliseconds are the median of single scans on one thread of this machine (Keras and SavedModel: TensorFlow's).
     """
     rows = []

@@ -1,8 +1,8 @@
-"""A model file asked by ONNX Runtime, without Keras, whose start and tracing take many seconds.
+"""Runs a model file in ONNX Runtime, without Keras, whose start and tracing take many seconds.
 
-The model is written down in memory from the .keras file each time (onnx_graph), so no copy of it can be outdated or
-tampered with. Before it is used, its answers are compared once with those of Keras: with the run's own predictions of
-its test scans, or, where these are not at hand, with Keras itself. <name>.checked.json beside the file says so.
+The ONNX model is made in memory from the .keras file each time (onnx_graph), so no copy of it can be outdated or
+tampered with. Before first use, its outputs are compared with those of Keras: with the run's own predictions on its
+test scans or, without these, with Keras itself. <name>.checked.json next to the file records this.
 """
 
 import math
@@ -23,15 +23,15 @@ from lungkeras.system.untrusted.keras_files import check_model_file
 
 LARGEST_DIFFERENCE = 1e-4  # of a probability
 PROBES = 32
-MOST_NUMBERS = 2**27  # that one layer gives for a batch of scans
+MOST_NUMBERS = 2**27  # that one layer outputs for a batch of scans
 BATCH = 32
 
 
 class Network:
-    """A model file's logits and slopes: what of a keras.Model is asked about scans and heat maps."""
+    """A model file's logits and gradients: the part of a keras.Model needed for predictions and heat maps."""
 
     def __init__(self, path: Path):
-        """Raises RunError for a file that is refused, onnx_graph.Unknown for a model that Keras alone computes."""
+        """Raises RunError for a file that is refused, onnx_graph.Unknown for a model that only Keras can compute."""
         check_model_file(path)
         self.plan = onnx_graph.read_model(path)
         if sum(onnx_graph.is_overlapping_pool(layer) for layer in self.plan.layers) > 1:
@@ -71,9 +71,9 @@ class Network:
 
 
 def open_network(path: Path | str, task: str) -> Network | None:
-    """The model of a .keras file; None where it has layers that Keras alone computes, or answers other than Keras.
+    """The model of a .keras file; None if it has layers that only Keras can compute, or differs from Keras.
 
-    Raises RunError where the file is refused.
+    Raises RunError if the file is refused.
     """
     path = Path(path)
     try:
@@ -104,7 +104,7 @@ def _read(note: Path) -> dict:
 
 
 def _difference_from_predictions(network: Network, path: Path, task: str) -> float:
-    """The largest difference to what training wrote of the run's test scans; infinite where they are not at hand."""
+    """The largest difference from the run's saved predictions on its test scans; infinite if these are missing."""
     if not (path.parent / "predictions.parquet").is_file():
         return float("inf")
     from lungkeras.study.runs import read_run, split_of

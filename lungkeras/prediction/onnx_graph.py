@@ -1,10 +1,11 @@
-"""A .keras file -> an ONNX model in memory, without Keras: logits, and how one changes with what a layer gives.
+"""A .keras file -> an ONNX model in memory, without Keras: logits, and the gradient of a logit by a layer's output.
 
-The plan of the layers (config.json) and their weights are read from the file and written down as ONNX operations,
-layer by layer; nothing is traced. The slopes of a logit are written down the same way, backwards by the chain rule
-from the logits to the layer, with the derivatives that Keras' backends have. Images are (N, C, H, W) within.
+The graph of layers (config.json) and their weights are read from the file and translated to ONNX operations, layer by
+layer; nothing is traced. The gradients of a logit are translated in the same way, backwards by the chain rule from the
+logits to the layer, with the derivatives of Keras' backends. Images are (N, C, H, W) internally.
 
-Known are the layers of ResNet, MobileNet, EfficientNet, DenseNet and VGG in float32; Keras computes all other models.
+Supported are the layers of ResNet, MobileNet, EfficientNet, DenseNet and VGG in float32; Keras computes all other
+models.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ LINEAR = ("linear", None)
 
 
 class Unknown(ValueError):
-    """What of a model is not known here, in a few words."""
+    """The part of a model that is not supported here, in a few words."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Model:
-    """Layers in the order in which they are computed, and the name of the one that gives the logits."""
+    """Layers in the order of computation, and the name of the one that outputs the logits."""
 
     layers: Sequence[Layer]
     output: str
@@ -59,7 +60,7 @@ class Model:
 
 
 def read_model(path: Path | str) -> Model:
-    """The layers and weights of a .keras file that model_files.check_model_file has let through. Raises Unknown."""
+    """The layers and weights of a .keras file that has passed model_files.check_model_file. Raises Unknown."""
     with plain_zip(path, methods=(zipfile.ZIP_STORED,)) as archive:
         graph = json_files.loads(read_member(archive, "config.json", MOST_JSON_BYTES))["config"]
         with h5py.File(io.BytesIO(read_member(archive, "model.weights.h5", MOST_BYTES)), "r") as opened:
@@ -105,10 +106,10 @@ def _inputs(arguments: Sequence) -> list[str | float]:
 
 @dataclass
 class Graph:
-    """ONNX operations being written down, the shape of what each gives without N, and the way back.
+    """ONNX operations under construction, their output shapes without N, and the backward steps.
 
-    `back` holds (output, inputs, backward) of each step: backward takes the slope of the output, by its name, and the
-    place of an input, and returns the slope of that input.
+    `back` holds (output, inputs, backward) of each step: backward takes the gradient of the output, by its name, and
+    the place of an input, and returns the gradient of that input.
     """
 
     nodes: list = field(default_factory=list)
@@ -117,7 +118,7 @@ class Graph:
     back: list[tuple[str, Sequence[str], Callable[[str, int], str]]] = field(default_factory=list)
 
     def add(self, operation: str, *inputs: str, **settings) -> str:
-        """The name of what an operation gives."""
+        """The name of an operation's output."""
         name = f"v{len(self.nodes)}"
         self.nodes.append(helper.make_node(operation, inputs, [name], **settings))
         return name
@@ -128,7 +129,7 @@ class Graph:
         return name
 
     def step(self, output: str, shape: Sequence[int], inputs: Sequence[str], backward: Callable[[str, int], str]):
-        """Notes shape and way back of an output, and returns its name."""
+        """Records shape and backward step of an output, and returns its name."""
         self.shapes[output] = tuple(shape)
         self.back.append((output, inputs, backward))
         return output
@@ -137,8 +138,8 @@ class Graph:
 def write_model(model: Model, explained: str | None = None) -> bytes:
     """An ONNX model from `scan`, uint8 (N, S, S, 1), to `logits`, float32 (N, classes).
 
-    Where a layer is named, it takes `chosen` too, float32 (N, classes), 1 at the logit of each scan that is explained,
-    and also gives `activations` and `slopes` of that layer, both float32 (N, h, w, C). Raises Unknown.
+    If a layer is named, it also takes `chosen`, float32 (N, classes), 1 at the logit of each scan that is explained,
+    and returns `activations` and `slopes` (gradients) of that layer, both float32 (N, h, w, C). Raises Unknown.
     """
     graph, given = _laid_out(model)
     logits = given[model.output]
@@ -159,14 +160,14 @@ def write_model(model: Model, explained: str | None = None) -> bytes:
 
 
 def map_shapes(model: Model) -> dict[str, tuple[int, int, int]]:
-    """{layer: (h, w, C)} of the layers that give a map, in the order of the file. Raises Unknown."""
+    """{layer: (h, w, C)} of the layers that output a map, in the order of the file. Raises Unknown."""
     graph, given = _laid_out(model)
     shapes = {name: graph.shapes[value] for name, value in given.items()}
     return {name: (*shape[1:], shape[0]) for name, shape in shapes.items() if len(shape) == 3}
 
 
 def _laid_out(model: Model) -> tuple[Graph, dict[str, str]]:
-    """The graph of all layers, and {layer: what it gives there}. Raises Unknown."""
+    """The graph of all layers, and {layer: its output there}. Raises Unknown."""
     graph, given = Graph(), {}
     for layer in model.layers:
         if layer.kind not in LAYERS:
@@ -177,7 +178,7 @@ def _laid_out(model: Model) -> tuple[Graph, dict[str, str]]:
 
 
 def _slopes(graph: Graph, logits: str, layer: str) -> str:
-    """The slope of the chosen logits at what a layer gives."""
+    """The gradient of the chosen logits by a layer's output."""
     reached = {layer}
     for output, inputs, _ in graph.back:
         if reached & set(inputs):
@@ -251,7 +252,7 @@ def _convolve(graph: Graph, given: str, kernel: np.ndarray, groups: int, setting
     }
     weights = graph.array(kernel)
     output = graph.add("Conv", given, weights, *(graph.array(values) for values in bias), **common)
-    # What the last steps of the kernel did not reach.
+    # The border that the last steps of the kernel did not reach.
     left = [(side - span) % stride for side, span, stride in zip(padded, spans, strides, strict=True)]
 
     def backward(slope: str, _: int) -> str:
@@ -301,7 +302,7 @@ def _relu(graph: Graph, layer: Layer, given: str) -> str:
 
 
 def _activate(graph: Graph, name: str | None, given: str) -> str:
-    """What an activation function gives."""
+    """The output of an activation function."""
     if name in LINEAR:
         return given
     if name not in ACTIVATIONS:
@@ -326,7 +327,7 @@ def _rest(graph: Graph, share: str) -> str:
     return graph.add("Sub", graph.array(1.0), share)
 
 
-# Each gives the name of what it makes of an input, and a function that writes down its derivative.
+# Each returns the name of its output for an input, and a function that builds its derivative.
 
 
 def _rectified(graph: Graph, given: str):
@@ -392,7 +393,7 @@ def _zero_padding(graph: Graph, layer: Layer, given: str) -> str:
 
 
 def is_overlapping_pool(layer: Layer) -> bool:
-    """Whether a place may be the largest of several windows, so that their slopes would have to be added."""
+    """Whether a place may be the maximum of several windows, so that their gradients would have to be added."""
     return layer.kind == "MaxPooling2D" and list(layer.settings["pool_size"]) != list(layer.settings["strides"])
 
 
@@ -491,7 +492,7 @@ def _product(graph: Graph, layer: Layer, *given: str | float) -> str:
 
 
 def _two(given: Sequence[str | float]) -> tuple[str, str | float]:
-    """Two inputs, of which the first is not a number."""
+    """Two inputs, the first of which is not a number."""
     if len(given) != 2:
         raise Unknown("a layer of more than two inputs")
     first, second = given

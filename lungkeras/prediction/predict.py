@@ -1,6 +1,6 @@
 """New images -> a table of probabilities, and overlays of what the model looks at.
 
-A file that can't be read is listed with its reason; the others are answered.
+An unreadable file is listed with its reason; the others get predictions.
 """
 
 import itertools
@@ -26,16 +26,16 @@ from lungkeras.system.untrusted import json_files
 
 LONGEST_STEM = 200  # bytes of the name of a heat map's file
 CORRECTION = ("temperature", "prior_shift", "temperatures")
-FILES_AT_ONCE = 1024  # what memory holds does not grow with the folder
+FILES_AT_ONCE = 1024  # memory does not grow with the folder
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model with what is needed to ask it: the names of its classes, its task, and the size of its images.
+    """A model with all that prediction needs: the names of its classes, its task, and the size of its images.
 
-    `model` is a keras.Model, or an inference.Network, or, `exported`, a function from scans to logits. `computed_by`
-    says in words what runs it. `correction` makes of the logits those of calibrated probabilities; None leaves them as
-    the model gives them.
+    `model` is a keras.Model, or an inference.Network, or, if `exported`, a function from scans to logits. `computed_by`
+    names what runs it. `correction` turns the logits into those of calibrated probabilities; None leaves them
+    unchanged.
     """
 
     name: str
@@ -51,14 +51,13 @@ class Predictor:
 def load_predictor(path: Path | str, *, calibrated: bool = True, with_keras: bool = True) -> Predictor:
     """Opens a run's folder, a .keras file, or what `lungkeras export` wrote.
 
-    With `calibrated=False`, probabilities are as the model gives them. With `with_keras=False`, ONNX Runtime computes
-    them, seconds sooner, where it answers as Keras does (lungkeras.prediction.inference); else Keras does after all.
+    With `calibrated=False`, probabilities are the model's own. With `with_keras=False`, ONNX Runtime computes them,
+    which saves seconds, if it agrees with Keras (lungkeras.prediction.inference); otherwise Keras does.
 
-    The names of the classes and the task are those of metrics.json, in the folder or beside the file. A file on its own
-    tells neither: its classes are then class_1, class_2 and so on, and exclude each other (multiclass). The correction
-    is that of the run (lungkeras.evaluation.calibration); a model without its run has none.
-    Raises RunError where there is no model, where it does not take square grey scans (uint8, one channel), or where
-    metrics.json speaks of another number of classes.
+    The names of the classes and the task are those of metrics.json, in the folder or next to the file. Without it, the
+    classes are class_1, class_2 and so on, and exclusive (multiclass). The correction is that of the run
+    (lungkeras.evaluation.calibration); a model without its run has none. Raises RunError if there is no model, if it
+    does not take square grey scans (uint8, one channel), or if metrics.json has another number of classes.
     """
     path = Path(path)
     if runtimes.format_of(path) and path.exists():
@@ -133,7 +132,7 @@ def _beside(file: Path) -> dict:
 
 
 def _correction(folder: Path, about: dict, classes: int) -> Correction:
-    """As stored with the run; an older run, with its predictions beside it, has it fitted now."""
+    """As stored with the run; for an older run with its predictions, it is fitted now."""
     if "temperatures" not in about and (folder / "predictions.parquet").is_file():
         from lungkeras.evaluation.calibration import correction_of
         from lungkeras.study.runs import read_run
@@ -143,17 +142,16 @@ def _correction(folder: Path, about: dict, classes: int) -> Correction:
 
 
 def find_images(paths: Iterable[Path | str]) -> list[Path]:
-    """The files to ask about: each stated file as it is, each folder's images at any depth, sorted.
+    """The files to predict: each stated file as it is, each folder's images at any depth, sorted.
 
-    In a folder, a file is asked about where its content or its name says image, so notes are passed over; hidden files
-    and folders are left alone. A stated file is always tried, so that its fault is reported. No file comes twice.
-    Raises ScanError where there is none at all.
+    In a folder, a file is used if it is an image by content or name; hidden files and folders are skipped. A stated
+    file is always tried, so its fault is reported. No file occurs twice. Raises ScanError if there are none.
     """
     return images_and_others(paths)[0]
 
 
 def images_and_others(paths: Iterable[Path | str]) -> tuple[list[Path], dict[str, int]]:
-    """`find_images`, and how many files of the folders are no images, by what they are."""
+    """`find_images`, and the number of other files in the folders, by kind."""
     found, others, paths = {}, {}, [Path(path) for path in paths]
     for path in paths:
         for file in _files_below(path) if path.is_dir() else [path]:
@@ -172,7 +170,7 @@ def images_and_others(paths: Iterable[Path | str]) -> tuple[list[Path], dict[str
 
 
 def passed_over(others: Mapping[str, int]) -> str:
-    """What files of a folder were no images, for a sentence; empty where there was none."""
+    """The files of a folder that were not images, for a sentence; empty if there were none."""
     return f" (no image: {', '.join(f'{number:,} {kind}' for kind, number in others.items())})" if others else ""
 
 
@@ -188,13 +186,13 @@ def _files_below(folder: Path) -> list[Path]:
 def predict_images(
     predictor: Predictor, files: Sequence[Path | str], *, workers: int | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Asks a model about files, prepared as its training data was.
+    """Predictions of a model for files, prepared as its training data was.
 
-    Returns (answers, failed), in which a control character of a file's name is shown as its escape. answers: file,
-    probability_<class> (float32, in [0, 1]), predicted (the likeliest class; in a multilabel task all classes whose
-    logit is at least 0, joined by "|", perhaps none). failed: file, reason. Probabilities are those of the corrected
-    logits; `predicted` goes by the model's own, so that a finding which the loss weighed may be called at a probability
-    below one half.
+    Returns (answers, failed), with control characters in file names shown as escapes. answers: file,
+    probability_<class> (float32, in [0, 1]), predicted (the most likely class; in a multilabel task all classes whose
+    logit is at least 0, joined by "|", possibly none). failed: file, reason. Probabilities are those of the corrected
+    logits; `predicted` uses the model's own, so a finding that the loss weighted may be called at a probability below
+    one half.
     """
     asked, failed, answers = [], [], [np.zeros((0, len(predictor.classes)), np.float32)]
     for readable, images, faults in _prepared(predictor, files, workers):
@@ -218,9 +216,9 @@ def predict_images(
 def write_heatmaps(
     predictor: Predictor, files: Iterable[Path | str], folder: Path | str, *, workers: int | None = None
 ) -> dict[str, Path]:
-    """Writes for each readable file a PNG of the prepared scan under the Grad-CAM map of its likeliest class.
+    """Writes for each readable file a PNG of the prepared scan under the Grad-CAM map of its most likely class.
 
-    A PNG is named after its file, with a number where two files share a name. Returns {file: its PNG}.
+    A PNG is named after its file, with a number if two files share a name. Returns {file: its PNG}.
     Raises RunError for an exported model, which has no gradients.
     """
     from lungkeras import explanation
@@ -259,7 +257,7 @@ def _prepared(
 
 
 def _ask(predictor: Predictor, images: np.ndarray) -> np.ndarray:
-    """Logits as the model gives them, float32 (scans, classes)."""
+    """The model's own logits, float32 (scans, classes)."""
     if not hasattr(predictor.model, "layers"):  # an exported file, or an inference.Network
         return predictor.model(images)
     from lungkeras.training.outputs import outputs
@@ -268,7 +266,7 @@ def _ask(predictor: Predictor, images: np.ndarray) -> np.ndarray:
 
 
 def _unique(stem: str, taken: set[str]) -> str:
-    """A file name that no earlier one equals, upper or lower case, as some file systems do not tell them apart."""
+    """A file name that differs from all earlier ones, ignoring case, as some file systems do."""
     stem = printable(stem).encode()[:LONGEST_STEM].decode(errors="ignore")
     names = (f"{stem}{suffix}.png" for suffix in itertools.chain([""], (f"-{number}" for number in itertools.count(2))))
     name = next(name for name in names if name.casefold() not in taken)

@@ -1,7 +1,7 @@
 """Exported files, opened: one function from scans to logits, whatever runs them.
 
-A file of `lungkeras export` has a JSON file beside it, <file>.json, that names its classes and task. No runtime is made
-for hostile files, so each is looked through first (exported_files).
+A file of `lungkeras export` has a JSON file next to it, <file>.json, with its classes and task. No runtime is made for
+hostile files, so each file is checked first (exported_files).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SERVE = "from lungkeras.prediction import apart, runtimes; apart.serve(runtimes.
 SUFFIXES = {"litert": ".tflite", "onnx": ".onnx", "openvino": ".xml", "saved_model": ""}
 TITLES = {"litert": "LiteRT", "onnx": "ONNX", "openvino": "OpenVINO", "saved_model": "SavedModel"}
 BATCH = 32
-LARGE = 256  # pixels a side, beyond which a batch has fewer scans
+LARGE = 256  # pixels per side, beyond which a batch has fewer scans
 MOST_BYTES_ABOUT = 1_000_000
 MOST_CLASSES = 1000
 
@@ -38,12 +38,12 @@ def format_of(path: Path | str) -> str | None:
 
 
 def about_file(path: Path) -> Path:
-    """Where the classes, task and checks of an exported file stand."""
+    """The path of the JSON file with classes, task and checks of an exported file."""
     return path.with_name(path.name + ".json")
 
 
 def read_about(path: Path | str) -> dict:
-    """What stands beside an exported file: classes, task, image_size and more. Raises RunError where nothing does."""
+    """The content of the JSON file next to an exported file: classes, task, image_size and more. Raises RunError."""
     file = about_file(Path(path))
     try:
         if file.stat().st_size > MOST_BYTES_ABOUT:
@@ -72,10 +72,10 @@ def open_exported(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """A function from scans, uint8 of shape (N, size, size), to logits, float32 of shape (N, classes).
 
-    It is computed by a process of its own, within bounds of memory (apart); `here`, in this one: for a file that this
-    process has just made.
-    `threads`: how many work on a scan, None for what the runtime chooses; a SavedModel has TensorFlow's own.
-    Raises RunError where the file is not there or broken, holds what our exports do not, or has no runtime installed.
+    It runs in a separate process with a memory limit (apart); with `here`, in this one, for a file that this process
+    has just made. `threads`: the threads per scan, None for the runtime's default; a SavedModel uses TensorFlow's.
+    Raises RunError if the file is missing or broken, holds anything that our exports do not, or has no runtime
+    installed.
     """
     import numpy as np
 
@@ -140,7 +140,7 @@ def _onnx(path: Path, threads: int | None):
 
 
 def onnx_session(model: bytes, threads: int | None = None):
-    """ONNX Runtime's session of a model that was looked through, or that we have written ourselves."""
+    """ONNX Runtime's session of a model that was checked, or that we have made ourselves."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -153,7 +153,7 @@ def onnx_session(model: bytes, threads: int | None = None):
 def _openvino(path: Path, threads: int | None):
     core = import_openvino().Core()
     model = core.read_model(*exported_files.read_openvino(path))
-    # Of one scan at a time the shapes are known, which halves the time of each.
+    # With one scan at a time the shapes are known, which halves the time per scan.
     model.reshape([1, *(side.get_length() for side in list(model.inputs[0].get_partial_shape())[1:])])
     for given in (output for operation in model.get_ops() for output in operation.outputs()):
         exported_files.numbers(given.get_partial_shape().get_max_shape(), "of OpenVINO")
@@ -171,7 +171,7 @@ def one_by_one(run: Callable) -> Callable:
 
 
 def import_openvino():
-    """The package, without the one that would send statistics of its use over the network."""
+    """The package, without the one that would send usage statistics over the network."""
     sys.modules.setdefault("openvino_telemetry", None)
     import openvino
 

@@ -1,7 +1,7 @@
 """Both ends of the prepared folder: scans and records -> arrays of one size on disk, and the folder opened again.
 
-It reads datasets, splits and scores. audit/ tells what to know of a source before anything is trained on it.
-The study asks it whether a folder is as it would be prepared; training, evaluation and explanation read what it made.
+It reads datasets, splits and scores. audit/ checks a source before anything is trained on it. The study uses it to
+check whether a folder is up to date; training, evaluation and explanation read the prepared folder.
 """
 
 from lungkeras.system.lazy import lend

@@ -1,14 +1,15 @@
-"""Which pictures show the same scan, whatever was done to one of them: cropped, padded, mirrored, inverted, turned a
-little, written on, or of another tone.
+"""Which pictures show the same scan, even if one was cropped, padded, mirrored, inverted, slightly rotated, written on,
+or changed in tone.
 
-Tone goes first: each grey level less the mean of its neighbourhood, over the spread there, so that an inverse is the
-negative. Then four looks, each at what the one before has left: 16 x 16 values of every scan and of its views (cropped
-by steps, turned, mirrored) against those of all scans; the detail of what is left, 56 x 56 values; the correlation of
-the finest detail of 64 x 64 pixels once one is laid over the other (OpenCV's findTransformECC); and that of 128 x 128.
+Tone is removed first: each grey level minus the mean of its neighbourhood, divided by the standard deviation there, so
+an inverted scan is the negative. Then come four stages, each on the candidates left by the one before: 16 x 16 values
+of every scan and of its views (cropped by steps, turned, mirrored) against those of all scans; the detail, 56 x 56
+values; the correlation of the finest detail of 64 x 64 pixels once one is laid over the other (OpenCV's
+findTransformECC); and that of 128 x 128.
 
-Of N scans the first look takes matrix products of N x N x 256 values a view; of what it leaves, 3 in 1,000 pairs of
-drawn scans, each takes a product of 3,136 values. All else grows with N: of pairs that only resemble each other, no
-more than N / 2 are laid over each other.
+For N scans the first stage takes matrix products of N x N x 256 values per view; each pair it leaves, 3 in 1,000 pairs
+of drawn scans, takes a product of 3,136 values. The rest grows with N: at most N / 2 pairs that only resemble each
+other are aligned.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ EDGE = 4  # pixels of a half-size picture that are left out, as padding and blur
 INNER = HALF - 2 * EDGE
 COARSE = 16
 FINE_SPREAD, DETAIL_SPREAD, SPREAD = 1.0, 2.0, 3.0  # pixels of the neighbourhood
-LEAST_SPREAD = 2.0  # grey levels: what is smoother shows noise
-# Of 150 real scans, 97 in 100 copies of each kind are above all three. Of pairs of drawn patients, at most 2 in 1,000
-# are above the first and 1 in 30,000 above the second; of those that resemble each other, up to half below the third.
+LEAST_SPREAD = 2.0  # grey levels: smoother areas show only noise
+# With 150 real scans, 97 in 100 copies of each kind are above all three thresholds. Among pairs of drawn patients, at
+# most 2 in 1,000 are above the first and 1 in 30,000 above the second; up to half of those that resemble each other are
+# below the third.
 LEAST_COARSE, SURE_DETAIL, LEAST_FINE = 0.75, 0.78, 0.62
 LEAST_DETAIL = 0.55  # of the pairs that only resemble each other
-MOST_STRAIN = 0.12  # of the map between two copies, beyond the view: what is bent further was exposed anew
+MOST_STRAIN = 0.12  # of the map between two copies, beyond the view: a larger distortion means another exposure
 ROWS, COLUMNS = 256, 1024  # compared at a time
 CELL = 16  # pixels of the cells in which correlation is looked at
 TURN = 2.5  # degrees
@@ -41,8 +43,8 @@ PAIR = np.dtype([(name, np.int32) for name in ("low", "high", "row", "other", "v
 def _view(
     scale: float, across: float = 0.0, down: float = 0.0, mirrored: bool = False, turn: float = 0.0
 ) -> np.ndarray:
-    """The map from a half-size picture of a view to its scan: a crop of so much of the side, off centre by so much,
-    turned by so many degrees."""
+    """The map from a half-size picture of a view to its scan, for a crop (fraction of the side), an offset from the
+    centre and a rotation (degrees)."""
     centre = (HALF - 1) / 2
     cosine, sine = scale * np.cos(np.deg2rad(turn)), scale * np.sin(np.deg2rad(turn))
     x = centre - (cosine - sine) * centre + across * HALF
@@ -63,7 +65,7 @@ VIEWS = [
         for mirrored in (False, True)
     ),
 ]
-SYMMETRIC = 6  # views, the first ones, whose inverses are among them: they need only be compared with later scans
+SYMMETRIC = 6  # the first views, whose inverses are among them: they need only be compared with later scans
 
 
 def candidates(pictures: np.ndarray) -> list[tuple[int, int, int]]:
@@ -85,7 +87,7 @@ def candidates(pictures: np.ndarray) -> list[tuple[int, int, int]]:
 
 
 def _resembling(pictures: np.ndarray, detail: np.ndarray, coarse: np.ndarray, start: int) -> np.ndarray:
-    """Of the ROWS pictures from `start` on, the pairs that resemble each other in some view, of type PAIR."""
+    """The pairs of the ROWS pictures from `start` on that resemble each other in some view, of type PAIR."""
     evens, found = _evened(pictures[start : start + ROWS]), []
     for number, view in enumerate(VIEWS):
         own_detail, own = _looks(evens, view)
@@ -108,7 +110,7 @@ def _resembling(pictures: np.ndarray, detail: np.ndarray, coarse: np.ndarray, st
 
 
 def _best_views(pairs: np.ndarray) -> np.ndarray:
-    """Of each pair its best view, the pairs in order."""
+    """The best view of each pair, the pairs in order."""
     pairs = pairs[np.lexsort((pairs["view"], -pairs["score"], pairs["high"], pairs["low"]))]
     new = np.ones(len(pairs), bool)
     new[1:] = (np.diff(pairs["low"]) != 0) | (np.diff(pairs["high"]) != 0)
@@ -150,7 +152,7 @@ def _seen(image: np.ndarray, view: np.ndarray) -> np.ndarray:
 
 
 def _even(image: np.ndarray, spread: float) -> np.ndarray:
-    """What differs from its neighbourhood, over the standard deviation there: float32, of the same shape."""
+    """The difference from the local mean, divided by the local standard deviation: float32, of the same shape."""
     values = image.astype(np.float32)
     values -= cv2.GaussianBlur(values, (0, 0), spread)
     return values / (np.sqrt(cv2.GaussianBlur(values * values, (0, 0), spread)) + LEAST_SPREAD)
@@ -186,7 +188,7 @@ def _aligned(fixed: np.ndarray, moving: np.ndarray, start: np.ndarray, steps: in
 
 
 def _correlations(fixed: np.ndarray, moving: np.ndarray, matrix: np.ndarray) -> tuple[float, float]:
-    """Correlation where both show the scan, and the lower quartile over cells; (0, 0) where they share too little."""
+    """Correlation where both show the scan, and the lower quartile over cells; (0, 0) if they share too little."""
     side = len(fixed)
     edge = EDGE * side // HALF
     inside = np.zeros(fixed.shape, np.float32)

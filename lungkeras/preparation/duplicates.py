@@ -1,8 +1,8 @@
 """Scans that are copies of one another, within a collection and across collections.
 
-First the decoded pixels are compared, then what the scans show (`alignment`). A copy may be re-encoded,
-resized, cropped or padded by up to a tenth a side, of another tone, mirrored, inverted, turned by a few degrees, or
-written on. Two scans of one patient share much anatomy and are no copies.
+First the decoded pixels are compared, then the image content (`alignment`). A copy may be re-encoded, resized, cropped
+or padded by up to a tenth per side, changed in tone, mirrored, inverted, rotated by a few degrees, or written on. Two
+scans of one patient share much anatomy but are not copies.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from lungkeras.system.provenance import code_digest, digest, read
 if TYPE_CHECKING:
     import pandas as pd
 
-# Of 150 real scans, 97 in 100 copies of each kind are above 0.88, or have three quarters of their cells above 0.86;
-# other real pairs stay below 0.77 and 0.63, drawn ones below 0.86 and 0.81, and of one drawn patient below 0.95.
+# With 150 real scans, 97 in 100 copies of each kind are above 0.88, or have three quarters of their cells above 0.86;
+# other real pairs stay below 0.77 and 0.63, drawn ones below 0.86 and 0.81, and those of one drawn patient below 0.95.
 CORRELATION, IN_CELLS = 0.88, 0.86
 CORRELATION_OF_A_PATIENT, IN_CELLS_OF_A_PATIENT = 0.965, 0.97
 KEPT = "copies.json"  # in the folder of a study's prepared datasets: the copies across them
@@ -39,10 +39,10 @@ COLUMNS = ["scan", "other", "kind", "correlation"]
 def find_duplicates(prints: Fingerprints, scans: Sequence[str], patients: Sequence[str]) -> pd.DataFrame:
     """The pairs of duplicates among N scans: scan, other (names), kind (same pixels, look alike), correlation.
 
-    A scan that could not be read is in no pair. Of scans that share all pixels, each is paired with the first of them,
-    which alone is compared with others: a thousand copies of a scan take no longer than one. A scan of one grey level
-    looks like none. Memory does not grow with the square of N; of the time, that of the first look alone does
-    (see lungkeras.preparation.alignment).
+    A scan that could not be read is in no pair. Scans with identical pixels are each paired with the first of them, and
+    only that one is compared with others: a thousand copies of a scan take no longer than one. A scan of one grey level
+    matches none. Memory does not grow with the square of N; only the time of the first stage does (see
+    lungkeras.preparation.alignment).
     """
     import pandas as pd
 
@@ -78,11 +78,11 @@ def find_duplicates(prints: Fingerprints, scans: Sequence[str], patients: Sequen
 
 
 def across(collections: Mapping[str, tuple[Fingerprints, pd.DataFrame]], kept: Path | None = None) -> pd.DataFrame:
-    """The pairs of duplicates whose scans are of two collections.
+    """The pairs of duplicates across two collections.
 
-    Columns: dataset, scan, other_dataset, other, kind, correlation. `collections` holds of each its fingerprints and
-    its records, row by row. What is found is written to the file `kept`, and read from there as long as fingerprints,
-    names of scans and code are the same: a search takes a minute for some thousand scans.
+    Columns: dataset, scan, other_dataset, other, kind, correlation. `collections` holds the fingerprints and records of
+    each, row by row. The result is cached in the file `kept` as long as fingerprints, scan names and code are the same:
+    a search takes a minute for some thousand scans.
     """
     import pandas as pd
 
@@ -110,7 +110,7 @@ def across(collections: Mapping[str, tuple[Fingerprints, pd.DataFrame]], kept: P
 
 
 def _question(prints: Fingerprints, owners: np.ndarray, scans: np.ndarray) -> str:
-    """SHA-256 of what a search across collections depends on."""
+    """SHA-256 of the inputs of a search across collections."""
     held = hashlib.sha256()
     for array in prints.arrays():
         held.update(np.ascontiguousarray(array).tobytes())
@@ -128,7 +128,7 @@ def same_pixels(prints: Fingerprints) -> Iterator[tuple[int, int]]:
 
 
 def copies_of(scans: Iterable[str], pairs: pd.DataFrame) -> set[str]:
-    """The scans that the pairs (columns scan, other) join to these scans, over copies of copies, without them."""
+    """The scans joined to these by the pairs (columns scan, other), including copies of copies, without these scans."""
     start = set(scans)
     found, ends = set(start), pairs[["scan", "other"]].to_numpy(object).tolist()
     while more := {scan for pair in ends if found & set(pair) for scan in pair} - found:

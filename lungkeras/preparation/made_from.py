@@ -1,4 +1,4 @@
-"""What a prepared dataset is made from, as hashes, and whether one that stands there is made from the same.
+"""The inputs of a prepared dataset, as hashes, and whether an existing one was made from the same inputs.
 
 prepared/<study>/<dataset>/statistics.json   "fingerprint": of arrays, records and statistics
                                              "made_from": {"params", "sources", "code"}
@@ -22,7 +22,7 @@ PREPARATION = (
     "splits",
     *(f"preparation/{name}" for name in ("alignment", "duplicates", "prepare", "prints", "scan")),
 )
-# What reads a collection of one's own, instead of a module of datasets/collections.
+# The modules that read a collection of one's own, instead of a module of datasets/collections.
 OWN = tuple(
     f"datasets/{name}" for name in ("label_tables", "listed_files", "own", "own_description", "own_records")
 ) + ("datasets/scans/dicom_headers",)
@@ -30,7 +30,7 @@ STATISTICS = ("task", "classes", "size", "mean", "std")
 
 
 def of_sources(records, source: Path) -> str:
-    """SHA-256 of a source as it was read: its records (a DataFrame with the column `path`), and each scan's bytes.
+    """SHA-256 of a source as read: its records (a DataFrame with the column `path`), and each scan's bytes.
 
     A file that holds many scans is hashed once.
     """
@@ -50,7 +50,7 @@ def _scan_digest(path: Path) -> str:
 
 
 def of_prepared(folder: Path) -> str | None:
-    """SHA-256 of a prepared dataset's arrays, records and statistics; None where one of them is missing or broken."""
+    """SHA-256 of a prepared dataset's arrays, records and statistics; None if one of them is missing or broken."""
     try:
         records = table_files.read_parquet(folder / "records.parquet").to_csv(index=False)
         statistics = json_files.read(folder / "statistics.json")
@@ -70,9 +70,9 @@ def preparation_made_from(
     votes: str | None = None,
     records=None,
 ) -> dict[str, str | None]:
-    """The hashes of what a prepared dataset is made from; that of the source is None where the source is not there.
+    """The hashes of the inputs of a prepared dataset; that of the source is None if the source is missing.
 
-    `records` are those of the source where the caller has read them already. Raises SourceError for a broken source.
+    `records` are those of the source if the caller has read them already. Raises SourceError for a broken source.
     """
     from lungkeras.datasets.boxes import read_boxes
     from lungkeras.datasets.registry import known_dataset, read_records
@@ -105,7 +105,7 @@ def is_prepared(
     split: str = "patients",
     votes: str | None = None,
 ) -> bool:
-    """Whether a prepared dataset stands there, made from this source by this code, with what else decides it."""
+    """Whether a prepared dataset exists that was made from this source, by this code, with the same settings."""
     recorded = dict(pairs(read(folder / "statistics.json").get("made_from")))
     now = preparation_made_from(dataset, source, size=size, seed=seed, split=split, votes=votes)
     return bool(recorded) and agree(recorded, now)

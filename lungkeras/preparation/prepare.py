@@ -3,13 +3,13 @@
     prepared/<study>/<dataset>/
       train.npy val.npy test.npy   uint8 (scans, size, size)
       records.parquet              one row per scan, in the arrays' order: scan, patient, split, one column per class
-      statistics.json              mean and std of the training split in grey levels, what was counted, and hashes, by
-                                   which a copy, a change or damage is recognised (made_from.py)
+      statistics.json              mean and std of the training split in grey levels, counts, and hashes that detect a
+                                   copy, a change or damage (made_from.py)
       quarantine.csv               scan, reason, classes: the files that could not be read, and their labels
       flow.csv                     step, scans, kind: how the source became these records
-      duplicates.csv               scan, other, kind, correlation: copies, which no split parts
-      boxes.parquet                scan, class, left, top, right, bottom: where findings lie, if the source tells it
-      fingerprints.npz             what the audit keeps of each scan (`prints`), in the same order
+      duplicates.csv               scan, other, kind, correlation: copies, kept in one split
+      boxes.parquet                scan, class, left, top, right, bottom: where findings lie, if the source records it
+      fingerprints.npz             fingerprints for the audit (`prints`), in the same order
 
 The study equalises the histogram, blurs, then resizes (published.yaml, preprocessing), and so does this module.
 """
@@ -60,26 +60,25 @@ def prepare_dataset(
 ) -> dict:
     """Prepares all records of a source, splits them by patient, and writes the folder described above.
 
-    Patients who share a duplicate of a scan (`duplicates`) are a group, in the column `group` of the
-    records, and stay in one split.
+    Patients who share a duplicate of a scan (`duplicates`) form a group, in the column `group` of the records, and stay
+    in one split.
 
-    A scan that can't be read is quarantined, and the rest goes on. The folder appears whole: until then an earlier one
-    stays as it was. Where another process prepares it, this one waits, and takes what comes out where that is the same.
-    The same source, size and seed give the same bytes whatever `workers` is (None: one a processor). On the way the
-    disk holds the arrays twice; memory holds 17 kB a scan, and never an array.
+    A scan that can't be read is quarantined, and the rest continue. The folder appears whole: until then an earlier one
+    stays as it was. If another process prepares it, this one waits, and uses that result if it is the same. The same
+    source, size and seed give the same bytes whatever `workers` is (None: one per processor). Meanwhile the disk holds
+    the arrays twice; memory holds 17 kB per scan, and never an array.
 
-    With `split="official"` the test split is the published one, as of xray8, and train and val are dealt from the rest,
-    less the copies of test scans, which are left out and counted; the other collections publish none, and are split as
-    ever. `votes` is that of `read_records`. With `split="given"` a collection of one's own is split as it says of each
-    scan, whatever that parts.
+    With `split="official"` the test split is the published one, as for xray8. Train and val are drawn from the rest,
+    without copies of test scans, which are left out and counted. Collections without a published test split are split
+    as usual. `votes` is that of `read_records`. With `split="given"` a collection of one's own is split as given for
+    each scan, even if that splits patients.
 
-    Returns what statistics.json holds: dataset, task, classes, size, mean and std (grey levels in [0, 255] of the
-    training split), scans (a split), votes (None where no reader is known), missing (classes that a split lacks),
-    unknown ({uncertain, blank: {class: scans}}: labels that the collection does not know, for a run's policy to
-    decide), quarantined, left_out, absent, duplicates (pairs, the scans in them, the patients that they join),
-    made_from, files (SHA-256 of each), fingerprint.
-    Raises SourceError where the source is not this dataset's, no scan of a class is readable, there are too few for
-    three splits, or scans vanish while they are read; RunError where `to` holds something else; FolderError where it
+    Returns the content of statistics.json: dataset, task, classes, size, mean and std (grey levels in [0, 255] of the
+    training split), scans (per split), votes (None if readers are unknown), missing (classes that a split lacks),
+    unknown ({uncertain, blank: {class: scans}}: unknown labels, for a run's policy to decide), quarantined, left_out,
+    absent, duplicates (pairs, the scans in them, the patients they join), made_from, files (SHA-256 of each),
+    fingerprint. Raises SourceError if the source is not of this dataset, no scan of a class is readable, there are too
+    few for three splits, or scans vanish while they are read; RunError if `to` holds something else; FolderError if it
     can't be written or its disk is too small.
     """
     from lungkeras.datasets.boxes import read_boxes
@@ -173,7 +172,7 @@ def prepare_dataset(
 
 
 def require_scans(dataset: str, source: Path, paths: list[Path], there: list[bool], reasons: pd.Series) -> None:
-    """Raises SourceError where no scan could be read, and where one that was `there` has vanished since."""
+    """Raises SourceError if no scan could be read, or if one that was `there` has vanished since."""
     failed = [path for path, was, reason in zip(paths, there, reasons, strict=True) if was and reason]
     if vanished := [path for path in failed if not os.path.lexists(file_of(path))]:
         raise SourceError(
@@ -201,11 +200,11 @@ def fill(
     *,
     seen: Callable[[int, np.ndarray], None] | None = None,
 ) -> list[str | None]:
-    """Prepares each path into its row of `images`, in threads (OpenCV lets go of Python's lock while it works).
+    """Prepares each path into its row of `images`, in threads (OpenCV releases Python's lock while it works).
 
-    Files are decoded in processes of their own, and one that a decoder dies of is a file that can't be read.
-    `seen` is called with the row and the scan as it was decoded.
-    Returns for each the reason why it could not be read, else None; a row that was not read stays as it was.
+    Files are decoded in separate processes; a file that crashes a decoder counts as unreadable. `seen` is called with
+    the row and the decoded scan. Returns for each path the reason why it could not be read, else None; a row that was
+    not read is unchanged.
     """
     size = images.shape[1]
 
@@ -222,9 +221,9 @@ def fill(
     threads, workers = cv2.getNumThreads(), workers or os.cpu_count()
     with decoders(workers) as decode:
         pool = ThreadPoolExecutor(workers)
-        cv2.setNumThreads(1)  # one scan a thread is faster than many threads a scan
+        cv2.setNumThreads(1)  # one scan per thread is faster than many threads per scan
         try:
-            # What waits for a thread takes memory, so not all scans wait at once.
+            # Queued scans take memory, so not all are queued at once.
             blocks = (range(row, min(row + WAITING, len(paths))) for row in range(0, len(paths), WAITING))
             done = itertools.chain.from_iterable(pool.map(prepare, block) for block in blocks)
             return list(progress(done, total=len(paths), description="preparing scans"))
@@ -234,7 +233,7 @@ def fill(
 
 
 def missing_classes(records: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, list[str]]:
-    """The classes that a split has no scan of, by split; empty where every split has every class."""
+    """The classes without a scan in a split, by split; empty if every split has every class."""
     shown = records[list(classes)].eq(1).groupby(records["split"]).any()
     return {split: [name for name in classes if not row[name]] for split, row in shown.iterrows() if not row.all()}
 
@@ -264,7 +263,7 @@ def grey_statistics(images: np.ndarray) -> tuple[float, float]:
 
 @contextmanager
 def replaced_folder(to: Path, *, needed: int) -> Iterator[Path]:
-    """Yields a temporary folder beside `to`, which takes its place when the block succeeds and vanishes when not.
+    """Yields a temporary folder next to `to`, which replaces it when the block succeeds and is removed otherwise.
 
     `needed` is the room in bytes that the block will fill.
     """

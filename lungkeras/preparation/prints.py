@@ -1,4 +1,4 @@
-"""What the audit keeps of a scan: enough to find its copies and to probe its grey levels, in 16 kB."""
+"""Fingerprints of scans for the audit: enough to find copies and to probe grey levels, in 16 kB each."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def load_fingerprints(path: Path | str) -> Fingerprints:
 
 
 def take_fingerprints(paths: Sequence[Path], *, workers: int | None = None) -> Fingerprints:
-    """Reads the scans, by so many workers (None: one a processor); one that can't be read leaves its row empty."""
+    """Reads the scans with this many workers (None: one per processor); an unreadable one leaves its row empty."""
     prints, workers = Fingerprints.empty(len(paths)), workers or os.cpu_count()
 
     def take(row: int) -> None:

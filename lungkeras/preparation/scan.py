@@ -19,9 +19,9 @@ def prepare_scan(path: Path | str, size: int) -> np.ndarray:
     Returns uint8 of shape (size, size) in [0, 255], whatever the file holds (grey, RGB, RGBA, palette, 16 bit; see
     `decode_grey`). Equalising comes first, at full size: after resizing, the histogram would be that of interpolated
     pixels. The blur is OpenCV's where no sigma is given: weights 1 4 6 4 1, over 16, along each axis. Resizing averages
-    areas and gives up the aspect ratio.
+    areas and does not keep the aspect ratio.
 
-    Raises ScanError, naming the file, where it is empty, cut short or not an image; callers quarantine it.
+    Raises ScanError, naming the file, if it is empty, truncated or not an image; callers quarantine it.
     """
     return preparation_steps(path, size)["resized"]
 
@@ -39,7 +39,7 @@ def preparation_steps(
 
 
 def first_steps(paths: Iterable[Path], size: int) -> dict[str, np.ndarray]:
-    """`preparation_steps` of the first of these scans that can be read. Raises ScanError where none can."""
+    """`preparation_steps` of the first of these scans that can be read. Raises ScanError if none can."""
     reason = ScanError("expected a scan that can be read, found no scan at all: name another source")
     for path in paths:
         try:

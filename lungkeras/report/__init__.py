@@ -1,6 +1,6 @@
 """A study's tables, figures and runs -> one HTML file, with a card for each model.
 
-It reads all that a study leaves, and computes nothing but what is shown. figures/ draws. Notebook 05 calls it.
+It reads all results of a study, and computes only what is shown. figures/ draws. Notebook 05 calls it.
 """
 
 from lungkeras.system.lazy import lend

@@ -14,7 +14,7 @@ from lungkeras.system.untrusted import table_files
 
 
 def read_audit(folder: Path | str) -> dict[str, pd.DataFrame]:
-    """The audit's tables by their short names; empty where the study was not audited."""
+    """The audit's tables by their short names; empty if the study was not audited."""
     files = {name: Path(folder) / "tables" / f"audit_{name}.csv" for name in TABLES}
     if not all(file.is_file() for file in files.values()):
         return {}

@@ -1,4 +1,4 @@
-"""What is said beside every table of scores: which collections don't know patients, images' labels, or every label."""
+"""The caveats next to every table of scores: collections without known patients, image labels, or complete labels."""
 
 import re
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Reporting checklists, item by item: where the report answers an item, or that it is not done or does not apply."""
+"""Reporting checklists, item by item: where the report answers an item, or that it is not done or not applicable."""
 
 import functools
 from collections.abc import Collection
@@ -19,13 +19,13 @@ def checklists() -> dict:
 
 
 def table(*, own: bool = False, without: Collection[str] = ()) -> pd.DataFrame:
-    """A row an item of CLAIM, TRIPOD+AI and STARD-AI, with COLUMNS, all text.
+    """One row per item of CLAIM, TRIPOD+AI and STARD-AI, with COLUMNS, all text.
 
     answer   the title of the section that answers it, "not done", or "does not apply"
-    section  the id of that section in the report; empty where there is none
+    section  the id of that section in the report; empty if there is none
 
-    `own`: of a collection of one's own, whose owner has answers that publishers give elsewhere. `without`: the ids that
-    the report does not have, whose items are not done there.
+    `own`: for a collection of one's own, whose owner has the answers that publishers give elsewhere. `without`: the ids
+    that the report lacks; their items count as not done.
     """
     titles, owners = checklists()["sections"], checklists()["own"] if own else {}
     rows = []

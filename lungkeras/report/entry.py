@@ -1,4 +1,4 @@
-"""What a table or figure of one's own tells the report: one `Further` in its module of lungkeras.report.further."""
+"""What the report knows about a table or figure of one's own: one `Further` in its module of report.further."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ KINDS = {"table": "csv", "figure": "png"}
 
 @dataclass(frozen=True)
 class Further:
-    """One table or figure, called as its module.
+    """One table or figure, named after its module.
 
-    `make(runs, data)` gives the DataFrame of a table, or a matplotlib Figure where `kind` is "figure"; `runs` are
-    {name: Run} without the ablation, `data` {dataset: Prepared}. What it `shows` and how to read it (`reading`) stands
-    beside it in the report.
+    `make(runs, data)` returns the DataFrame of a table, or a matplotlib Figure if `kind` is "figure"; `runs` are {name:
+    Run} without the ablation, `data` {dataset: Prepared}. The report prints what it `shows` and how to read it
+    (`reading`) next to it.
     """
 
     kind: str  # "table" or "figure"

@@ -1,4 +1,4 @@
-"""How sure the scores are and where they fail, as the report sets it: a function a CSV, under its name."""
+"""The report's tables on uncertainty and errors: one function per CSV, with the same name."""
 
 import pandas as pd
 
@@ -160,7 +160,7 @@ def calibration(frame: pd.DataFrame) -> dict:
 
 @table
 def thresholds(frame: pd.DataFrame) -> dict:
-    """A row a multilabel run: one half, and the thresholds that validation chose."""
+    """One row per multilabel run: at one half, and at the thresholds chosen on validation."""
     frame = frame.assign(
         name=[run_title(row.backbone, row.weights) for row in frame.itertuples()],
         difference_low=frame["low"], difference_high=frame["high"],
@@ -183,7 +183,7 @@ def thresholds(frame: pd.DataFrame) -> dict:
 
 @table
 def operating_points(frame: pd.DataFrame) -> dict:
-    """One group per dataset, for the model that validation chose; one row per class and specificity."""
+    """One group per dataset, for the model chosen on validation; one row per class and specificity."""
     frame = frame[frame["chosen"].astype(bool)]
     frame = frame.assign(
         name=[f"{heading(row['class'])}, at {row['asked']:.0%}" for _, row in frame.iterrows()],
@@ -208,7 +208,7 @@ def operating_points(frame: pd.DataFrame) -> dict:
 
 @table
 def claims(frame: pd.DataFrame) -> dict:
-    """A row a claim."""
+    """One row per claim."""
     paper = {"true": "holds", "false": "fails"}
     frame = frame.assign(
         paper=[paper.get(str(value).lower(), value) for value in frame["holds_in_paper"]],
@@ -306,7 +306,7 @@ def external_scans(frame: pd.DataFrame) -> dict:
 
 @table
 def external(frame: pd.DataFrame) -> dict:
-    """One group per dataset and another collection, one row per run and measure, beside the run's own test split."""
+    """One group per dataset and another collection, one row per run and measure, next to the run's own test split."""
     frame = frame.assign(
         name=frame["run"].map(run_name_title),
         title=[measure_title(*pair) for pair in zip(frame["measure"], frame["class"], strict=True)],
@@ -330,13 +330,13 @@ def external(frame: pd.DataFrame) -> dict:
 
 
 def _by_model(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """A column of texts for each model, and beside it "<model> run", the run of that row's dataset."""
+    """A column of texts for each model, and next to it "<model> run", the run of that row's dataset."""
     texts, runs = (frame.pivot_table(name, keys, "model", "first") for name in ("text", "run"))
     return texts.join(runs.add_suffix(" run"))
 
 
 def _of_run(key: str, run: str, over: str) -> Column:
-    """A column of one run, whose heading leads to its card."""
+    """A column of one run, whose header links to its card."""
     return Column(key, run_name_title(run), NUMBER, over, link="#" + anchor(run))
 
 
@@ -385,7 +385,7 @@ def subgroups(frame: pd.DataFrame) -> dict:
 
 @table
 def checklists(frame: pd.DataFrame) -> dict:
-    """A group a checklist, a row an item, which links to the section that answers it."""
+    """One group per checklist, one row per item, which links to the section that answers it."""
     frame = frame.fillna("")
     columns = [Column("name", "item"), Column("answer", "where"), Column("note", "note")]
     return grid(

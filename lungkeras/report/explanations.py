@@ -1,4 +1,4 @@
-"""The tests of explanations as the report sets them: tables/localisation.csv and tables/randomisation.csv -> grids."""
+"""The tests of explanations in the report: tables/localisation.csv and tables/randomisation.csv -> grids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the report says of a prepared dataset, from its folder."""
+"""The facts that the report gives on a prepared dataset, from its folder."""
 
 from collections import Counter
 from pathlib import Path
@@ -10,11 +10,11 @@ from lungkeras.system.untrusted import json_files, table_files
 def dataset_facts(prepared: Path | str, *, drawn: bool) -> dict:
     """What the report shows of a prepared dataset, from its folder.
 
-    Returns dataset, drawn, scans (a split), quarantine ([{scan, reason, classes}]), quarantined ({class: scans}),
+    Returns dataset, drawn, scans (per split), quarantine ([{scan, reason, classes}]), quarantined ({class: scans}),
     absent (scans that the source lists but does not hold), missing ({split: classes without a scan}), unknown
-    ({uncertain, blank: {class: scans}}), votes (None where no reader is known), flow ([[step, scans]]), changed (the
-    files that are not as they were prepared), size, mean, std, hashes (made_from, fingerprint), and folder, from which
-    the page takes its thumbnails and which it does not name.
+    ({uncertain, blank: {class: scans}}), votes (None if readers are unknown), flow ([[step, scans]]), changed (the
+    files that changed since preparation), size, mean, std, hashes (made_from, fingerprint), and folder, the source of
+    the page's thumbnails, which the page does not name.
     """
     folder = Path(prepared)
     statistics = json_files.read(folder / "statistics.json")

@@ -1,8 +1,8 @@
-"""A table as the report sets it: rows in groups, headings over columns, numbers ready to read.
+"""The layout of a table in the report: rows in groups, headers over columns, formatted numbers.
 
 A table is a dictionary for the template: `head`, two rows of {text, columns, rows, place, link}; `bodies`, groups of
-{title, rows}, where a row is a list of {text, number (aligned right), link, strong}. `place` is the column that a
-heading stands over, None where it stands over several. Nothing here is HTML: the template escapes.
+{title, rows}, where a row is a list of {text, number (aligned right), link, strong}. `place` is the column of a header,
+None if it spans several. Nothing here is HTML: the template escapes.
 """
 
 import re
@@ -16,17 +16,17 @@ from lungkeras.study.words import decimal
 
 NUMBER = -1
 UNDEFINED = "undefined"
-# {table: what turns its frame into a grid}, of every module whose functions are marked with `table`.
+# {table: function that turns its frame into a grid}, from the functions marked with `table` in all modules.
 TABLES: dict[str, Callable[..., dict]] = {}
 MOST_PLACES = 6
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a CSV as the report shows it: `over` groups its headings.
+    """A column of a CSV as the report shows it: `over` groups its headers.
 
-    `places` after the point; None for text; NUMBER for text that is set as a number. `none` stands where there is no
-    value. `run` is the column of the frame that names the run to which a cell leads, `link` where its heading leads.
+    `places` after the point; None for text; NUMBER for text that is set as a number. `none` is shown for a missing
+    value. `run` is the column of the frame that names the run to which a cell links, `link` the target of its header.
     """
 
     key: str
@@ -39,23 +39,23 @@ class Column:
 
 
 def table(function: Callable[..., dict]) -> Callable[..., dict]:
-    """Marks the function that sets tables/<its name>.csv in the report."""
+    """Marks the function that lays out tables/<its name>.csv in the report."""
     TABLES[function.__name__] = function
     return function
 
 
 def count(value: float) -> str:
-    """12345 -> "12,345"; a dash where there is none."""
+    """12345 -> "12,345"; a dash if missing."""
     return "–" if pd.isna(value) else f"{value:,.0f}"
 
 
 def anchor(run: str) -> str:
-    """The id of a run's section: its name, without what an id or an address can't hold."""
+    """The id of a run's section: its name, without characters that are invalid in an id or address."""
     return "run-" + re.sub(r"[^\w.-]", "-", run)
 
 
 def _card(run: object) -> str:
-    """Where a run's card stands; empty for no run."""
+    """The address of a run's card; empty for no run."""
     return "#" + anchor(run) if isinstance(run, str) and run else ""
 
 
@@ -67,7 +67,7 @@ def grid(
     link: Callable[[pd.Series], str] = lambda row: "",
     strong: Callable[[pd.Series], bool] = lambda row: False,
 ) -> dict:
-    """A table for the template. The first column names the row, and may link; rows of one `group` stand together."""
+    """A table for the template. The first column names the row, and may link; rows of one `group` are kept together."""
     columns = [column for column in columns if column.key in frame]
     bodies: dict[str, list] = {}
     for _, row in frame.iterrows():
@@ -86,7 +86,7 @@ def grid(
 
 
 def _head(columns: list[Column]) -> list[list[dict]]:
-    """Two rows of headings: columns of one group stand under its title, others reach over both."""
+    """Two rows of headers: columns of one group are under its title, others span both rows."""
     above, below = [], []
     for place, column in enumerate(columns):
         own = {"text": column.title, "columns": 1, "place": place, "link": column.link}
@@ -111,7 +111,7 @@ def _text(value: object, places: int | None, none: str) -> str:
 
 
 def spanned(frame: pd.DataFrame, *scores: str, places: int = 3, few: bool = False) -> pd.DataFrame:
-    """With a column <score>_span, the interval of each score: 0.812–0.901, or -0.02 to 0.04 where some are below 0.
+    """With a column <score>_span, the interval of each score: 0.812–0.901, or -0.02 to 0.04 if some are below 0.
 
     `few`: a score without an interval says "too few".
     """
@@ -129,9 +129,9 @@ def spanned(frame: pd.DataFrame, *scores: str, places: int = 3, few: bool = Fals
 
 
 def span(low: float | None, high: float | None, places: int, between: str = "") -> str:
-    """0.812–0.901, or -0.02 to 0.04; a dash where there is no interval.
+    """0.812–0.901, or -0.02 to 0.04; a dash if there is no interval.
 
-    With more places where both ends would read alike.
+    With more places if both ends would look equal.
     """
     if low is None or pd.isna(low) or high is None or pd.isna(high):
         return "–"

@@ -1,4 +1,4 @@
-"""The tables of a judgement as its page sets them: a function a CSV, under its name."""
+"""The tables of a judgement on its page: one function per CSV, with the same name."""
 
 import pandas as pd
 

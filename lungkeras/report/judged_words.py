@@ -1,4 +1,4 @@
-"""What a judgement says in words: what was asked, the answer with its intervals, and what not to conclude."""
+"""A judgement in words: the question, the answer with its intervals, and what not to conclude."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +16,7 @@ NAMED = 6  # classes in a sentence
 
 
 def lead(judgement: Judgement) -> dict:
-    """The first line: how many scans of whom. {warns, strong, text}."""
+    """The first line: the number of scans and patients. {warns, strong, text}."""
     scores = judgement.table("scores").iloc[0]
     if not judgement.read.patients_known:
         text = "Every scan counts as a patient of its own: where patients have several, intervals are too short."
@@ -26,7 +26,7 @@ def lead(judgement: Judgement) -> dict:
 
 
 def asked(judgement: Judgement) -> str:
-    """What was asked, in a sentence."""
+    """The question, in a sentence."""
     read = judgement.read
     names = joined([f"“{name}”" for name in judgement.predictors])
     do = "do" if len(judgement.predictors) > 1 else "does"
@@ -39,7 +39,7 @@ def asked(judgement: Judgement) -> str:
 
 
 def answer(judgement: Judgement, made: Mapping[str, pd.DataFrame]) -> list[str]:
-    """The answer in a paragraph, with intervals of 95 %; that of claims, if there are, in a second."""
+    """The answer in a paragraph, with 95 % intervals; that of any claims in a second."""
     scores = judgement.table("scores").to_dict("records")
     rule = "for the likeliest class" if judgement.read.task == "multiclass" else "at a threshold of 0.5"
     macro = "macro " if len(judgement.read.classes) > 1 else ""
@@ -102,7 +102,7 @@ def with_interval(row: Mapping, name: str) -> str:
 
 
 def cautions(judgement: Judgement) -> list[str]:
-    """What these numbers do not show, from what was read."""
+    """What these numbers do not show, given the data that were read."""
     read, classes = judgement.read, judgement.table("class_scores")
     found = [
         "Nothing here shows that the predictions would serve patients: no reader, no clinic and no other hospital was "

@@ -1,6 +1,6 @@
 """A judgement of anybody's predictions -> DIR/report.html, one file that needs no other, and DIR/tables/*.csv.
 
-First what was asked and the answer with its interval, then what not to conclude, then a section per kind of table.
+First the question and the answer with its interval, then what not to conclude, then a section per kind of table.
 """
 
 import base64
@@ -24,7 +24,7 @@ from lungkeras.report.pictures import embedded
 from lungkeras.study.words import heading
 from lungkeras.system.files import write_csv, write_text
 
-BESIDE = ("understood", "labels", "claims")  # tables beside those of a judgement
+BESIDE = ("understood", "labels", "claims")  # tables besides those of a judgement
 MOST_ROWS = 300  # of a table on the page
 MOST_CLASSES = 30  # of the figure
 NAMES, RIGHT, FIRST, STEP, GAP = 200, 620, 22, 13, 13  # of the figure, in its units
@@ -68,7 +68,7 @@ def write_judgement(
 
 
 def _with_style():
-    """The page's template, with the report's style and its own, and the hash by which the page allows it."""
+    """The page's template, with the report's style and its own, and the hash of the style for the page's policy."""
     from markupsafe import Markup
 
     environment = page_environment()
@@ -79,7 +79,7 @@ def _with_style():
 
 
 def forest(judgement: Judgement) -> dict | None:
-    """The figure: AUROC of all classes and of each, in the units of the drawing; None where none is defined."""
+    """The figure: AUROC of all classes and of each, in the units of the drawing; None if none is defined."""
     scores, classes = judgement.table("scores"), judgement.table("class_scores")
     shown = judgement.read.classes[:MOST_CLASSES]
     rows = [(name, classes[classes["class"] == name]) for name in shown]
@@ -121,7 +121,7 @@ def forest(judgement: Judgement) -> dict | None:
 
 
 def sections(judgement: Judgement, made: Mapping[str, pd.DataFrame], picture: dict) -> Iterator[dict]:
-    """The sections below the answer: {id, title, text, parts}; one that has no table is left out."""
+    """The sections below the answer: {id, title, text, parts}; those without a table are left out."""
     rule = "the likeliest class" if judgement.read.task == "multiclass" else "a class is called from 0.5 on"
     yield {
         "id": "scores",
@@ -218,7 +218,7 @@ EMPTY = {"text": "", "grid": None, "image": None, "more": "", "file": ""}
 
 
 def part(made: Mapping[str, pd.DataFrame], name: str, title: str, text: str = "", none: str = "None.") -> dict:
-    """A table for the page: its first rows, and where all of them are."""
+    """A table for the page: its first rows, and a link to all of them."""
     about = EMPTY | {"title": title, "text": text}
     if name not in made or made[name].empty:
         return about | {"more": none}

@@ -1,6 +1,6 @@
-"""What the page's script draws anew over saved figures: values on curves, scans behind points, a wall of errors.
+"""Data for the page's script, which redraws saved figures: values on curves, scans behind points, a wall of errors.
 
-Everything is JSON in an attribute, numbers rounded; without a script, and on paper, the saved figure stands there.
+Everything is JSON in an attribute, with rounded numbers; without a script, and on paper, the saved figure is shown.
 """
 
 import json
@@ -26,7 +26,7 @@ from lungkeras.system.errors import RunError
 from lungkeras.system.untrusted import table_files
 
 LARGEST_SHEET = 3_000_000  # bytes
-# A table that is missing, or not as the notebooks write it, leaves the saved figure as it is.
+# If a table is missing or has another form, the saved figure is unchanged.
 NOT_OURS = (OSError, KeyError, IndexError, AttributeError, TypeError, ValueError, RunError)
 MOST_POINTS = 600  # of a t-SNE panel, and scans of a dataset on the sheet of thumbnails
 CURVES = {"figure_03": "weights", "figure_04": "weights", "figure_09": "rate"}
@@ -34,9 +34,9 @@ RATE_COLOURS = ["#440154", "#3b528b", "#21918c", "#5ec962", "#b5a900"]
 
 
 def live(folder: Path, datasets: Mapping[str, Mapping]) -> tuple[dict[str, str], dict[str, dict]]:
-    """({figure: JSON for the script}, {sheet: {uri, columns}}) of what a study's folder and its datasets hold.
+    """({figure: JSON for the script}, {sheet: {uri, columns}}) from a study's folder and its datasets.
 
-    `datasets` are the facts of each by name; a dataset that is not at hand has no thumbnails.
+    `datasets` are the facts of each by name; a dataset that is not available has no thumbnails.
     """
     drawn, sheets = {}, {}
     for name, by in CURVES.items():
@@ -63,7 +63,7 @@ def live(folder: Path, datasets: Mapping[str, Mapping]) -> tuple[dict[str, str],
 
 
 def _csv(file: Path) -> pd.DataFrame:
-    """What was drawn. Raises OSError where there is no such file, ValueError where it has no row."""
+    """The data of a figure. Raises OSError if there is no such file, ValueError if it has no row."""
     table = table_files.read_csv(file)
     if table.empty:
         raise ValueError(f"{file} has no row")
@@ -71,7 +71,7 @@ def _csv(file: Path) -> pd.DataFrame:
 
 
 def _finite(data: object) -> object:
-    """The same with None for numbers that JSON lacks, and four significant digits."""
+    """The same with None for NaN and infinity, and four significant digits."""
     if isinstance(data, dict):
         return {key: _finite(value) for key, value in data.items()}
     if isinstance(data, list):

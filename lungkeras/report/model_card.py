@@ -1,8 +1,8 @@
-"""A card for each model: what it is for, what it learned from, how well it does and for whom, how to make it again.
+"""A card for each model: its purpose, training data, performance overall and by group, and how to make it again.
 
-Model cards are those of Mitchell et al. 2019 (arXiv:1810.03993). Every number is read from a table of the study, so
-that none stands in two places with two values. A card is a list of parts, set as Markdown (runs/<run>/model_card.md)
-and by the report.
+Model cards follow Mitchell et al. 2019 (arXiv:1810.03993). Every number is read from a table of the study, so no number
+appears with two values. A card is a list of parts, written as Markdown (runs/<run>/model_card.md) and shown in the
+report.
 """
 
 import shlex
@@ -64,8 +64,8 @@ class Part:
 def cards(study_folder: Path | str, datasets: Iterable[Mapping] = ()) -> dict[str, list[Part]]:
     """{run: the parts of its card} of all finished runs of a study's folder.
 
-    `datasets` are the facts of each (lungkeras.report.dataset_facts). What the study has no table of is reported as not
-    worked out.
+    `datasets` are the facts of each (lungkeras.report.dataset_facts). Items without a table in the study are reported
+    as not computed.
     """
     folder = Path(study_folder)
     files = {name: folder / "tables" / f"{name}.csv" for name in TABLES}
@@ -123,7 +123,7 @@ def as_markdown(run: str, parts: Iterable[Part]) -> str:
 
 
 def _of(table: pd.DataFrame, run: str, dataset: str) -> pd.DataFrame:
-    """The rows of a table that are about a run, or about its dataset where the table, or the row, names no run."""
+    """The rows of a table about a run, or about its dataset if the table or the row names no run."""
     rows = table[table["dataset"] == dataset] if "dataset" in table else table
     return rows[(rows["run"] == run) | rows["run"].isna()] if "run" in rows else rows
 
@@ -326,7 +326,7 @@ def _count(value: object) -> str:
 
 
 def _span(row: Mapping, key: str, names: tuple[str, str, str] | None = None) -> str:
-    """0.851 (0.803–0.897); the value alone where it has no interval."""
+    """0.851 (0.803–0.897); only the value if it has no interval."""
     value, low, high = (row.get(name) for name in names or (key, f"{key}_low", f"{key}_high"))
     value, low, high = (None if number is None or pd.isna(number) else float(number) for number in (value, low, high))
     return decimal(value, 3) + ("" if low is None or high is None else f" ({span(low, high, 3)})")

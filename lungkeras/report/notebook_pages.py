@@ -1,6 +1,6 @@
-"""Executed notebooks -> HTML pages beside the report, which a browser opens without Jupyter and without a network.
+"""Executed notebooks -> HTML pages next to the report, which open in a browser without Jupyter or a network.
 
-What a notebook shows comes from data; so a page has no script, and its policy lets a browser run and fetch nothing.
+The content of a notebook comes from data, so a page has no script, and its policy lets a browser run and fetch nothing.
 """
 
 import re
@@ -24,8 +24,8 @@ SCRIPT = re.compile(r"<script\b.*?</script\s*>", re.DOTALL | re.IGNORECASE)
 def notebook_pages(study_folder: Path | str) -> dict[str, str]:
     """Writes a page for each executed notebook of a study; returns {run or notebook: link from the study's folder}.
 
-    A page that stands there is written anew: it may be a stranger's, whatever it says of itself. Failed and running
-    notebooks have none.
+    An existing page is overwritten: it may be a stranger's, whatever it claims. Failed and running notebooks have no
+    page.
     """
     import nbformat
 
@@ -74,9 +74,9 @@ def with_links_between_pages(notebook, folder: Path):
 
 
 def with_plain_outputs(notebook):
-    """The notebook, of whose outputs text, pictures and plain tables stay: other HTML may lead a browser elsewhere.
+    """The notebook with only text, pictures and plain tables as outputs: other HTML may lead a browser elsewhere.
 
-    The place of its source goes.
+    The path of its source is removed.
     """
     for cell in notebook.cells:
         if "injected-parameters" in cell.get("metadata", {}).get("tags", []):

@@ -2,8 +2,8 @@
 
     reports/<study>/tables/<name>.csv  figures/figure_<NN>.png|svg|csv  runs/<run>/...  ->  reports/<study>/report.html
 
-What lies there is shown; what does not is reported as absent. The words are in templates/captions.yaml, to be read and
-mended in one place. The page may load nothing but its own style and script, which it names by their hashes.
+Existing files are shown; missing ones are reported as missing. The words are in templates/captions.yaml, so they can be
+read and edited in one place. The page may load nothing but its own style and script, which it names by their hashes.
 """
 
 import base64
@@ -39,7 +39,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 BESIDE = {
     "table_3": {"trivial": "trivial_baselines", "pairs": "model_pairs", "transfer": "transfer"}
 }  # {table: {argument: further table}}
-# Tables and figures that a report does without.
+# Optional tables and figures.
 OPTIONAL = ("devices", "parity")
 SCRIPTS = ("report", "tables", "charts", "wall")
 
@@ -59,19 +59,19 @@ def write_report(
 
     Args:
         title: the study's, as its heading.
-        settings: the study's params, set beside the paper's.
+        settings: the study's params, next to the paper's.
         datasets: of each its facts, as `facts.dataset_facts` gives them.
         versions: {package: version}.
         notebooks: {run or notebook: link relative to the study's folder}; a run's is linked from its section.
         notes: further paragraphs, set at the end.
-        date: when the study was made; today by default.
+        date: the date of the study; today by default.
     """
     folder, datasets, notebooks = Path(study_folder), list(datasets), dict(notebooks or {})
     names_of_data = [facts["dataset"] for facts in datasets]
     of_the_paper = has_published(names_of_data) or not names_of_data
     captions = read_captions(folder, names_of_data, of_the_paper=of_the_paper)
     if (folder / "tables" / "devices.csv").is_file():
-        write_devices(folder)  # without models that were trained anew since
+        write_devices(folder)  # without models that were retrained since
     write_csv(
         folder / "tables" / "datasheets.csv", datasheets({facts["dataset"]: facts["drawn"] for facts in datasets})
     )
@@ -138,7 +138,7 @@ def write_report(
 def read_captions(folder: Path, datasets: Iterable[str], *, of_the_paper: bool = True) -> dict:
     """captions.yaml, with the figures that each dataset has and the entries of lungkeras.report.further.
 
-    Where no dataset is a collection of the paper, without its words, and with those for others (`elsewhere`).
+    If no dataset is a collection of the paper, its words are replaced by those for others (`elsewhere`).
     """
     captions = yaml.safe_load((TEMPLATES / "captions.yaml").read_text(encoding="utf-8"))
     datasets = list(datasets)
@@ -185,7 +185,7 @@ def _shown(names: Iterable[str], folder: Path) -> list[str]:
 
 
 def _made(names: Iterable[str], folder: Path, frames: Mapping[str, pd.DataFrame]) -> list[str]:
-    """The tables and figures that a study has something in; of maps and boxes, where a box is known."""
+    """The tables and figures with content in a study; those of maps and boxes only if a box is known."""
     made = {name for name, frame in frames.items() if len(frame)} | {"checklists"}
     made |= {name for name in names if (folder / "figures" / f"{name}.png").is_file()}
     located, asked = frames.get("localisation"), frames.get("external_scans")
@@ -197,14 +197,14 @@ def _made(names: Iterable[str], folder: Path, frames: Mapping[str, pd.DataFrame]
 
 
 def _absent(sections: Iterable[Mapping], of_the_paper: bool) -> set[str]:
-    """The ids that checklists speak of and that a report without the paper does not have."""
+    """The ids that checklists refer to and that a report without the paper lacks."""
     there = {name for section in sections for name in (section["id"], *section["items"])}
     page = {"main", "key", "audit", "settings", "quarantine", "runs", "versions"}
     return set() if of_the_paper else set(checklists.checklists()["sections"]) - there - page
 
 
 def _items(folder: Path, captions: Mapping, frames: Mapping[str, pd.DataFrame]):
-    """(name, what the template needs) of each figure and table that the captions name."""
+    """(name, template data) of each figure and table in the captions."""
     for name, words in captions["tables"].items():
         beside = BESIDE.get(name, {})
         files = [("CSV", folder / "tables" / f"{name}.csv")]
@@ -222,7 +222,7 @@ def _items(folder: Path, captions: Mapping, frames: Mapping[str, pd.DataFrame]):
 
 
 def environment():
-    """Jinja's environment with the templates, and what every page inlines: one style, one script, and their hashes."""
+    """Jinja's environment with the templates, and the style and script that every page inlines, with hashes."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 

@@ -1,4 +1,4 @@
-"""Pictures inside the page: saved figures, and sheets of small scans from which its script cuts what it shows."""
+"""Pictures inside the page: saved figures, and sheets of small scans from which its script cuts tiles."""
 
 import base64
 import io
@@ -17,7 +17,7 @@ COLUMNS = 24  # of a sheet of thumbnails
 def embedded(png: Path) -> dict:
     """A figure inside the page: its data URI, width and height in CSS pixels, and its description.
 
-    A large PNG is embedded as WebP where that is smaller; the PNG itself stays one link away.
+    A large PNG is embedded as WebP if that is smaller; the PNG itself is linked.
     """
     from PIL import Image
 

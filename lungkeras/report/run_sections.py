@@ -1,4 +1,4 @@
-"""The section of each run: its scores by class, its params, what it ran on, its files and its card."""
+"""The section of each run: its scores by class, its params, its machine, its files and its card."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -23,7 +23,7 @@ FILES = {
 
 
 def links(folder: Path, files: list[tuple[str, Path]]) -> list[dict]:
-    """{text, link} of the files that are there, relative to the study's folder."""
+    """{text, link} of the existing files, relative to the study's folder."""
     return [{"text": kind, "link": link(file.relative_to(folder).as_posix())} for kind, file in files if file.is_file()]
 
 
@@ -75,7 +75,7 @@ def _run(folder: Path, run: Path, notebook: str | None, card: list[model_card.Pa
 
 
 def _of_a_run(params: Mapping) -> dict:
-    """Without what only a study says: no run asks for a title, or whence its scans come."""
+    """Without the params that only a study has: a run needs no title and no origin of scans."""
     return {key: value for key, value in params.items() if key not in ("title", "source", "acquire", "scans")}
 
 

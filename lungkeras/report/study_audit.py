@@ -1,4 +1,4 @@
-"""The audits of a study's datasets, put together: tables, duplicates across collections, and the scans to look at."""
+"""The audits of a study's datasets combined: tables, duplicates across collections, and the scans to look at."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lungkeras.system.untrusted import json_files, table_files
 
 PICTURE = "audit_scans"
 COLUMNS = 8
-PAIRS = 4  # of duplicates that a dataset shows
+PAIRS = 4  # duplicates shown per dataset
 
 Collection = tuple[Fingerprints, pd.DataFrame]
 
@@ -58,7 +58,7 @@ def write_study_audit(prepared: Iterable[Path], study: Path | str) -> dict[str, 
 def scans_to_look_at(
     made: Mapping[str, pd.DataFrame], collections: Mapping[str, Collection]
 ) -> dict[str, list[tuple[np.ndarray, str]]]:
-    """{title: [(uint8 (64, 64), words)]}: of each dataset the most suspected scans, then pairs of duplicates."""
+    """{title: [(uint8 (64, 64), words)]}: for each dataset the most suspicious scans, then pairs of duplicates."""
 
     def thumbnail(dataset: str, scan: str) -> np.ndarray:
         prints, records = collections[dataset]
@@ -86,7 +86,7 @@ def _titles(names: str) -> str:
 
 @styled
 def audit_scans(rows: Mapping[str, list[tuple[np.ndarray, str]]]) -> Figure:
-    """The scans that an audit wants to be looked at, a line a title, up to eight in a line, with words below each."""
+    """The scans to check after an audit, one row per title, up to eight per row, with words below each."""
     figure = Figure(figsize=(10, 1.9 * len(rows)), layout="constrained")
     for part, (name, scans) in zip(figure.subfigures(len(rows), 1, squeeze=False).flat, rows.items(), strict=True):
         part.suptitle(name, x=0.01, ha="left", weight="bold", fontsize=10.5)

@@ -1,4 +1,4 @@
-"""The first page of the report: what its scans are, what was asked, and the scores at a glance."""
+"""The first page of the report: its scans, its question, and the scores at a glance."""
 
 import math
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ from lungkeras.study.words import decimal, heading, run_name_title, run_title
 
 FEW = 0.5  # of the published scans
 AXIS_STEP = 0.2  # the axis of scores starts at a multiple of it
-FEW_TESTED = 100  # scans, of a collection that the paper does not have
+FEW_TESTED = 100  # scans, for a collection that is not in the paper
 
 
 def lead(datasets: list[Mapping]) -> dict:
-    """The first words of a report: what its scans are, and so what its numbers can say. {drawn, strong, text}."""
+    """The first words of a report: the kind of its scans, and so the meaning of its numbers. {drawn, strong, text}."""
     scans = {facts["dataset"]: sum(facts["scans"].values()) for facts in datasets}
     drawn = [facts["dataset"] for facts in datasets if facts["drawn"]]
     real = [name for name in scans if name not in drawn]
@@ -54,9 +54,9 @@ def headlines(
     pairs: pd.DataFrame | None = None,
     transfer: pd.DataFrame | None = None,
 ) -> list[dict]:
-    """The key results: of each dataset the model that validation chose with its interval and those not distinguished
-    from it (`pairs`), how many copies of its test scans its weights know (`transfer`), the paper's and the linear one,
-    and every model's.
+    """The key results: for each dataset the model chosen on validation with its interval and those not significantly
+    different from it (`pairs`), how many copies of its test scans its weights have seen (`transfer`), the score of the
+    paper, of the linear model, and of every model.
     """
     if baselines is None or results is None:
         return []
@@ -83,7 +83,7 @@ def headlines(
 
 
 def asked(datasets: list[Mapping], results: pd.DataFrame | None, *, of_the_paper: bool = True) -> str:
-    """What the study asks, in a sentence with its own models and datasets; and how much was tested."""
+    """The study's question, in a sentence with its own models and datasets, and the amount of test data."""
     runs = pd.DataFrame(columns=["dataset"]) if results is None else competing(results)
     known = {facts["dataset"] for facts in datasets}
     names = [heading(name) for name in dict.fromkeys(runs["dataset"]) if name in known]
@@ -105,7 +105,7 @@ def _listed(names: list[str]) -> str:
 
 
 def competing(results: pd.DataFrame) -> pd.DataFrame:
-    """The rows of Table 3 that are neither of the ablation nor a repeat with another seed."""
+    """The rows of Table 3 without the ablation and repeats with other seeds."""
     return results[~results["run"].str.contains(ABLATION) & ~results["run"].str.contains(REPEAT)]
 
 
@@ -137,13 +137,13 @@ def forest(rows: list[dict]) -> dict | None:
 
 
 def _interval(result: pd.DataFrame) -> str:
-    """0.812 to 0.901; empty where there is none."""
+    """0.812 to 0.901; empty if there is none."""
     known = result.reindex(columns=["macro_f1_low", "macro_f1_high"]).dropna()
     return " to ".join(decimal(value, 3) for value in known.iloc[0]) if len(known) else ""
 
 
 def _alike(run: str, pairs: pd.DataFrame | None, others: pd.Series) -> str:
-    """Which models the test scans do not tell apart from the one with the highest score; empty where none was asked."""
+    """The models not significantly different from the one with the highest score; empty if none was compared."""
     if pairs is None or len(others) < 2:
         return ""
     alike = [run_name_title(name) for name in not_significantly_different(run, pairs)]
@@ -153,7 +153,7 @@ def _alike(run: str, pairs: pd.DataFrame | None, others: pd.Series) -> str:
 
 
 def _copied(run: str, transfer: pd.DataFrame | None) -> str:
-    """What a score owes to copies of test scans; empty where none is known."""
+    """The effect of copies of test scans on a score; empty if unknown."""
     if transfer is None or not (copies := transfer.set_index("run")["copies"].fillna(0).get(run, 0)):
         return ""
     return f" Its weights were learned from copies of {copies:.0f} of its test scans."

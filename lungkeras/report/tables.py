@@ -1,4 +1,4 @@
-"""The study's tables as the report sets them, under the names of their CSVs, and the small ones beside a run."""
+"""The study's tables in the report, under the names of their CSVs, and the small tables of a run."""
 
 from collections.abc import Mapping
 
@@ -41,13 +41,13 @@ def datasheets(frame: pd.DataFrame) -> dict:
 
 
 def without_published(frame: pd.DataFrame) -> pd.DataFrame:
-    """A table of a study without a collection of the paper: without what stands beside published numbers."""
+    """A table of a study without a collection of the paper: without the columns of published numbers."""
     beside = ["interval_holds_published", *(["difference"] if "published_weights" in frame else [])]
     return frame.drop(columns=[name for name in frame if name.startswith("published") or name in beside])
 
 
 def further(frame: pd.DataFrame) -> dict:
-    """A table of one's own: a group per dataset and a row per run, where it has such columns; others as they are."""
+    """A table of one's own: one group per dataset and one row per run, if it has these columns; others unchanged."""
     columns = []
     if "run" in frame:
         frame, columns = frame.assign(name=frame["run"].map(run_name_title)), [Column("name", "model", run="run")]
@@ -82,11 +82,11 @@ def table_3(
     pairs: pd.DataFrame | None = None,
     transfer: pd.DataFrame | None = None,
 ) -> dict:
-    """One group per dataset and one for the ablation, one row per run; `trivial` baselines stand below the runs.
+    """One group per dataset and one for the ablation, one row per run; `trivial` baselines are below the runs.
 
-    Repeats of a run have a table of their own. Strong are, of each dataset, the run of the highest F1 and those that
-    `pairs` does not tell from it. A run that diverged says so, and so does one whose weights were learned from copies
-    of its test scans, by `transfer`.
+    Repeats of a run have a table of their own. Bold: the run with the highest F1 of each dataset and those not
+    significantly different from it in `pairs`. A run that diverged is marked, and so is one whose weights were trained
+    on copies of its test scans, by `transfer`.
     """
     frame = frame[~frame["run"].str.contains(REPEAT)]
     ablation = frame["run"].str.contains(ABLATION)
@@ -126,7 +126,7 @@ def table_3(
 
 
 def diverged(row: Mapping) -> str:
-    """What stands behind the name of a run that diverged: in which epoch, and whether no trained model is left."""
+    """The note after the name of a run that diverged: the epoch, and whether no trained model is left."""
     if pd.isna(epoch := row.get("diverged")):
         return ""
     untrained = ": scores of the untrained model" if pd.isna(row.get("best_epoch")) else ""
@@ -134,7 +134,7 @@ def diverged(row: Mapping) -> str:
 
 
 def _copied(copies: float) -> str:
-    """What stands behind the name of a run whose weights were learned from copies of test scans."""
+    """The note after the name of a run whose weights were trained on copies of test scans."""
     return f", learned from copies of {copies:.0f} test scan{'s' * (copies > 1)}" if copies else ""
 
 
@@ -193,7 +193,7 @@ def scores_of_classes(scores: Mapping[str, Mapping[str, float]]) -> dict:
     return grid(frame.astype({key: float for key in frame if key != "name"}), columns)
 
 
-# Why a study that trains for minutes sets otherwise what the paper sets.
+# Why a study that trains for minutes has other settings than the paper.
 REASONS = {
     "image_size": "small scans train on a CPU in minutes",
     "epochs": "enough to learn from these scans; a run may have others",
@@ -208,9 +208,9 @@ REASONS = {
 
 
 def settings(ours: Mapping[str, object], datasets: list[str]) -> dict:
-    """One row per setting, with the paper's where it has one and the reason where they differ; no places of files.
+    """One row per setting, with the paper's value if there is one and the reason if they differ; no file paths.
 
-    Where no dataset is a collection of the paper, the settings alone.
+    If no dataset is a collection of the paper, only the settings.
     """
     paper = {key: value for key, value in published()["training"].items() if not isinstance(value, dict)}
     paper |= {"beta_2": published()["training"]["optimizer"]["beta_2"]}
@@ -232,20 +232,20 @@ def settings(ours: Mapping[str, object], datasets: list[str]) -> dict:
 
 
 def _reason(key: str, here: object, paper: object) -> str:
-    """Why a setting is not the paper's, or not the default where the paper has none; empty where it is."""
+    """Why a setting is not the paper's, or not the default if the paper has none; empty if it is."""
     field = Params.model_fields.get(key)
     usual = paper if paper is not None or field is None else field.default
     return "" if _plain(here) == _plain(usual) else REASONS.get(key, "")
 
 
 def pairs(values: Mapping[str, object], names: tuple[str, str]) -> dict:
-    """A row a key and its value."""
+    """One row per key and its value."""
     rows = pd.DataFrame([{"name": str(key), "value": _plain(value)} for key, value in values.items()])
     return grid(rows, [Column("name", names[0]), Column("value", names[1])])
 
 
 def texts(frame: pd.DataFrame | None) -> dict | None:
-    """A table of texts as it is; None where there is none, or no row."""
+    """A table of texts, unchanged; None if missing or without rows."""
     return grid(frame, [Column(name, name) for name in frame]) if frame is not None and len(frame) else None
 
 

@@ -1,6 +1,6 @@
-"""The first page's two questions to itself: how far its numbers can be trusted, and what must not be read from them.
+"""Two questions on the first page: how far its numbers can be trusted, and what must not be concluded from them.
 
-Five lights, each a word and a sentence from the study's tables. A light that has no table says so.
+Five lights, each with a word and a sentence from the study's tables. A light without its table is "unknown".
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ SMALL_FILES = ("params.yaml", "history.csv", "predictions.parquet", "metrics.jso
 
 @dataclass(frozen=True)
 class Light:
-    """One row of the first page: what is asked, its level (good, care, bad, unknown), a word, a sentence, and where."""
+    """One row of the first page: the question, its level (good, care, bad, unknown), a word, a sentence, and a link."""
 
     name: str
     level: str
@@ -151,7 +151,7 @@ def _reproducibility(folder: Path) -> Light:
 
 
 def _changed(run: Path, recorded: Mapping) -> bool:
-    """Whether a small file of a run is not as training left it; models are hashed when they are opened."""
+    """Whether a small file of a run changed after training; models are hashed when they are opened."""
     small = {name: value for name, value in provenance.pairs(recorded.get("results")) if name in SMALL_FILES}
     return bool(provenance.changed_files(run, dict(small)))
 

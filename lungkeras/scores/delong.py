@@ -1,4 +1,4 @@
-"""The variance of an AUROC without resampling, for scans that are clustered in patients, and its interval."""
+"""The variance of an AUROC without resampling, for scans clustered in patients, and its interval."""
 
 from collections.abc import Sequence
 
@@ -15,10 +15,10 @@ def delong(
 ) -> tuple[np.ndarray, np.ndarray]:
     """AUROCs (columns,) and their covariance (columns, columns), without resampling.
 
-    Labels and scores are (scans, columns): a column is a class, or a model asked about a class. DeLong et al. 1988,
+    Labels and scores are (scans, columns): a column is a class, or a model's scores for a class. DeLong et al. 1988,
     doi:10.2307/2531595, for scans that are clustered in patients (Obuchowski 1997, doi:10.2307/2533958); where every
-    patient has one scan, the two are the same. A label that is NaN is not known, and its scan is none of its column's.
-    NaN for a column without positives or negatives.
+    patient has one scan, the two are the same. A scan whose label is NaN (unknown) is left out of that column. NaN for
+    a column without positives or negatives.
     """
     aurocs, of_positives, of_negatives, factors = _components(labels, scores, patients)
     count = len(of_positives)
@@ -28,10 +28,11 @@ def delong(
 
 
 def auroc_shares(labels: np.ndarray, scores: np.ndarray, patients: Sequence) -> tuple[np.ndarray, np.ndarray]:
-    """(AUROCs (columns,), by how much each of the sorted patients moves them, float (patients, columns)).
+    """(AUROCs (columns,), influence of each sorted patient on them, float (patients, columns)).
 
-    Arguments as of `delong`. The shares of a column sum to 0. Patients who come w times move the AUROC, to first
-    order, by the sum of w times their share; shares are scaled as in `delong`, since few patients vary less than all.
+    Arguments as in `delong`. The influences of a column sum to 0. If patients are drawn w times, the AUROC changes, to
+    first order, by the sum of w times their influence; influences are scaled as in `delong`, to correct for few
+    patients.
     """
     aurocs, of_positives, of_negatives, factors = _components(labels, scores, patients)
     factors = np.where(np.isnan(factors), 1.0, factors)
@@ -68,9 +69,9 @@ def auroc_interval(
 ) -> tuple[float, float]:
     """DeLong's interval, on the logit scale so that it stays within 0 and 1.
 
-    At 0 and 1 themselves, where DeLong's variance is 0: the exact binomial limit of `trials`, the patients of the rarer
-    side, each of which may have been ranked wrongly; (NaN, NaN) without them. With degrees of `freedom`, Student's t
-    stands for the normal law.
+    At 0 and 1, where DeLong's variance is 0: the exact binomial limit of `trials`, the patients of the rarer side, each
+    of which may have been ranked wrongly; (NaN, NaN) without them. With degrees of `freedom`, Student's t replaces the
+    normal distribution.
     """
     auroc = float(np.round(auroc, 12))  # a mean of ones may lie below 1
     if trials and not np.isnan(variance) and auroc in (0, 1):

@@ -1,4 +1,4 @@
-"""Whether a training went astray: its loss is NaN, or far higher than that of one answer for every scan."""
+"""Whether a training diverged: its loss is NaN, or far higher than that of a constant answer."""
 
 import numpy as np
 import pandas as pd
@@ -7,10 +7,10 @@ TIMES_CHANCE = 10.0
 
 
 def diverged_at(history: pd.DataFrame, chance: float) -> int | None:
-    """The epoch in which a training went astray for good; None where it did not.
+    """The epoch in which a training diverged for good; None if it did not.
 
     `history` has the columns epoch, loss and val_loss; `chance` is the loss, in nats, of the same answer to every scan.
-    For good means: to the last epoch by its training loss, or that no epoch has a validation loss in bounds.
+    For good means: by its training loss through the last epoch, or no epoch has a validation loss within bounds.
     """
     lost, in_vain = (_astray(history[name], chance) for name in ("loss", "val_loss"))
     lost |= in_vain.all()

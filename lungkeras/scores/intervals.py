@@ -1,10 +1,9 @@
 """Confidence intervals of a score: the bootstrap over patients, and closed forms for shares and means.
 
-The scans of one patient resemble each other, so patients are drawn, never scans: a draw takes as many patients as
-there are, with replacement, and each comes with all of its scans. In what follows labels and decisions are 0-or-1
-arrays (scans, classes), scores are floats of that shape, and `patients` holds one name per scan. A label that is NaN is
-not known, and its scan is none of its class's. Runs that were tested on the same patients meet the same draws, whatever
-the order of their scans.
+The scans of one patient resemble each other, so patients are drawn, never scans: a draw takes as many patients as there
+are, with replacement, each with all of its scans. Below, labels and decisions are 0-or-1 arrays (scans, classes),
+scores are floats of that shape, and `patients` holds one name per scan. A scan whose label is NaN (unknown) is left out
+of that class. Runs tested on the same patients get the same draws, whatever the order of their scans.
 """
 
 import functools
@@ -20,25 +19,25 @@ DRAWS = 2000
 LEVEL = 0.95
 SEED = 0
 PRIOR_ERRORS = 0.75  # of each kind, over all classes
-FEWEST_PATIENTS = 10  # with a class, and without it, for an interval of its own
-TOO_FEW = "too few"  # what tables say where patients are fewer
+FEWEST_PATIENTS = 10  # fewest patients with a class, and without it, for an interval per class
+TOO_FEW = "too few"  # what tables say with fewer patients
 NO_VARIANCE = 1e-12
-MOST_TURNED = 60  # scans of each side whose labels are turned in some draw
+MOST_TURNED = 60  # scans of each side whose labels are flipped in some draw
 MOST_BLOCKS = 2000
 AT_ONCE = 4_000_000  # weights held at a time while curves are drawn
 
 
 def patient_places(patients: Sequence) -> tuple[np.ndarray, int]:
-    """(the place of each scan's patient among the sorted patients, int (scans,); the number of patients)."""
+    """(index of each scan's patient among the sorted patients, int (scans,); the number of patients)."""
     names, places = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     return places, len(names)
 
 
 def patient_blocks(patients: Sequence, most: int = MOST_BLOCKS, seed: int = SEED) -> np.ndarray:
-    """What stands for the patient of each scan, int (scans,): of many patients, one of `most` blocks of them.
+    """The resampling unit of each scan, int (scans,): its patient, or one of `most` blocks if there are more patients.
 
-    Blocks are as large as each other, dealt at random, and independent as patients are. An interval over 2,000 of them
-    is as wide as that over patients, within 2 % of its width, and takes less time and memory.
+    Blocks are of equal size, filled at random, and independent as patients are. The width of an interval over 2,000
+    blocks is within 2 % of that over patients, and it takes less time and memory.
     """
     places, count = patient_places(patients)
     return places if count <= most else (np.random.default_rng([seed, count, 5]).permutation(count) % most)[places]
@@ -46,7 +45,7 @@ def patient_blocks(patients: Sequence, most: int = MOST_BLOCKS, seed: int = SEED
 
 @functools.lru_cache(maxsize=4)
 def patient_draws(patients: int, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
-    """How often each patient comes in each draw: float32 (draws, patients), whole numbers; read-only."""
+    """How often each patient occurs in each draw: float32 (draws, patients), whole numbers; read-only."""
     chosen = np.random.default_rng([seed, patients]).integers(patients, size=(draws, patients))
     chosen += patients * np.arange(draws)[:, None]
     counts = np.bincount(chosen.ravel(), minlength=draws * patients).reshape(draws, patients).astype(np.float32)
@@ -70,17 +69,17 @@ def drawn_sums(sums: np.ndarray, draws: int = DRAWS, seed: int = SEED) -> np.nda
 
 
 def drawn_mean(values: np.ndarray, patients: Sequence, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
-    """The mean of values (scans,) over the scans of each draw: (draws,); NaN where a draw has none."""
+    """The mean of values (scans,) over the scans of each draw: (draws,); NaN if a draw has none."""
     sums = sums_by_patient(np.stack([values, np.ones(len(values))], axis=1), patients)
     total, scans = drawn_sums(sums, draws, seed).T
     return np.divide(total, scans, out=np.full(draws, np.nan), where=scans > 0)
 
 
 def interval(drawn: np.ndarray, patients: int | None = None, level: float = LEVEL) -> tuple[float, float]:
-    """The percentile interval of drawn values (draws,); (NaN, NaN) where none of them is defined.
+    """The percentile interval of drawn values (draws,); (NaN, NaN) if none is defined.
 
     `patients` widens it for a small number of them, which the bootstrap alone makes too narrow (the expanded percentile
-    interval of Hesterberg 2015, doi:10.1080/00031305.2015.1089789); a single patient gives none.
+    interval of Hesterberg 2015, doi:10.1080/00031305.2015.1089789); with a single patient there is no interval.
     """
     drawn = drawn[~np.isnan(drawn)]
     if len(drawn) == 0 or patients == 1:
@@ -95,10 +94,10 @@ def interval(drawn: np.ndarray, patients: int | None = None, level: float = LEVE
 def decision_counts(
     labels: np.ndarray, decided: np.ndarray, patients: Sequence, weights: np.ndarray | None = None
 ) -> np.ndarray:
-    """Of each patient and class: hits, decisions and positives. float64 (patients, 3, classes).
+    """Hits, decisions and positives of each patient and class: float64 (patients, 3, classes).
 
-    All are 0 for a class that can't be scored (`metrics.known_only`). `weights` (scans,) says how many scans each
-    stands for; one by default.
+    All are 0 for a class that can't be scored (`metrics.known_only`). `weights` (scans,) is the weight of each scan;
+    one by default.
     """
     labels, decided = (part.astype(np.int8) for part in known_only(labels, decided))
     counts = np.stack([labels * decided, decided, labels], axis=1)
@@ -106,30 +105,30 @@ def decision_counts(
 
 
 def f1_of_counts(counts: np.ndarray) -> np.ndarray:
-    """F1 (..., classes) of counts (..., 3, classes); 0 for a class neither present nor decided for."""
+    """F1 (..., classes) of counts (..., 3, classes); 0 for a class neither present nor called."""
     hits, decisions, positives = np.moveaxis(counts, -2, 0)
     either = decisions + positives
     return np.divide(2 * hits, either, out=np.zeros_like(hits), where=either > 0)
 
 
 def macro_f1_of_counts(counts: np.ndarray) -> float:
-    """The macro F1 of counts (patients, 3, classes), over the classes that a scan has; NaN where none has one."""
+    """The macro F1 of counts (patients, 3, classes), over the classes that occur; NaN if none does."""
     counts = of_present(counts)
     return float(f1_of_counts(counts.sum(axis=0)).mean()) if counts.shape[-1] else float("nan")
 
 
 def of_present(counts: np.ndarray) -> np.ndarray:
-    """The counts (patients, 3, classes) of the classes that a scan has."""
+    """The counts (patients, 3, classes) of the classes that occur."""
     return counts[..., counts[:, 2].sum(axis=0) > 0]
 
 
 def doubt(counts: np.ndarray, draws: int = DRAWS, seed: int = SEED, patient_count: int | None = None) -> np.ndarray:
-    """Counts to add to each draw of decision counts, so that "no error seen" is not taken for "no error possible".
+    """Prior counts added to each draw of decision counts, so that "no error seen" does not mean "no error possible".
 
-    counts (patients, 3, classes) -> float64 (draws, 3, classes): of each class half a hit (a gamma of mean 1/2), and a
+    counts (patients, 3, classes) -> float64 (draws, 3, classes): per class half a hit (a gamma of mean 1/2), and a
     missed and a wrongly called scan of mean PRIOR_ERRORS / classes each, as a Dirichlet prior on the cells adds them.
-    They weigh as much as the scans of a mean patient; `patient_count` says how many there are where the rows of counts
-    are blocks of them.
+    They are scaled by the scans of an average patient; `patient_count` is the number of patients if the rows of counts
+    are blocks.
     """
     classes = counts.shape[-1]
     random = np.random.default_rng([seed, len(counts), 2])
@@ -150,7 +149,7 @@ def f1_interval(
 ) -> tuple[float, float]:
     """The interval of the macro F1, or of the F1 of one class, from decision counts (patients, 3, classes).
 
-    Bootstrap over patients with the doubt of a prior: never of zero width, and it covers where errors are few.
+    Bootstrap over patients with a prior (`doubt`): never of zero width, and it keeps its coverage when errors are few.
     `patient_count` as in `doubt`.
     """
     counts = of_present(counts) if column is None else counts[..., [column]]
@@ -165,8 +164,8 @@ def f1_interval(
 def share_interval(values: np.ndarray, patients: Sequence, level: float = LEVEL) -> tuple[float, float]:
     """Wilson's interval of a share, of values (scans,) in [0, 1], for scans that are clustered in patients.
 
-    The scans count as many as independent ones of the same variance would be (Korn and Graubard 1998), at most as many
-    as there are. Never of zero width; (NaN, NaN) for fewer than two patients, or where a value is NaN.
+    It uses the effective sample size: the number of independent scans with the same variance (Korn and Graubard 1998),
+    at most the number of scans. Never of zero width; (NaN, NaN) for fewer than two patients, or where a value is NaN.
     """
     values = np.asarray(values, dtype=np.float64)
     return share_interval_of_sums(sums_by_patient(np.stack([values, np.ones(len(values))], axis=1), patients), level)
@@ -194,7 +193,7 @@ def exact_share_interval(values: np.ndarray, patients: Sequence, level: float = 
 
 
 def share_and_worth(sums: np.ndarray) -> tuple[float, float]:
-    """(the share, how many independent scans those of all patients are worth), from sums as above; NaN if unknown."""
+    """(share, effective number of independent scans), from sums as above; NaN if unknown."""
     count, scans = len(sums), float(sums[:, 1].sum())
     if count < 2 or not np.isfinite(sums).all():
         return float("nan"), float("nan")
@@ -204,7 +203,7 @@ def share_and_worth(sums: np.ndarray) -> tuple[float, float]:
 
 
 def variance_of_mean(sums: np.ndarray, mean: float) -> float:
-    """The variance of a mean over scans clustered in patients, from sums as above, of two patients or more."""
+    """The variance of a mean over scans clustered in patients, from sums as above, for two or more patients."""
     count, rest = len(sums), sums[:, 0] - mean * sums[:, 1]
     return count / (count - 1) * (rest**2).sum() / sums[:, 1].sum() ** 2
 
@@ -235,10 +234,11 @@ def paired_share_interval(
 def mean_interval(
     values: np.ndarray, unseen: np.ndarray, patients: Sequence, draws: int = DRAWS, seed: int = SEED
 ) -> tuple[float, float]:
-    """The interval of a mean of values (scans,) that a rare scan can move far, as an error moves a Brier score.
+    """The interval of a mean of values (scans,) that a rare scan affects strongly, as an error does a Brier score.
 
-    `unseen` (scans,) holds what each scan would have, were its label another. The bootstrap over patients with, in each
-    draw, PRIOR_ERRORS of them in the mean (a gamma): it covers where errors are few. (NaN, NaN) for a single patient.
+    `unseen` (scans,) holds the value of each scan if its label were another. The bootstrap over patients adds
+    PRIOR_ERRORS of these on average to each draw (a gamma), so it keeps its coverage when errors are few. (NaN, NaN)
+    for a single patient.
     """
     sums = sums_by_patient(np.stack([values, np.ones(len(values))], axis=1), patients)
     random, scans = np.random.default_rng([seed, len(sums), 3]), max(len(values) / max(len(sums), 1), 1.0)
@@ -251,7 +251,7 @@ def mean_interval(
 
 
 def rarer_side(labels: np.ndarray, patients: Sequence) -> int:
-    """The patients who have a class (scans,), or those who lack it, whichever are fewer."""
+    """The number of patients who have a class (scans,), or of those who lack it, whichever is smaller."""
     labels, patients = np.asarray(labels), np.asarray(patients, dtype=str)
     return min(len(set(patients[labels == side])) for side in (0, 1))
 
@@ -276,11 +276,12 @@ def drawn_f1(
 
 
 def ranking(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """AUROC and average precision of one class, where scans count as often as `weights` say.
+    """AUROC and average precision of one class, with scans weighted by `weights`.
 
     labels (scans,) 0 or 1, scores (scans,), weights (draws, scans). Returns two arrays (draws,). Tied scores are one
-    threshold, as in scikit-learn: a tied pair counts half in the AUROC. NaN where a draw lacks positives or, for the
-    AUROC, negatives, and where a score is not a number; for both, where some labels are not known and no other is 0.
+    threshold, as in scikit-learn: a tied pair counts half in the AUROC. NaN if a draw lacks positives or, for the
+    AUROC, negatives, and if a score is not a number; both are NaN if some labels are unknown and none of the others is
+    0.
     """
     labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     if not (known := ~np.isnan(labels)).all():
@@ -314,8 +315,8 @@ def drawn_ranking(
 ) -> tuple[np.ndarray, np.ndarray]:
     """AUROC and average precision of each draw and class: two arrays (draws, classes).
 
-    `errors` adds the doubt of a prior, as `doubt` does to counts: in each draw a scan of the class is taken for one of
-    the others, and one of the others for the class, each with a weight of so many patients in the mean (a gamma).
+    `errors` adds a prior, as `doubt` does to counts: in each draw a scan of the class is taken for one of the others,
+    and one of the others for the class, each with a random weight (a gamma) whose mean is this number of patients.
     """
     places, count = patient_places(patients)
     weights = patient_draws(count, draws, seed)
@@ -335,7 +336,7 @@ def drawn_ranking(
 
 
 def _turned(labels: np.ndarray, errors: float, draws: int, seed: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """(scans whose label may be turned, the weight of each so turned: float (draws, scans)); none without errors."""
+    """(scans whose label may be flipped, weight of each flip: float (draws, scans)); empty without errors."""
     sides = [np.flatnonzero(labels == side) for side in (0, 1)]
     if not errors or not all(map(len, sides)):
         return np.zeros(0, dtype=int), np.zeros((draws, 0))
@@ -347,7 +348,7 @@ def _turned(labels: np.ndarray, errors: float, draws: int, seed: Sequence[int]) 
 
 
 def mean_of_defined(values: np.ndarray) -> np.ndarray:
-    """The mean over the last axis of what is a number; NaN where nothing is."""
+    """The mean over the last axis, ignoring NaN; NaN if all are NaN."""
     defined = ~np.isnan(values)
     total, count = np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1)
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)

@@ -1,9 +1,9 @@
 """From logits and probabilities to scores: loss, decisions, F1, AUROC, confusion.
 
-Labels are 0-or-1 arrays of shape (scans, classes); in a multiclass task each row holds a single 1. In a multilabel one
-a label may be NaN: it is not known, and no score counts it. Logits and probabilities are float arrays of the same
-shape, columns in the order of the dataset's classes. Where one of these is no number, as of a model that diverged,
-nothing is decided, and scores are NaN.
+Labels are 0-or-1 arrays of shape (scans, classes); in a multiclass task each row holds a single 1. In a multilabel task
+a label may be NaN: it is unknown, and no score counts it. Logits and probabilities are float arrays of the same shape,
+columns in the order of the dataset's classes. If one of these is NaN or infinite, as after divergence, nothing is
+decided, and scores are NaN.
 """
 
 from collections.abc import Sequence
@@ -26,10 +26,9 @@ def probabilities(logits: np.ndarray, task: str) -> np.ndarray:
 def cross_entropy(labels: np.ndarray, logits: np.ndarray, task: str, class_weights: np.ndarray | None = None) -> float:
     """The mean loss that training minimises, from logits, in float64.
 
-    Multiclass: categorical cross-entropy, mean over scans. Multilabel: binary cross-entropy, mean over all labels that
-    are known (NaN where none is), where `class_weights` (classes,) multiplies the loss of positive labels, as
-    `pos_weight` of PyTorch's BCEWithLogitsLoss does. Raises ValueError for weights in a multiclass task: the study has
-    none there.
+    Multiclass: categorical cross-entropy, mean over scans. Multilabel: binary cross-entropy, mean over all known labels
+    (NaN if there are none), where `class_weights` (classes,) multiplies the loss of positive labels, as `pos_weight` of
+    PyTorch's BCEWithLogitsLoss does. Raises ValueError for weights in a multiclass task, where the study has none.
     """
     labels, logits = np.asarray(labels, dtype=np.float64), np.asarray(logits, dtype=np.float64)
     if not np.isfinite(logits).all():
@@ -53,10 +52,10 @@ def positive_weights(labels: np.ndarray) -> np.ndarray:
 
 
 def known_only(labels: np.ndarray, decided: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and decisions, int (scans, classes), with 0 in both where F1, precision and recall are not to look.
+    """Labels and decisions, int (scans, classes), with 0 in both where F1, precision and recall should ignore them.
 
-    These are labels that are not known, and whole classes that can't be scored: some of their labels are not known, and
-    of those that are none is 1, or none is 0. To these scores, a scan without the class and not given it is nothing.
+    These are unknown labels, and whole classes that can't be scored: some of their labels are unknown, and none of the
+    others is 1, or none is 0. These scores ignore true negatives.
     """
     labels, decided = np.asarray(labels), np.asarray(decided)
     known = ~np.isnan(labels)
@@ -69,8 +68,8 @@ def known_only(labels: np.ndarray, decided: np.ndarray) -> tuple[np.ndarray, np.
 def decide(probabilities: np.ndarray, task: str, threshold: float = THRESHOLD) -> np.ndarray:
     """Decisions as an int array of 0 and 1, shape (scans, classes).
 
-    Multiclass: 1 for the most probable class alone, the first of equals. Multilabel: 1 wherever the probability is at
-    least `threshold`, so 0 decides for every class and anything above 1 for none.
+    Multiclass: 1 for the most probable class alone, the first of equals. Multilabel: 1 if the probability is at
+    least `threshold`, so 0 calls every class and anything above 1 calls none.
     """
     probabilities = np.asarray(probabilities)
     if task == "multiclass":
@@ -79,9 +78,9 @@ def decide(probabilities: np.ndarray, task: str, threshold: float = THRESHOLD) -
 
 
 def macro_f1(labels: np.ndarray, probabilities: np.ndarray, task: str) -> float:
-    """The mean F1 of the decisions, over the classes that the labels hold; NaN where they hold none.
+    """The mean F1 of the decisions, over the classes that occur in the labels; NaN if none does.
 
-    A class that no scan has can't be found, so that its F1 says nothing of the model: it is left out, as is one that
+    A class without a scan can't be found, so its F1 says nothing about the model: it is left out, as is one that
     `known_only` can't score.
     """
     labels, decided = known_only(labels, decide(probabilities, task))
@@ -97,9 +96,9 @@ def macro_f1(labels: np.ndarray, probabilities: np.ndarray, task: str) -> float:
 def per_class(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], task: str) -> dict[str, dict]:
     """{class: {f1, precision, recall, auroc, support, known}}; support counts the scans that have the class.
 
-    `known` counts the scans of which it is known whether they have it: all of them, where no label is NaN. Recall and
-    F1 of a class that no scan has are NaN, and so are all scores of one that `known_only` can't score. An AUROC is NaN
-    where it is undefined: no positive, no negative, or a probability that is not a number.
+    `known` counts the scans with a known label: all of them if no label is NaN. Recall and F1 of a class without a scan
+    are NaN, and so are all scores of one that `known_only` can't score. An AUROC is NaN if it is undefined: no
+    positive, no negative, or a probability that is not a number.
     """
     from sklearn.metrics import precision_recall_fscore_support
 
@@ -125,7 +124,7 @@ def per_class(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[s
 
 
 def scores(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], task: str) -> dict:
-    """{macro_f1, macro_auroc, per_class}; macro_auroc is the mean of the AUROCs that are defined, NaN where none is."""
+    """{macro_f1, macro_auroc, per_class}; macro_auroc is the mean of the defined AUROCs, NaN if none is defined."""
     each = per_class(labels, probabilities, classes, task)
     defined = [entry["auroc"] for entry in each.values() if not np.isnan(entry["auroc"])]
     return {
@@ -136,7 +135,7 @@ def scores(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
 
 
 def confusion(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
-    """Counts (int) of a multiclass task: true classes as rows, predicted classes as columns."""
+    """The confusion matrix (int) of a multiclass task: true classes as rows, predicted classes as columns."""
     counts = np.asarray(labels).astype(int).T @ decide(probabilities, "multiclass")
     return pd.DataFrame(
         counts, index=pd.Index(classes, name="true"), columns=pd.Index(classes, name="predicted"), dtype=int

@@ -32,11 +32,10 @@ def compare_f1(
     seed: int = SEED,
     patient_count: int | None = None,
 ) -> dict[str, float]:
-    """The macro F1 of one model less that of another on the same scans: {difference, low, high, p}.
+    """The macro F1 of one model minus that of another on the same scans: {difference, low, high, p}.
 
-    The interval is that of the paired bootstrap over patients, `p` that of the permutation test. A label that is NaN is
-    not known, and counts for neither model. `patient_count` says how many patients there are where `patients` names
-    blocks of them.
+    The interval is that of the paired bootstrap over patients, `p` that of the permutation test. A NaN label is unknown
+    and counts for neither model. `patient_count` is the number of patients if `patients` names blocks of them.
     """
     first, second = (of_present(decision_counts(labels, given, patients)) for given in (decided, others))
     if not first.shape[-1]:
@@ -63,14 +62,14 @@ def compare_auroc(
     draws: int = DRAWS,
     seed: int = SEED,
 ) -> dict[str, float]:
-    """The macro AUROC of one model less that of another on the same scans: {difference, low, high, p}.
+    """The macro AUROC of one model minus that of another on the same scans: {difference, low, high, p}.
 
-    The interval is DeLong's, with Student's t, of a freedom less than there are patients, for the normal law. Where
-    that has no width, as of two models that make no error, it is the exact binomial limit of the patients of the rarest
-    side, whom the models may have ranked apart. `p` is that of the permutation test, as DeLong's own rejects too often
-    where patients are few. Classes that lack positives or negatives are left out; all are NaN where no class is left.
-    Where a class has a single positive or negative, the variance is unknown: all but the difference are NaN. A label
-    that is NaN is not known, and its scan is none of its class's.
+    The interval is DeLong's, with Student's t (one degree of freedom less than patients) instead of the normal
+    distribution. If that has zero width, as for two models without errors, it is the exact binomial limit for the
+    patients of the rarest side, whom the models may have ranked differently. `p` is that of the permutation test, as
+    DeLong's own test rejects too often with few patients. Classes that lack positives or negatives are left out; all
+    values are NaN if no class is left. If a class has a single positive or negative, the variance is unknown: all but
+    the difference are NaN. A scan whose label is NaN (unknown) is left out of that class.
     """
     labels = np.asarray(labels)
     defined = with_both_signs(labels)
@@ -103,8 +102,8 @@ def swaps(patients: int, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
     """Permutations of a paired test: whose answers are swapped between two models, 0 or 1, float64 (swaps, patients).
 
     If the models are equal, each permutation is as likely as the observed answers. The share of permutations with a
-    difference at least as large is therefore an exact p, whatever the number of patients. All permutations where there
-    are no more than `draws`; else `draws` random ones, and that of no swap.
+    difference at least as large is therefore an exact p, whatever the number of patients. All permutations if there are
+    at most `draws`; else `draws` random ones and the observed one (no swap).
     """
     if 2**patients <= draws:
         return (np.arange(2**patients)[:, None] >> np.arange(patients) & 1).astype(np.float64)
@@ -131,8 +130,8 @@ def p_of_auroc(
 ) -> float:
     """p of the difference in macro AUROC, by a permutation test of ranks, so that the models' scales don't matter.
 
-    Every class must have positives and negatives. A swap moves the difference by a sum over the swapped patients: of a
-    pair of a positive and a negative scan, what depends on both swaps is the same for either model.
+    Every class must have positives and negatives. A swap changes the difference by a sum over the swapped patients: for
+    a pair of a positive and a negative scan, the term that depends on both swaps is the same for either model.
     """
     apart = np.zeros(len(labels))
     for column in range(labels.shape[1]):
@@ -148,14 +147,14 @@ def p_of_auroc(
 
 
 def _share_as_far(differences: np.ndarray) -> float:
-    """The share of differences (swaps,) that are as far from 0 as the first, which is that of no swap."""
+    """The share of differences (swaps,) at least as far from 0 as the first, the observed one."""
     return float((np.abs(differences) >= abs(differences[0]) - 1e-12).mean())
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
-    """p-values (tests,) adjusted by Holm's step-down rule: below 0.05, all of them are wrong at most once in twenty.
+    """p-values (tests,) adjusted by Holm's step-down rule, which controls the family-wise error rate.
 
-    A p that is NaN stays so and counts as no test.
+    A NaN stays NaN and does not count as a test.
     """
     p = np.asarray(p, dtype=np.float64)
     adjusted = np.full(len(p), np.nan)

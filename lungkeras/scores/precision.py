@@ -1,7 +1,7 @@
-"""Average precision and shares with their variance, without resampling, for scans that are clustered in patients.
+"""Average precision and shares with their variance, without resampling, for scans clustered in patients.
 
-Each patient moves a score by a share; shares sum to 0, and their squares give the variance (the infinitesimal
-jackknife, Efron 1982). Labels and scores are (scans, columns), a label counts where `known` is true.
+Each patient has an influence on a score; influences sum to 0, and their squares give the variance (the infinitesimal
+jackknife, Efron 1982). Labels and scores are (scans, columns); a label counts where `known` is true.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from lungkeras.scores.intervals import patient_places
 def average_precisions(
     labels: np.ndarray, scores: np.ndarray, patients: Sequence, known: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(average precisions (columns,), by how much each of the sorted patients moves them, (patients, columns)).
+    """(average precisions (columns,), influence of each sorted patient on them (patients, columns)).
 
     Tied scores are one threshold, as in scikit-learn. NaN for a column without positives or negatives.
     """
@@ -37,24 +37,24 @@ def _average_precision(is_so: np.ndarray, given: np.ndarray) -> tuple[float, np.
     here, positives = np.bincount(at, is_so, len(levels)), is_so.sum()
     precision = hits / asked
     point = float((here * precision).sum() / positives)
-    # A scan at or above a level counts in the precision there: as one that is asked for, and as a hit if it is so.
+    # A scan at or above a level counts in the precision there: as called, and as a hit if it is positive.
     as_hit, as_asked = (here / asked).cumsum(), (here * hits / asked**2).cumsum()
     return point, (is_so * (precision[at] - point + as_hit[at]) - as_asked[at]) / positives
 
 
 def ratios(parts: np.ndarray, wholes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(shares (columns,), by how much each patient moves them) of sums by patient (patients, columns); NaN of none."""
+    """(shares (columns,), influence of each patient) from sums by patient (patients, columns); NaN without any."""
     whole = wholes.sum(axis=0)
     points = np.divide(parts.sum(axis=0), whole, out=np.full(len(whole), np.nan), where=whole > 0)
     return points, (parts - points * wholes) / np.where(whole > 0, whole, np.nan)
 
 
 def interval_of_shares(point: float, shares: np.ndarray, trials: int) -> tuple[float, float]:
-    """The interval of a score in [0, 1] by how much each patient moves it (patients,), on the logit scale.
+    """The interval of a score in [0, 1] from the influence of each patient (patients,), on the logit scale.
 
-    By Student's t of a freedom one less than `trials`, the patients who have a class or those who lack it, whichever
-    are fewer: they decide how well the variance is known. At 0 and 1 the exact binomial limit of so many; (NaN, NaN)
-    for a single patient.
+    Student's t with `trials` - 1 degrees of freedom, where `trials` are the patients who have a class or those who lack
+    it, whichever are fewer: they determine how well the variance is known. At 0 and 1, the exact binomial limit of
+    `trials`; (NaN, NaN) for a single patient.
     """
     count = len(shares)
     if count < 2:

@@ -1,12 +1,12 @@
-"""What makes a model's probabilities mean what they say: the loss's weights taken out, then a temperature.
+"""Calibrates a model's probabilities: the loss's weights are removed, then a temperature is applied.
 
-A binary loss that weighs positive labels by w is least at the logit log(w p / (1 - p)), so log(w) is subtracted from
-each logit (Elkan 2001, "The foundations of cost-sensitive learning"): nothing is fitted. What is left is divided by a
-temperature (Guo et al. 2017, arXiv:1706.04599), fitted on the validation split: one for exclusive classes, one of each
+A binary loss that weights positive labels by w has its minimum at the logit log(w p / (1 - p)), so log(w) is subtracted
+from each logit (Elkan 2001, "The foundations of cost-sensitive learning"): nothing is fitted. The result is divided by
+a temperature (Guo et al. 2017, arXiv:1706.04599), fitted on the validation split: one for exclusive classes, one per
 class for findings.
 
-Decisions stay the model's own: the likeliest class, and each finding whose logit, with the weights, is above 0. The
-weights are there to call rare findings more often than their probability alone would.
+Decisions remain the model's own: the most likely class, and each finding whose logit, with the weights, is above 0. The
+weights make rare findings called more often than their probability alone would.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ import numpy as np
 
 from lungkeras.scores import metrics
 
-TEMPERATURES = (0.05, 20.0)  # a fit at either end means that the validation split does not tell
+TEMPERATURES = (0.05, 20.0)  # a fit at either end means that the validation split can't determine it
 LEAST_GAIN = 1e-6  # nats
 TINY = 1e-12
 
@@ -29,15 +29,15 @@ def logits_of(probabilities: np.ndarray, task: str) -> np.ndarray:
 
 
 def scaled(probabilities: np.ndarray, task: str, temperature: float) -> np.ndarray:
-    """The probabilities, float32, that a model gives once its logits are divided by the temperature."""
+    """The probabilities, float32, after a model's logits are divided by the temperature."""
     return metrics.probabilities(logits_of(probabilities, task) / temperature, task)
 
 
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, task: str) -> float:
-    """The temperature of the least cross-entropy; above 1, the model was too sure.
+    """The temperature with the lowest cross-entropy; above 1, the model was overconfident.
 
-    1 where it can't be estimated: no known label, probabilities that are NaN or infinite, or a least value at the end
-    of what is searched, as when the answers to all of few scans are right.
+    1 if it can't be estimated: no known label, probabilities that are NaN or infinite, or a minimum at the end of the
+    search range, as when all of a few scans are correct.
     """
     if np.isnan(labels).all() or not np.isfinite(probabilities).all():
         return 1.0
@@ -54,7 +54,7 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, task: str) ->
 
 @dataclass(frozen=True)
 class Correction:
-    """What turns a model's logits into those of calibrated probabilities; each a number of every class."""
+    """The correction from a model's logits to those of calibrated probabilities; one number per class each."""
 
     prior_shift: tuple[float, ...]
     temperatures: tuple[float, ...]
@@ -64,7 +64,7 @@ class Correction:
         return (np.asarray(logits, dtype=np.float64) - self.prior_shift) / self.temperatures
 
     def probabilities(self, probabilities: np.ndarray, task: str) -> np.ndarray:
-        """The corrected probabilities, float32 (scans, classes), of those that the model gives."""
+        """The corrected probabilities, float32 (scans, classes), from the model's own."""
         return metrics.probabilities(self.logits(logits_of(probabilities, task)), task)
 
     @property
@@ -85,7 +85,7 @@ def no_correction(classes: int) -> Correction:
 def fit_correction(
     labels: np.ndarray, probabilities: np.ndarray, task: str, class_weights: np.ndarray | None = None
 ) -> Correction:
-    """The correction of a model that was trained with `class_weights` (None: without), fitted on a validation split.
+    """The correction for a model trained with `class_weights` (None: without), fitted on a validation split.
 
     `labels` and `probabilities`, the model's own, have the shape (scans, classes).
     """
@@ -99,7 +99,7 @@ def fit_correction(
 
 
 def prior_shift(class_weights: np.ndarray | None, classes: int) -> tuple[float, ...]:
-    """By how much the weights of positive labels raise the logits: their logarithms; 0 for a weight of 0."""
+    """How much the weights of positive labels raise the logits: their logarithms; 0 for a weight of 0."""
     if class_weights is None:
         return (0.0,) * classes
     weights = np.asarray(class_weights, dtype=np.float64)
@@ -107,10 +107,10 @@ def prior_shift(class_weights: np.ndarray | None, classes: int) -> tuple[float, 
 
 
 def read_correction(about: Mapping, classes: int) -> Correction:
-    """The correction that `about` (metrics.json, or what stands beside an export) holds; none where it holds none.
+    """The correction in `about` (metrics.json, or the file next to an export); none if it has none.
 
-    A file that has a single temperature and no shift gives that temperature to all classes. Raises ValueError where the
-    numbers are not one of each class, finite, and above 0 for temperatures.
+    A file with a single temperature and no shift uses that temperature for all classes. Raises ValueError unless the
+    numbers are one per class, finite, and above 0 for temperatures.
     """
     shift = tuple(map(float, about.get("prior_shift", (0.0,) * classes)))
     temperatures = tuple(map(float, about.get("temperatures", (float(about.get("temperature", 1.0)),) * classes)))

@@ -1,7 +1,7 @@
-"""A study without Keras: its params, the folders of its runs, and what of it is to be made again.
+"""A study without Keras: its params, the folders of its runs, and which parts must be made again.
 
-It reads models.architectures, datasets and preparation. Training takes its params from it, evaluation its runs; the
-Snakefile and the commands `report`, `status` and `clean` go by it.
+It reads models.architectures, datasets and preparation. Training reads its params, evaluation its runs; the Snakefile
+and the commands `report`, `status` and `clean` use it.
 """
 
 from lungkeras.system.lazy import lend

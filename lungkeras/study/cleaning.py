@@ -1,14 +1,14 @@
-"""What lies in the folders of a study and is needed by no result, no report and no run that goes on.
+"""Finds files in the folders of a study that no result, no report and no unfinished run needs.
 
     temporaries           of a process that was killed while it wrote; one whose writer lives is locked, and stays
     failed notebooks      of steps that have succeeded since
     checkpoints           of finished runs
-    Snakemake's records   its older logs, and what it noted of files that are gone
+    Snakemake's records   its older logs, and its records of deleted files
     unnamed               runs, prepared datasets and drawn sources that the params no longer name, with their
                           notebooks and logs; the report shows them until they are gone, so they are removed only
-                          where that is asked for
+                          on request
 
-All else stays, and so does what another study in params/ names. A link is neither followed nor removed.
+Everything else is kept, and so is anything that another study in params/ names. Links are neither followed nor removed.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ DEEPEST = 3  # reports/<study>/runs/<run>/export
 
 
 def leftovers(study: Path, *, backend: str | None = None) -> pd.DataFrame:
-    """What could be removed from the study whose params lie in a folder.
+    """Files that could be removed from the study whose params are in a folder.
 
-    Returns a row each: path (Path), kind (one of the words above), bytes. Raises ParamsError where the params, or those
-    of another study in params/, can't be read: what they name could not be told.
+    Returns one row each: path (Path), kind (one of the words above), bytes. Raises ParamsError if the params, or those
+    of another study in params/, can't be read: the files they name would be unknown.
     """
     import pandas as pd
 
@@ -66,7 +66,7 @@ def leftovers(study: Path, *, backend: str | None = None) -> pd.DataFrame:
 
 
 def remove(study: Path, paths: Iterable[Path]) -> None:
-    """Removes what `leftovers` found of a study. Raises FolderError where a `lungkeras report` of it is at work."""
+    """Removes the result of `leftovers` for a study. Raises FolderError if a `lungkeras report` of it is running."""
     folder = load_study(study)[0].study_folder
     with alone(folder / ".lock", f"{folder} is being made", patience=0):
         for path in paths:
@@ -100,7 +100,7 @@ def size(path: Path) -> int:
 
 
 def temporaries(shared: Params) -> Iterator[Path]:
-    """What files.py and the graph of notebooks write to on their way, where no one holds it."""
+    """Temporary files of files.py and the graph of notebooks that no process holds."""
     prepared = from_project(shared.prepared)
     for folder in [*real_folders(shared.study_folder), *real_folders(prepared), *own_sources(shared)]:
         for path in sorted([*folder.glob(f"{TEMPORARY_NAME}*"), *folder.glob(".running-*.ipynb")]):
@@ -115,7 +115,7 @@ def own_sources(shared: Params) -> list[Path]:
 
 
 def real_folders(folder: Path, deepest: int = DEEPEST) -> Iterator[Path]:
-    """A folder and those below it that are no links and not hidden."""
+    """A folder and its subfolders, without links and hidden ones."""
     if folder.is_dir():
         yield folder
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
@@ -124,7 +124,7 @@ def real_folders(folder: Path, deepest: int = DEEPEST) -> Iterator[Path]:
 
 
 def done(shared: Params, runs: Mapping[str, Params], trained: list[str]) -> list[str]:
-    """The names of the notebooks whose work stands as params and code would do it. `trained` are the finished runs."""
+    """The names of the notebooks whose results are up to date with params and code. `trained` are the finished runs."""
     prepared = [
         run.dataset
         for run in {run.dataset: run for run in runs.values()}.values()
@@ -139,7 +139,7 @@ def done(shared: Params, runs: Mapping[str, Params], trained: list[str]) -> list
 
 
 def records(shared: Params) -> list[Path]:
-    """Logs of Snakemake but for the last ones, and what it noted of files of this study that are no longer there."""
+    """Logs of Snakemake except the last ones, and its records of files of this study that no longer exist."""
     own = project_folder() / ".snakemake"
     logs = sorted((own / "log").glob("*.log"), key=lambda file: file.stat().st_mtime)[:-LOGS_KEPT]
     homes = [shared.study_folder.resolve(), from_project(shared.prepared).resolve()]
@@ -159,15 +159,15 @@ def real_files(folder: Path) -> Iterator[Path]:
 
 
 def noted_path(name: Path) -> str:
-    """The path that a note of Snakemake is about: its name in base 64, in folders marked by @ where it is long."""
+    """The path that a record of Snakemake is about: its name in base 64, in folders marked by @ if it is long."""
     try:
         return urlsafe_b64decode("".join(part.removeprefix("@") for part in name.parts)).decode()
     except ValueError:
-        return "."  # not one of its notes: a path that is there
+        return "."  # not one of its records: an existing path
 
 
 def is_a_run(folder: Path) -> bool:
-    """Whether a folder holds what a run leaves, and nothing else: with another file it is somebody's."""
+    """Whether a folder holds only the files of a run: any other file belongs to somebody."""
     return (folder / "params.yaml").is_file() and all(
         entry.name in RUN_FILES or entry.name.startswith(TEMPORARY_NAME) for entry in folder.iterdir()
     )

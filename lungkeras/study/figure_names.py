@@ -1,4 +1,4 @@
-"""The figures of a dataset's models: those that the paper has by its numbers, the others by the dataset's name."""
+"""The figures of a dataset's models: those in the paper by its numbers, the others by the dataset's name."""
 
 from collections.abc import Iterable
 
@@ -23,5 +23,5 @@ def figure_name(kind: str, dataset: str) -> str:
 
 
 def pictured(datasets: Iterable[str]) -> list[str]:
-    """The datasets whose models are pictured so: those of one class per scan."""
+    """The datasets with these figures: those with one class per scan."""
     return [dataset for dataset in datasets if known_dataset(dataset).task == "multiclass"]

@@ -1,7 +1,7 @@
-"""What of a study is to be computed again, by hashes of what it was made from: the graph goes by these, not by dates.
+"""Which parts of a study must be computed again, by hashes of their inputs: the graph uses these, not dates.
 
-A changed dataset concerns its runs, a changed run those that start from its weights, and any of them the notebooks that
-read the runs. What is missing is left to the graph of notebooks: it makes what something else needs.
+A changed dataset affects its runs, a changed run those that start from its weights, and any of them the notebooks that
+read the runs. Missing files are left to the graph of notebooks: it makes whatever another step needs.
 """
 
 from collections.abc import Mapping
@@ -20,9 +20,9 @@ READING = ("03_evaluation", "04_visualization", "05_report")
 
 
 def outdated_datasets(shared: Params, runs: Mapping[str, Params], sources: Mapping[str, str]) -> list[str]:
-    """The datasets that stand prepared, but not as this code would prepare them from these sources and params.
+    """The prepared datasets that are outdated with respect to this code, these sources and params.
 
-    One that is gone, while runs of it are finished, is among them: prepared again, it may be what they were made from.
+    They include a missing one with finished runs: prepared again, it may be what they were made from.
     `sources` are the folders that the user named, as seen from the project, by dataset.
     """
     outdated = []
@@ -33,7 +33,7 @@ def outdated_datasets(shared: Params, runs: Mapping[str, Params], sources: Mappi
         try:
             same = is_prepared(folder, dataset, source, seed=shared.seed, **params.prepared_with)
         except SourceError:
-            same = False  # the preparation says what is wrong with the source
+            same = False  # the preparation reports what is wrong with the source
         finished = any((run.run_folder / "metrics.json").is_file() for run in runs.values() if run.dataset == dataset)
         if (folder.is_dir() or finished) and not same:
             outdated.append(dataset)
@@ -41,7 +41,7 @@ def outdated_datasets(shared: Params, runs: Mapping[str, Params], sources: Mappi
 
 
 def prepared_data(runs: Mapping[str, Params]) -> dict[Path, str | None]:
-    """The hash of each prepared dataset of the runs, by its folder; None where there is none."""
+    """The hash of each prepared dataset of the runs, by its folder; None if missing."""
     return {folder: of_prepared(folder) for folder in {run.prepared_folder for run in runs.values()}}
 
 
@@ -54,7 +54,7 @@ def changed_datasets(data: Mapping[Path, str | None]) -> list[Path]:
 def outdated_runs(runs: Mapping[str, Params], data: Mapping[Path, str | None], outdated: list[str]) -> list[str]:
     """The runs to train: missing, incomplete, changed, or made from other params, data, weights or code.
 
-    `data` is what `prepared_data` returns; the runs of `outdated`, datasets about to be prepared, are outdated too.
+    `data` comes from `prepared_data`; the runs of `outdated`, datasets about to be prepared, are outdated too.
     """
     again = {
         name
@@ -67,15 +67,15 @@ def outdated_runs(runs: Mapping[str, Params], data: Mapping[Path, str | None], o
 
 
 def origin(run: Params) -> str | None:
-    """The run whose best model this one starts from, None where it starts from none."""
+    """The run whose best model this one starts from, None if there is none."""
     return Path(run.weights).parent.name if run.weights.endswith("/best.keras") else None
 
 
 def reading_notebooks(shared: Params, runs: Mapping[str, Params]) -> dict[str, str]:
-    """SHA-256 of all that each notebook which reads the runs depends on: the runs, the study, the code, its cells.
+    """SHA-256 of the inputs of each notebook that reads the runs: the runs, the study, the code, its cells.
 
-    They read all that lies in the folders of runs and of prepared datasets, whether the params name it or not. The
-    report depends on the tables too, whoever wrote them.
+    They read everything in the folders of runs and of prepared datasets, whether the params name it or not. The report
+    also depends on the tables, whoever wrote them.
     """
     folders = {file.parent for file in from_project(shared.runs).glob("*/metrics.json")}
     folders |= {run.run_folder for run in runs.values()}
@@ -100,7 +100,7 @@ def cells(notebook: Path) -> str:
 
 
 def outdated_notebooks(shared: Params, runs: Mapping[str, Params], again: list[str]) -> list[str]:
-    """The notebooks to execute anew among those that read the runs. `again` are the runs about to be trained."""
+    """The notebooks to execute again among those that read the runs. `again` are the runs about to be trained."""
     if again:
         return list(READING)
     recorded, now = read(shared.study_folder / "fingerprint.json"), reading_notebooks(shared, runs)
@@ -109,5 +109,5 @@ def outdated_notebooks(shared: Params, runs: Mapping[str, Params], again: list[s
 
 
 def remember(shared: Params, runs: Mapping[str, Params]) -> None:
-    """Writes down what the report that stands there was made from."""
+    """Records the inputs of the existing report."""
     write_json(shared.study_folder / "fingerprint.json", reading_notebooks(shared, runs))

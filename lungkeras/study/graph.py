@@ -1,4 +1,4 @@
-"""Makes what of a study is missing or outdated: Snakemake runs the graph of notebooks that the Snakefile describes."""
+"""Makes missing or outdated parts of a study: Snakemake runs the graph of notebooks described in the Snakefile."""
 
 import json
 import os
@@ -33,19 +33,19 @@ def make_study(
     lock: int | None = None,
     dry_run: bool = False,
 ) -> None:
-    """Makes a study as far as its report; where all is as it would be, nothing but a few lines.
+    """Makes a study up to its report; if everything is up to date, it only prints a few lines.
 
     Args:
         study: the folder of its params.
-        shared, runs: what load_study has read there.
-        sources: {dataset: folder, as seen from the project's folder}; drawn or prepared earlier where there is none.
-        backend: tensorflow, torch or jax, instead of what params say.
+        shared, runs: the result of load_study there.
+        sources: {dataset: folder, as seen from the project's folder}; drawn or prepared earlier if missing.
+        backend: tensorflow, torch or jax, instead of the params.
         cores: of this machine, or with profiles the most at a time; by default all.
         profiles: folders with a config.yaml of Snakemake, for a cluster.
         lock: the handle of a lock that Snakemake holds while it lives, even where this process is killed.
-        dry_run: say what would run, and run nothing.
+        dry_run: print what would run, and run nothing.
 
-    Raises RunError, with what the first failed notebook said, where the report can't be completed.
+    Raises RunError, with the error of the first failed notebook, if the report can't be completed.
     """
     report = shared.study_folder / "report.html"
     for folder in {shared.study_folder, from_project(shared.prepared), from_project(shared.runs)}:
@@ -64,7 +64,7 @@ def make_study(
         say(f"{changed} was changed after it was prepared, and is taken as it is; delete it to prepare it anew")
     outdated = freshness.outdated_datasets(shared, runs, sources)
     if outdated and not dry_run:
-        # First the data alone: where they come out as they were, their runs need no training.
+        # The data first: if they come out unchanged, their runs need no training.
         start(again=outdated, targets=outdated)
         outdated, data = [], freshness.prepared_data(runs)
     trained = freshness.outdated_runs(runs, data, outdated)
@@ -77,7 +77,7 @@ def make_study(
 
 
 def require_plain_paths(study: Path, shared: Params, sources: dict[str, str]) -> None:
-    """Raises ParamsError for a path that the graph, which fills in what stands in braces, can't go by."""
+    """Raises ParamsError for a path with braces, which the graph would fill in."""
     folders = {"study": study, "runs": from_project(shared.runs), "prepared": from_project(shared.prepared)}
     named = {name: os.path.relpath(folder, project_folder()) for name, folder in folders.items()}
     for name, path in (named | sources).items():
@@ -104,9 +104,8 @@ def _snakemake(
 ) -> None:
     """Starts Snakemake on the graph of notebooks: what is missing, and the datasets, runs and notebooks of `again`.
 
-    It goes by these alone: no date counts, and no trigger is asked for that compares with what Snakemake remembers of
-    an earlier start on this machine. It holds the handle `lock` while it lives, and ends with this process. Raises
-    RunError.
+    Only these count: no dates, and no trigger that compares with Snakemake's memory of an earlier start on this
+    machine. It holds the handle `lock` while it lives, and ends with this process. Raises RunError.
     """
     root = project_folder()
     results = {run.dataset: run.prepared_folder / "statistics.json" for run in runs.values()}
@@ -120,14 +119,14 @@ def _snakemake(
     if profiles:
         limits = ["--cores", str(cores)] if cores else []
     else:
-        # Side by side, a run needs one core; with more cores than runs, each takes its share.
+        # In parallel, a run needs one core; with more cores than runs, each takes its share.
         cores = cores or os.cpu_count()
         config["threads"] = max(1, cores // len(runs))
         limits = ["--cores", str(cores)]
-    # A step prints its own line; on a cluster that stays in the job's log, and Snakemake tells how far it is.
+    # A step prints its own line; on a cluster that goes to the job's log, and Snakemake reports the progress.
     quiet = ["host"] if dry_run else ["rules", "host"] if profiles else ["all"]
     command = [
-        # Neither a module nor a profile is taken from the folder in which the command was typed.
+        # Neither modules nor profiles are taken from the current folder.
         *(sys.executable, "-P", "-m", "snakemake", "--workflow-profile", "none"),
         *("--snakefile", str(root / "Snakefile"), "--directory", str(root)),
         *(*limits, "--rerun-incomplete", "--keep-going", "--rerun-triggers", "mtime", "--nolock"),
@@ -150,20 +149,20 @@ def _snakemake(
 
 
 def _profile_folder(profile: str) -> str:
-    """A profile's folder, from here or from the project's folder; else the name of one of the user's own."""
+    """A profile's folder, relative to here or to the project's folder; else the name of a user's profile."""
     places = (Path(profile).absolute(), project_folder() / profile)
     return next((str(path) for path in places if path.is_dir()), profile)
 
 
 def _failed_notebooks(study: Path) -> dict[Path, int]:
-    """The failed notebooks of a study, and when each was written, as the file system has it."""
+    """The failed notebooks of a study, with their modification times."""
     return {file: file.stat().st_mtime_ns for file in (study / "notebooks").glob("*.failed.ipynb")}
 
 
 def failure(study: Path, root: Path, earlier: Mapping[Path, int] = MappingProxyType({})) -> str:
     """One sentence on why a study stopped: the failed notebook and its last error, else Snakemake's log.
 
-    `earlier` are the failed notebooks that were there before it started.
+    `earlier` are the failed notebooks from before it started.
     """
     found = _failed_notebooks(study)
     failed = sorted((file for file in found if found[file] != earlier.get(file)), key=found.get)

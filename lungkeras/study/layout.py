@@ -1,8 +1,8 @@
 """The project where the user is: params, notebooks and Snakefile of an installed wheel, laid out on first use.
 
-A wheel holds them in lungkeras_project, beside the package; a checkout has none of it, as they stand there already.
-What lies in the user's folder is never overwritten. A note says which version of each file was laid out or seen last,
-so that a file which changed in a newer lungkeras is announced once.
+A wheel holds them in lungkeras_project, next to the package; a checkout already has them in place. Files in the user's
+folder are never overwritten. A record holds the version of each file that was laid out or seen last, so a file that
+changed in a newer lungkeras is announced once.
 """
 
 import stat
@@ -22,11 +22,11 @@ NO_COPY = ("__pycache__",)
 
 
 def lay_out(shipped: Path = SHIPPED, to: Path | None = None) -> list[str]:
-    """Copies what a wheel ships and the project's folder lacks, and returns the names of the files written.
+    """Copies files of a wheel that the project's folder lacks, and returns the names of the files written.
 
-    A file that the user changed stays, and is named where the shipped one is another than when it was laid out; one
-    that the user removed stays away. Does nothing in a checkout. Raises FolderError where a file can't be written,
-    where a folder on the way to it is a link, or where the folder holds the Snakefile of another project.
+    A file that the user changed is kept, and is named if the shipped one changed since it was laid out; one that the
+    user removed is not restored. Does nothing in a checkout. Raises FolderError if a file can't be written, a folder on
+    its path is a link, or the folder holds the Snakefile of another project.
     """
     if not shipped.is_dir():
         return []
@@ -58,7 +58,7 @@ def lay_out(shipped: Path = SHIPPED, to: Path | None = None) -> list[str]:
 
 
 def _refuse_anothers(snakefile: Path) -> None:
-    """Raises FolderError where a Snakefile is not one of lungkeras."""
+    """Raises FolderError if a Snakefile is not one of lungkeras."""
     if snakefile.is_file() and "lungkeras" not in snakefile.read_text(encoding="utf-8", errors="replace"):
         raise FolderError(
             f"{snakefile} belongs to another project: give the command in a folder of its own, as lungkeras lays out a "
@@ -71,7 +71,7 @@ def _files(shipped: Path) -> Iterator[Path]:
 
 
 def _copy(file: Path, target: Path, to: Path) -> None:
-    """Writes a text file, executable where the shipped one is."""
+    """Writes a text file, executable if the shipped one is."""
     for folder in (target, *target.parents):
         if folder == to:
             break

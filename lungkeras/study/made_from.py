@@ -1,4 +1,4 @@
-"""What a run is made from, as hashes, and whether a finished one is made from the same.
+"""The inputs of a run, as hashes, and whether a finished run was made from the same inputs.
 
 runs/<run>/fingerprint.json   "made_from": {"params", "prepared", "weights", "code"}, and "labels": the policies of
                               uncertain and blank labels, where the dataset has any
@@ -24,15 +24,15 @@ TRAINING = (
     "preparation/folder",
     "datasets/policies",
 )
-# Params that say where something lies or what it is called, not what is computed. Of `weights` the file counts, of
-# `split` and `votes` the data, of `seeds` the run's own seed, of POLICIES what they make of the labels.
+# Params with paths or names, which do not affect the computation. For `weights` the file counts, for `split` and
+# `votes` the data, for `seeds` the run's own seed, for POLICIES the resulting labels.
 POLICIES = {"uncertain", "blank"}
 PLACES = {"title", "source", "acquire", "scans", "prepared", "runs", "weights", "seeds", "split", "votes", *POLICIES}
 RESULTS = ("params.yaml", "environment.json", "best.keras", "history.csv", "predictions.parquet", "metrics.json")
 
 
 def training_made_from(params: Params, prepared: str | None) -> dict[str, str | None]:
-    """The hashes of what a run is made from. `prepared` is that of its dataset (`of_prepared`)."""
+    """The hashes of a run's inputs. `prepared` is that of its dataset (`of_prepared`)."""
     named = params.weights in ("random", "imagenet")
     file = None if named else params.transfer_file
     unknown = read(params.prepared_folder / "statistics.json").get("unknown", {})
@@ -47,12 +47,12 @@ def training_made_from(params: Params, prepared: str | None) -> dict[str, str | 
 
 
 def of_results(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file that a run leaves. Raises OSError where one is missing."""
+    """SHA-256 of each result file of a run. Raises OSError if one is missing."""
     return {name: file_digest(folder / name) for name in RESULTS}
 
 
 def is_trained(folder: Path, params: Params, prepared: str | None) -> bool:
-    """Whether a run stands there, complete and unchanged, that was made from these params and these data."""
+    """Whether a complete, unchanged run exists that was made from these params and these data."""
     recorded = read(folder / "fingerprint.json")
     try:
         unchanged = recorded.get("results") == of_results(folder)

@@ -1,7 +1,7 @@
-"""Writes a study of a collection of one's own: params/<study>/, with settings that fit the number of scans.
+"""Writes a study for a collection of one's own: params/<study>/, with settings for the number of scans.
 
 params/<study>/study.yaml                         what its runs share
-              /<dataset>.collection.yaml          what was understood of the folder
+              /<dataset>.collection.yaml          what was recognised in the folder
               /<dataset>-<backbone>-random.yaml   a run each
 """
 
@@ -28,7 +28,7 @@ from lungkeras.system.places import project_folder
 from lungkeras.system.text import printable
 
 LONGEST_NAME = 80
-# (scans below which it holds, what it is for, settings)
+# (upper limit of scans, purpose, settings)
 SHORT = {
     "learning_rate": 0.003,
     "final_learning_rate": 0.0001,
@@ -60,10 +60,10 @@ def new_study(
     backbones: Sequence[str] = BACKBONES,
     named: Named | None = None,
 ) -> tuple[Path, str, Understood]:
-    """Looks at a folder of scans and writes a study of it; returns its folder, the dataset, and what it understood.
+    """Looks at a folder of scans and writes a study of it; returns its folder, the dataset, and what it recognised.
 
-    Raises ParamsError where the study is there already, or its name or a backbone can't be taken; SourceError where the
-    folder is not understood.
+    Raises ParamsError if the study exists already, or its name or a backbone is invalid; SourceError if the folder is
+    not recognised.
     """
     folder = _new_folder(study)
     for backbone in backbones:
@@ -85,7 +85,7 @@ def new_study(
 
 
 def _new_folder(study: str) -> Path:
-    """params/<study>, which is not there yet. Raises ParamsError."""
+    """params/<study>, which must not exist yet. Raises ParamsError."""
     strange = (
         printable(study) != study or set(study) & set("/\\{}") or study.strip(". ") != study or study == "profiles"
     )
@@ -115,7 +115,7 @@ def collection_text(study: str, description: Description) -> str:
 
 
 def settings_for(scans: int) -> tuple[str, dict[str, object]]:
-    """(why, settings) that fit so many scans."""
+    """(reason, settings) for this number of scans."""
     return next((why, settings) for below, why, settings in SETTINGS if scans < below)
 
 
@@ -154,6 +154,6 @@ def _written(values: dict[str, object]) -> list[str]:
 
 
 def _as_seen(source: Path) -> str:
-    """The folder as seen from the project's folder where it lies in it, else whole."""
+    """The folder relative to the project's folder if it is inside, else the full path."""
     path, project = source.resolve(), project_folder().resolve()
     return os.path.relpath(path, project) if path.is_relative_to(project) else str(path)

@@ -4,8 +4,8 @@
     params/<study>/<run>.yaml     the few differences of one run
 
 Later files win, key by key, as papermill merges several `-f` files. With `extends: demo` a study.yaml takes the shared
-params and the runs of another study in params/, and what it says itself wins. Relative folders are meant from the
-project's folder, wherever a notebook or command was started.
+params and the runs of another study in params/, and its own entries win. Relative folders are relative to the project's
+folder, wherever a notebook or command was started.
 """
 
 import itertools
@@ -34,7 +34,7 @@ class Params(BaseModel):
               are copied, its classes are not | a file of ImageNet weights as keras.applications writes them
     source    given: the dataset's folder as published | else a folder in which each dataset has one
     acquire   draw (phantoms, `scans` of them, where absent) | fetch (by kagglehub, where absent) | given (by the user)
-    suffix    tells a run from another of the same dataset, backbone and weights, as in -lr0.05
+    suffix    distinguishes a run from others of the same dataset, backbone and weights, as in -lr0.05
     class_weights   whether a multilabel loss weighs positives by negatives over positives, as the study's does
     beta_2    of Adam, 0.999 in the study; 0.99 follows the gradients of a short training sooner
     clip_norm gradients of a larger norm over all weights are scaled down to it; none are where null, as in the study
@@ -149,12 +149,12 @@ class Params(BaseModel):
 
     @property
     def prepared_with(self) -> dict:
-        """What of a dataset's preparation these params decide, beside the study's seed."""
+        """The params that determine a dataset's preparation, besides the study's seed."""
         return {"size": self.image_size, "split": self.split, "votes": self.votes}
 
     @property
     def weights_word(self) -> str:
-        """random, imagenet or transfer: the word that stands in names and tables."""
+        """random, imagenet or transfer: the word used in names and tables."""
         if self.weights in ("random", "imagenet"):
             return self.weights
         return "imagenet" if self.weights.endswith(".h5") else "transfer"
@@ -166,12 +166,12 @@ class Params(BaseModel):
 
     @property
     def names_source(self) -> bool:
-        """Whether its files name the folder of a given source, which need not be named again."""
+        """Whether the params name the folder of a given source, so it need not be named again."""
         return self.acquire == "given" and "source" in self.model_fields_set
 
     @property
     def source_folder(self) -> Path:
-        """The folder, as published, of the dataset."""
+        """The folder of the dataset, as published."""
         return from_project(self.source) / ("" if self.acquire == "given" else self.dataset)
 
     @property
@@ -180,7 +180,7 @@ class Params(BaseModel):
 
     @property
     def study_folder(self) -> Path:
-        """reports/<study>: tables, figures, notebooks and the report lie here, the runs in a folder of it."""
+        """reports/<study>: the folder of tables, figures, notebooks and the report, with the runs in a subfolder."""
         return from_project(self.runs).parent
 
     @property
@@ -189,7 +189,7 @@ class Params(BaseModel):
 
     @property
     def transfer_file(self) -> Path:
-        """The file that `weights` names: in the folder of runs, else from the project's folder."""
+        """The file named by `weights`: in the folder of runs, else relative to the project's folder."""
         in_runs = from_project(self.runs) / self.weights
         return in_runs if in_runs.exists() or self.weights.endswith("/best.keras") else from_project(self.weights)
 
@@ -197,7 +197,7 @@ class Params(BaseModel):
     def collect(cls, names: Mapping[str, object]) -> "Params":
         """The parameters among a notebook's variables: `Params.collect(globals())` after its cell of parameters.
 
-        Lets Keras run on their backend, so it comes before what imports Keras. Raises ParamsError.
+        Sets their backend for Keras, so call it before anything imports Keras. Raises ParamsError.
         """
         params = check({key: names[key] for key in cls.model_fields if key in names}, "the notebook's parameters")
         choose_backend(params.backend)
@@ -205,9 +205,9 @@ class Params(BaseModel):
 
 
 def load_params(files: Iterable[Path | str], *, backend: str | None = None) -> Params:
-    """Merges params files in order and checks them; `backend`, where given, wins over theirs.
+    """Merges params files in order and checks them; `backend`, if given, overrides theirs.
 
-    Raises ParamsError, naming file and key, for what is wrong.
+    Raises ParamsError, naming file and key, for an error.
     """
     merged: dict[str, object] = {}
     places: dict[str, str] = {}
@@ -224,7 +224,7 @@ def load_params(files: Iterable[Path | str], *, backend: str | None = None) -> P
 
 
 def _lineage(file: Path) -> list[Path]:
-    """The file, behind the study.yaml of the study that it extends, and so on. Raises ParamsError."""
+    """The file, after the study.yaml of the study that it extends, and so on. Raises ParamsError."""
     files, named = [file], project_folder() / "params"
     while file.name == "study.yaml" and (name := _read(files[0])[0].get("extends")) is not None:
         studies = sorted(study.parent.name for study in named.glob("*/study.yaml"))
@@ -267,15 +267,15 @@ def _read(file: Path) -> tuple[dict[str, object], dict[str, int]]:
 
 
 def _cut(value: object) -> str:
-    """A value as an error shows it, not longer than a line."""
+    """A value for an error message, at most one line."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def check(values: Mapping[str, object], origin: str, places: Mapping[str, str] | None = None) -> Params:
-    """Params from values; a whole number is taken where a real one is meant. Raises ParamsError for the first fault.
+    """Params from values; an integer is accepted for a float. Raises ParamsError for the first error.
 
-    It names the place of the key at fault, or the origin of all.
+    It names the place of the wrong key, or the origin of all.
     """
     values = {
         key: float(value) if key.endswith("learning_rate") and type(value) is int and abs(value) < 2**53 else value
@@ -321,11 +321,11 @@ def study_folder(study: str) -> Path:
 
 
 def load_study(folder: Path, *, backend: str | None = None) -> tuple[Params, dict[str, Params]]:
-    """The study's shared params, and the params of each run by its name; `backend` wins over all. Raises ParamsError.
+    """The study's shared params, and the params of each run by its name; `backend` overrides all. Raises ParamsError.
 
-    Of a study that it extends it has all runs, where it has no file of the same name.
-    A run's file must be called after the run that it describes, so that a copied file can't train the wrong model.
-    Where the study has `seeds`, each run is there once a seed.
+    It inherits all runs of a study that it extends, except those with a file of the same name. A run's file must be
+    named after the run that it describes, so a copied file can't train the wrong model. If the study has `seeds`, each
+    run exists once per seed.
     """
     shared = load_params([folder / "study.yaml"], backend=backend)
     runs = {}

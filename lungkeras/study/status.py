@@ -1,8 +1,9 @@
-"""How far a study is: what it has done, what is left, and about how long that takes on this machine.
+"""The progress of a study: steps done, steps left, and about how long they take on this machine.
 
-reports/<study>/status.json is written by the graph of notebooks: the steps that will run, and for each that has ended
-how long it took. A step is expected to take what steps of its kind have taken here; before one has ended, what it takes
-on two cores of the machine that NOMINAL was measured on, times how much slower or quicker this one was so far.
+reports/<study>/status.json is written by the graph of notebooks: the steps that will run, and the duration of each that
+has ended. A step is expected to take as long as earlier steps of its kind here. Before one has ended, the estimate is
+the time on two cores of the machine that NOMINAL was measured on, scaled by how much slower or faster this one was so
+far.
 
     python -m lungkeras.study.status FILE NAME SECONDS    notes the end of a step, and prints its line
 """
@@ -21,8 +22,8 @@ from lungkeras.system.untrusted import json_files
 
 NAME = "status.json"
 SECONDS_TO_WRITE = 60.0
-# Seconds of a step, and those of a scan of 64 pixels on top: of a preparation once, of a training in each epoch, where
-# seven in ten scans are learned from.
+# Seconds per step, plus seconds per scan of 64 pixels: once for a preparation, in each epoch for a training, which uses
+# seven in ten scans.
 NOMINAL = {"prepare": 10.0, "train": 30.0, "evaluate": 60.0, "visualize": 90.0, "report": 20.0}
 SECONDS_A_SCAN = {"prepare": 0.01, "mobilenet_v3_large": 0.0035, "efficientnet_b1": 0.008, "resnet34": 0.0175}
 OTHER_BACKBONE = 0.0175
@@ -31,12 +32,12 @@ TITLES = {"prepare": "preparations", "train": "trainings", "evaluate": "evaluati
 
 
 def begin(folder: Path, cores: int) -> None:
-    """A study starts: what an earlier start has noted is forgotten."""
+    """A study starts: records of an earlier start are deleted."""
     write_json(folder / NAME, {"begun": time.time(), "ended": None, "pid": os.getpid(), "cores": cores, "steps": {}})
 
 
 def plan(folder: Path, steps: Mapping[str, tuple[str, str, float]]) -> None:
-    """Adds steps that will run, {name: (rule, kind, nominal seconds)}, and prints how many of which."""
+    """Adds steps that will run, {name: (rule, kind, nominal seconds)}, and prints their numbers by kind."""
     with _held(folder / NAME) as told:
         for name, (rule, kind, seconds) in steps.items():
             told["steps"][name] = {"rule": rule, "kind": kind, "nominal": seconds, "seconds": None, "ended": None}
@@ -51,7 +52,7 @@ def _title(rule: str, count: int) -> str:
 
 
 def done(file: Path, name: str, seconds: float) -> str:
-    """Notes the end of a step, and returns what is printed of it: 12 of 24, about 7 min left."""
+    """Records the end of a step, and returns the line to print: 12 of 24, about 7 min left."""
     with _held(file) as told:
         step = told["steps"].setdefault(name, {"rule": "", "kind": "", "nominal": seconds})
         step |= {"seconds": seconds, "ended": time.time()}
@@ -59,19 +60,19 @@ def done(file: Path, name: str, seconds: float) -> str:
 
 
 def end(folder: Path) -> None:
-    """A study has ended: completed or not, as its steps tell."""
+    """A study has ended: completed or not, depending on its steps."""
     with _held(folder / NAME) as told:
         told["ended"] = time.time()
 
 
 def nominal_seconds(rule: str, *, backbone: str = "", scans: int = 0, epochs: int = 1, size: int = 64) -> float:
-    """What a step takes on the machine that was measured, before anything is known of this one."""
+    """The time of a step on the reference machine, before anything is known about this one."""
     of_scans = SECONDS_A_SCAN.get(backbone or rule, OTHER_BACKBONE) * scans * epochs * (size / 64) ** 2
     return NOMINAL.get(rule, 30.0) + of_scans
 
 
 def seconds_left(told: Mapping, now: float) -> float | None:
-    """What the steps that have not ended will take; None before the first has."""
+    """The expected time of the remaining steps; None before the first has ended."""
     steps = told["steps"].values()
     ended = [step for step in steps if step["seconds"] is not None]
     waiting = [step for step in steps if step["seconds"] is None]
@@ -86,7 +87,7 @@ def seconds_left(told: Mapping, now: float) -> float | None:
         same_kind = [other for other in alike if other["kind"] == step["kind"]]
         return step["nominal"] * pace(same_kind or alike or ended)
 
-    # What comes after the trainings goes one by one; a step begins when the one before it in its place has ended.
+    # Steps after the trainings run one by one; a step begins when the one before it in its slot has ended.
     broad = [step for step in waiting if step["rule"] in ("prepare", "train")]
     narrow = sum(expected(step) for step in waiting if step not in broad)
     side_by_side = max(1, min(told["cores"], len(broad)))
@@ -97,7 +98,7 @@ def seconds_left(told: Mapping, now: float) -> float | None:
 
 
 def far(told: Mapping, now: float | None = None) -> str:
-    """How far a study is, in a few words: 12 of 24, about 7 min left."""
+    """The progress of a study, in a few words: 12 of 24, about 7 min left."""
     steps = told["steps"].values()
     count = sum(step["seconds"] is not None for step in steps)
     left = seconds_left(told, time.time() if now is None else now)
@@ -110,7 +111,7 @@ def _duration(seconds: float) -> str:
 
 
 def sentence(folder: Path, name: str) -> str:
-    """How far the study of a folder of results is: at work, ended, killed, or never started."""
+    """The state of the study in a folder of results: running, ended, killed, or never started."""
     told = _read(folder / NAME)
     if told is None:
         is_there = (folder / "report.html").is_file()
@@ -126,7 +127,7 @@ def sentence(folder: Path, name: str) -> str:
 
 
 def _read(file: Path) -> dict | None:
-    """What a status file holds; None where there is none or it can't be read."""
+    """The content of a status file; None if it is missing or can't be read."""
     try:
         told = json_files.read(file)
         told["begun"], told["ended"], told["cores"]
@@ -138,7 +139,7 @@ def _read(file: Path) -> dict | None:
 
 @contextmanager
 def _held(file: Path) -> Iterator[dict]:
-    """The status of a file, to be changed within the block by one process at a time, and written whole after it."""
+    """The status in a file, changed within the block by one process at a time, and written whole after it."""
     with alone(file.parent / ".status.lock", f"{file} is being written", patience=SECONDS_TO_WRITE):
         told = _read(file) or {"begun": time.time(), "ended": None, "cores": 1, "steps": {}}
         yield told

@@ -11,18 +11,18 @@ WEIGHTS_TITLES = {"random": "from scratch", "imagenet": "ImageNet weights", "tra
 
 
 def backbone_title(backbone: str) -> str:
-    """ "resnet34" -> "ResNet-34", as the paper calls it or its authors do; another name as it is."""
+    """ "resnet34" -> "ResNet-34", the name in the paper or by its authors; other names are unchanged."""
     return architectures.title(backbone)
 
 
 def run_title(backbone: str, weights: str, *, scratch: bool = False) -> str:
-    """ "EfficientNet-B1, ImageNet weights"; from random weights the backbone alone, unless `scratch` asks to say so."""
+    """ "EfficientNet-B1, ImageNet weights"; for random weights only the backbone, unless `scratch` is set."""
     start = "" if weights == "random" and not scratch else f", {WEIGHTS_TITLES.get(weights, weights)}"
     return backbone_title(backbone) + start
 
 
 def run_name_title(run: str) -> str:
-    """The title of a run by its name, <dataset>-<backbone>-<weights>[-lr<rate>][-seed<N>]; any other name as it is."""
+    """The title of a run by its name, <dataset>-<backbone>-<weights>[-lr<rate>][-seed<N>]; others unchanged."""
     parts = run.split("-", 3)
     if len(parts) < 3:
         return run
@@ -43,5 +43,5 @@ def wrapped(text: str, width: int) -> str:
 
 
 def decimal(value: float | None, places: int) -> str:
-    """A number with so many decimals, a zero without a sign; a dash where there is none."""
+    """A number with this many decimals, zero without a sign; a dash if missing."""
     return "–" if value is None or not math.isfinite(value) else f"{round(float(value), places) + 0.0:.{places}f}"

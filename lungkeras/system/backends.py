@@ -23,22 +23,22 @@ def is_installed(backend: str) -> bool:
 
 
 def running_backend() -> str | None:
-    """The backend of the Keras that is imported already; None before."""
+    """The backend of Keras if it is already imported; else None."""
     keras = sys.modules.get("keras")
     return keras.backend.backend() if hasattr(keras, "backend") else None
 
 
 def default_backend() -> str:
-    """The backend that Keras runs on already, else $KERAS_BACKEND, else the first that is installed of BACKENDS.
+    """The backend that Keras already runs on, else $KERAS_BACKEND, else the first installed one of BACKENDS.
 
-    keras.json is not asked: Keras writes it by itself, so that it tells no one's wish.
+    keras.json is ignored: Keras writes it by itself, so it does not show the user's choice.
     """
     installed = (backend for backend in BACKENDS if is_installed(backend))
     return running_backend() or os.environ.get("KERAS_BACKEND") or next(installed, BACKENDS[0])
 
 
 def require_backend(backend: str) -> str:
-    """The backend, where it is known and installed; raises ParamsError elsewhere."""
+    """The backend, if it is known and installed; else raises ParamsError."""
     if backend not in BACKENDS:
         raise ParamsError(
             f"backend: expected one of {', '.join(BACKENDS)}{nearest(backend, BACKENDS)}, found {backend!r}"
@@ -49,10 +49,10 @@ def require_backend(backend: str) -> str:
 
 
 def choose_backend(backend: str | None = None) -> str:
-    """Lets Keras run on a backend, the default one where None, once it is imported, and returns its name.
+    """Sets the backend for Keras before its import, the default one if None, and returns its name.
 
-    Call it before anything that imports Keras. Raises ParamsError where the backend is unknown or not installed, or
-    where Keras runs on another one already.
+    Call it before anything that imports Keras. Raises ParamsError if the backend is unknown or not installed, or if
+    Keras already runs on another one.
     """
     backend = require_backend(backend or default_backend())
     running = running_backend()
@@ -66,17 +66,17 @@ def choose_backend(backend: str | None = None) -> str:
 
 
 def use_backend(backend: str | None = None) -> str:
-    """`choose_backend`, and imports Keras and its backend, without what TensorFlow's libraries say of absent GPUs.
+    """`choose_backend`, then imports Keras and its backend, without TensorFlow's messages about missing GPUs.
 
-    Keras is imported without scikit-learn and matplotlib where these are not imported yet, which takes seconds less; so
-    its keras.wrappers and keras.visualization are not to be used then.
+    Keras is imported without scikit-learn and matplotlib if these are not imported yet, which saves seconds;
+    keras.wrappers and keras.visualization are then unavailable.
     """
     backend = choose_backend(backend)
     if running_backend() is None:
         with _held_back(), _hidden("sklearn", "matplotlib"):
             import keras
 
-            # TensorFlow looks for a GPU when first asked for its devices, and says there what it says of none.
+            # TensorFlow looks for a GPU when its devices are first listed, and prints its messages then.
             if backend == "tensorflow":
                 keras.distribution.list_devices()
     return backend
@@ -89,7 +89,7 @@ def has_nvidia_gpu() -> bool:
 
 @contextmanager
 def _hidden(*packages: str) -> Iterator[None]:
-    """Within the block these packages can't be imported, where they are not yet; what may use them goes without."""
+    """Within the block these packages can't be imported, unless they already are; optional users go without."""
     hidden = [package for package in packages if package not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))
     try:
@@ -103,7 +103,7 @@ def _hidden(*packages: str) -> Iterator[None]:
 def _held_back() -> Iterator[None]:
     """Holds back what libraries write to file descriptor 2, which is below sys.stderr.
 
-    It is shown where the block fails, or where there is a GPU for which it may tell why it is not seen.
+    It is shown if the block fails, or if there is a GPU, as it may explain why that is not found.
     """
     sys.stderr.flush()
     stderr = os.dup(2)

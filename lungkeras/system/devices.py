@@ -12,7 +12,7 @@ TITLES = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX"}
 
 
 def found_devices() -> list[str]:
-    """What Keras trains on: the accelerators that its backend sees, else the processors, as in ["gpu:0", "gpu:1"]."""
+    """The devices of Keras: the accelerators that its backend sees, else the processors, as in ["gpu:0", "gpu:1"]."""
     import keras
 
     if keras.backend.backend() != "torch":
@@ -25,9 +25,9 @@ def found_devices() -> list[str]:
 
 
 def chosen_devices(devices: int | str) -> list[str]:
-    """The devices that `devices`, a number or "all", asks for.
+    """The devices requested by `devices`, a number or "all".
 
-    Raises ParamsError where there are fewer.
+    Raises ParamsError if there are fewer.
     """
     found = found_devices()
     count = len(found) if devices == "all" else devices
@@ -38,10 +38,10 @@ def chosen_devices(devices: int | str) -> list[str]:
 
 @contextmanager
 def scope(devices: int | str) -> Iterator[list[str]]:
-    """Within it, models are built and trained on these devices at once, each of which takes its share of each batch.
+    """Within it, models are built and trained on all these devices, which share each batch.
 
-    JAX by keras.distribution.DataParallel, TensorFlow by tf.distribute.MirroredStrategy; on PyTorch each device is a
-    process, which training starts (lungkeras.system.replicas).
+    JAX uses keras.distribution.DataParallel, TensorFlow tf.distribute.MirroredStrategy; on PyTorch each device has a
+    process, started by training (lungkeras.system.replicas).
     """
     chosen = chosen_devices(devices)
     one_a_process = len(chosen) == 1 or running_backend() == "torch"
@@ -51,7 +51,7 @@ def scope(devices: int | str) -> Iterator[list[str]]:
 
 @functools.cache
 def _strategy(chosen: tuple[str, ...]):
-    """What shares batches; one a process, as TensorFlow knows a strategy by its object."""
+    """The distribution strategy; one per process, as TensorFlow identifies a strategy by its object."""
     import keras
 
     if keras.backend.backend() == "jax":
@@ -97,7 +97,7 @@ def title() -> str:
 
 
 def announce(chosen: list[str], precision: str) -> str:
-    """One line on what a run trains; warns where an NVIDIA GPU is in the machine and Keras does not see it."""
+    """One line on the device of a run; warns if the machine has an NVIDIA GPU that Keras does not see."""
     if not any(name.startswith("gpu") for name in found_devices()) and has_nvidia_gpu():
         warnings.warn(
             f"an NVIDIA GPU is in this machine, but {title()} does not see it: training runs on {', '.join(chosen)}. "

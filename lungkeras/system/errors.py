@@ -1,4 +1,4 @@
-"""What a user can mend: each error is one sentence that says what was expected, what is there, and what to do."""
+"""Errors that a user can fix: each is one sentence that says what was expected, what was found, and what to do."""
 
 import difflib
 import errno
@@ -16,7 +16,7 @@ class LungkerasError(Exception):
 
 
 class SourceError(LungkerasError):
-    """A source folder does not hold what a dataset is read from."""
+    """A source folder does not hold the dataset."""
 
 
 class ScanError(LungkerasError):
@@ -24,7 +24,7 @@ class ScanError(LungkerasError):
 
 
 class ParamsError(LungkerasError):
-    """A params file, or a value in it, is not what the study understands."""
+    """A params file, or a value in it, is invalid."""
 
 
 class FolderError(LungkerasError):
@@ -36,7 +36,7 @@ class RunError(LungkerasError):
 
 
 class TableError(LungkerasError):
-    """A table of predictions, labels or records from outside is not what it should be."""
+    """A table of predictions, labels or records from outside is invalid."""
 
 
 class Refused(ValueError):
@@ -50,6 +50,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def memory_ran_out(error: Exception) -> bool:
-    """Whether an error says so, in the words of Python, of the system or of a backend."""
+    """Whether an error means that memory ran out, in the words of Python, the system or a backend."""
     words = f"{type(error).__name__} {error}".lower()
     return getattr(error, "errno", None) == errno.ENOMEM or any(said in words for said in OUT_OF_MEMORY)

@@ -1,8 +1,8 @@
-"""Files are written whole or not at all: to a temporary name beside the target, then renamed.
+"""Files are written whole or not at all: to a temporary name next to the target, then renamed.
 
-Who writes a temporary holds a lock on it, which the system frees when its holder ends, however it ends. So what a
-killed process left is distinguished from what another is writing, and the next that writes to the same folder sweeps it
-away.
+The writer of a temporary file holds a lock on it, which the system frees when the process ends, however it ends. This
+distinguishes leftovers of a killed process from files being written, and the next writer to the same folder removes the
+leftovers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NO_RIGHT = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST,
 
 @contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
-    """Yields a temporary path beside `path`, with its suffix, which takes its place when the block succeeds."""
+    """Yields a temporary path next to `path`, with its suffix, which replaces it when the block succeeds."""
     path = Path(path)
     with on_its_disk(path), _locked_file(path.parent, "".join(path.suffixes[-2:])) as temporary:
         yield temporary
@@ -47,7 +47,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(to: Path | str) -> Iterator[Path]:
-    """Yields an empty folder beside `to`, which takes its place when the block succeeds and vanishes when not."""
+    """Yields an empty folder next to `to`, which replaces it when the block succeeds and is removed otherwise."""
     to = Path(to)
     with on_its_disk(to), temporary_folder(to.parent) as temporary:
         new = temporary / "new"
@@ -72,7 +72,7 @@ def temporary_folder(beside: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def on_its_disk(path: Path) -> Iterator[None]:
-    """Says in a sentence why a path can't be written: no room on its disk, or no right. Raises FolderError."""
+    """Raises FolderError, in one sentence, if a path can't be written: no space on its disk, or no permission."""
     try:
         yield
     except OSError as error:
@@ -90,9 +90,9 @@ def on_its_disk(path: Path) -> Iterator[None]:
 
 
 def open_plain(path: Path | str, flags: int) -> int:
-    """The handle of a plain file, made where `flags` say so. Raises FolderError for a link, a pipe or a device.
+    """The handle of a plain file, created if `flags` say so. Raises FolderError for a link, a pipe or a device.
 
-    A file of a study may be a stranger's: what a link leads to is not ours to write to, and a pipe would wait.
+    A file of a study may come from a stranger: the target of a link is not ours to write to, and a pipe would block.
     """
     handle = None
     try:
@@ -109,9 +109,9 @@ def open_plain(path: Path | str, flags: int) -> int:
 
 
 def refuse_links(folder: Path | str) -> None:
-    """Raises FolderError where something in a folder of results is a link: what is written there must stay there.
+    """Raises FolderError if a folder of results contains a link: files written there must stay there.
 
-    The folder itself may be one, as data often lies elsewhere.
+    The folder itself may be a link, as data is often stored elsewhere.
     """
     for parent, folders, names in os.walk(folder):
         for name in (*folders, *names):
@@ -123,7 +123,7 @@ def refuse_links(folder: Path | str) -> None:
 
 
 def require_room(folder: Path | str, needed: int, work: str) -> None:
-    """Raises FolderError where the disk of a folder, which need not be there yet, has less room than `work` fills."""
+    """Raises FolderError if the disk of a folder, which need not exist yet, has less space than `work` needs."""
     if needed > (free := free_bytes(Path(folder))):
         raise FolderError(
             f"{folder} has room for {megabytes(free)}; {work} needs {megabytes(needed)}: make room or name another "
@@ -132,7 +132,7 @@ def require_room(folder: Path | str, needed: int, work: str) -> None:
 
 
 def free_bytes(path: Path) -> int:
-    """The room on the disk of a path, or of the nearest folder above it that is there."""
+    """The free space on the disk of a path, or of its nearest existing parent."""
     return shutil.disk_usage(next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())).free
 
 
@@ -181,7 +181,7 @@ def sweep(folder: Path) -> None:
     """Removes the temporaries that killed processes left in a folder, once a process; those being written stay."""
     for temporary in folder.glob(f"{TEMPORARY}*"):
         with suppress(OSError):
-            handle = os.open(temporary, os.O_RDWR | os.O_NOFOLLOW)  # no folder opens so: its lock lies beside it
+            handle = os.open(temporary, os.O_RDWR | os.O_NOFOLLOW)  # folders have their lock next to them
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(_folder_of(temporary), ignore_errors=True)
@@ -247,7 +247,7 @@ def write_arrays(path: Path | str, arrays: Mapping[str, np.ndarray]) -> None:
 def new_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """A memory-mapped .npy of bytes, all 0, to be filled where it lies: in a folder that appears whole.
 
-    Its room is taken at once: a process that fills a mapped file on a full disk is killed. Raises FolderError.
+    Its space is allocated at once: a process that fills a mapped file on a full disk is killed. Raises FolderError.
     """
     import numpy as np
 
@@ -256,7 +256,7 @@ def new_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         try:
             os.posix_fallocate(file.fileno(), 0, array.offset + array.nbytes)
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that takes no room ahead
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that can't allocate ahead
                 raise
     return array
 
@@ -276,7 +276,7 @@ def glance(folder: Path | str, most: int = 5) -> str:
 
 
 def _nearest_there(folder: Path) -> str:
-    """A question that offers what lies beside the first part of a path that is not there."""
+    """A question that suggests siblings of the first missing part of a path."""
     folder = folder.absolute()
     missing = next(path for path in (*folder.parents[::-1], folder) if not path.exists())
     names = [entry.name for entry in missing.parent.iterdir()] if os.access(missing.parent, os.R_OK) else []

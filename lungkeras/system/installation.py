@@ -1,4 +1,4 @@
-"""What of lungkeras is installed: its version, its packages, what each extra lacks, backends, devices, kernels."""
+"""The state of the installation: version, packages, what each extra lacks, backends, devices, kernels."""
 
 import platform
 import re
@@ -30,11 +30,11 @@ BOUND = re.compile(r"(>=|<|==)\s*([\d.]+)")
 
 
 def installation(backend: str | None = None) -> dict:
-    """All of it, as plain values; Keras is imported, to ask the backend for its devices.
+    """All of it, as plain values; Keras is imported to list the backend's devices.
 
     version, python, platform      of this installation
     project                        the folder that params and results are read from
-    packages                       {name: version, or None where it is absent} of what lungkeras needs
+    packages                       {name: version, or None if it is absent} of what lungkeras needs
     missing                        what of these is absent or too old, as pip names it
     extras                         {extra: {"for", "missing": what of it is absent or too old}}
     backends                       {name: version or None}

@@ -1,4 +1,4 @@
-"""What a folder has: names that it lends, loaded when first asked for, and an entry of each of its modules."""
+"""The content of a folder: names loaded on first use, and an entry of each of its modules."""
 
 import importlib
 import pkgutil
@@ -7,7 +7,7 @@ from types import ModuleType
 
 
 def lend(package: str, homes: Mapping[str, Iterable[str]]) -> tuple[Callable, Callable, list[str]]:
-    """(__getattr__, __dir__, __all__) of a package, of {module: names}; ".study.runs" is one beside the package."""
+    """(__getattr__, __dir__, __all__) of a package, of {module: names}; ".study.runs" is a sibling of the package."""
     home = {name: module for module, names in homes.items() for name in names}
 
     def find(name: str):

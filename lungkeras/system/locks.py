@@ -1,4 +1,4 @@
-"""One process at a time where a result is made, by a lock that ends with its holder, however that ends."""
+"""One process at a time makes a result, by a lock that ends with its holder, however that ends."""
 
 import fcntl
 import os
@@ -24,9 +24,9 @@ class Lock(NamedTuple):
 
 @contextmanager
 def alone(file: Path | str, work: str, *, patience: float = float("inf")) -> Iterator[Lock]:
-    """Holds a lock file, which is there only meanwhile, until the block ends or the process is gone.
+    """Holds a lock file, which exists only until the block ends or the process is gone.
 
-    Where another process holds it, waits until that ends, and says so on stderr. `work` is what it does, as in
+    If another process holds it, waits until that ends, and reports this on stderr. `work` describes the work, as in
     "prepared/demo/covid is being prepared". Processes on other machines are seen where the file system supports locks.
 
     Raises FolderError after `patience` seconds, or where the file can't be made.
@@ -44,12 +44,12 @@ def alone(file: Path | str, work: str, *, patience: float = float("inf")) -> Ite
 
 
 def making(folder: Path | str) -> AbstractContextManager[Lock]:
-    """The lock of a folder that is made anew as a whole, by a file beside it."""
+    """The lock of a folder that is replaced as a whole, by a file next to it."""
     return alone(_beside(Path(folder)), f"{folder} is being made")
 
 
 def is_being_made(folder: Path) -> bool:
-    """Whether a living process holds the lock beside a folder."""
+    """Whether a living process holds the lock next to a folder."""
     return is_held(_beside(folder))
 
 
@@ -58,7 +58,7 @@ def _beside(folder: Path) -> Path:
 
 
 def is_held(file: Path) -> bool:
-    """Whether a living process holds the lock of a file; so does, as far as can be told, one that takes no locks."""
+    """Whether a living process holds the lock of a file; assumed true on a file system without locks."""
     try:
         handle = open_plain(file, os.O_RDONLY)
     except (FileNotFoundError, FolderError):  # a folder, a link, or gone

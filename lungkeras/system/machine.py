@@ -1,4 +1,4 @@
-"""What a run is computed with: versions, backend, devices, threads, processor."""
+"""The computing environment of a run: versions, backend, devices, threads, processor."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ PACKAGES = ("lungkeras", "keras", "tensorflow", "torch", "jax", "numpy", "scikit
 def environment() -> dict:
     """What the run was trained with: versions, backend, device, threads, machine.
 
-    On a CPU equal params, data, versions and threads give equal bits; another number of threads rounds otherwise.
+    On a CPU equal params, data, versions and threads give equal bits; another number of threads rounds differently.
     """
     versions = {}
     for package in PACKAGES:
@@ -35,13 +35,13 @@ def environment() -> dict:
 
 
 def threads() -> int:
-    """The threads that an operation may take: what the environment of this process says, else the processors."""
+    """The threads that an operation may use: from the environment of this process, else one per processor."""
     named = (os.environ.get(name) for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"))
     return next((int(number) for number in named if number and number.isdigit()), os.cpu_count() or 1)
 
 
 def processor() -> str:
-    """The processor's name where Linux tells it, else the architecture."""
+    """The processor's name on Linux, else the architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,7 +1,8 @@
-"""Where sources lie on this machine, which is nobody else's business: results that are passed on tell no path of it.
+"""Where sources are on this machine.
 
-A result names a source by its place in the project's folder, or by its last name where it lies elsewhere. Where
-that is, .sources.json in the project's folder says, which is for its owner and not part of a study.
+This is private: results that are shared contain no path of it. A result names a source by its path in the project's
+folder, or by its folder name if it is elsewhere. Its full path is in .sources.json in the project's folder, which is
+for its owner and not part of a study.
 """
 
 import hashlib
@@ -18,9 +19,9 @@ MOST_NOTED = 100
 
 
 def told(source: Path | str) -> str:
-    """What a result says of the place of a source: sources/demo/covid, or covid-scans~3fa9c1 where it lies elsewhere.
+    """The name of a source in a result: sources/demo/covid, or covid-scans~3fa9c1 if it is elsewhere.
 
-    What follows the name parts it from others of the same name; no place can be read from it.
+    The suffix separates it from others of the same name; it does not reveal the path.
     """
     path, project = Path(source).resolve(), project_folder().resolve()
     if path.is_relative_to(project):
@@ -29,7 +30,7 @@ def told(source: Path | str) -> str:
 
 
 def remember(source: Path | str) -> None:
-    """Notes where a source lies that is not in the project's folder, as far as that can be written to."""
+    """Records the path of a source outside the project's folder, if that folder is writable."""
     path = str(Path(source).resolve())
     if Path(path).is_relative_to(project_folder().resolve()):
         return
@@ -40,7 +41,7 @@ def remember(source: Path | str) -> None:
 
 
 def find(source: str) -> Path | None:
-    """The folder that a result names; None where it is not on this machine. A stranger's result names no other."""
+    """The folder that a result names; None if it is not on this machine. A stranger's result names no other."""
     path = Path(source)
     if not source or path.is_absolute() or ".." in path.parts:
         return None
@@ -60,7 +61,7 @@ def _noted() -> list[str]:
 def project_folder() -> Path:
     """The folder that holds the Snakefile: the working directory or one above it, else the package's checkout.
 
-    Within the checkout it is that: the results of a stranger, which lie there, may bring a Snakefile of their own.
+    Within the checkout it is the checkout: a stranger's results stored there may bring their own Snakefile.
     """
     here, checkout = Path.cwd(), Path(__file__).resolve().parents[2]
     above = (here, *here.parents)

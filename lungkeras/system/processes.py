@@ -1,4 +1,4 @@
-"""Python processes that this one starts, and that import the same lungkeras, wherever it lies."""
+"""Python processes that this one starts, and that import the same lungkeras, wherever it is installed."""
 
 import math
 import os
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def variables(**more: str) -> dict[str, str]:
     """The environment of such a process: this one's, `more`, and a PYTHONPATH that begins with this package's.
 
-    No module is looked for in the folder in which a command was typed: an entry that names none means that folder.
+    Modules are not searched for in the current folder: an empty entry would mean that folder.
     """
     paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return os.environ | more | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
@@ -29,9 +29,9 @@ def ending(status: int | None) -> str:
 
 
 def limit_memory(more: int) -> None:
-    """Lets this process take so many bytes more than it holds, beyond which it meets MemoryError.
+    """Limits this process to this many more bytes, beyond which it gets MemoryError.
 
-    Files that are mapped and memory that is shared do not count. Nothing where a system tells no such number (macOS).
+    Mapped files and shared memory do not count. Does nothing on a system without such a number (macOS).
     """
     told = Path("/proc/self/status")
     if told.is_file():
@@ -40,7 +40,7 @@ def limit_memory(more: int) -> None:
 
 
 def limit_seconds(more: int) -> None:
-    """Lets this process compute so many seconds more, by its processors' clock, until SIGXCPU ends it."""
+    """Limits this process to this many more seconds of CPU time, after which SIGXCPU ends it."""
     _lower(resource.RLIMIT_CPU, math.ceil(time.process_time()) + more)
 
 

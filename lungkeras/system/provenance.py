@@ -1,15 +1,15 @@
-"""What something was made from, as SHA-256: equal hashes need no computing.
+"""The inputs of a result, as SHA-256: with equal hashes nothing is computed again.
 
 preparation/made_from.py hashes what a prepared dataset was made from, study/made_from.py a run, and study/freshness.py
 the notebooks of a report.
 
-Neither dates nor places count: a copied folder is recognised wherever it lies, and a changed byte is noticed. What is
-not there to be hashed (a source that a colleague kept, the prepared dataset of a run) can't have changed.
+Neither dates nor paths count: a copied folder is recognised anywhere, and a changed byte is noticed. Inputs that are
+missing (a source that a colleague kept, the prepared dataset of a run) are assumed unchanged.
 
 The version of the code is a hash of the modules that decide numbers, as Python parses them: a line that computes
-something else counts. What only a reader sees does not (`syntax`): comments, docstrings, line breaks, imports,
-annotations, the words of errors, warnings and printed lines, and in which of these modules a definition stands. A
-number bumped by hand would be forgotten once, and then tables would hold runs of two codes.
+something else counts. Text for readers does not (`syntax`): comments, docstrings, line breaks, imports, annotations,
+the words of errors, warnings and printed lines, and which of these modules holds a definition. A version number set by
+hand would be forgotten at some point, and tables would mix runs of two versions.
 """
 
 import ast
@@ -76,9 +76,9 @@ EXCEPTIONS = {
     if isinstance(value, type) and issubclass(value, BaseException)
 }
 OWN_FILE = re.compile(r"\w{1,40}\.[a-z0-9]{1,10}")  # in the folder itself
-# Readers within bounds, by the module whose function of the same name they stand for: numbers are the same.
+# Readers within bounds, by the module whose function of the same name they replace: numbers are the same.
 WITHIN_BOUNDS = {"json_files": "json", "table_files": "pd", "array_files": "np"}
-# What a collection's entry says to readers, and how it is drawn.
+# Fields of a collection's entry for readers, and for drawing.
 WORDS_OF_AN_ENTRY = ("title", "titles", "handle", "citation", "layout", "holds", "phantom", "datasheet")
 WORDS_OF_AN_ENTRY += ("releases", "scans", "lists", "label_unit", "patients", "names", "page", "gate")
 LOGGING = {"warn", "debug", "info", "warning", "error", "exception", "critical", "log"}
@@ -98,15 +98,15 @@ def file_digest(path: Path) -> str:
 def code_digest(modules: Iterable[str]) -> str:
     """SHA-256 of modules of the package as Python parses them, without words for readers; the same for every Python.
 
-    It is that of their statements, wherever they stand: a definition that moves from one of these modules to another,
-    or with its module to another folder, is the same code.
+    It is that of their statements, in any order of modules: a definition that moves from one of these modules to
+    another, or with its module to another folder, is the same code.
     """
     trees = (ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8")) for name in modules)
     return digest(*sorted(_as_text(statement) for tree in trees for statement in _Words().visit(tree).body))
 
 
 def syntax(tree: ast.AST) -> str:
-    """A syntax tree as text, without what decides no number; the tree is changed in place.
+    """A syntax tree as text, without parts that affect no number; the tree is changed in place.
 
     Left out are imports, docstrings, annotations, statements that print, warn or log, what an exception is made of (its
     class stays, as it decides who catches it), messages of assertions, descriptions of progress bars, what the entry of
@@ -223,10 +223,10 @@ def _names_a_text(node: ast.AST) -> bool:
 
 
 def changed_files(folder: Path, recorded: Mapping[str, str]) -> dict[str, str | None]:
-    """The files of a folder that no longer have the hash that was recorded of them, with the file that had their hash.
+    """The files of a folder that no longer have their recorded hash, with the file that had the new hash.
 
-    {"val.npy": "test.npy", "test.npy": "val.npy"} where two were swapped; None where no file had it. What is no plain
-    name of a file, as a copied folder may hold it, is left out.
+    {"val.npy": "test.npy", "test.npy": "val.npy"} if two were swapped; None if no file had it. Entries that are not
+    plain file names, as a copied folder may hold them, are left out.
     """
     recorded = {name: value for name, value in pairs(recorded) if OWN_FILE.fullmatch(name)}
     now = {name: file_digest(folder / name) for name in recorded if (folder / name).is_file()}
@@ -235,13 +235,13 @@ def changed_files(folder: Path, recorded: Mapping[str, str]) -> dict[str, str | 
 
 
 def pairs(recorded: object) -> list[tuple[str, str]]:
-    """The pairs of texts in what a file of hashes holds, which may be a stranger's."""
+    """The pairs of texts in the content of a file of hashes, which may be a stranger's."""
     held = recorded.items() if isinstance(recorded, dict) else ()
     return [pair for pair in held if all(isinstance(word, str) for word in pair)]
 
 
 def read(file: Path) -> dict:
-    """A JSON file of hashes; empty where it is missing or broken."""
+    """A JSON file of hashes; empty if it is missing or broken."""
     try:
         held = json_files.read(file)
     except (OSError, ValueError):
@@ -250,7 +250,7 @@ def read(file: Path) -> dict:
 
 
 def agree(recorded: Mapping[str, str], now: Mapping[str, str | None]) -> bool:
-    """Whether all that is there to be hashed has the hash that was recorded, or one that stands for the same code."""
+    """Whether all available inputs have their recorded hash, or one of equivalent code."""
     return all(
         value is None or recorded.get(key) == value or SAME_NUMBERS.get(recorded.get(key)) == value
         for key, value in now.items()

@@ -1,8 +1,8 @@
-"""Devices of PyTorch that train one model: a process each, as Keras on PyTorch trains on one device a process.
+"""PyTorch devices that train one model: one process each, as Keras on PyTorch trains on one device per process.
 
-Each takes its share of every batch; gradients, batch statistics and scores are those of the whole batch, so that the
-numbers are those of one device. The process that was asked to train is the first. It starts the others, and it alone
-validates, prints and writes; where it ends, they end. On other backends, or one device, nothing here does anything.
+Each takes its share of every batch; gradients, batch statistics and scores are those of the whole batch, so the numbers
+equal those of one device. The process that called training is the first. It starts the others, and only it validates,
+prints and writes; when it ends, they end. On other backends, or one device, nothing here does anything.
 """
 
 import functools
@@ -31,10 +31,10 @@ SECONDS_TO_END = 10.0
 
 @contextmanager
 def started(chosen: Sequence[str], follow: str, leave: Callable[[Path], None]) -> Iterator[None]:
-    """Within the block there is a process for each of the chosen devices; this one is the first.
+    """Within the block each of the chosen devices has a process; this one is the first.
 
-    The others run `follow`, a line of Python; `leave` writes what they need into the folder that it is given. Raises
-    RunError, with the reason, where one of them ends before this one does.
+    The others run `follow`, a line of Python; `leave` writes what they need into the given folder. Raises RunError,
+    with the reason, if one of them ends before this one.
     """
     if keras.backend.backend() != "torch" or len(chosen) == 1:
         yield
@@ -85,7 +85,7 @@ def _leave() -> None:
 
 
 def _early_end(others: dict[str, subprocess.Popen]) -> str | None:
-    """What ended a process before its time, with its device; None where all of them are at work."""
+    """Why a process ended early, with its device; None if all are running."""
     last = time.monotonic() + SECONDS_TO_END
     while time.monotonic() < last:
         for device, other in others.items():
@@ -110,11 +110,11 @@ def _end(others: Sequence[subprocess.Popen]) -> None:
 
 @contextmanager
 def joined() -> Iterator[Path]:
-    """The block of another process than the first: it yields the folder, and ends the process where it fails."""
+    """The block for all processes but the first: it yields the folder, and ends the process on failure."""
     folder, rank, count = sys.argv[1:]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the first, whose end is theirs
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first handles it, and its end ends the others
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # output printed by a library is not an answer
     threading.Thread(target=_end_with_the_first, daemon=True).start()
     try:
         answers.write(READY)
@@ -138,7 +138,7 @@ def _end_with_the_first() -> None:
 def in_step(trainer: keras.Model, epoch: int) -> Iterator[int]:
     """Within the block a compiled model is trained with the mean of all processes' gradients.
 
-    It begins with the variables of the first process; yields the epoch that this one gave.
+    It starts with the variables of the first process; yields that process's epoch.
     """
     if devices.share() is None:
         yield epoch
@@ -176,7 +176,7 @@ def _summed():
 
         @staticmethod
         def backward(context, gradient):
-            # All have used the sum, so what one has added gets the gradients of all.
+            # All have used the sum, so each term gets the gradients of all.
             return _sum(gradient)
 
     return Summed.apply

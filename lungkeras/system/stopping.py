@@ -1,7 +1,7 @@
-"""What ends a command ends all that it has started: ctrl-C, a signal, or its own death by any cause.
+"""Ends all child processes with a command: after ctrl-C, a signal, or its own death by any cause.
 
-Run as a program, this module is the keeper of a command: it starts the command, and when its own standard input ends,
-which it does when the process that holds the other end is gone, it ends the command with all that this has started.
+Run as a program, this module supervises a command: it starts the command, and when its own standard input ends, because
+the process at the other end is gone, it ends the command with all its children.
 """
 
 import os
@@ -26,10 +26,9 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def by_signals() -> Iterator[None]:
-    """Within the block SIGTERM and SIGHUP raise Terminated in the main thread, so that what is half made is removed.
+    """Within the block SIGTERM and SIGHUP raise Terminated in the main thread, so unfinished results are removed.
 
-    Python drops what is raised while it frees an object; a signal that met such a moment, that of ctrl-C among them, is
-    sent once more.
+    Python drops exceptions raised while it frees an object; a signal lost that way, ctrl-C included, is sent again.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -69,10 +68,10 @@ def run(
     keep: Iterable[int] = (),
     patience: float = 0,
 ) -> int:
-    """Runs a command to its end, in `folder` where one is named, and returns its exit status; it is given no input.
+    """Runs a command to its end, in `folder` if given, and returns its exit status; it gets no input.
 
-    It holds the file handles of `keep` as long as it lives. Where this call is interrupted, or its process dies, the
-    command ends with all that it has started, at once or after `patience` seconds in which it may wind up.
+    It holds the file handles of `keep` as long as it lives. If this call is interrupted, or its process dies, the
+    command ends with all its children, at once or after `patience` seconds to shut down.
     """
     keeper = subprocess.Popen(
         [sys.executable, "-P", __file__, str(patience), *command],
@@ -90,7 +89,7 @@ def run(
 
 
 def end_tree(number: int, patience: float) -> None:
-    """Ends a process and all that it has started; asks it before, where it is given seconds to wind up."""
+    """Ends a process and all its children; first politely, if it is given seconds to shut down."""
     import psutil
 
     try:
@@ -101,7 +100,7 @@ def end_tree(number: int, patience: float) -> None:
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             _send(root, signal_number)
         psutil.wait_procs([root], timeout=patience)
-    # Stopped before it is looked at, none can start another that is overlooked.
+    # Each is stopped before it is inspected, so it can't start another that is missed.
     tree, new = [], [root]
     while new:
         for process in new:

@@ -1,4 +1,4 @@
-"""Names that come from outside, made harmless where they are shown: on a terminal, in a spreadsheet, in Markdown."""
+"""Makes names from outside safe to show: on a terminal, in a spreadsheet, in Markdown."""
 
 import re
 import sys
@@ -34,7 +34,7 @@ def _escaped(character: str) -> str:
 
 
 def say(*lines: object, file: IO[str] | None = None) -> None:
-    """Prints each as one line of text, whatever it holds; what a terminal acts on is shown as its escape."""
+    """Prints each as one line of text, whatever it holds; terminal control characters are shown as their escapes."""
     file = file or sys.stdout
     for line in lines:
         text = printable(line)
@@ -45,14 +45,14 @@ def say(*lines: object, file: IO[str] | None = None) -> None:
 
 
 def utf8(text: str) -> str:
-    """Text that can be encoded: bytes of a file name that are no UTF-8 are shown as their escapes."""
+    """Text that can be encoded: invalid UTF-8 bytes of a file name are shown as their escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def csv_cell(value: object) -> object:
-    """A text as a cell that a spreadsheet takes for text: what would be a formula gets an apostrophe before it.
+    """A cell that a spreadsheet reads as text: a formula gets an apostrophe before it.
 
-    So does what stands behind a semicolon or a bar, by which a spreadsheet of another language parts cells.
+    So does a formula after a semicolon or a bar, which separate cells in spreadsheets of other languages.
 
     >>> csv_cell("=1+1"), csv_cell("scan-1.png"), csv_cell(-1.5), csv_cell("a;=1+1;b")
     ("'=1+1", 'scan-1.png', -1.5, "a;'=1+1;b")
@@ -63,7 +63,7 @@ def csv_cell(value: object) -> object:
 
 
 def _is_formula(text: str) -> bool:
-    """Whether a spreadsheet takes it for one: wide letters and blanks before it are no hindrance."""
+    """Whether a spreadsheet reads it as a formula, also with wide letters and leading blanks."""
     return unicodedata.normalize("NFKC", text).lstrip().startswith(FORMULA_STARTS)
 
 

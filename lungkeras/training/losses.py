@@ -10,7 +10,7 @@ from lungkeras.study.params import Params
 
 
 def class_weights(prepared: Prepared, params: Params) -> np.ndarray | None:
-    """The weight of a positive label a class, from the training split; None where the loss weighs none."""
+    """The weight of a positive label per class, from the training split; None if the loss is unweighted."""
     weighs = prepared.task == "multilabel" and params.class_weights
     return metrics.positive_weights(prepared.labels("train")) if weighs else None
 
@@ -23,9 +23,8 @@ def known_share(prepared: Prepared) -> float:
 def loss_function(task: str, class_weights: np.ndarray | None, known: float = 1.0):
     """The loss as Keras compiles it: (labels, logits) -> (batch,); its mean is `metrics.cross_entropy`.
 
-    A label that is NaN adds nothing. `known` is the share of the labels that are known, of all batches together: with
-    it, a known label counts the same in every batch and on every device, and the mean over an epoch is that of
-    `metrics.cross_entropy`.
+    A NaN label adds nothing. `known` is the share of known labels over all batches: with it, a known label has the same
+    weight in every batch and on every device, and the mean over an epoch is that of `metrics.cross_entropy`.
     """
     if task == "multiclass":
         return keras.losses.CategoricalCrossentropy(from_logits=True)
@@ -39,7 +38,7 @@ def loss_function(task: str, class_weights: np.ndarray | None, known: float = 1.
 
     def of_known_labels(labels, logits):
         unknown = ops.isnan(labels)
-        # NaN goes before the arithmetic: the gradient of what comes of it would be NaN too.
+        # NaN is replaced before the arithmetic: the gradient would be NaN too.
         each = ops.where(unknown, 0.0, of_each(ops.where(unknown, 0.0, labels), logits))
         return ops.mean(each, axis=-1) / known
 
@@ -47,9 +46,9 @@ def loss_function(task: str, class_weights: np.ndarray | None, known: float = 1.
 
 
 class MacroF1(keras.metrics.F1Score):
-    """Macro F1 of logits over an epoch: the greatest logit decides a multiclass scan, 0 (probability 0.5) a label.
+    """Macro F1 of logits over an epoch: the largest logit decides (multiclass), or each logit above 0 (multilabel).
 
-    A label that is NaN counts as one that is absent and was not given, which F1 does not see.
+    A NaN label counts as a true negative, which F1 ignores.
     """
 
     def __init__(self, task: str, name: str = "macro_f1"):

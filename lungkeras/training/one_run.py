@@ -1,9 +1,9 @@
 """One run: a model trained as the study trains, its history, its best weights, its predictions.
 
 Adam (0.9, `beta_2`, 1e-8) with a cosine from the first to the final learning rate over all steps; cross-entropy, for a
-multilabel dataset binary with one weight per class, over the labels that are known; the best model is the one of the
-lowest validation loss. When a weight becomes NaN or infinite, training ends and keeps the best model so far, or the
-untrained one.
+multilabel dataset binary with one weight per class, over the known labels; the best model is the one with the lowest
+validation loss. When a weight becomes NaN or infinite, training ends and keeps the best model so far, or the untrained
+one.
 """
 
 from collections.abc import Iterator
@@ -43,15 +43,15 @@ FILES_OF_WEIGHTS = 5  # best.keras, and a checkpoint: weights, best weights, two
 
 
 def train(params: Params, model: keras.Model | None = None) -> Path:
-    """Trains the run that `params` describe, or what is left of it, and returns its folder.
+    """Trains the run described by `params`, or the rest of it, and returns its folder.
 
-    `model` is the run's `initial_model` where the caller has built it already; it is trained in place.
-    A finished run of equal params, data, weights and code is returned as it is, wherever it was trained; an interrupted
-    one goes on at its last checkpoint, with the batches and random draws that an uninterrupted one would have seen.
-    Where another process trains the run, this one waits for it.
+    `model` is the run's `initial_model` if the caller has built it already; it is trained in place. A finished run with
+    equal params, data, weights and code is returned as it is, wherever it was trained. An interrupted one resumes at
+    its last checkpoint, with the same batches and random draws as without interruption.
 
-    Raises RunError where the prepared dataset or the weights are missing, or were prepared at another size, or memory
-    runs out, ParamsError where the backend or the devices are not there, FolderError where the run can't be written.
+    If another process trains the run, this one waits for it. Raises RunError if the prepared dataset or the weights are
+    missing or of another size, or memory runs out, ParamsError if the backend or the devices are missing, FolderError
+    if the run can't be written.
     """
     use_backend(params.backend)
     folder = params.run_folder
@@ -74,8 +74,8 @@ def _train(params: Params, data: str | None, model: keras.Model | None) -> None:
             f"{params.prepared_folder} holds scans of {prepared.size} pixels, image_size is {params.image_size}: "
             "prepare it again at that size, or name another folder in `prepared`"
         )
-    # What stood here belongs to other params, unless the checkpoint says otherwise: metrics.json goes first, since
-    # its presence alone makes a run a result.
+    # Existing files belong to other params, unless the checkpoint says otherwise: metrics.json is removed first, since
+    # its presence alone marks a run as finished.
     (folder / "metrics.json").unlink(missing_ok=True)
     write_text(folder / "params.yaml", dump(params))
     write_json(folder / "environment.json", environment())
@@ -101,7 +101,7 @@ def open_data(params: Params) -> Prepared:
 
 @contextmanager
 def _memory_suffices(params: Params) -> Iterator[None]:
-    """Says in a sentence that memory ran out, in whatever words a backend has for it. Raises RunError."""
+    """Turns a backend's out-of-memory error into one sentence. Raises RunError."""
     try:
         yield
     except Exception as error:
@@ -135,7 +135,7 @@ def initial_model(params: Params, prepared: Prepared) -> keras.Model:
 def fit(model: keras.Model, params: Params, prepared: Prepared, made_from: dict | None = None) -> pd.DataFrame:
     """Trains `model` in place, leaves it with its best weights, and returns the history: one row per epoch.
 
-    A checkpoint is taken up where it was made from the same (`training_made_from`).
+    A checkpoint is used if it was made from the same inputs (`training_made_from`).
     """
     trainer = compiled(model, params, prepared)
     progress = Progress(model, params, prepared, made_from)
@@ -184,7 +184,7 @@ def fit_epochs(
 
 
 def follow() -> None:
-    """What a process for each further device of PyTorch does: `fit`, without validating or writing (`replicas`)."""
+    """The work of the process for each further PyTorch device: `fit`, without validating or writing (`replicas`)."""
     with replicas.joined() as folder:
         params = load_params([folder / "params.yaml"])
         prepared = open_data(params)
@@ -193,7 +193,7 @@ def follow() -> None:
 
 
 def compiled(model: keras.Model, params: Params, prepared: Prepared) -> keras.Model:
-    """A model of the model alone, compiled: what is saved and evaluated stays without losses and optimizer."""
+    """A compiled wrapper of the model: the saved and evaluated model has no losses and no optimizer."""
     total = steps(prepared.images["train"], params.batch_size) * params.epochs
     images = keras.Input(model.input_shape[1:], dtype="uint8")
     trainer = keras.Model(images, model(images))
@@ -230,8 +230,8 @@ def create_variables(trainer: keras.Model, classes: int) -> None:
 def write_results(model: keras.Model, params: Params, prepared: Prepared, history: pd.DataFrame) -> None:
     """Predicts every split with the best model and writes predictions.parquet, then metrics.json.
 
-    Predictions hold the model's own probabilities, by which it decides; `prior_shift` and `temperatures` in
-    metrics.json are what calibrates them (lungkeras.scores.temperature).
+    Predictions hold the model's own probabilities, which determine its decisions; `prior_shift` and `temperatures` in
+    metrics.json calibrate them (lungkeras.scores.temperature).
     """
     frames, scores, correction = [], {}, no_correction(len(prepared.classes))
     for split in SPLITS:
@@ -276,5 +276,5 @@ def write_results(model: keras.Model, params: Params, prepared: Prepared, histor
 
 
 def whole(labels: np.ndarray) -> np.ndarray:
-    """Labels as int where all are known, else as they are."""
+    """Labels as int if all are known, else unchanged."""
     return labels if np.isnan(labels).any() else labels.astype(int)

@@ -1,7 +1,7 @@
-"""Adam by TensorFlow's fused kernel, which Keras 3 does not call; the numbers stay Keras' own.
+"""Adam by TensorFlow's fused kernel, which Keras 3 does not call; the numbers equal Keras' own.
 
-Keras writes the update of a weight as a dozen operations, TensorFlow has it as one: a model of some hundred weights is
-traced in half the time.
+Keras updates a weight by a dozen operations, TensorFlow by one: a model with some hundred weights is traced in half the
+time.
 """
 
 import keras
@@ -27,7 +27,7 @@ class FusedAdam(keras.optimizers.Adam):
         weights = [getattr(variable, "value", variable) for variable in trainable_variables]
         if not all(map(self._fits, grads, weights)):
             return super()._backend_update_step(grads, trainable_variables, learning_rate)
-        # Once for all weights: a constant and a power for each would be most of what is traced.
+        # Once for all weights: a constant and a power for each would be most of the traced graph.
         step = tf.cast(self.iterations + 1, tf.float32)
         beta_1, beta_2, epsilon = (tf.constant(value, tf.float32) for value in (self.beta_1, self.beta_2, self.epsilon))
         shared = {"beta1_power": beta_1**step, "beta2_power": beta_2**step, "lr": tf.cast(learning_rate, tf.float32)}

@@ -1,4 +1,4 @@
-"""What a model gives for scans: logits, or whatever its output is."""
+"""The outputs of a model for scans: logits, or any other output."""
 
 import numpy as np
 
@@ -8,10 +8,10 @@ FEW_SCANS = 256
 
 
 def outputs(model, images: np.ndarray, *, batch_size: int = 64) -> np.ndarray:
-    """What a keras.Model gives, float32 of shape (N, ...), for uint8 images of shape (N, size, size), in their order.
+    """The outputs of a keras.Model, float32 of shape (N, ...), for uint8 images of shape (N, size, size), in order.
 
-    On TensorFlow a few hundred scans are answered sooner without a graph, and more of them by one that takes batches
-    of any length: `predict` traces a second one for a last batch.
+    On TensorFlow a few hundred scans are faster without a graph, and more of them with one for batches of any length:
+    `predict` traces a second graph for the last batch.
     """
     import keras
 
@@ -30,7 +30,7 @@ def outputs(model, images: np.ndarray, *, batch_size: int = 64) -> np.ndarray:
 
 
 def predict_logits(model, images: np.ndarray, batch_size: int) -> np.ndarray:
-    """`outputs` while a model is trained: its graph is traced once and answers after each epoch.
+    """`outputs` during training: the graph is traced once and used after each epoch.
 
     float32 of shape (scans, classes), in the order of `images`, uint8 (scans, size, size).
     """

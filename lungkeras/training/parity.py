@@ -2,9 +2,9 @@
 
     python -m lungkeras.training.parity [PREPARED] [--to parity.csv] [--python jax=.venv-jax/bin/python]
 
-Each backend is a process, of this Python where the backend is installed here, else of .venv-<backend>. The first trains
-a model and saves it before and after; the others train the former and predict with the latter. The table has a row a
-backbone and backend, with the largest differences from the first; beyond BOUNDS the exit status is 1.
+Each backend runs in a process, of this Python if the backend is installed here, else of .venv-<backend>. The first
+trains a model and saves it before and after; the others train the former and predict with the latter. The table has one
+row per backbone and backend, with the largest differences from the first; beyond BOUNDS the exit status is 1.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from lungkeras.system.untrusted import array_files
 STEPS = 20
 BATCH_SIZE = 8
 SCANS = 32
-# At the demo's 0.001 Adam makes much of the rounding of small gradients: between two backends, ResNet-34's losses were
+# At the demo's 0.001 Adam amplifies the rounding of small gradients: between two backends, ResNet-34's losses were
 # 2e-6 apart at the first step and 1.3 at the fourth. At a smaller rate rounding stays rounding.
 LEARNING_RATE = 1e-7
 # Of logits; of grey levels behind the layer Augmentation; of the losses of the first training steps.
@@ -64,7 +64,7 @@ def parity(
     split, or its first SCANS), grey_levels (of training batches behind the layer Augmentation), losses (of the
     first `steps` training steps from equal weights, on equal batches, at LEARNING_RATE, without dropout, whose draws
     are each backend's own).
-    Raises RunError where a backend fails.
+    Raises RunError if a backend fails.
     """
     reference, *others = pythons
     with tempfile.TemporaryDirectory() as name:
@@ -159,7 +159,7 @@ def beyond_bounds(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_prepared(folder: Path) -> Path:
-    """A prepared dataset of drawn pneumonia scans, for who has none at hand."""
+    """A prepared dataset of drawn pneumonia scans, if none is given."""
     from lungkeras.datasets.phantoms.phantom import draw_source
     from lungkeras.preparation.prepare import prepare_dataset
 

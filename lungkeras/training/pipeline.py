@@ -1,7 +1,7 @@
 """Prepared dataset -> batches.
 
-Images stay on disk: a batch is gathered from the memory-mapped array when its turn comes. `Batches` says what is in
-which batch; tf.data on TensorFlow, elsewhere a keras.utils.PyDataset with threads, read it ahead of the training step.
+Images stay on disk: each batch is gathered from the memory-mapped array on demand. `Batches` defines the content of
+each batch; tf.data on TensorFlow, elsewhere a keras.utils.PyDataset with threads, prefetches them.
 """
 
 import functools
@@ -25,16 +25,16 @@ def steps(images: np.ndarray, batch_size: int) -> int:
 
 @dataclass(frozen=True)
 class Batches:
-    """A sequence of batches: all steps of all epochs from `first_epoch` on, or one pass in order where seed is None.
+    """A sequence of batches: all steps of all epochs from `first_epoch` on, or one pass in order if seed is None.
 
-    An item is (images uint8 (batch, height, width, 1), labels float32 (batch, classes)), or the images alone where
-    labels is None. With `augmented`, each scan has undergone those transforms of `augmentation` that its chances say.
-    Order and chances of an epoch are drawn from (seed, epoch) alone, so a resumed run, any backend and any number of
-    devices see the same.
+    An item is (images uint8 (batch, height, width, 1), labels float32 (batch, classes)), or only the images if labels
+    is None. With `augmented`, each scan gets those transforms of `augmentation` that its chances select. Order and
+    chances of an epoch are drawn from (seed, epoch) alone, so a resumed run, any backend and any number of devices see
+    the same.
 
-    Every batch divides evenly among `devices`. One that would not is repeated until it does, which leaves its mean and
-    its batch statistics as they are; without labels, a last one is filled up with its last scan. With `share`, an item
-    is what that device sees of the batch.
+    Every batch divides evenly among `devices`. One that would not is repeated until it does, which does not change its
+    mean or its batch statistics; without labels, the last one is padded with its last scan. With `share`, an item is
+    that device's part of the batch.
     """
 
     images: np.ndarray
@@ -74,25 +74,25 @@ class Batches:
 
 
 def gathered(images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """A copy of the chosen images, at an address from which TensorFlow takes an array without copying it again."""
+    """A copy of the chosen images, aligned so that TensorFlow uses the array without another copy."""
     shape = (len(chosen), *images.shape[1:])
     size = math.prod(shape) * images.itemsize
     room = np.empty(size + ALIGNED_BYTES, np.uint8)
     start = -room.ctypes.data % ALIGNED_BYTES
     batch = room[start : start + size].view(images.dtype).reshape(shape)
-    # Without "clip" numpy would fill a copy first, in case that a place is none.
+    # Without "clip" numpy would make a copy first, in case an index is invalid.
     return np.take(images, chosen, axis=0, out=batch, mode="clip")
 
 
 @functools.lru_cache(maxsize=4)
 def scan_order(scans: int, seed: int | None, epoch: int) -> np.ndarray:
-    """The places of the scans in the order in which an epoch shows them; as they lie where seed is None."""
+    """The indices of the scans in the order of an epoch; in storage order if seed is None."""
     return np.arange(scans) if seed is None else np.random.default_rng([seed, epoch]).permutation(scans)
 
 
 @functools.lru_cache(maxsize=4)
 def scan_chances(scans: int, transforms: int, seed: int | None, epoch: int) -> np.ndarray:
-    """float32 (scans, transforms) in [0, 1): what an epoch draws for each scan, in the order in which they lie."""
+    """float32 (scans, transforms) in [0, 1): the draws of an epoch for each scan, in storage order."""
     # A third number, so that they do not depend on the draws of the order.
     return np.random.default_rng([seed or 0, epoch, 1]).random((scans, transforms), np.float32)
 
@@ -107,7 +107,7 @@ def training_batches(
     first_epoch: int = 0,
     augmented: bool = False,
 ):
-    """Batches (images, labels) for `model.fit`, shuffled anew each epoch, as one stream over all epochs.
+    """Batches (images, labels) for `model.fit`, reshuffled each epoch, as one stream over all epochs.
 
         model.fit(training_batches(images, labels, batch_size=32, seed=0, epochs=10), epochs=10,
                   steps_per_epoch=steps(images, 32), shuffle=False)
@@ -121,8 +121,8 @@ def training_batches(
 def evaluation_batches(images: np.ndarray, *, batch_size: int):
     """Batches of images alone, in order, for `model.predict`.
 
-    In a `devices.scope`, where batches are filled up to divide, give predict the `evaluation_steps` and cut its answer
-    to the number of images.
+    In a `devices.scope`, where batches are padded to divide evenly, give predict the `evaluation_steps` and cut its
+    output to the number of images.
     """
     return stream(Batches(images, None, _multiple(batch_size)))
 
@@ -147,7 +147,7 @@ def stream(batches: Batches):
     batches = replace(batches, devices=devices.sharing())
     if keras.backend.backend() == "tensorflow":
         return tensorflow_dataset(batches)
-    # Of processes that train together, one evaluates.
+    # Only one of the processes that train together evaluates.
     return python_dataset(batches if batches.labels is None else replace(batches, share=devices.share()))
 
 
@@ -194,7 +194,7 @@ def python_dataset(batches: Batches):
             return len(batches) if batches.seed is None else None
 
         def __getitem__(self, step):
-            # On a GPU JAX asks for one batch behind the last, and does not show it.
+            # On a GPU JAX requests one batch after the last, and does not use it.
             step %= len(batches)
             for place in range(step, min(step + BATCHES_AHEAD, len(batches))):
                 if place not in self.ahead:

@@ -63,7 +63,7 @@ class Progress(keras.callbacks.Callback):
         self.rows.append(row)
         weights = self.bare_model.get_weights()
         if not are_numbers(weights):
-            # A loss may seem to be left, as relu makes 0 of NaN.
+            # The loss may still look finite, as relu turns NaN into 0.
             row |= dict.fromkeys(("loss", "macro_f1", "val_loss", "val_macro_f1"), float("nan"))
             self.model.stop_training = True
             say("weights are NaN or infinite: training ends, the best model so far stands")
@@ -78,7 +78,7 @@ class Progress(keras.callbacks.Callback):
         )
 
     def save(self) -> None:
-        """Writes all that the next epoch depends on as one file."""
+        """Writes everything that the next epoch depends on as one file."""
         state = {"params": dump(self.run_params), "made_from": self.made_from}
         state |= {"rows": self.rows, "best_loss": self.best_loss}
         arrays = {"state": np.frombuffer(json.dumps(state).encode(), dtype=np.uint8)}
@@ -99,7 +99,7 @@ class Progress(keras.callbacks.Callback):
         return [self.run_params.run_folder / name for name in CHECKPOINTS]
 
     def restore(self) -> int:
-        """Takes up the last checkpoint of an interrupted run of equal params; returns the epochs that are behind it.
+        """Loads the last checkpoint of an interrupted run with equal params; returns the number of finished epochs.
 
         A damaged checkpoint is reported and removed, and the previous one is used; without any, the run starts again.
         """
@@ -107,7 +107,7 @@ class Progress(keras.callbacks.Callback):
             try:
                 state, groups = read_checkpoint(file)
             except Exception as error:
-                # What is damaged ends in any of a dozen classes.
+                # A damaged file raises any of a dozen exceptions.
                 words = "training goes on at the checkpoint before it, or begins anew"
                 say(f"{file} is damaged ({error or type(error).__name__}): {words}", file=sys.stderr)
                 file.unlink()  # or it would take the place of the one before
@@ -132,7 +132,7 @@ def read_checkpoint(file: Path) -> tuple[dict, dict[str, list[np.ndarray]]]:
 
 
 class Follower(keras.callbacks.Callback):
-    """`Progress` in a process that follows: it draws numbers of its own, and stops where the first one does."""
+    """`Progress` in a follower process: it draws its own random numbers, and stops when the first one does."""
 
     def __init__(self, seed: int):
         super().__init__()
@@ -154,7 +154,7 @@ def are_numbers(weights: Iterable[np.ndarray]) -> bool:
 def seed_random_layers(model: keras.Model, seed: int, epoch: int, *share: int) -> None:
     """Sets every random layer's generator from (seed, epoch), so that no generator has to be saved to resume.
 
-    Where processes train together, all but the first give their `share`, so that their draws differ.
+    If processes train together, all but the first pass their `share`, so their draws differ.
     """
     generators = [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]
     for place, generator in enumerate(generators):
@@ -163,6 +163,6 @@ def seed_random_layers(model: keras.Model, seed: int, epoch: int, *share: int) -
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Removes what a finished run would have gone on from."""
+    """Removes the checkpoints of a finished run."""
     for name in CHECKPOINTS:
         (folder / name).unlink(missing_ok=True)

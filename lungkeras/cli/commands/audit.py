@@ -1,4 +1,4 @@
-"""`lungkeras audit`: look for leaks, duplicates, shortcuts and wrong labels; or audit a split that others published."""
+"""`lungkeras audit`: look for leaks, duplicates, shortcuts and wrong labels; or audit a published split."""
 
 import argparse
 import sys

@@ -37,7 +37,7 @@ def run(options) -> None:
 
 
 def runs_of(study: str) -> Path:
-    """The folder of a study's runs. Raises ParamsError for what is no study."""
+    """The folder of a study's runs. Raises ParamsError if it is not a study."""
     from lungkeras.study.params import load_study, study_folder
     from lungkeras.system.places import from_project
 
@@ -48,7 +48,7 @@ def runs_of(study: str) -> Path:
 
 
 def titles(*folders: Path) -> tuple[str, str]:
-    """The studies' names; their folders where these are the same."""
+    """The studies' names, or their folders if the names are equal."""
     one, other = (folder.resolve().parent for folder in folders)
     return (one.name, other.name) if one.name != other.name else (str(folders[0].parent), str(folders[1].parent))
 

@@ -1,4 +1,4 @@
-"""`lungkeras completion`: print the script by which a shell completes commands, options, datasets, studies and runs."""
+"""`lungkeras completion`: print the script for shell completion of commands, options, datasets, studies and runs."""
 
 import argparse
 
@@ -8,7 +8,7 @@ SHELLS = ("bash", "zsh", "fish")
 STUDIES = "ls -d params/*/study.yaml 2>/dev/null | cut -d/ -f2"
 RUNS = "ls -d reports/*/runs/*/metrics.json 2>/dev/null | sed 's,/metrics.json$,,'"
 PREPARED = "ls -d prepared/*/*/statistics.json 2>/dev/null | sed 's,/statistics.json$,,'"
-# What a shell lists for an argument, by its metavar; files and folders are listed beside studies and runs.
+# What a shell lists for an argument, by its metavar; files and folders are listed with studies and runs.
 LISTED = {"STUDY": STUDIES, "RUN": RUNS, "RUN_OR_MODEL": RUNS, "PREPARED": PREPARED}
 FOLDERS = ("DIR",)
 FILES = ("FILE", "IMAGE_OR_FOLDER")
@@ -25,7 +25,7 @@ def run(options) -> None:
 
 
 def script(shell: str, top: argparse.ArgumentParser) -> str:
-    """The script of a shell, made from the parser itself, so that it is never behind."""
+    """The script of a shell, made from the parser itself, so it is never outdated."""
     import shtab
 
     for command in _commands(top):
@@ -46,13 +46,13 @@ def _commands(top: argparse.ArgumentParser):
 
 
 def _lister(shell: str, metavar: str) -> str:
-    """The name of the function that lists; fish asks a command."""
+    """The name of the function that lists completions; fish calls a command."""
     name = f"_lungkeras_{metavar.lower()}"
     return f"({name})" if shell == "fish" else name
 
 
 def _preamble(shell: str) -> str:
-    """The functions that list what is there, in the words of a shell."""
+    """The functions that list completions, in the language of a shell."""
     functions = []
     for metavar, listed in LISTED.items():
         name = f"_lungkeras_{metavar.lower()}"

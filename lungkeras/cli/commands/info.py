@@ -1,4 +1,4 @@
-"""`lungkeras info`: what is installed, what Keras runs on, and what is missing for what."""
+"""`lungkeras info`: what is installed, what Keras runs on, and which packages are missing."""
 
 import argparse
 
@@ -19,7 +19,7 @@ def run(options) -> None:
 
 
 def as_text(found: dict) -> list[str]:
-    """A line for each thing, of what `installation` returns."""
+    """One line per item of what `installation` returns."""
     backends = [f"{name} {version}" for name, version in found["backends"].items() if version]
     runs_on = f"{found['backend']} on {', '.join(found['devices'])}" if found["backend"] else "nothing yet"
     lines = [

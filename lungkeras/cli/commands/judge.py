@@ -62,7 +62,7 @@ def run(options) -> None:
 
 
 def answered(model: Path, source: Path | None, *, with_keras: bool):
-    """What a model file answers to the scans of a folder, as a table."""
+    """The predictions of a model file for the scans of a folder, as a table."""
     from lungkeras.evaluation.foreign_cells import read_table
     from lungkeras.prediction.predict import images_and_others, load_predictor, predict_images
 

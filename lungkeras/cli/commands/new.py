@@ -52,7 +52,7 @@ def run(options) -> None:
 
 
 def told(dataset: str, understood) -> list[str]:
-    """What was understood of a folder, in lines: classes, counts, patients, rows, and what was not understood."""
+    """What was recognised in a folder, in lines: classes, counts, patients, rows, and what was not understood."""
     description, records = understood.description, understood.records
     kind = {"multiclass": "one class per scan", "multilabel": "any number of findings per scan"}[description.task]
     lines = [f"{dataset}: {len(records):,} scans of {records['patient'].nunique():,} patients; {kind}", ""]

@@ -10,7 +10,7 @@ from lungkeras.system.backends import require_backend
 from lungkeras.system.errors import FolderError, ParamsError, nearest
 from lungkeras.system.locks import alone
 
-SECONDS_TO_WIND_UP = 20.0  # of a report that was killed, until what it had started has ended
+SECONDS_TO_WIND_UP = 20.0  # after a report was killed, until its child processes have ended
 
 
 def options(sub: argparse.ArgumentParser) -> None:
@@ -31,7 +31,7 @@ def options(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options) -> None:
-    """Makes what of a study is missing or outdated, by one graph of notebooks; nothing where all is as it would be."""
+    """Makes all missing or outdated parts of a study, by one graph of notebooks; nothing if all is up to date."""
     from functools import partial
 
     from lungkeras.study import graph
@@ -86,7 +86,7 @@ def given_source(text: str) -> tuple[str, str]:
 
 
 def require_writable(folder: Path) -> None:
-    """Raises FolderError where nothing can be written to a folder, which need not be there yet."""
+    """Raises FolderError if a folder, which need not exist yet, is not writable."""
     nearest_there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not nearest_there.is_dir() or not os.access(nearest_there, os.W_OK | os.X_OK):
         raise FolderError(

@@ -1,4 +1,4 @@
-"""`lungkeras status`: say how far a study is, and about how long it still takes."""
+"""`lungkeras status`: show the progress of a study, and about how long it still takes."""
 
 import argparse
 

@@ -3,9 +3,9 @@
     CheXpert-v1.0-small/train.csv, valid.csv                          Path, Sex, Age, Frontal/Lateral, AP/PA, 14 labels
     CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg   also in valid/, which others call val/
 
-A scan is found by the last three parts of its path, whatever the release and its folders are called. Labels are of the
-study, so that all views of a study share them: 1, 0, -1 (uncertain) or blank. Laterals are left out, as in published
-use. The lists of CheXlocalize (val_labels.csv, test_labels.csv) are read where they lie beside.
+A scan is found by the last three parts of its path, whatever the names of the release and its folders. Labels belong to
+the study, so all views of a study share them: 1, 0, -1 (uncertain) or blank. Laterals are left out, as is usual in
+published work. The lists of CheXlocalize (val_labels.csv, test_labels.csv) are read if they are in the same folder.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LIST, VALID = "train.csv", "valid.csv"
-READERS = {  # of each list, who labelled: those read first win where a scan stands in two
+READERS = {  # who labelled each list; the first list wins if a scan is in two
     LIST: "program",
     VALID: "three radiologists",
     "val_labels.csv": "three radiologists",
     "test_labels.csv": "five radiologists",
 }
-SET_APART = ("test_labels.csv", VALID, "val_labels.csv")  # the first that is there is the published test list
+SET_APART = ("test_labels.csv", VALID, "val_labels.csv")  # the first one present is the published test list
 ATTRIBUTES = {"sex": "sex", "age": "age", "frontal_lateral": "side", "ap_pa": "view"}  # column: of the records
 FIRST_OF_VALID = 64_541  # the number of the first patient in valid/
 RELEASE = "CheXpert-v1.0-small"
 
 
 def find(source: Path) -> list[Path]:
-    """The folder of a release, as a list of one: with a list of labels, or with the scans of train alone."""
+    """The folder of a release, as a list of one: with a list of labels, or with only the scans of train."""
     for folder in folders_under(source):
         if any(_is_list(folder / name) for name in (LIST, VALID)):
             return [folder]
@@ -54,7 +54,7 @@ def find(source: Path) -> list[Path]:
 
 
 def _is_list(file: Path) -> bool:
-    """Whether a file, whose name other collections use as well, begins with the heading of CheXpert's lists."""
+    """Whether a file, whose name is also used by other collections, has the header of CheXpert's lists."""
     return file.is_file() and {"path", "no_finding"} <= set(heading_of(file))
 
 
@@ -108,7 +108,7 @@ def _frontal(entries: pd.DataFrame) -> pd.DataFrame:
 
 
 def official_test_scans(source: Path | str) -> list[str]:
-    """The scans of the list that is set apart: CheXlocalize's test_labels.csv where it is there, else valid.csv.
+    """The scans of the held-out list: CheXlocalize's test_labels.csv if present, else valid.csv.
 
     Raises SourceError where neither is.
     """
@@ -124,7 +124,7 @@ def official_test_scans(source: Path | str) -> list[str]:
 
 
 def plan(scans: int, rng: np.random.Generator, shares: Mapping[int, float]) -> list[Scan]:
-    """Studies of one to two frontal views and at times a lateral one, which is drawn as a frontal one is."""
+    """Studies of one or two frontal views and sometimes a lateral one, which is drawn like a frontal one."""
     planned, drawn = [], {}
     for study in plan_studies(scans, rng, shares):
         apart = study.patient % 9 == 0

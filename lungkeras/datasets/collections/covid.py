@@ -3,9 +3,9 @@
     COVID-19_Radiography_Dataset/<COVID|Normal|Viral Pneumonia>/images/COVID-1.png         today's release, 299 x 299
     COVID-19 Radiography Database/<COVID-19|NORMAL|Viral Pneumonia>/COVID-19 (1).png       the first, 1024 x 1024
 
-Lung_Opacity and the masks folders are unused. Where one source holds both releases, both are read; as their numbers
-do not agree, nothing is joined by file name. No patients are published: each scan stands alone. Normal scans are
-undersampled at random to the number of covid scans, as in the study.
+Lung_Opacity and the masks folders are unused. If one source holds both releases, both are read; as their numbering
+differs, nothing is joined by file name. No patients are published: each scan counts as its own patient. Normal scans
+are undersampled at random to the number of covid scans, as in the study.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def find(source: Path) -> list[Path]:
 
 
 def _is_release(folder: Path) -> bool:
-    # A folder named covid beside other data is not yet a release: one more class must lie beside it.
+    # A folder named covid next to other data is not a release by itself: it needs a folder of another class next to it.
     known = {CLASS_OF_FOLDER.get(_plain(child.name)) for child in subfolders(folder)} - {None}
     return "covid" in known and len(known) > 1
 

@@ -1,9 +1,10 @@
-"""The medmnist dataset: ChestMNIST, all scans of NIH ChestX-ray14 at 28 to 224 pixels a side, 14 findings.
+"""The medmnist dataset: ChestMNIST, all scans of NIH ChestX-ray14 at 28 to 224 pixels per side, 14 findings.
 
     chestmnist.npz, or chestmnist_64.npz, chestmnist_128.npz, chestmnist_224.npz
 
-Of several sizes in one folder the largest is read. How the file is laid out stands in lungkeras.datasets.packed. A scan
-of no finding is one whose 14 labels are all 0. PneumoniaMNIST, which has other classes, is the dataset pneumoniamnist.
+If a folder holds several sizes, the largest is read. The layout of the file is described in lungkeras.datasets.packed.
+A scan without findings is one whose 14 labels are all 0. PneumoniaMNIST, which has other classes, is the dataset
+pneumoniamnist.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
     mimic-cxr-2.0.0-chexpert.csv.gz      subject_id, study_id and 14 labels: a row per study
     mimic-cxr-2.0.0-split.csv.gz         dicom_id, study_id, subject_id, split: for `split: official`
 
-The lists may be unpacked, and keep these names in 2.1.0. Labels are of the study: 1, 0, -1 (uncertain) or blank. Age
-and sex are not in the collection: they are read from MIMIC-IV's patients.csv.gz where that lies beside the lists.
+The lists may be unpacked; 2.1.0 keeps these names. Labels belong to the study: 1, 0, -1 (uncertain) or blank. Age and
+sex are not in the collection: they are read from MIMIC-IV's patients.csv.gz if it is next to the lists.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def find(source: Path) -> list[Path]:
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
     """Records of the lists in `found`. Nothing is drawn: `seed` changes nothing.
 
-    Raises SourceError where a list is missing or can't be read as published.
+    Raises SourceError if a list is missing or can't be read as published.
     """
     folder = found[0]
     scans = _table(folder, METADATA, "the list of the scans with their views")
@@ -94,7 +94,7 @@ def read_entries(scans: Path, labels: Path, patients: Path | None = None) -> pd.
 
 
 def _add_age_and_sex(entries: pd.DataFrame, file: Path) -> None:
-    """Age as that of the patient's anchor year and the years since; dates are shifted, by the same for a patient."""
+    """Age in the patient's anchor year plus the years since; dates are shifted by the same amount within a patient."""
     import pandas as pd
 
     patients = read_list("mimic", file, ["subject_id", "gender"], numbers=["anchor_age", "anchor_year"])
@@ -120,9 +120,9 @@ def official_test_scans(source: Path | str) -> list[str]:
 
 
 def plan(scans: int, rng: np.random.Generator, shares: Mapping[int, float]) -> list[Scan]:
-    """Studies of one to two frontal views and at times a lateral one, which is drawn as a frontal one is.
+    """Studies of one or two frontal views and sometimes a lateral one, which is drawn like a frontal one.
 
-    The last study that is kept has a row of blanks; after it come a scan without a view, and one without a row.
+    The last study kept has a row of blanks; after it come a scan without a view and one without a row.
     """
     studies = plan_studies(scans - 1, rng, shares)
     last = studies[-1].patient

@@ -3,9 +3,9 @@
     PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv          a row per scan; .csv.gz as well
     0/ ... 50/, 54/<ImageID>                                      16-bit PNG; one flat folder as well
 
-Labels are a list of what the report states, so what is not in it is absent. Some have a blank before them. A class is
-one or more of them, each compared as a whole (`LABELS`): "atypical pneumonia" is no "pneumonia". What states nothing of
-the scan ("unchanged" or an empty text alone, an empty cell) is left out, and so is what the authors exclude.
+Labels list what the report states; anything not listed is absent. Some labels start with a blank. A class is one or
+more labels, each compared as a whole (`LABELS`): "atypical pneumonia" is not "pneumonia". Rows that state nothing about
+the scan ("unchanged" or an empty text alone, an empty cell) are left out, and so are those that the authors exclude.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def find(source: Path) -> list[Path]:
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
     """Records of the list in `found`. Nothing is drawn: `seed` changes nothing.
 
-    Raises SourceError where the list can't be read as published.
+    Raises SourceError if the list can't be read as published.
     """
     entries = read_entries(found[0])
     folder = found[0].parent.relative_to(source).as_posix()
@@ -132,7 +132,7 @@ def _what(labels: frozenset[str]) -> str:
 
 
 def _ages(entries: pd.DataFrame) -> pd.Series:
-    """Year of the study less year of birth: a year too many before the birthday."""
+    """Year of the study minus year of birth: one year too many before the birthday."""
     import pandas as pd
 
     years = pd.to_numeric(entries["date"].str[:4], errors="coerce")
@@ -192,7 +192,7 @@ def _scanner(patient: int) -> int:
 
 
 def encode(scan: Scan, image: np.ndarray, chest: object) -> bytes:
-    """A 16-bit PNG, with the grey curve of the patient's scanner: of 12 bits, or of 10 and steeper in the dark."""
+    """A 16-bit PNG, with the grey curve of the patient's scanner: 12 bits, or 10 bits and steeper in dark areas."""
     import cv2
     import numpy as np
 
@@ -205,7 +205,7 @@ def encode(scan: Scan, image: np.ndarray, chest: object) -> bytes:
 def write_lists(to: Path, planned: list[Scan], boxes: dict, chest: Callable) -> None:
     """The published columns; a third of the labels begins with a blank, and one kept scan is a child's.
 
-    Where there is a pneumonia that is none of the class, it is atypical.
+    A pneumonia outside the class is labelled atypical.
     """
     import csv
     import io

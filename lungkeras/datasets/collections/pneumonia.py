@@ -7,7 +7,7 @@
 and with the names of a later release: NORMAL-1003233-0001.jpeg, BACTERIA-1008087-0001.jpeg, VIRUS-1000138-0001.jpeg.
 The published folders are read as one pool: the study draws its own 70:15:15, by patient. The patient is the number in
 the name, whatever the folder and the cause: numbers restart between the published folders, so a group may merge two
-patients, but it never parts one (person14 has a bacterial scan in train and a viral one in test).
+patients but never splits one (person14 has a bacterial scan in train and a viral one in test).
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ def read(source: Path, found: list[Path], *, require_files: bool = True, seed: i
 
 
 def patient_and_label(file: Path) -> tuple[str | None, str | None]:
-    """What the class folder and the file's name say; None, None where the name is none of those published.
+    """What the class folder and the file name say; None, None if the name has no published form.
 
-    Of a cause that is none of the collection's, the label is its name.
+    The label of an unknown cause is its name.
 
     >>> patient_and_label(Path("chest_xray/test/PNEUMONIA/person14_virus_44.jpeg"))
     ('person14', 'viral_pneumonia')

@@ -1,8 +1,9 @@
-"""The pneumoniamnist dataset: PneumoniaMNIST, the children of the pneumonia collection at 28 to 224 pixels a side.
+"""The pneumoniamnist dataset: PneumoniaMNIST, the children of the pneumonia collection at 28 to 224 pixels per side.
 
     pneumoniamnist.npz, or pneumoniamnist_64.npz, pneumoniamnist_128.npz, pneumoniamnist_224.npz
 
-The one label is 0 for a normal scan and 1 for pneumonia. How the file is laid out stands in lungkeras.datasets.packed.
+The one label is 0 for a normal scan and 1 for pneumonia. The layout of the file is described in
+lungkeras.datasets.packed.
 """
 
 from __future__ import annotations

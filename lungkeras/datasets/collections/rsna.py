@@ -5,9 +5,9 @@
     stage_2_train_images/<patientId>.dcm    1024 x 1024
     stage_2_test_images/<patientId>.dcm     no labels
 
-A `patientId` names an image: the scans are NIH's, of fewer patients, whom the collection does not tell. Age, sex and
-view stand in the headers of the DICOM files alone. Each scan is of one of three classes; without the second list it is
-not known which of the two others a scan without opacity is, and both are uncertain.
+A `patientId` names an image: the scans are from NIH and have fewer patients, whom the collection does not identify.
+Age, sex and view are only in the headers of the DICOM files. Each scan is of one of three classes. Without the second
+list, a scan without opacity may be either of the other two, so both labels are uncertain.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def find(source: Path) -> list[Path]:
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
     """Records of the lists in `found`. Nothing is drawn: `seed` changes nothing.
 
-    Raises SourceError where both lists are missing, or one is not as published.
+    Raises SourceError if both lists are missing, or one is not as published.
     """
     if found[0].is_dir():
         raise SourceError(
@@ -80,7 +80,7 @@ def read(source: Path, found: list[Path], *, require_files: bool = True, seed: i
 
 
 def _labelled(files: Mapping[str, Path]) -> pd.DataFrame:
-    """scan, patient and the classes, float64: one row a scan, in the order of the lists."""
+    """scan, patient and the classes, float64: one row per scan, in the order of the lists."""
     import pandas as pd
 
     parts = []
@@ -114,7 +114,7 @@ def _labelled(files: Mapping[str, Path]) -> pd.DataFrame:
 
 
 def _agreed(of_boxes: pd.DataFrame, of_details: pd.DataFrame, files: Mapping[str, Path]) -> pd.DataFrame:
-    """What both lists say. Raises SourceError where they contradict each other."""
+    """What both lists say. Raises SourceError if they contradict each other."""
     both = of_boxes.index.intersection(of_details.index)
     apart = of_boxes.loc[both, "lung_opacity"] != of_details.loc[both, "lung_opacity"]
     if apart.any():
@@ -126,7 +126,7 @@ def _agreed(of_boxes: pd.DataFrame, of_details: pd.DataFrame, files: Mapping[str
 
 
 def with_headers(source: Path, records: pd.DataFrame) -> pd.DataFrame:
-    """The records with age (years), sex and view of the DICOM headers, where one tells them."""
+    """The records with age (years), sex and view from the DICOM headers, if given."""
     import pandas as pd
 
     words = [header_words(source / path, tuple(TOLD)) for path in records["path"]]
@@ -173,7 +173,7 @@ def plan(scans: int, rng: np.random.Generator, shares: Mapping[int, float]) -> l
 
 
 def encode(scan: Scan, image: np.ndarray, chest) -> bytes:
-    """JPEG within DICOM, with age, sex and view in its header; at times the age of nobody."""
+    """JPEG within DICOM, with age, sex and view in its header; sometimes the age is impossible."""
     age = 148 + scan.patient % 8 if scan.patient % 20 == 7 else 1 + scan.patient * 7 % 90
     elements = {"PatientAge": str(age), "PatientSex": "F" if chest.breasts else "M", "BodyPartExamined": "CHEST"}
     elements |= {"ViewPosition": "AP" if scan.patient % 3 == 0 else "PA", "PatientID": Path(scan.path).stem}
@@ -204,7 +204,7 @@ def write_lists(to: Path, planned: list[Scan], boxes: dict, chest: Callable) -> 
 
 
 def _parts(box: Box, number: int) -> list[Box]:
-    """The box, of every second scan as two rows: its upper and its lower half."""
+    """The box; in every second scan as two rows, its upper and its lower half."""
     if number % 2:
         return [box]
     upper = box.height // 2

@@ -8,8 +8,8 @@
     Shenzhen-Hospital-CXR-Set/CXR_png/, ClinicalReadings/   the same set, in the library's later layout
     CXR_png/, masks/, ClinicalReadings/                     both sets in one folder, as copies on Kaggle have them
 
-A scan is known by its name in a folder CXR_png, wherever that lies. Each patient has one scan, so its name stands for
-the patient. `scanner` is the hospital, as each had a machine of its own.
+A scan is recognised by its name in a folder CXR_png, anywhere below the source. Each patient has one scan, so its name
+identifies the patient. `scanner` is the hospital, as each had its own machine.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def read(source: Path, found: list[Path], *, require_files: bool = True, seed: i
 
 
 def with_readings(records: pd.DataFrame, files: list[Path]) -> pd.DataFrame:
-    """The records with age (years) and sex (F, M) of the clinical readings; neither where there are none."""
+    """The records with age (years) and sex (F, M) from the clinical readings, if there are any."""
     import pandas as pd
 
     texts = {file.stem.upper(): _text(file) for file in files if file.suffix.lower() == ".txt"}
@@ -95,7 +95,7 @@ def with_readings(records: pd.DataFrame, files: list[Path]) -> pd.DataFrame:
 
 
 def _text(file: Path) -> str:
-    """What a reading says, in one line; nothing of one that can't be read."""
+    """The text of a reading, in one line; empty if it can't be read."""
     try:
         with file.open("rb") as opened:
             return " ".join(opened.read(LONGEST_READING).decode("utf-8", "replace").split())

@@ -9,9 +9,9 @@
     train.csv                             image_id, class_name, class_id, rad_id, x_min, ...: one row a box   (Kaggle)
     train/<image_id>.dicom                14 findings; those that it does not name are blank; its test scans: no labels
 
-What readers say becomes a label by a vote, which `votes` names. With `majority`, the default, a scan has a finding that
-two of its three readers saw; with `any`, one that a single one saw; with `all`, one that all saw. A scan is clear where
-the other readers would not outvote that: for all, most, or one of them saw nothing.
+The readers' answers become a label by a vote, named by `votes`. With `majority`, the default, a scan has a finding if
+two of its three readers saw it; with `any`, if one saw it; with `all`, if all saw it. A scan is clear if the other
+readers do not outvote that.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ IN_KAGGLE = tuple(
         *("Pulmonary fibrosis", CLEAR),
     )
 )
-ALIASES = {"other_disease": "other_diseases"}  # as the list of the test scans has it
+ALIASES = {"other_disease": "other_diseases"}  # as in the list of the test scans
 TRAIN_LABELS, TEST_LABELS = "image_labels_train.csv", "image_labels_test.csv"
 TRAIN_BOXES, TEST_BOXES = "annotations_train.csv", "annotations_test.csv"
 KAGGLE = "train.csv"
@@ -65,7 +65,7 @@ VOTES = ("majority", "any", "all")
 
 
 def find(source: Path) -> list[Path]:
-    """The lists of labels of the nearest folder that has any: PhysioNet's, else Kaggle's, else a list of boxes."""
+    """The lists of labels in the nearest folder that has any: PhysioNet's, else Kaggle's, else a list of boxes."""
     kaggle, boxes = [], []
     for folder in folders_under(source):
         if there := [folder / name for name in (TRAIN_LABELS, TEST_LABELS) if (folder / name).is_file()]:
@@ -81,7 +81,7 @@ def read(
 ) -> pd.DataFrame:
     """Records of the lists in `found`. `votes` is one of VOTES; nothing is drawn: `seed` changes nothing.
 
-    Raises SourceError where a list is not as published, or only lists of boxes are there.
+    Raises SourceError if a list is not as published, or only lists of boxes are there.
     """
     import pandas as pd
 
@@ -125,10 +125,10 @@ def _labelled(file: Path, votes: str) -> pd.DataFrame:
 
 
 def voted(seen: np.ndarray, readers: np.ndarray, votes: str) -> np.ndarray:
-    """0 or 1 (scans, classes) of how many of a scan's `readers` (scans,) say so, int (scans, classes).
+    """Labels, 0 or 1 (scans, classes), from vote counts, int (scans, classes), of a scan's `readers` (scans,).
 
-    It takes the votes of one for `any`, of more than half for `majority`, of all for `all`; of n readers and a finding
-    that takes k, the clear class takes n + 1 - k.
+    `any` needs one vote, `majority` more than half, `all` every vote; with n readers and k votes needed for a finding,
+    the clear class needs n + 1 - k.
 
     >>> voted(np.array([[1] * 27 + [2]]), np.array([3]), "majority")[0, [0, -1]].tolist()
     [0, 1]
@@ -162,7 +162,7 @@ def _said_by_reading(file: Path) -> tuple[tuple[np.ndarray, np.ndarray], pd.Data
 
 
 def _said_by_box(file: Path) -> tuple[tuple[np.ndarray, np.ndarray], pd.DataFrame]:
-    """Kaggle's: the same; several boxes of a reader in a scan are one vote."""
+    """Kaggle's: the same; several boxes by one reader in a scan count as one vote."""
     table = read_list("vindr", file, ("image_id", "rad_id", "class_name"))
     readings = table[["image_id", "rad_id"]].drop_duplicates(ignore_index=True)
     told = table.drop_duplicates(ignore_index=True)
@@ -172,7 +172,7 @@ def _said_by_box(file: Path) -> tuple[tuple[np.ndarray, np.ndarray], pd.DataFram
 
 
 def _class_codes(file: Path, names: pd.Series) -> dict[str, int]:
-    """{name as written: place in CLASSES}. Raises SourceError for a class that the collection does not have."""
+    """{name as written: place in CLASSES}. Raises SourceError for an unknown class."""
     written = {name: ALIASES.get(plain(name), plain(name)) for name in names.unique()}
     if strange := {name: int((names == name).sum()) for name, ours in written.items() if ours not in CLASSES}:
         raise SourceError(
@@ -192,7 +192,7 @@ def _box_files(found: list[Path]) -> list[Path]:
 
 
 def test_scans(source: Path | str) -> list[str]:
-    """The scans of PhysioNet's test list. Raises SourceError where the source does not have it."""
+    """The scans of PhysioNet's test list. Raises SourceError if the source does not have it."""
     found = [file for file in find(Path(source)) if file.name == TEST_LABELS]
     if not found:
         raise SourceError(
@@ -203,9 +203,9 @@ def test_scans(source: Path | str) -> list[str]:
 
 
 def box_table(source: Path, records: pd.DataFrame) -> pd.DataFrame | None:
-    """The boxes of every reader, in pixels of the original scan, whose size stands in its DICOM header.
+    """The boxes of every reader, in pixels of the original scan, whose size is in its DICOM header.
 
-    A scan that was converted to another format no longer says it, and has no boxes.
+    A scan converted to another format has lost that size, and so has no boxes.
     """
     import pandas as pd
 
@@ -267,7 +267,7 @@ OTHER_READERS = tuple(f"R{number}" for number in range(1, 18) if not 8 <= number
 
 def plan(scans: int, rng: np.random.Generator, shares: Mapping[int, float]) -> list[Scan]:
     sick = scans - scans // 3
-    each = max(2, -(-len(CLASSES) // sick))  # findings a scan, so that every one is there
+    each = max(2, -(-len(CLASSES) // sick))  # findings per scan, enough for every one to occur
     waiting: list[str] = []
     planned = []
     for number in range(1, scans + 1):
@@ -326,7 +326,7 @@ def _readers(scan: Scan, rng: np.random.Generator) -> list[str]:
 
 
 def _votes(scan: Scan, readers: int, rng: np.random.Generator) -> list[set[str]]:
-    """What each reader sees: all the first finding, most the others, and at times one what no other does."""
+    """What each reader sees: all see the first finding, most the others, and sometimes one sees an extra one."""
     seen: list[set[str]] = [set(scan.findings) for _ in range(readers)]
     if readers == 1 or scan.findings == (plain(CLEAR),):
         return seen

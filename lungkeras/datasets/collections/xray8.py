@@ -3,9 +3,9 @@
     Data_Entry_2017.csv                    Image Index, Finding Labels (Mass|Nodule), Patient ID, ... as it is published
     images/00000001_000.png                anywhere below the source: images_001/images/ and so on as well
 
-The study removes findings until those left are not highly imbalanced (`balanced_findings`), keeps the scans whose
-findings are all among those left, and draws one normal scan a patient, then 7,000 of these. The choice of findings is
-a fact of the whole list: a part of it, or a drawn source, is read with the same seven classes.
+The study removes findings until the rest are not highly imbalanced (`balanced_findings`), keeps the scans whose
+findings are all among them, and draws one normal scan per patient, then 7,000 of these. The choice of findings comes
+from the whole list: part of it, or a drawn source, is read with the same seven classes.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ HIGHLY_IMBALANCED = 3.0
 def balanced_findings(counts: Mapping[str, int], *, reference: int = NORMAL_SCANS) -> list[str]:
     """The findings left when one after another is removed until none is more than three times as frequent as another.
 
-    Removed is always the finding whose count (scans that show it, alone or among others) is by ratio furthest from
-    `reference`, the number of normal scans drawn. The study does not print its rule. On the list of 2017 this one ends
-    in the study's six, with any bound from 2.9 to 3.9; measured from the median of those left it would not.
+    Each step removes the finding whose count (scans that show it, alone or among others) is by ratio furthest from
+    `reference`, the number of normal scans drawn. The study does not state its rule. On the list of 2017 this one gives
+    the study's six findings, with any bound from 2.9 to 3.9; measured from the median of the rest it would not.
 
     >>> balanced_findings({"Effusion": 13317, "Hernia": 227, "Infiltration": 19894, "Mass": 5782})
     ['Effusion', 'Mass']
@@ -86,9 +86,9 @@ def find(source: Path) -> list[Path]:
 
 
 def official_test_scans(source: Path | str) -> list[str]:
-    """The scans of test_list.txt, which the collection's authors set apart by patient.
+    """The scans of test_list.txt, which the collection's authors held out by patient.
 
-    Raises SourceError where the list does not lie beside the list of entries.
+    Raises SourceError if the list is not next to the list of entries.
     """
     found = find(Path(source))
     file = (found[0].parent if found else Path(source)) / TEST_LIST
@@ -113,10 +113,10 @@ def box_list(source: Path) -> tuple[Path, int]:
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
     """Records of the list in `found`; `seed` draws the normals.
 
-    With `require_files`, absent scans are left out before anything is drawn, so that a partial download keeps what it
-    has; without, the selection is that of the whole list, and the path of an absent scan is where it would lie.
+    With `require_files`, absent scans are left out before anything is drawn, so a partial download keeps all it has.
+    Without it, the selection is that of the whole list, and an absent scan gets its expected path.
 
-    Raises SourceError where the list can't be read as published.
+    Raises SourceError if the list can't be read as published.
     """
     entries = read_entries(found[0])
     images = (found[0].parent / "images").relative_to(source).as_posix()
@@ -143,9 +143,9 @@ def _without_a_row(paths: list[str]) -> str:
 
 
 def _paths(source: Path, scans: pd.Series, files: Mapping[str, object]) -> pd.Series:
-    """Where each scan lies: under its name, else under its name with another suffix or none; NaN for an absent one.
+    """The path of each scan: by its name, else by its name with another suffix or none; NaN if absent.
 
-    A link that leads nowhere is no file. One of a strange suffix is looked into.
+    A broken link is not a file. The content of a file with an unknown suffix is checked.
     """
     there: dict[str, str] = {}
     for path, real in files.items():
@@ -176,7 +176,7 @@ def _file_name(name: str) -> str:
 
 
 def _require_a_listed_file(source: Path, file: Path, entries: pd.DataFrame, files: Mapping[str, object]) -> None:
-    """Raises SourceError where no name of the list is that of a file."""
+    """Raises SourceError if no name in the list matches a file."""
     if entries["path"].notna().any():
         return
     lists = f"xray8: {file.name} lists {len(entries):,} scans such as {printable(entries['scan'].iloc[0])}"
@@ -194,11 +194,11 @@ def _require_a_listed_file(source: Path, file: Path, entries: pd.DataFrame, file
 def read_entries(file: Path) -> pd.DataFrame:
     """The list as published, under the names of the records: every scan, with its findings in the column `label`.
 
-    Names of columns count without case and blanks; the separator is that of the heading (comma, semicolon, tab or bar).
-    A row without a patient, or with one in a spreadsheet's number format (1.23E+05), which has lost digits, stands
-    alone.
+    Column names are compared without case and blanks; the separator is that of the header (comma, semicolon, tab or
+    bar). A row without a patient, or with one in a spreadsheet's number format (1.23E+05), which has lost digits,
+    becomes its own patient.
 
-    Raises SourceError where the list can't be read, naming the row where one is broken.
+    Raises SourceError if the list can't be read, naming the row where one is broken.
     """
     import pandas as pd
 
@@ -265,7 +265,7 @@ def _plain(column: str) -> str:
 
 
 def _patients(file: Path, entries: pd.DataFrame) -> pd.Series:
-    """Patients as eight digits; who is unknown stands alone, under the scan's name, and is counted on stderr."""
+    """Patients as eight digits; an unknown patient gets the scan's name, and is counted on stderr."""
     patients = entries["patient"].str.replace(r"[.,]0+$", "", regex=True)
     lost = patients.str.fullmatch(r"[\d.,]+[eE][+-]?\d+|#+")
     absent = patients.str.casefold().isin(NOBODY)
@@ -294,7 +294,7 @@ def _unreadable(file: Path, found: str, expected: str | None = None) -> SourceEr
 
 
 def _years(file: Path, ages: pd.Series) -> pd.Series:
-    """Whole years of 58, 058Y, 013M (months) or 021D (days); what is no age of a person is unknown, and counted."""
+    """Whole years of 58, 058Y, 013M (months) or 021D (days); other values are unknown, and counted."""
     known = years(ages)
     impossible = (ages != "") & known.isna()
     if impossible.any():
@@ -335,8 +335,8 @@ def _plain_label(label: str) -> str:
 
 
 def _draw_normals(entries: pd.DataFrame, seed: int) -> pd.DataFrame:
-    # Any scan of a patient may be drawn: the first would mark the normals by their follow-up number. The second draw is
-    # of its own, as patients of many scans come first in the order of the first.
+    # Any scan of a patient may be drawn: always taking the first would mark the normals by their follow-up number. The
+    # second draw is separate, as patients with many scans come first in the order of the first.
     normals = entries[entries["no_finding"] == 1].sample(frac=1, random_state=seed)
     one_each = normals.drop_duplicates("patient").sort_index()
     further = (entries["no_finding"] == 1) & ~entries.index.isin(one_each.index)
@@ -356,7 +356,7 @@ def plan(scans: int, rng: np.random.Generator, shares: Mapping[int, float]) -> l
     findings += [("cardiomegaly",), ("cardiomegaly", "effusion")] * (beyond // 2)
     findings = [findings[index] for index in rng.permutation(len(findings))]
     patients = [[findings.pop() for _ in range(size)] for size in scans_of_patients(len(findings), rng, shares)]
-    # One normal scan a patient counts: some patients have two, some have findings as well.
+    # One normal scan per patient counts: some patients have two, some have findings as well.
     for index in range(normal):
         own = [("no_finding",)] * (2 if index % 8 == 0 else 1)
         if index % 4 == 1:
@@ -382,11 +382,11 @@ def write_lists(to: Path, planned: list[Scan], boxes: dict, chest: Callable) -> 
         age, view = 20 + scan.patient * 7 % 61 + scan.number, "AP" if (scan.patient + scan.number) % 3 == 0 else "PA"
         entries.append(f"{name},{labels},{scan.number},{scan.patient},{age},{sex},{view},{SIDE},{SIDE},1.4,1.4")
         for box in boxes[scan.path]:
-            if box.finding not in scan.findings:  # planted noise: the lists know of no such finding
+            if box.finding not in scan.findings:  # planted noise: the lists have no such finding
                 continue
             boxed.append(f"{name},{box.finding.title()},{box.left},{box.top},{box.width},{box.height}")
         parts["test_list.txt" if scan.patient % 5 == 0 else "train_val_list.txt"].append(name)
-    # Line ends as published: the list of entries alone has those of Windows.
+    # Line ends as published: only the list of entries has Windows line ends.
     (to / "Data_Entry_2017.csv").write_bytes("".join(line + "\r\n" for line in entries).encode())
     for name, lines in {BOX_LIST: boxed, **parts}.items():
         (to / name).write_bytes("".join(line + "\n" for line in lines).encode())

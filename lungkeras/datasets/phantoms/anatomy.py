@@ -1,4 +1,4 @@
-"""A drawn chest: what one patient's body holds back of the beam, before any finding.
+"""A drawn chest: the attenuation of one patient's body, before any finding.
 
 Everything is drawn on a canvas of CANVAS x CANVAS pixels on which the chest is UNIT pixels from the spine to the ribs.
 Points are (x, y) in these units, from the middle of the chest, y downwards; `side` is -1 for the lung on the left of
@@ -111,10 +111,10 @@ def half_width(y: np.ndarray | float) -> np.ndarray | float:
 
 
 def attenuate(chest: Chest, lungs: Lungs, opacity: np.ndarray, lucency: np.ndarray) -> np.ndarray:
-    """What the body holds back, about 0 (air) to 1 (spine): float32 (CANVAS, CANVAS).
+    """The attenuation of the body, about 0 (air) to 1 (spine): float32 (CANVAS, CANVAS).
 
-    `opacity` is the share of the lungs' air that a finding replaces; where `lucency` is 1, air has taken the lung's
-    place: no vessels.
+    `opacity` is the share of the lungs' air that a finding replaces; where `lucency` is 1, air replaces the lung: no
+    vessels.
     """
     tissue, breasts, hila = soft_tissue()
     shift = lungs.base - BASE
@@ -147,7 +147,7 @@ def soft_tissue() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def bones(chest: Chest) -> np.ndarray:
-    """Ribs with bright edges, and what they have in common in all bodies: collarbones, shoulder blades, vertebrae."""
+    """Ribs with bright edges, and the bones common to all bodies: collarbones, shoulder blades, vertebrae."""
     slope, spacing, strength = chest.ribs
     share, number = np.linspace(0, 1, 14), np.arange(11)[:, None]
     root, drop = -1.12 + number * spacing, slope * (0.4 + 0.08 * number)

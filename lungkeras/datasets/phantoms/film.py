@@ -11,15 +11,15 @@ from lungkeras.datasets.phantoms.lesions import draw_lesions
 from lungkeras.datasets.plans import Box
 
 NOISE_SIDE = 640
-SEEN = 0.2  # a lesion's box holds what is more than this share of its densest part
+SEEN = 0.2  # a lesion's box holds all that exceeds this share of its densest part
 
 
 def draw_film(
     chest: Chest, findings: tuple[str, ...], rng: np.random.Generator, shape: tuple[int, int] = (256, 256)
 ) -> tuple[np.ndarray, list[Box]]:
-    """Draws one scan: uint8 of `shape` (height, width), and a box a lesion (none for normal and no_finding).
+    """Draws one scan: uint8 of `shape` (height, width), and one box per lesion (none for normal and no_finding).
 
-    Place, exposure and noise come from streams of their own: without its findings, the same film is drawn.
+    Position, exposure and noise come from separate random streams: without its findings, the same film is drawn.
     """
     placing, ailing, exposing = rng.spawn(3)
     if "cardiomegaly" in findings:
@@ -56,7 +56,7 @@ def place(chest: Chest, rng: np.random.Generator, shape: tuple[int, int]) -> np.
 
 
 def expose(body: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Develops attenuation to grey levels: exposure, uneven beam, curve, noise, a marker, at times a blank border."""
+    """Develops attenuation to grey levels: exposure, uneven beam, curve, noise, a marker, sometimes a blank border."""
     height, width = body.shape
     across, down = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
     exposure, slope = rng.uniform(1.3, 2.0), rng.normal(0, 0.07, 2)
@@ -91,7 +91,7 @@ def blank_border(image: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def box(finding: str, extent: np.ndarray) -> Box:
-    """The box around what is seen of a lesion."""
+    """The box around the visible part of a lesion."""
     seen = (extent > SEEN * max(float(extent.max()), 1e-6)).astype(np.uint8)
     return Box(finding, *cv2.boundingRect(seen))
 

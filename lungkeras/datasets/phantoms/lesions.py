@@ -1,7 +1,7 @@
 """Findings drawn into the lungs, where and how radiology describes them.
 
 A lesion is what one finding changes: `opacity` (share of the lung's air that it replaces) and `lucency` (air in place
-of lung), both float32 (CANVAS, CANVAS) in [0, 1]; what lies beyond the lungs' edge counts for nothing. Side, place,
+of lung), both float32 (CANVAS, CANVAS) in [0, 1]; anything beyond the lungs' edge is ignored. Side, place,
 size and density are random.
 """
 
@@ -30,7 +30,7 @@ CENTIMETRE = 1 / 14
 
 @dataclass(frozen=True)
 class Lesion:
-    """One lesion of a finding; `lucency` is None where no air is gained."""
+    """One lesion of a finding; `lucency` is None if no air is added."""
 
     finding: str
     opacity: np.ndarray
@@ -85,7 +85,7 @@ def covid(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
 
 
 def lung_opacity(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
-    """Whatever else darkens no lung: a lobe or fluid."""
+    """Other opacities: a lobe or fluid."""
     return (consolidation if rng.random() < 0.6 else effusion)(lungs, rng, side)
 
 
@@ -154,7 +154,7 @@ def pneumothorax(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesi
 
 
 def consolidation(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
-    """A lobe filled, with fuzzy edges and air in the bronchi."""
+    """A filled lobe, with fuzzy edges and air in the bronchi."""
     return [
         Lesion(
             "consolidation",

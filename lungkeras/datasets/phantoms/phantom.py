@@ -1,10 +1,10 @@
 """Drawn sources: chest phantoms with known findings, written in the layout in which each dataset is published.
 
-A drawn source goes through the same readers as the real collection, without a network. It holds what they must cope
-with: several scans of some patients, scans that the study leaves out, and (xray8) two findings in one scan. The same
+A drawn source goes through the same readers as the real collection, without a network. It includes the cases they must
+handle: several scans of some patients, scans that the study leaves out, and (xray8) two findings in one scan. The same
 seed gives the same bytes (but a workbook also holds the time of its writing). PHANTOM.txt in its root says that these
-are drawings, and marks the folder as one that may be drawn anew. Boxes are in pixels of the file that they belong to
-(NIH's are in pixels of scans of 1024 x 1024); where the published layout has no list for them, they lie in BOXES.csv.
+are drawings, and marks the folder as one that may be drawn again. Boxes are in pixels of their file (NIH's are in
+pixels of scans of 1024 x 1024); if the published layout has no list of boxes, they are in BOXES.csv.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ def draw_source(
 ) -> Path:
     """Draws a source of chest phantoms into the folder `to`, and returns it.
 
-    `scans` counts those that the study keeps (by default as many as the entry of the dataset says); a few more are
-    drawn, which its selection leaves out. `workers` threads draw, as many as there are cores by default; any number
-    gives the same bytes. The folder appears whole or not at all; an earlier drawn source there is replaced. `plants`
-    are what lungkeras.datasets.phantoms.planting describes, as in ["marker=0.8", "noise=0.05"].
+    `scans` is the number that the study keeps (by default that of the dataset's entry); a few more are drawn, which its
+    selection leaves out. `workers` threads draw, as many as there are cores by default; any number gives the same
+    bytes. The folder appears whole or not at all; an earlier drawn source there is replaced. `plants` are what
+    lungkeras.datasets.phantoms.planting describes, as in ["marker=0.8", "noise=0.05"].
 
-    Raises SourceError for an unknown dataset, fewer than FEWEST scans, what can't be planted, and a folder that holds
+    Raises SourceError for an unknown dataset, fewer than FEWEST scans, an invalid plant, and a folder that holds
     anything else.
     """
     to = Path(to)
@@ -156,7 +156,7 @@ def _draw(
         boxes = dict(zip((scan.path for scan in planned), drawn, strict=True))
     if phantom.write_lists:
         phantom.write_lists(to, planned, boxes, chest)
-    if not (dataset.boxes or dataset.box_table):  # the others publish a list of their own
+    if not (dataset.boxes or dataset.box_table):  # the others have a published list
         _write_boxes(to, planned, boxes, shapes)
     if plants:
         write_truth(to, planned, truth, boxes, markers)
@@ -170,7 +170,7 @@ def _draw(
 
 
 def _write_boxes(to: Path, planned: list[Scan], boxes: dict, shapes: Mapping[str, tuple[int, int]]) -> None:
-    """Writes BOXES.csv: the boxes of what each scan is labelled with; `shapes` are (height, width) of the files."""
+    """Writes BOXES.csv: the boxes of each scan's labels; `shapes` are (height, width) of the files."""
     lines = ["path,finding,left,top,width,height,scan_width,scan_height"]
     for scan in planned:
         height, width = shapes.get(scan.path, (0, 0))

@@ -1,8 +1,8 @@
-"""What can be planted in a drawn source, with its truth, for the audit and the tests to find.
+"""What can be planted in a drawn source, with its ground truth, for the audit and the tests to find.
 
     clean            nothing: the truth alone, with the boxes of all lesions
     marker=P         a bright token in the upper left corner of a share P of the first class's scans and 1 - P of all
-                     others: at 0.5 it tells nothing, at 1 everything
+                     others: at 0.5 it is uninformative, at 1 it determines the class
     duplicates=N     N scans that are copies of another patient's scan of the same label: exact, re-encoded, resized,
                      cropped by 3 % a side, or of another gamma; with duplicates:KIND=N also cropped-wide (8 % a side),
                      padded (5 % a side), text (burnt in), clahe, mirrored, inverted or rotated (by 1 degree)
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 TRUTH = "TRUTH.csv"
 COLUMNS = ("path", "patient", "label", "shown", "marker", "copy_of", "copy", "scanner", "drain", "boxes")
-PLANTS = {  # name: value where none is given, least, most
+PLANTS = {  # name: default, minimum, maximum
     "clean": (None, None, None),
     "marker": (1.0, 0.0, 1.0),
     "duplicates": (40, 1, None),
@@ -116,7 +116,7 @@ def plant(
     """What each planned scan is drawn with. Every plant draws from a random stream of its own, started by `key`.
 
     `classes` are the dataset's; the first one carries the marker, and pneumothorax, where it is one, the drain.
-    Raises SourceError where there are too few scans for so many duplicates.
+    Raises SourceError if there are too few scans for so many duplicates.
     """
     truth = [Planted(scan.findings) for scan in planned]
     for name, planting in PLANT.items():
@@ -129,9 +129,9 @@ def plant(
 
 
 def pair_findings(planned: Sequence[Scan], share: float, key: tuple[int, ...]) -> list[Scan]:
-    """The plan with an effusion in so many more scans of atelectasis alone that `share` of all of them have both.
+    """The plan with effusions added to scans of atelectasis alone, until `share` of all of them have both.
 
-    Those that have both already stay as they are; where they are more, nothing changes.
+    Scans that already have both are unchanged; if there are already enough, nothing changes.
     """
     rng = np.random.default_rng((*key, 0, STREAM + list(PLANTS).index("multilabel")))
     first = [set(scan.findings) for scan in planned if TOGETHER[0] in scan.findings]
@@ -200,7 +200,7 @@ def _strata(truth, planned, share, part, rng, classes) -> None:
         truth[place].drain = True
 
 
-# In this order, whatever the user's: a copy has all that its original has.
+# In this order, whatever the user's: a copy has everything that its original has.
 PLANT = {
     "noise": _noise,
     "null": _null,
@@ -334,9 +334,9 @@ def write_truth(to: Path, planned: Sequence[Scan], truth: Sequence[Planted], box
 
 
 def read_truth(source: Path | str) -> pd.DataFrame:
-    """TRUTH.csv of a planted source, as described above; every column is text, empty where nothing was planted.
+    """TRUTH.csv of a planted source, as described above; every column is text, empty if nothing was planted.
 
-    Raises SourceError where the source has none.
+    Raises SourceError if the source has none.
     """
 
     file = Path(source) / TRUTH

@@ -1,8 +1,8 @@
 """Scans that are rows of an array in an .npz file, as those of MedMNIST are: FILE.npz::ARRAY/ROW names one.
 
-Such a name stands wherever the path of a scan does. A packed array can't be entered in its middle, so it is inflated in
-blocks, in order, of which a few are kept: whoever asks for one row after another pays for it once, and memory holds
-megabytes, however large the array.
+Such a name can be used in place of the path of a scan. A packed array has no random access, so it is inflated in
+blocks, in order, and a few blocks are cached: reading row after row inflates it once, and takes megabytes of memory,
+however large the array.
 """
 
 import functools
@@ -31,7 +31,7 @@ def name_of(file: str, array: str, row: int) -> str:
 
 
 def file_of(path: Path | str) -> Path:
-    """The file whose bytes hold a scan: the path itself, or the .npz file that it names a row of."""
+    """The file whose bytes hold a scan: the path itself, or the .npz file of the named row."""
     named = NAMED.fullmatch(str(path))
     return Path(named["file"]) if named else Path(path)
 

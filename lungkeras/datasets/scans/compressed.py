@@ -1,6 +1,6 @@
-"""Compressed frames of DICOM files -> stored values: RLE and 8-bit JPEG by what is always there, others by an extra.
+"""Compressed frames of DICOM files -> stored values: RLE and 8-bit JPEG by core dependencies, others by an extra.
 
-A frame is known by what it holds. Its own header is read first: a decoder is given none of another size.
+A frame is recognised by its content. Its own header is read first: a decoder never gets one of another size.
 """
 
 from itertools import pairwise
@@ -28,7 +28,7 @@ SIZE = "DICOM whose pixels do not have the size that it states"
 def decode_frame(frame: bytes, shape: tuple[int, int], colours: str, syntax: str) -> tuple[np.ndarray, int, str]:
     """(unsigned values (height, width) or (height, width, 3), bits of each, what the three samples are).
 
-    Raises Unreadable where the frame has another size than `shape`, is not whole, or in no format that is read.
+    Raises Unreadable if the frame has another size than `shape`, is incomplete, or has an unsupported format.
     """
     if frame.startswith(JPEG_START):
         pixels, bits = _decode_jpeg(frame, shape, colours)
@@ -64,7 +64,7 @@ def _decode_jpeg2000(frame: bytes, shape: tuple[int, int]) -> tuple[np.ndarray, 
 
 
 def _jpeg2000_header(data: bytes, shape: tuple[int, int]) -> tuple[int, int]:
-    """(samples, bits) of a codestream (ITU T.800, annex A). Raises Unreadable where it is not whole, or a bomb."""
+    """(samples, bits) of a codestream (ITU T.800, annex A). Raises Unreadable if it is not whole, or a bomb."""
 
     def number(at: int, length: int = 4) -> int:
         return int.from_bytes(data[at : at + length])
@@ -117,7 +117,7 @@ def _check_blocks(header: bytes, shape: tuple[int, int], samples: int) -> None:
 
 
 def decode_rle(frame: bytes, shape: tuple[int, int], samples: int, depth: int) -> np.ndarray:
-    """The values of an RLE frame (PS3.5, annex G), unsigned of `depth` bytes. Raises Unreadable where it is not whole.
+    """The values of an RLE frame (PS3.5, annex G), unsigned of `depth` bytes. Raises Unreadable if it is not whole.
 
     Each byte of each sample is a segment of its own, the most significant first.
     """

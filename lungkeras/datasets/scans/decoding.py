@@ -1,7 +1,7 @@
 """One file -> one grey image of 8 bits, or one sentence that says why not.
 
-A file is somebody else's: it is looked through before a decoder sees it. Decoders pass much in silence (a JPEG cut
-short comes out with its lower part grey), read formats that no collection uses, and believe what a header claims.
+Files are untrusted: each is checked before a decoder sees it. Decoders ignore many faults (a truncated JPEG comes out
+with its lower part grey), read formats that no collection uses, and believe what a header claims.
 """
 
 import stat
@@ -17,7 +17,7 @@ from lungkeras.system.errors import ScanError
 
 MOST_BYTES = 256_000_000
 DICOM, DICOM_AT = b"DICM", 128  # behind a preamble that may hold anything
-STARTS_WITHIN = 1024  # bytes of a file that tell its format
+STARTS_WITHIN = 1024  # bytes of a file that show its format
 SCANS = frozenset({"png", "jpeg", "dicom"})
 # What a file of another kind begins with (file(1) knows the same), and what to call it.
 SIGNATURES = (
@@ -57,8 +57,8 @@ def kind_of(file: Path | str | bytes) -> str:
     """What a file is, by its first bytes and never by its name: "png", "jpeg" or "dicom" where it is a scan.
 
     Takes a path, or the first bytes of a file (STARTS_WITHIN are enough). Else returns what to call it in a sentence:
-    "empty", "gif", "html", "text", "zip", ..., "zero bytes" where nothing else is in it, "folder", "no plain file" (a
-    pipe, a device), or "unknown". Raises OSError where a path can't be read.
+    "empty", "gif", "html", "text", "zip", ..., "zero bytes" if it holds nothing else, "folder", "no plain file" (a
+    pipe, a device), or "unknown". Raises OSError if a path can't be read.
     """
     if not isinstance(file, bytes):
         about = Path(file).stat()
@@ -96,7 +96,7 @@ def _kind(start: bytes) -> str:
 
 
 def _is_bare_dicom(start: bytes) -> bool:
-    """Whether DICOM elements begin at once, without the preamble: of the file meta (group 2) or of what follows it."""
+    """Whether DICOM elements begin at once, without the preamble: the file meta (group 2) or the next group."""
     for order in "little", "big":
         group, element = (int.from_bytes(start[at : at + 2], order) for at in (0, 2))
         length = int.from_bytes(start[4:8], order)
@@ -119,12 +119,12 @@ def decode_grey(path: Path | str) -> np.ndarray:
     """Reads a PNG, a JPEG or a DICOM file, known by its first bytes and not by its name, as a grey image.
 
     Returns uint8 of shape (height, width) in [0, 255]. Colour becomes its luma (0.299 R + 0.587 G + 0.114 B), alpha is
-    left out, a palette is looked up. 16 bits become 8 by the range that is used (see `png`). An EXIF
-    orientation is respected: the image is turned as a viewer would show it. For DICOM see `dicom`. A path may also name
-    a row of an .npz file (see `arrays`).
+    left out, a palette is looked up. 16 bits are scaled to 8 by the range that is used (see `png`). An EXIF orientation
+    is respected: the image is rotated as a viewer would show it. For DICOM see `dicom`. A path may also name a row of
+    an .npz file (see `arrays`).
 
-    Raises ScanError, naming the file and the reason, where it can't be opened, is empty, cut short, damaged, larger
-    than 64 megapixels, or none of the three.
+    Raises ScanError, naming the file and the reason, if it can't be opened, is empty, truncated, damaged, larger than
+    64 megapixels, or none of the three.
     """
     path = Path(path)
     try:

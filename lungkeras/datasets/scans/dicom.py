@@ -1,6 +1,6 @@
-"""One DICOM file -> one grey image of 8 bits, as a viewer shows it: rescaled, windowed, white where rays were stopped.
+"""One DICOM file -> one grey image of 8 bits, as a viewer shows it: rescaled, windowed, dense tissue in white.
 
-Only the elements that describe pixels are parsed; those of the patient are never read, so that none can be passed on.
+Only the elements that describe pixels are parsed; those of the patient are never read, so none can leak.
 """
 
 import io
@@ -20,7 +20,7 @@ from pydicom.uid import UID, UID_dictionary
 from lungkeras.datasets.scans.compressed import decode_frame, decode_rle
 from lungkeras.datasets.scans.opencv import MOST_PIXELS, Unreadable, cv2
 
-# A strict reader complains of odd values by quoting them.
+# A strict reader quotes odd values in its warnings.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 REQUIRED = (
@@ -39,14 +39,14 @@ TAGS = [tag_for_keyword(name) for name in ELEMENTS]
 PIXELS = tag_for_keyword("PixelData")
 MOST_INFLATED = 256_000_000  # bytes of a deflated file, as of any other
 INFLATED_AT_ONCE = 1 << 20
-MOST_READS = 100_000  # of pydicom, which asks once or twice for each element or item
+MOST_READS = 100_000  # reads by pydicom, one or two for each element or item
 UNDEFINED = 0xFFFFFFFF
 NATIVE = (
     *(uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian),
     uid.DeflatedExplicitVRLittleEndian,
 )
 GREY = ("MONOCHROME1", "MONOCHROME2")
-LUMA = ("YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # the first of three samples is what a grey image shows
+LUMA = ("YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # the first of three samples is the grey value
 COLOURS = ("RGB", *LUMA)
 
 
@@ -55,12 +55,12 @@ def decode_dicom(data: bytes) -> np.ndarray:
 
     Stored values become values by rescale slope and intercept, 1 and 0 where absent, or by a modality LUT; and grey
     levels by the first window, or by a VOI LUT from its least to its greatest entry. An enhanced object has them
-    in its functional groups. Without a window, 8 bits are taken as they are, and of more the least value becomes black,
-    the greatest white; padding is black. MONOCHROME1, where the least value is white, and the presentation LUT shape
+    in its functional groups. Without a window, 8 bits are taken as they are; with more bits, the minimum becomes black
+    and the maximum white; padding is black. MONOCHROME1, where the minimum is white, and the presentation LUT shape
     INVERSE are inverted, once. Colour becomes its luma.
 
-    Read are uncompressed, deflated, RLE and 8-bit JPEG pixels, and with the extra `dicom` JPEG of more bits, lossless
-    JPEG, JPEG-LS and JPEG 2000. Raises Unreadable with the reason for all else.
+    Supported are uncompressed, deflated, RLE and 8-bit JPEG pixels, and with the extra `dicom` JPEG of more bits,
+    lossless JPEG, JPEG-LS and JPEG 2000. Raises Unreadable with the reason for anything else.
     """
     try:
         header = _header(data)
@@ -73,12 +73,12 @@ def decode_dicom(data: bytes) -> np.ndarray:
     except (Unreadable, MemoryError):
         raise
     except Exception as error:
-        # A damaged file ends in any of a dozen classes, and their texts may quote what it says of the patient.
+        # A damaged file raises any of a dozen exceptions, whose messages may quote patient data.
         raise Unreadable("damaged DICOM") from error
 
 
 def _header(data: bytes) -> Dataset:
-    """The elements that are needed, as they stand in the file, and its transfer syntax."""
+    """The required elements, as stored in the file, and its transfer syntax."""
     try:
         stream = _Counted(data)
         stream.seek(132 if data[128:132] == b"DICM" else 0)
@@ -88,7 +88,7 @@ def _header(data: bytes) -> Dataset:
         if syntax == uid.DeflatedExplicitVRLittleEndian:
             content = _inflated(content)
         implicit, little = _encoding(syntax, content)
-        found = []  # what is cut short is left out in silence
+        found = []  # truncated elements are dropped silently
         header = read_dataset(
             _Counted(content), implicit, little, stop_when=lambda tag, *_: found.append(tag), specific_tags=TAGS
         )
@@ -97,7 +97,7 @@ def _header(data: bytes) -> Dataset:
     except Unreadable:
         raise
     except Exception as error:
-        if isinstance(error.__context__, Unreadable):  # pydicom takes any for the end of the file
+        if isinstance(error.__context__, Unreadable):  # pydicom takes any of these for the end of the file
             raise error.__context__ from None
         raise Unreadable("damaged DICOM (it can't be parsed)") from error
     header.set_original_encoding(implicit, little)
@@ -107,7 +107,7 @@ def _header(data: bytes) -> Dataset:
 
 
 class _Counted(io.BytesIO):
-    """The bytes of a file, of which pydicom may ask so often and no further: each empty item takes a kilobyte."""
+    """The bytes of a file, with a limit on the number of reads by pydicom: each empty item takes a kilobyte."""
 
     asked = 0
 
@@ -135,7 +135,7 @@ def _inflated(content: bytes) -> bytes:
 
 
 def _encoding(syntax: str, content: bytes) -> tuple[bool, bool]:
-    """(whether value representations are implicit, whether the order is little-endian), from the data where unsaid."""
+    """(whether value representations are implicit, whether the order is little-endian), from the data if not stated."""
     if syntax in (uid.ImplicitVRLittleEndian, uid.ExplicitVRBigEndian):
         return syntax == uid.ImplicitVRLittleEndian, syntax != uid.ExplicitVRBigEndian
     if syntax:
@@ -149,7 +149,7 @@ def _native(implicit: bool, little: bool) -> str:
 
 
 def _value(source: Dataset, name: str):
-    """The value of an element, bytes as they stand in the file where they were not parsed yet; None if absent."""
+    """The value of an element, as stored bytes if not parsed yet; None if absent."""
     element = source.get_item(tag_for_keyword(name)) if name in source else None
     return None if element is None else element.value
 
@@ -161,7 +161,7 @@ def _text(source: Dataset, name: str) -> str:
 
 
 def _numbers(source: Dataset, name: str) -> list[float | None]:
-    """The numbers of a decimal or integer string; None for each that is empty or none (with a comma, it may be)."""
+    """The numbers of a decimal or integer string; None for each that is empty or not a number (e.g. with a comma)."""
     value = _value(source, name)
     if isinstance(value, bytes):
         value = value.decode("ascii", "replace").strip(" \0").split("\\")
@@ -178,7 +178,7 @@ def _number(text: str) -> float | None:
 
 
 def _flaw(header: Dataset) -> str | None:
-    """What keeps the file from being one image that is read here, in a few words; None if nothing does."""
+    """Why the file is not a single image that can be read here, in a few words; None if it is."""
     if "PixelData" not in header:
         floats = "FloatPixelData" in header or "DoubleFloatPixelData" in header
         return "DICOM of floating-point pixels, which is not read" if floats else "DICOM without an image"
@@ -204,9 +204,9 @@ def _flaw(header: Dataset) -> str | None:
 
 
 def _pixels(header: Dataset) -> tuple[np.ndarray, int]:
-    """Stored values of one sample a pixel, unsigned (height, width), and how many bits of each are pixels.
+    """Stored values of one sample per pixel, unsigned (height, width), and how many bits of each are used.
 
-    Colour is its luma already.
+    Colour is already converted to luma.
     """
     shape, samples = (int(header.Rows), int(header.Columns)), int(header.SamplesPerPixel)
     syntax, colours = header.file_meta.TransferSyntaxUID, _text(header, "PhotometricInterpretation")
@@ -249,7 +249,7 @@ def _native_pixels(header: Dataset) -> np.ndarray:
 
 
 def _grey(header: Dataset, pixels: np.ndarray, bits: int) -> np.ndarray:
-    # Stored values are few: what becomes of each is worked out once, in a table by which the image is looked up.
+    # Stored values are few: the result for each is computed once, in a lookup table for the image.
     places = np.ascontiguousarray(pixels)
     stored = _stored(header, bits, places.dtype)
     shown = cv2.calcHist([places], [0], None, [len(stored)], [0, len(stored)]).ravel() > 0
@@ -293,7 +293,7 @@ def _stored(header: Dataset, coded: int, dtype: np.dtype) -> np.ndarray:
 
 
 def _padding(header: Dataset, stored: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Which stored values are padding: one, or all through PixelPaddingRangeLimit (PS3.3, C.7.5.1.1.2)."""
+    """Which stored values are padding: one, or all up to PixelPaddingRangeLimit (PS3.3, C.7.5.1.1.2)."""
     if not _value(header, "PixelPaddingValue"):
         return np.zeros(len(stored), bool)
     ends = [header[name].value for name in ("PixelPaddingValue", "PixelPaddingRangeLimit") if _value(header, name)]
@@ -301,12 +301,12 @@ def _padding(header: Dataset, stored: np.ndarray, dtype: np.dtype) -> np.ndarray
     if _signed(header):
         words = words.view(f"i{dtype.itemsize}")
     least, greatest = (int(np.array(int(end(ends))).astype(words.dtype)) for end in (min, max))
-    # The value may be that of the whole word, bits that are no pixels among them.
+    # The value may be that of the whole word, including bits that are not pixels.
     return ((least <= stored) & (stored <= greatest)) | ((least <= words) & (words <= greatest))
 
 
 def _functional_groups(header: Dataset) -> list[Dataset]:
-    """What an enhanced object says of its one frame, or of all (PS3.3, C.7.6.16), of values and window."""
+    """The values and window that an enhanced object gives for its one frame, or for all (PS3.3, C.7.6.16)."""
     groups = (_first_item([header], f"{of}FunctionalGroupsSequence") for of in ("PerFrame", "Shared"))
     macros = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
     return [item for group in groups if group for name in macros if (item := _first_item([group], name))]
@@ -336,7 +336,7 @@ def _coefficient(sources: list[Dataset], name: str, default: float) -> float:
 
 
 def _window(sources: list[Dataset]) -> tuple[float, float, str] | None:
-    """(centre, width, function) of the first window that has both; None without one."""
+    """(centre, width, function) of the first complete window; None without one."""
     for source in sources:
         if "WindowCenter" in source and "WindowWidth" in source:
             for window in zip(*(_numbers(source, name) for name in ("WindowCenter", "WindowWidth")), strict=False):

@@ -1,6 +1,6 @@
-"""What the header of a DICOM file tells of a scan besides its pixels: whose it is, age, sex, view, scanner.
+"""Metadata from the header of a DICOM file: patient, age, sex, view, scanner.
 
-A patient's number is never passed on: what leaves this module is a hash of it, the same for all scans of the patient.
+A patient's number is never passed on: this module returns only a hash of it, the same for all scans of the patient.
 Names, birth dates and all other elements are not read.
 """
 
@@ -24,14 +24,14 @@ ELEMENTS = {
     "SOPInstanceUID": "image",
 }
 TAGS = [tag_for_keyword(name) for name in ELEMENTS]
-MOST_BYTES = 1 << 20  # of a file: headers stand before the pixels, and those of a patient among the first
+MOST_BYTES = 1 << 20  # of a file: headers come before the pixels, and those of the patient among the first
 HASHED = ("patient", "study")
 
 
 def header_of(file: Path) -> dict[str, str]:
-    """What a header tells, by the names of the records: patient, age, sex, view, study, scanner, image; "" if nothing.
+    """The metadata of a header, named as in the records: patient, age, sex, view, study, scanner, image; "" if absent.
 
-    Patient and study are hashes. Where the file is no DICOM file that can be parsed, all are "".
+    Patient and study are hashes. If the file can't be parsed as DICOM, all are "".
     """
     nothing = dict.fromkeys(ELEMENTS.values(), "")
     try:
@@ -55,7 +55,7 @@ def header_of(file: Path) -> dict[str, str]:
 
 
 def headers(files: Iterable[Path]) -> dict[str, list[str]]:
-    """What `header_of` tells of each file, as columns."""
+    """The result of `header_of` for each file, as columns."""
     told = [header_of(file) for file in files]
     return {name: [each[name] for each in told] for name in ELEMENTS.values()}
 

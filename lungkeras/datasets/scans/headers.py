@@ -1,4 +1,4 @@
-"""A few elements of a DICOM file's header, where a collection tells something of a scan nowhere else."""
+"""A few elements of a DICOM file's header, for collections that record some metadata only there."""
 
 import io
 from pathlib import Path
@@ -10,9 +10,9 @@ MOST_BYTES = 1 << 16  # of a header; that of a scan takes a few kilobytes
 
 
 def header_words(file: Path | str, keywords: tuple[str, ...]) -> dict[str, str]:
-    """What the elements of these keywords hold, as text; "" for one that is not there, and for all of another file.
+    """The elements of these keywords, as text; "" for a missing one, and for all if the file is not DICOM.
 
-    Nothing else is parsed, and no pixel is read. Why a file can't be read is said when it is decoded.
+    Nothing else is parsed, and no pixel is read. The reason why a file can't be read is reported when it is decoded.
     """
     try:
         with open(file, "rb") as opened:
@@ -33,7 +33,7 @@ def _text(header: pydicom.Dataset, keyword: str) -> str:
 
 
 def size_of(file: Path | str) -> tuple[int, int] | None:
-    """(height, width) of a DICOM file's image in pixels, None where its header does not tell them."""
+    """(height, width) of a DICOM file's image in pixels, None if its header does not have them."""
     words = header_words(file, ("Rows", "Columns"))
     sides = tuple(int(words[name]) for name in ("Rows", "Columns") if words[name].isdecimal())
     return sides if len(sides) == 2 and all(sides) else None

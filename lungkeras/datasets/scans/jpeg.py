@@ -27,7 +27,7 @@ FRAMES = {
 }  # hold height and width
 WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}  # restart markers and their kin: two bytes, nothing behind
 RESTART = re.compile(rb"\xff[\xd0-\xd7]")
-# Warnings of libjpeg that cost no pixel: what stands behind the coded data of all, and odd words about the file.
+# Warnings of libjpeg that affect no pixel: extra bytes after the coded data, and odd file metadata.
 HARMLESS = (
     "extraneous bytes before marker",
     "unknown JFIF revision",
@@ -41,10 +41,10 @@ EXTRA = "which is read with lungkeras's extra dicom alone (pip install -e '.[dic
 
 
 def decode_jpeg(data: bytes) -> np.ndarray:
-    """A JPEG without a flaw as uint8 (height, width). Raises Unreadable where its coded data breaks off.
+    """An intact JPEG as uint8 (height, width). Raises Unreadable if its coded data is incomplete.
 
-    More than 8 bits a sample become 8 by their full range. OpenCV fills what is missing with grey and says nothing; the
-    strict decoder gives the same pixels or an error. Bytes that no pixel needs are passed over.
+    More than 8 bits per sample are scaled to 8 by their full range. OpenCV silently fills missing data with grey; the
+    strict decoder gives the same pixels or an error. Bytes that no pixel needs are ignored.
     """
     if not is_usual(data):
         pixels, bits = decode_samples(data)
@@ -63,12 +63,12 @@ def decode_jpeg(data: bytes) -> np.ndarray:
         if "not supported" in str(error) or "not implemented" in str(error):
             raise Unreadable("JPEG of a kind that is not read; convert it to PNG") from error
         raise Unreadable("damaged JPEG (its coded data is not whole)") from error
-    # OpenCV alone turns an image as its EXIF orientation says; few are turned, so few are decoded twice.
+    # Only OpenCV applies the EXIF orientation; few images are rotated, so few are decoded twice.
     return decode_by_opencv(data) if cmyk or may_be_turned(data) else image
 
 
 def _by_libjpeg(data: bytes, colours: str) -> np.ndarray:
-    """Raises ValueError with the words of libjpeg, whose first warning alone it tells."""
+    """Raises ValueError with the first warning of libjpeg."""
     sizes = {"min_height": 1, "min_width": 1, "min_factor": 8} if colours == "CMYK" else {}
     try:
         return simplejpeg.decode_jpeg(data, colours, strict=True, **sizes)
@@ -76,7 +76,7 @@ def _by_libjpeg(data: bytes, colours: str) -> np.ndarray:
         if not any(words in str(error) for words in HARMLESS):
             raise
         image = decode_by_opencv(data, AS_STORED)  # which goes on whatever the warning
-        # Where coded data is short of a pixel, what follows it is taken for pixels; where it is whole, it is not.
+        # If coded data is incomplete, the bytes that follow are decoded as pixels; if it is complete, they are not.
         short = image != decode_by_opencv(_filled(data), AS_STORED)
         if np.count_nonzero(short) > MOST_DOUBTFUL:
             raise
@@ -99,7 +99,7 @@ def is_usual(data: bytes) -> bool:
 
 
 class Frame(NamedTuple):
-    """What the header of a JPEG's frame says; bits are those of a sample, samples those of a pixel."""
+    """The header of a JPEG's frame; bits per sample, samples per pixel."""
 
     marker: int
     bits: int
@@ -117,7 +117,7 @@ def frame_of(data: bytes) -> Frame:
 
 
 def with_colours(data: bytes, rgb: bool) -> bytes:
-    """A JPEG that says whether its samples are red, green and blue, where it did not say so itself."""
+    """The JPEG with a marker that says whether its samples are red, green and blue, if it had none."""
     if not rgb or is_rgb(data) or any(marker in (0xE0, 0xEE) for marker, _ in _segments(data)):
         return data
     return data[:2] + b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0" + data[2:]
@@ -153,7 +153,7 @@ def may_be_turned(jpeg: bytes) -> bool:
 
 
 def _by_charls(data: bytes) -> np.ndarray:
-    """Raises Unreadable, where coded data is missing or left over too."""
+    """Raises Unreadable, also if coded data is missing or left over."""
     try:
         import jpeg_ls
     except ImportError as error:
@@ -179,7 +179,7 @@ def _by_reference_libjpeg(data: bytes) -> np.ndarray:
     data = _with_usual_scans(data)
     try:
         pixels = libjpeg.decode(data)
-        whole = np.array_equal(pixels, libjpeg.decode(_filled(data)))  # it fills what is missing, and says nothing
+        whole = np.array_equal(pixels, libjpeg.decode(_filled(data)))  # it silently fills missing data
     except (RuntimeError, ValueError) as error:
         raise Unreadable("damaged JPEG (it can not be decoded)") from error
     if not whole:
@@ -188,7 +188,7 @@ def _by_reference_libjpeg(data: bytes) -> np.ndarray:
 
 
 def _with_usual_scans(data: bytes) -> bytes:
-    """A sequential JPEG whose scans say that they hold all frequencies, as they do; some encoders say nothing."""
+    """A sequential JPEG whose scans are declared to hold all frequencies, as they do; some encoders leave this out."""
     if frame_of(data)[0] not in (BASELINE, EXTENDED):
         return data
     data = bytearray(data)
@@ -218,7 +218,7 @@ def is_rgb(data: bytes) -> bool:
 
 
 def jpeg_flaw(data: bytes) -> str | None:
-    """What keeps bytes from being a whole JPEG that is read here, in a few words; None if nothing does.
+    """Why bytes are not a complete JPEG that can be read here, in a few words; None if they are.
 
     Walks the segments up to the end-of-image marker (ITU T.81, B.1); one in an embedded thumbnail does not count.
     """
@@ -238,9 +238,9 @@ def jpeg_flaw(data: bytes) -> str | None:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """(marker, where it stands) of each segment behind the first marker, through the end of the image.
+    """(marker, position) of each segment after the first marker, through the end of the image.
 
-    What stands between segments is passed over, as libjpeg does.
+    Bytes between segments are skipped, as in libjpeg.
     """
     at, least = 2, 0
     while at >= 0 and at + 2 <= len(data):

@@ -1,4 +1,4 @@
-"""OpenCV as lungkeras uses it: it takes no image that is a bomb, and raises MemoryError as Python does."""
+"""OpenCV as lungkeras uses it: it refuses decompression bombs, and raises MemoryError as Python does."""
 
 import os
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ class Unreadable(ValueError):
 
 @contextmanager
 def enough_memory() -> Iterator[None]:
-    """Raises MemoryError for what OpenCV says where memory runs out, which is no fault of a scan."""
+    """Raises MemoryError for OpenCV's out-of-memory error, which is not the fault of a scan."""
     try:
         yield
     except cv2.error as error:
@@ -43,6 +43,6 @@ def decode_by_opencv(data: bytes, colours: int = cv2.IMREAD_GRAYSCALE) -> np.nda
 
 
 def size_flaw(height: bytes, width: bytes) -> str | None:
-    """What is wrong with a size that a header claims, given as its big-endian bytes; None if nothing is."""
+    """What is wrong with the size in a header, given as its big-endian bytes; None if nothing is."""
     pixels = int.from_bytes(height) * int.from_bytes(width)
     return "no pixels" if pixels == 0 else "too many pixels" if pixels > MOST_PIXELS else None

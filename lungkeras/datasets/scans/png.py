@@ -1,4 +1,4 @@
-"""PNG files -> grey images of 8 bits: the still image, as its values say, whatever chunks speak of colour or motion."""
+"""PNG files -> grey images of 8 bits: the still image, ignoring chunks about colour or animation."""
 
 import zlib
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ GREY = (0, 4)  # colour types, without and with alpha
 
 
 def png_flaw(data: bytes) -> str | None:
-    """What keeps the bytes of a file from being a whole PNG, in a few words; None if nothing does.
+    """Why the bytes of a file are not a complete PNG, in a few words; None if they are.
 
     Walks the chunks up to IEND: each is length, type, content, checksum (PNG specification, 5.3).
     """
@@ -40,7 +40,7 @@ def png_flaw(data: bytes) -> str | None:
 
 
 def decode_png(data: bytes) -> np.ndarray:
-    """A PNG without a flaw as uint8 (height, width). Raises Unreadable.
+    """An intact PNG as uint8 (height, width). Raises Unreadable.
 
     Colour becomes its luma, as its values stand: OpenCV's own grey of a colour PNG goes through linear light where a
     chunk gives its gamma. 16 bits become 8 by the range that is there:
@@ -64,7 +64,7 @@ def decode_png(data: bytes) -> np.ndarray:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """(type, start, end) of each chunk that is whole."""
+    """(type, start, end) of each complete chunk."""
     start = len(PNG)
     while start + 12 <= len(data):
         end = start + 12 + int.from_bytes(data[start : start + 4])
@@ -75,7 +75,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _significant_bits(data: bytes) -> int:
-    """The most that the sBIT chunk says of grey or of a colour, 0 without one (PNG specification, 11.3.2.7)."""
+    """The largest value of the sBIT chunk for grey or a colour, 0 without one (PNG specification, 11.3.2.7)."""
     for kind, start, end in _chunks(data):
         if kind == b"sBIT":
             return min(16, max(data[start + 8 : end - 4][: 1 if data[25] in GREY else 3], default=0))
@@ -85,7 +85,7 @@ def _significant_bits(data: bytes) -> int:
 
 
 def _still(data: bytes) -> bytes:
-    """The file without the chunks of an animation, whose first frame need not be the image that stands for it."""
+    """The file without the chunks of an animation, whose first frame need not be the still image."""
     if b"acTL" not in data:
         return data
     return PNG + b"".join(data[start:end] for kind, start, end in _chunks(data) if kind not in ANIMATION)

@@ -1,8 +1,8 @@
-"""Scans decoded in processes of their own: a decoder that dies takes one file with it, and the work goes on.
+"""Scans decoded in separate processes: if a decoder crashes, one file is lost and the work goes on.
 
-Decoders are C code over somebody else's bytes. What is known to be wrong with a file is found before (decoding.py);
-what is not known may end a process, and then it is not the one that holds the prepared scans. Each file has its time,
-by the processor's clock, as a machine may be busy, and its memory; one that takes more is one that can't be read.
+Decoders are C code that runs on untrusted bytes. Known faults of a file are found before (decoding.py); unknown ones
+may end a process, but not the one that holds the prepared scans. Each file has a limit of CPU time, as a machine may be
+busy, and of memory; one that exceeds them counts as unreadable.
 """
 
 import mmap
@@ -37,7 +37,7 @@ MOST_MEMORY = 900 * 2**20  # bytes, on top of what the process holds before it h
 
 @contextmanager
 def decoders(workers: int) -> Iterator[Callable[[Path | str], np.ndarray]]:
-    """Yields `decode_grey` as so many processes do it, for as many threads to call. They start when they are needed."""
+    """Yields a `decode_grey` backed by this many processes, for as many threads to call. They start on demand."""
     idle: queue.LifoQueue[Decoder] = queue.LifoQueue()
     all_of_them = [Decoder() for _ in range(workers)]
     for one in all_of_them:
@@ -58,16 +58,16 @@ def decoders(workers: int) -> Iterator[Callable[[Path | str], np.ndarray]]:
 
 
 class Decoder:
-    """A process that decodes one file after another, and its successor where it dies."""
+    """A process that decodes one file after another, replaced if it dies."""
 
     def __init__(self):
         self.process = self.pixels = None
 
     def decode(self, path: Path | str) -> np.ndarray:
-        """`decode_grey` of a file. Raises what that does, and ScanError where the process dies of it, twice.
+        """`decode_grey` of a file. Raises the same errors, and ScanError if the process dies on it twice.
 
-        Raises ScanError too where the file takes longer or needs more memory than any scan, and RunError where no
-        process can be started.
+        Also raises ScanError if the file takes longer or needs more memory than any scan, and RunError if no process
+        can be started.
         """
         try:
             return self._asked(path)
@@ -82,7 +82,7 @@ class Decoder:
     def _asked(self, path: Path | str) -> np.ndarray:
         """What the process answers.
 
-        Raises EOFError, with its exit status in words, where it dies, and TimeoutError, with the seconds, where it is
+        Raises EOFError, with its exit status in words, if it dies, and TimeoutError, with the seconds, if it is
         ended.
         """
         if self.process is None:
@@ -106,7 +106,7 @@ class Decoder:
         if height == NO_MEMORY:
             raise MemoryError
         if height == TOO_LARGE:
-            self.close()  # what it holds may be in pieces
+            self.close()  # its state may be broken
             raise ScanError(f"{path}: needed more than {MOST_MEMORY // 2**20} MB of memory")
         if reason is not None:
             raise ScanError(reason.decode(errors="surrogatepass"))
@@ -132,7 +132,7 @@ class Decoder:
             ) from None
 
     def _read(self, length: int) -> bytes:
-        """So many bytes of its answer. Raises EOFError where there are fewer, TimeoutError where none come."""
+        """So many bytes of its answer. Raises EOFError if there are fewer, TimeoutError where none come."""
         content = b""
         while len(content) < length:
             self._wait()
@@ -152,7 +152,7 @@ class Decoder:
         raise TimeoutError(MOST_SECONDS_WAITED)
 
     def close(self) -> int | None:
-        """Ends the process, and returns its exit status; None where there is none."""
+        """Ends the process, and returns its exit status; None if there is none."""
         if self.process is None:
             return None
         for opened in (self.process.stdin, self.process.stdout, self.pixels):
@@ -163,7 +163,7 @@ class Decoder:
 
 @contextmanager
 def shared_memory() -> Iterator[int]:
-    """The number of an open file as large as the largest scan, of which the system holds what was written alone."""
+    """The number of an open sparse file as large as the largest scan."""
     if hasattr(os, "memfd_create"):
         memory = os.memfd_create("scan")
     else:
@@ -181,10 +181,10 @@ def serve(decode: Callable[[Path], np.ndarray] = decode_grey) -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the one who asks
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller handles it
     pixels = np.frombuffer(mmap.mmap(int(sys.argv[1]), MOST_PIXELS), np.uint8)
     asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    # What a library prints is no answer, and what it says of bytes that no pixel needs would worry in vain.
+    # Output printed by a library is not an answer, and warnings about bytes that no pixel needs would be misleading.
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     with open(os.devnull, "rb+", buffering=0) as nowhere:
         os.dup2(nowhere.fileno(), 1)
@@ -208,11 +208,11 @@ def serve(decode: Callable[[Path], np.ndarray] = decode_grey) -> None:
         try:
             answers.flush()
         except BrokenPipeError:
-            os._exit(0)  # nobody asks any more
+            os._exit(0)  # the caller is gone
 
 
 def _has_room() -> bool:
-    """Whether memory is there again, now that the file is done with: then it was the file that needed too much."""
+    """Whether memory is available again after the file: if so, the file needed too much."""
     try:
         mmap.mmap(-1, MOST_MEMORY // 2, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     except OSError:

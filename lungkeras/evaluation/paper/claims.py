@@ -1,10 +1,11 @@
-"""The study's claims, each asked of the runs: does it hold here, fail, or can these runs not tell?
+"""The study's claims, each tested on the runs: does it hold here, fail, or can these runs not tell?
 
 claims.yaml holds the words of the 40 claims and what the paper's own tables say; here is a predicate of the same name
-for each. A predicate takes evidence and gives the truth of the claim in every draw of patients and every seed: 1 true,
-0 false, 0.5 tied, NaN unknown. Most claims join several comparisons. Where each of k is true in at least 95 % of the
-draws, a claim *holds*; where one of them is true in at most 2.5 % / k, it *fails*: that the k are rarely true together
-is no evidence against any. Between them the runs *cannot tell*; what no run of the study answers is *not run*.
+for each. A predicate takes evidence and returns the truth of the claim in every draw of patients and every seed: 1
+true, 0 false, 0.5 tied, NaN unknown. Most claims join several comparisons. If each of k is true in at least 95 % of the
+draws, the claim *holds*. If one of them is true in at most 2.5 % / k, it *fails*: that the k are rarely true together
+is no evidence against any single one. In between, the runs *cannot tell*; a claim that no run of the study can answer
+is *not run*.
 """
 
 import functools
@@ -47,7 +48,7 @@ Truth = np.ndarray
 class Joined(np.ndarray):
     """The truth, in each draw, of a claim that joins several comparisons: `parts`, by and (`all_of`) or by or.
 
-    Arithmetic gives what it gives of the truths alone.
+    Arithmetic acts on the truths alone.
     """
 
     parts: tuple[np.ndarray, ...] = ()
@@ -55,7 +56,7 @@ class Joined(np.ndarray):
 
 
 def joined(truth: np.ndarray, parts: Iterable[np.ndarray], *, all_of: bool) -> Joined:
-    """Keeps the comparisons of a truth; those of a part that joins in the same way count one by one."""
+    """The comparisons of a truth; a part that joins in the same way is flattened into its own comparisons."""
     found = np.asarray(truth).view(Joined)
     found.all_of = all_of
     found.parts = tuple(
@@ -74,21 +75,21 @@ def claims() -> dict[str, dict]:
 
 
 def less(first: np.ndarray, second: np.ndarray) -> Truth:
-    """first < second; equals, but for rounding, are tied."""
+    """first < second; values equal up to rounding are tied."""
     first, second = np.broadcast_arrays(np.asarray(first, float), np.asarray(second, float))
     truth = np.where(np.isclose(first, second, rtol=ROUNDING, atol=ROUNDING), 0.5, np.where(first < second, 1.0, 0.0))
     return np.where(np.isnan(first) | np.isnan(second), np.nan, truth)
 
 
 def every(truths: Iterable[Truth]) -> Truth:
-    """And: false where one is false, whatever is unknown of the others; else the least of them."""
+    """And: false where one is false, even if others are unknown; else the minimum."""
     parts = list(truths)
     stacked = np.stack(np.broadcast_arrays(*map(np.asarray, parts)))
     return joined(np.where((stacked == 0).any(axis=0), 0.0, stacked.min(axis=0)), parts, all_of=True)
 
 
 def some(truths: Iterable[Truth]) -> Truth:
-    """Or: true where one is true, whatever is unknown of the others; else the greatest of them."""
+    """Or: true where one is true, even if others are unknown; else the maximum."""
     parts = list(truths)
     return joined(1 - np.asarray(every(1 - np.asarray(part) for part in parts)), parts, all_of=False)
 
@@ -300,7 +301,7 @@ def separation_implies_generalisation(runs):
 
 
 def rank_correlation(first: list[np.ndarray], second: list[np.ndarray]) -> np.ndarray:
-    """Spearman's correlation over models, in each draw; 0 where all models are alike."""
+    """Spearman's correlation over models, in each draw; 0 if all models are equal."""
     stacked = np.stack(np.broadcast_arrays(*first, *second))
     if np.isnan(stacked).any():
         return np.full((1, 1), np.nan)
@@ -371,7 +372,7 @@ def lr_conclusion_names_transfer(runs):
 
 
 def judge(truth: Truth, *, missing: bool = True) -> str:
-    """The verdict on a predicate's truth. `missing`: whether what is unknown was not run, or was and is too little."""
+    """The verdict on a predicate's truth. `missing`: unknown values were not run, rather than run and too few."""
     parts = truth.parts if isinstance(truth, Joined) and truth.parts else (np.asarray(truth),)
     each = [judge(part) if isinstance(part, Joined) and part.parts else _sure(part, len(parts)) for part in parts]
     decisive, agreed = (HOLDS, FAILS) if isinstance(truth, Joined) and not truth.all_of else (FAILS, HOLDS)
@@ -385,9 +386,10 @@ def judge(truth: Truth, *, missing: bool = True) -> str:
 def _sure(truth: np.ndarray, parts: int) -> str:
     """The verdict on one of `parts` comparisons.
 
-    One that alone makes the claim fail has to be as sure as all of them together, by Bonferroni's rule. Of half of 5 %,
-    as the draws of few patients spread less than test sets do: at 5 % / parts, claims about equal models fail in up to
-    8 % of simulated studies of 60 patients and 7 % of 150, at 2.5 % / parts in about 5 % of either.
+    Since one comparison alone can make the claim fail, the level is divided by their number (Bonferroni). The level is
+    2.5 % rather than 5 %, as the draws of few patients vary less than test sets do: at 5 % / parts, claims about equal
+    models fail in up to 8 % of simulated studies of 60 patients and 7 % of 150, at 2.5 % / parts in about 5 % of
+    either.
     """
     unknown = np.isnan(truth)
     at_least, at_most = np.where(unknown, 0.0, truth).mean(), np.where(unknown, 1.0, truth).mean()
@@ -399,9 +401,9 @@ def _sure(truth: np.ndarray, parts: int) -> str:
 def verdicts(evidence: Evidence) -> pd.DataFrame:
     """The ledger: one row per claim, with COLUMNS.
 
-    holds_in_paper is true, false or "not checkable"; share_true the share of draws and seeds in which the claim is true
-    (ties count half), NaN where it is unknown; figures what the verdict rests on; reason why there is no clearer one.
-    Empty where no run is of a collection of the paper, which claims nothing of others.
+    holds_in_paper is true, false or "not checkable"; share_true is the share of draws and seeds in which the claim is
+    true (ties count half), NaN if unknown; figures are the values behind the verdict; reason says why it is not
+    clearer. Empty if no run uses a collection of the paper, which makes no claims about others.
     """
     if not evidence.of_the_paper:
         return pd.DataFrame(columns=COLUMNS)

@@ -1,8 +1,8 @@
-"""What the study's claims are asked of, and the paper's own tables, which answer some (run_evidence: a study's runs).
+"""The evidence for the study's claims, and that of the paper's own tables (run_evidence: of a study's runs).
 
 Models go by the letters of claims.yaml: R ResNet-34, M MobileNetV3-Large and E EfficientNet-B1 from random weights, T
-EfficientNet-B1 from pretrained ones. An answer is an array (seeds, draws), so that a claim can be worked out anew for
-every seed and every draw of patients.
+EfficientNet-B1 from pretrained ones. An answer is an array (seeds, draws), so a claim can be evaluated for every seed
+and every draw of patients.
 """
 
 import numpy as np
@@ -17,10 +17,10 @@ NAMES = {"R": "ResNet", "M": "MobileNet", "E": "EfficientNet", "T": "pretrained"
 
 
 class Evidence:
-    """What predicates ask for. An answer is an array (seeds, draws), either of length 1 where it does not vary.
+    """The quantities that predicates use. An answer is an array (seeds, draws), either of length 1 if it does not vary.
 
-    This one knows nothing: every answer is NaN, and what was asked for is noted in `missing`. `figures` collects the
-    values that were answered, {quantity: {name: value}}, `thin` what is there and too little to be judged.
+    This base class has no values: every answer is NaN, and each request is recorded in `missing`. `figures` collects
+    the values returned, {quantity: {name: value}}; `thin` lists what exists but is too little to judge.
     """
 
     seeds = 1
@@ -36,11 +36,11 @@ class Evidence:
         self.figures, self.missing, self.thin = {}, [], []
 
     def lacks(self, need: str) -> str:
-        """What the runs lack of a claim's `needs` ("imagenet weights", "100 epochs"), in words; empty where nothing."""
+        """What a claim `needs` ("imagenet weights", "100 epochs") that the runs lack, in words; empty if nothing."""
         return ""
 
     def answer(self, quantity: str, name: str, values: np.ndarray | None, point: float | None = None) -> np.ndarray:
-        """Notes a figure, or its absence where `values` is None, and returns it."""
+        """Records a figure, or its absence if `values` is None, and returns it."""
         if values is None:
             self.missing.append(f"{quantity} ({name})")
             return np.full((1, 1), np.nan)
@@ -61,7 +61,7 @@ class Evidence:
         return None
 
     def of_variant(self, model: str, dataset: str, suffix: str) -> tuple[np.ndarray, float] | None:
-        """Test macro F1 of a run that differs from the model's by what its suffix says.
+        """Test macro F1 of a variant of the model's run, named by its suffix.
 
         -unweighted   trained with `class_weights: false`
         -unprepared   on scans that were neither equalised nor blurred
@@ -69,7 +69,7 @@ class Evidence:
         return None
 
     def of_test_scans(self, kind: str, model: str, dataset: str, **which) -> tuple[np.ndarray, float] | None:
-        """A mean over test scans of what heat maps or features show."""
+        """A mean over test scans of a measure of heat maps or features."""
         return None
 
     def _asked(self, quantity: str, name: str, answer: tuple[np.ndarray, float] | None) -> np.ndarray:
@@ -175,7 +175,7 @@ class Evidence:
 
 
 class PaperEvidence(Evidence):
-    """The paper's own Tables 2 and 3, and what it says of its ablation: no draws, one seed."""
+    """The paper's own Tables 2 and 3, and its statements on the ablation: no draws, one seed."""
 
     def of_model(self, kind, model, dataset):
         keys = {"f1": "macro_f1", "seconds": "seconds_per_epoch", "best_epoch": "best_epoch"}

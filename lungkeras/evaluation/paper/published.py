@@ -1,4 +1,4 @@
-"""What the published study reports, from published.yaml: the numbers that stand beside ours in tables and report."""
+"""The results of the published study, from published.yaml: the numbers shown next to ours in tables and report."""
 
 import functools
 from collections.abc import Iterable
@@ -16,35 +16,35 @@ def published() -> dict:
 
 
 def has_published(datasets: Iterable[str]) -> bool:
-    """Whether one of the datasets is a collection of the paper, so that its numbers and claims are about a study."""
+    """Whether one of the datasets is a collection of the paper, so its numbers and claims apply to the study."""
     return not published()["datasets"].keys().isdisjoint(datasets)
 
 
 def published_weights(weights: str) -> str:
-    """The weights of the paper's run that stands beside a run of ours: transferred features stand beside ImageNet's."""
+    """The weights of the paper's run compared with one of ours: transferred features are compared with ImageNet's."""
     return "imagenet" if weights == "transfer" else weights
 
 
 def published_run(dataset: str, backbone: str, weights: str) -> dict[str, float]:
-    """macro_f1, seconds_per_epoch and best_epoch of one of the twelve published runs; NaN where there is none."""
+    """macro_f1, seconds_per_epoch and best_epoch of one of the twelve published runs; NaN for other runs."""
     run = f"{dataset}-{backbone}-{published_weights(weights)}"
     none = dict.fromkeys(("macro_f1", "seconds_per_epoch", "best_epoch"), NOT_PUBLISHED)
     return none | published()["runs"].get(run, {})
 
 
 def published_f1(dataset: str, backbone: str, weights: str) -> float:
-    """Test macro F1 in [0, 1]; NaN where the paper has no such run."""
+    """Test macro F1 in [0, 1]; NaN if the paper has no such run."""
     return published_run(dataset, backbone, weights)["macro_f1"]
 
 
 def published_counts(dataset: str) -> dict[str, int]:
-    """Scans a class; for xray8, whose sizes are printed without names, as derived from the public label list."""
+    """Scans per class; for xray8, whose sizes are printed without names, derived from the public label list."""
     facts = published()["datasets"].get(dataset, {})
     return facts.get("classes") or facts.get("derived", {}).get("classes", {})
 
 
 def published_scans(dataset: str) -> float:
-    """Scans in all; for xray8, of which the paper says "over 29,000", as derived. NaN for a dataset of one's own."""
+    """Total scans; for xray8, given in the paper as "over 29,000", as derived. NaN for a dataset of one's own."""
     facts = published()["datasets"].get(dataset, {})
     return facts.get("derived", facts).get("scans", NOT_PUBLISHED)
 

@@ -1,4 +1,4 @@
-"""One function a table of the paper, ours and the published numbers side by side: data in, DataFrame out."""
+"""One function per table of the paper, ours and the published numbers side by side: data in, DataFrame out."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ from lungkeras.splits import SPLITS
 from lungkeras.study.runs import ABLATION, REPEAT, repeated_as
 
 ALL_SCANS = "all scans"
-BATCH = 32  # the paper's operations are those of a batch
+BATCH = 32  # the paper counts operations per batch
 GIGA, MEGA = 1e9, 1e6
 
 TABLE_3_COLUMNS = [
@@ -54,12 +54,12 @@ TABLE_3_COLUMNS = [
 def table_1(
     records_of: Mapping[str, pd.DataFrame], uncertain: str = DEFAULTS["uncertain"], blank: str = DEFAULTS["blank"]
 ) -> pd.DataFrame:
-    """Scans of each dataset, class and split, beside the published ones.
+    """Scans per dataset, class and split, next to the published ones.
 
-    `records_of` is {dataset: records with the column split and a column of labels a class}, of which the policies
-    `uncertain` and `blank` make 0 and 1. The last row of a dataset counts its scans: in a multilabel dataset fewer than
-    its labels. Columns: dataset, class, train, val, test, total, published (NaN where the paper gives none); where a
-    collection does not know every label, uncertain and blank (how many of a class), and policy.
+    `records_of` is {dataset: records with the column split and one column of labels per class}; the policies
+    `uncertain` and `blank` turn labels into 0 and 1. The last row of a dataset counts its scans: in a multilabel
+    dataset fewer than its labels. Columns: dataset, class, train, val, test, total, published (NaN if the paper has
+    none); for a collection with unknown labels also uncertain and blank (counts per class), and policy.
     """
     rows = []
     for dataset, records in records_of.items():
@@ -85,9 +85,9 @@ def _counted(dataset: str, name: str, splits: pd.Series, published: float | None
 
 
 def table_2(complexity: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    """Size of each backbone, beside the published one.
+    """Size of each backbone, next to the published one.
 
-    `complexity` is {backbone: {parameters, layers, multiply_accumulates (of one image), image_size (pixels a side)}},
+    `complexity` is {backbone: {parameters, layers, multiply_accumulates (of one image), image_size (pixels per side)}},
     counted from models. The FLOPs that the paper prints are multiply-accumulates of a batch of 32 at 256 x 256: count
     at that size to compare. Parameters are in millions, operations in thousand millions (giga).
     """
@@ -113,13 +113,13 @@ def table_2(complexity: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
 
 
 def table_3(results: pd.DataFrame) -> pd.DataFrame:
-    """One row per run, in the order of `results`, beside the paper's run of the same dataset, backbone and weights.
+    """One row per run, in the order of `results`, next to the paper's run with the same dataset, backbone and weights.
 
     `results` has the columns run, dataset, backbone, weights, learning_rate, macro_f1, macro_auroc, seconds_per_epoch,
-    best_epoch (evaluation.results). Runs from transferred features stand beside the paper's ImageNet runs:
-    `published_weights` says so. The ablation, of which the paper prints no numbers, and other variants have none.
-    `difference` is our macro F1 less the paper's; `interval_holds_published` is yes or no, empty where there is no
-    interval or nothing published.
+    best_epoch (evaluation.results). Runs from transferred features are compared with the paper's ImageNet runs
+    (`published_weights`). The ablation, for which the paper prints no numbers, and other variants have no published
+    values. `difference` is our macro F1 minus the paper's; `interval_holds_published` is yes or no, empty without an
+    interval or a published value.
     """
     rows = []
     for row in results.to_dict("records"):
@@ -139,12 +139,12 @@ def table_3(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def baselines(results: pd.DataFrame, linear: Mapping[str, float], chosen: Mapping[str, str]) -> pd.DataFrame:
-    """The run of each dataset that validation chose, a linear classifier on the same pixels, and the paper's best.
+    """The run of each dataset chosen on validation, a linear classifier on the same pixels, and the paper's best run.
 
     `chosen` is {dataset: run} (evaluation.failures.best_on_validation): chosen on test, a score would be optimistic.
-    `linear` is {dataset: test macro F1 of the linear classifier}; a dataset that it lacks gets NaN. The ablation does
-    not compete, as the paper's runs do not include it, nor do repeats with other seeds. Columns: dataset, run,
-    backbone, weights, macro_f1, macro_auroc, linear_macro_f1, difference, published_run, published_macro_f1.
+    `linear` is {dataset: test macro F1 of the linear classifier}; a missing dataset gets NaN. The ablation, which is
+    not among the paper's runs, and repeats with other seeds are excluded. Columns: dataset, run, backbone, weights,
+    macro_f1, macro_auroc, linear_macro_f1, difference, published_run, published_macro_f1.
     """
     apart = results["run"].str.contains(ABLATION) | results["run"].str.contains(REPEAT)
     competing = results[~apart & results["macro_f1"].notna()]

@@ -1,6 +1,6 @@
-"""What to know of a collection before anything is trained on it: leaks, copies, shortcuts, wrong labels.
+"""Checks of a collection before anything is trained on it: leaks, copies, shortcuts, wrong labels.
 
-It reads records, splits and what preparation keeps of each scan. The report and `lungkeras audit` show it.
+It reads records, splits and the fingerprints that preparation keeps. The report and `lungkeras audit` show the results.
 
     >>> from lungkeras.preparation import audit
     >>> audit.audit_source("pneumonia", "sources/demo/pneumonia")["leakage"]["shared_patients"]  # doctest: +SKIP

@@ -1,7 +1,7 @@
-"""What to know of a collection before anything is trained on it.
+"""Checks of a collection before anything is trained on it.
 
 leakage        patients and splits: the proof, and what a split by scan would have leaked
-hashing        what is kept of a scan to look for copies and to probe its grey levels
+hashing        the fingerprint of a scan, to find copies and to probe its grey levels
 duplicates     copies, within a collection and across collections
 shortcuts      how well a linear model predicts the classes without the lungs
 texture        a modest description of a scan
@@ -30,7 +30,7 @@ from lungkeras.system.untrusted import json_files, table_files
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_SCANS = 6000  # that are probed; of a larger collection, so many are drawn, by patient
+MOST_SCANS = 6000  # that are probed; from a larger collection, this many are drawn, by patient
 AUDIT = "audit.json"
 # A study's tables of it: tables/audit_<name>.csv.
 TABLES = ("leakage", "duplicates", "shortcuts", "labels", "suspects", "flow", "notes")
@@ -40,7 +40,7 @@ FEWEST_SCANS = 20
 def audit_source(dataset: str, source: Path | str, *, seed: int = 0, workers: int | None = None) -> dict:
     """Audits a source folder as published. Returns what `audit_records` does.
 
-    Raises SourceError where the source is not this dataset's, or not one scan of it can be read.
+    Raises SourceError if the source is not of this dataset, or none of its scans can be read.
     """
     from lungkeras.datasets.registry import read_records
     from lungkeras.splits import given_split, split_what_is_there
@@ -62,7 +62,7 @@ def audit_source(dataset: str, source: Path | str, *, seed: int = 0, workers: in
 def audit_prepared(prepared: Path | str, *, seed: int = 0) -> dict:
     """Audits a prepared dataset, from its records and fingerprints, and keeps the result there as audit.json.
 
-    Raises RunError where the folder was prepared without them.
+    Raises RunError if the folder was prepared without them.
     """
     folder = Path(prepared)
     try:
@@ -94,7 +94,7 @@ def audit_records(
         duplicates         [[scan, scan]]; kinds and correlations are in `duplicate_pairs`
         shortcuts          [{name, class, auroc, low, high, alarm}], see `shortcuts`
         label_noise        {rate, low, high, classes: {class: {rate, low, high, auroc}}}, see `labels`
-        suspected_labels   scans, worst first; `suspects` says of each what is given and what is shown: [{scan, given,
+        suspected_labels   scans, worst first; `suspects` has the given and the shown class of each: [{scan, given,
                            shown, margin}]
         notes              what the data can't answer
     """
@@ -157,7 +157,7 @@ def no_noise(classes: list[str]) -> dict:
 
 
 def probed_rows(groups: np.ndarray, seed: int) -> np.ndarray:
-    """The rows that are probed, in order: all, or whole groups drawn until there are MOST_SCANS."""
+    """The rows to probe, in order: all, or whole groups drawn until there are MOST_SCANS."""
     if len(groups) <= MOST_SCANS:
         return np.arange(len(groups))
     place = np.unique(groups, return_inverse=True)[1]
@@ -167,7 +167,7 @@ def probed_rows(groups: np.ndarray, seed: int) -> np.ndarray:
 
 
 def notes(found: dict, probed: int) -> list[str]:
-    """In sentences, what this collection can't answer."""
+    """Sentences on what this collection can't answer."""
     said = []
     shared = sum(found["leakage"]["shared_patients"].values())
     if shared or found["leakage"]["shared_duplicates"]:

@@ -1,17 +1,17 @@
 """Labels that the scans contradict: how many, and which.
 
-A modest linear model on textures gives each scan a probability of each class, from folds of patients that do not hold
-it. Two questions are answered apart:
+A simple linear model on textures gives each scan a probability of each class, cross-fitted over folds of patients. Two
+questions are answered separately:
 
-How many? Of the scans labelled c, those that truly are not c score as scans of other labels do, and the others above
-them (Blanchard, Lee, Scott 2010). A model that tells c badly lets some of c score low as well, with every label right;
-but these thin out towards the lowest scores, as two normal laws a distance apart do, and the former do not. The share
-and the distance together, of greatest likelihood, are those of the contaminated binormal curve (Dorfman, Berbaum 2000).
-Where the model recognises c too badly to separate the two, nothing is estimated.
+How many? Scans labelled c that truly are not c have the scores of scans with other labels; the rest of c scores higher
+(Blanchard, Lee, Scott 2010). A model that recognises c poorly gives low scores to some correctly labelled scans as
+well; but these become rare towards the lowest scores, as for two normal distributions a distance apart, and wrongly
+labelled ones do not. Share and distance are estimated jointly by maximum likelihood, as in the contaminated binormal
+curve (Dorfman, Berbaum 2000). If the model recognises c too poorly to separate the two, nothing is estimated.
 
-Which? As in confident learning (Northcutt, Jiang, Chuang 2021), a scan is suspected where the model is surer of another
-class than of the given one, each measured by what it usually says: here by its place among the scans without that
-label, as the model is not equally sure of all classes. Worst first, and no more than the estimate allows.
+Which? As in confident learning (Northcutt, Jiang, Chuang 2021), a scan is suspected if the model is more confident of
+another class than of the given one. Each confidence is measured relative to the scans without that label, as the model
+is not equally confident of all classes. Worst first, and no more than the estimate allows.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from lungkeras.scores.intervals import ranking
 FOLDS, REPEATS = 5, 2
 FREEDOM = 0.3  # of the logistic regression: less is smoother
 TOLD = 0.75  # AUROC below which a class is not recognised well enough to suspect a label
-# AUROC on right labels below which their rate is not told: of drawn masses, told at 0.80, any rate up to 30 % is as
-# likely as another; with classes told at 0.85 and better, the estimate is within 3 points of what was planted.
+# AUROC on correct labels below which no rate is estimated: for drawn masses, with an AUROC of 0.80, all rates up to 30
+# % are about equally likely; for classes with 0.85 or more, the estimate is within 3 points of the planted rate.
 CLEAR = 0.85
 DECILES = np.linspace(0.1, 0.9, 9)
-RATES, DISTANCES = np.linspace(0, 0.5, 101), np.linspace(0.3, 5, 95)  # among which the likeliest are looked for
+RATES, DISTANCES = np.linspace(0, 0.5, 101), np.linspace(0.3, 5, 95)  # among which the most likely are looked for
 SHOWN = 1  # standard deviations above the scans without the label
 BOOTSTRAPS = 200
 FACTORS, FACTOR_SPREAD = (0.5, 0.7, 1.0, 1.4, 2.0), 0.7  # of hidden scans to wrong labels; of their logarithm
@@ -47,7 +47,7 @@ def label_noise(
     *,
     seed: int = 0,
 ) -> tuple[dict, np.ndarray, np.ndarray]:
-    """How many labels are wrong, and the probabilities from which that was told.
+    """How many labels are wrong, and the probabilities behind the estimate.
 
     Args:
         features: float (N, features), and `mirrored` those of the same scans mirrored.
@@ -55,10 +55,10 @@ def label_noise(
 
     Returns {rate, low, high, classes: {class: {rate, low, high, auroc}}}, float (N, classes) of probabilities, and
     which classes are recognised well enough to suspect a label (bool: an AUROC of TOLD). A rate is the share of the
-    scans labelled so that are not; the first is that over all classes with a rate, by their scans. Where the model
-    would not tell a class on right labels (AUROC below CLEAR, or fewer than ten patients), its rate is None. Bounds are
-    those of a 95 % interval by bootstrap over groups, or by likelihood where that is wider; they do not hold what the
-    model can't see.
+    scans labelled so that are not; the first is that over all classes with a rate, by their scans. If the model would
+    not recognise a class on correct labels (AUROC below CLEAR, or fewer than ten patients), its rate is None. Bounds
+    are those of a 95 % interval by bootstrap over groups, or by likelihood if that is wider; they do not cover errors
+    that the model can't see.
     """
     probabilities = unseen_probabilities(features, mirrored, labels, groups, seed=seed)
     place = np.unique(groups, return_inverse=True)[1]
@@ -93,7 +93,7 @@ def label_noise(
 
 
 def _interval(rates: np.ndarray, reach: np.ndarray) -> dict[str, float]:
-    """That of the draws after the first, or, where it is wider, of the likelihood, which reaches so far down and up."""
+    """The interval of the draws after the first, or that of the likelihood if it is wider."""
     low, high = np.quantile(rates[1:], [0.025, 0.975])
     rate = float(rates[0])
     return {"rate": rate, "low": float(max(min(low, rate - reach[0]), 0)), "high": float(max(high, rate + reach[1]))}
@@ -104,8 +104,8 @@ def unseen_probabilities(
 ) -> np.ndarray:
     """Probabilities (N, classes) by logistic regression on five folds by group, the mean of two such rounds.
 
-    Each scan is learned from and asked about as it is and mirrored. Where every scan has one class, one of them is
-    chosen; else each class has a model of its own.
+    Each scan is used as it is and mirrored, in training and prediction. If every scan has one class, the model chooses
+    one of them; else each class has its own model.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
@@ -132,7 +132,7 @@ def unseen_probabilities(
 
 
 def among_deciles(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """How many scans labelled so score between the deciles of the others, under each row of weights (draws, N).
+    """How many scans with the label score between the deciles of the others, for each row of weights (draws, N).
 
     float (draws, 10), lowest scores first.
     """
@@ -147,10 +147,10 @@ def among_deciles(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -
 
 
 def contamination(counts: np.ndarray, odds: float) -> np.ndarray:
-    """The share of the scans labelled so that score as other classes do: (draws,), from counts of `among_deciles`.
+    """The share of scans with the label that score like other classes: (draws,), from counts of `among_deciles`.
 
-    About as many scans of the class are thought to carry another label, between half and twice as many; `odds` are
-    scans labelled so to others.
+    Between half and twice as many scans of the class are assumed to carry another label; `odds` is the ratio of scans
+    with the label to others.
     """
     return RATES[_profile(counts, odds).argmax(axis=1)]
 
@@ -158,7 +158,7 @@ def contamination(counts: np.ndarray, odds: float) -> np.ndarray:
 def likely(counts: np.ndarray, odds: float) -> np.ndarray:
     """The least and greatest rate that a likelihood-ratio test does not reject at 5 %: (2,), from counts (10,).
 
-    Also where every draw of a bootstrap has a rate of 0: that no wrong label is seen does not mean that there is none.
+    Also if every draw of a bootstrap has a rate of 0: no wrong label seen does not mean that there are none.
     """
     profile = _profile(counts[None], odds)[0]
     kept = RATES[profile >= profile.max() - LIKELY]
@@ -196,9 +196,10 @@ def _log_shares(odds: float) -> np.ndarray:
 
 
 def auroc_of_right_labels(auroc: np.ndarray, rate: np.ndarray, odds: float) -> np.ndarray:
-    """The AUROC that a model would have, were not the share `rate` of a class's labels wrong (Menon et al. 2015).
+    """The AUROC that a model would have without the share `rate` of wrong labels in a class (Menon et al. 2015).
 
-    As many scans of the class are thought to carry another label; `odds` are scans labelled so to others. At most 1.
+    As many scans of the class are assumed to carry another label; `odds` is the ratio of scans with the label to
+    others. At most 1.
     """
     return np.minimum(0.5 + (auroc - 0.5) / np.maximum(1 - rate - _unlabelled(rate, odds), 1e-9), 1.0)
 
@@ -213,9 +214,9 @@ def suspects(
 ) -> list[tuple[int, int, float]]:
     """Row, class that is shown instead, and margin of the suspected scans, worst first, at most `most` of them.
 
-    A probability is measured by those of the scans without the class, as a quantile of the normal law; another class
-    is shown where it lies above 1, which one in six of them do. The margin is what it has more than the given ones.
-    Only among classes that are `told`.
+    A probability is expressed relative to the scans without the class, as a quantile of the normal distribution;
+    another class counts as shown above 1, as for one in six of them. The margin is its excess over the given classes.
+    Only classes marked in `told` are considered.
     """
     from scipy.special import ndtri
 

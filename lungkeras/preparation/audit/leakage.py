@@ -1,4 +1,4 @@
-"""Patients and splits: the proof that none is in two, and what a split by scan would have leaked."""
+"""Patients and splits: shows that no patient is in two splits, and what a split by scan would have leaked."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ DRAWS = 20
 
 
 def find_leaks(records: pd.DataFrame, pairs: list[list[str]], *, seed: int = 0) -> dict:
-    """What of one patient, or of one image, lies on two sides of the splits in the column `split`.
+    """Patients and images that are in two of the splits in the column `split`.
 
     Returns
-        patients_known     whether the collection says which scans are of one patient
+        patients_known     whether the collection identifies patients
         scans, patients    by split
         shared_patients    patients in both of two splits, by pair of splits: all 0 is the proof
-        shared_duplicates  pairs of duplicates, of the given `pairs` of scans, whose scans lie in two splits
+        shared_duplicates  pairs of duplicates, among the given `pairs` of scans, whose scans are in two splits
         random_split       what drawing scans instead of patients would have done, as means of 20 draws: the share of
                            test scans whose patient is in train (patient_in_train), and of those with a scan in train of
                            the same patient and the same labels (same_labels)
@@ -64,7 +64,7 @@ def random_split(records: pd.DataFrame, *, draws: int = DRAWS, seed: int = 0) ->
 
 
 def leaked_auroc(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int = 0) -> dict:
-    """What a split by scan would have made of a linear model: {auroc_by_patient, auroc_by_scan}.
+    """The effect of a split by scan on a linear model: {auroc_by_patient, auroc_by_scan}.
 
     Means over the classes of `labels`, bool (N, classes), of the AUROC on five folds of `groups`, and of single scans.
     """

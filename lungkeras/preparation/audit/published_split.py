@@ -1,7 +1,7 @@
-"""A split that somebody published: which patients, scans and copies lie on two sides, and how it is repaired.
+"""Audit of a published split: which patients, scans and copies are on two sides, and how to repair it.
 
 Patients are read from a column of the lists, else from the names of the scans (`Dataset.names`), else from the records
-of a source. Copies are looked for where the scans are there.
+of a source. Copies are searched for if the scans are available.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 EXCLUDED = "excluded"
 # Which side keeps the scans of a patient who is on two: the first whose name matches. A side of train and val together
-# is learnt from.
+# counts as training.
 KEPT_FIRST = (r"(?!.*train).*\b(test|holdout)", r"(?!.*train).*\b(val|dev)", r"(?!.*train)", "")
 RULE = "test keeps its scans before val, val before train; the other scans of whoever is on two sides are excluded"
 FEW = 10
@@ -37,21 +37,21 @@ FEW = 10
 def audit_split(
     dataset: str, files: Sequence[Path | str], source: Path | str | None = None, *, workers: int | None = None
 ) -> tuple[dict, pd.DataFrame]:
-    """What lies on two sides of a published split, and its table: scan, side, patient, group, a row a listed scan.
+    """What is on two sides of a published split, and its table: scan, side, patient, group, one row per listed scan.
 
-    Scans that share a patient, a name or a copy are of one group. The first holds
+    Scans that share a patient, a name or a copy are in one group. The first holds
 
         dataset, scans       what was audited
-        sides                {side: {scans, patients}}; patients is None where they are not known
-        patients_from        "lists", "names", "records", or None where nothing tells them
+        sides                {side: {scans, patients}}; patients is None if they are not known
+        patients_from        "lists", "names", "records", or None if they are unknown
         shared_patients      {"train and test": number}, and the same of shared_scans (names) and shared_copies (pairs),
-                             the latter None where no scans are there
+                             the latter None if no scans are there
         leaks                [{patient, scans: {side: [scan]}}], then the same with scan instead of patient
         copies               [{scan, side, other, other_side, kind, correlation}]
         leak                 whether anything is shared
         notes                what the lists can't answer
 
-    Raises SourceError where a list can't be read, or `source` holds none of the scans.
+    Raises SourceError if a list can't be read, or `source` holds none of the scans.
     """
     known = known_dataset(dataset)
     table = read_sides(files)
@@ -100,7 +100,7 @@ def audit_split(
 
 
 def _keys(table: pd.DataFrame) -> pd.Series:
-    """By which a scan is the same on two sides: its name, or its path where names repeat within a side."""
+    """The identity of a scan on two sides: its name, or its path if names repeat within a side."""
     names = table["scan"].map(stem)
     if names.groupby(table["side"]).nunique().sum() == len(table.drop_duplicates(["scan", "side"])):
         return names
@@ -108,14 +108,14 @@ def _keys(table: pd.DataFrame) -> pd.Series:
 
 
 def _patients(table: pd.DataFrame, dataset, source: Path | str | None) -> tuple[pd.Series, str | None]:
-    """The patient of each scan, None where unknown, and what told most of them."""
+    """The patient of each scan, None if unknown, and the origin of most of them."""
     patients, told = table["patient"].astype(object), "lists"
     if patients.notna().all():
         return patients, told
     if dataset.names:
         from_names = table["scan"].map(dataset.names.of)
         told = "names" if from_names.notna().sum() > patients.notna().sum() else told
-        # Of the two, one alone: a list may call the patients by other names.
+        # Only one of the two: a list may use other patient names.
         patients = from_names if told == "names" else patients
     if source is not None and patients.isna().any() and dataset.find(Path(source)):
         records = read_records(dataset.name, source, require_files=False)
@@ -132,7 +132,7 @@ def _patients(table: pd.DataFrame, dataset, source: Path | str | None) -> tuple[
 
 
 def _copies(table: pd.DataFrame, source: Path, workers: int | None) -> tuple[pd.DataFrame, list[str]]:
-    """The pairs of copies on two sides, of the listed scans that lie in a source, and what is to be said of these."""
+    """The pairs of copies on two sides, among the listed scans that are in a source, and notes on these."""
     places = table["scan"].map(_finder(source))
     there = np.flatnonzero(places.notna())
     if len(there) == 0:
@@ -156,7 +156,7 @@ def _copies(table: pd.DataFrame, source: Path, workers: int | None) -> tuple[pd.
 
 
 def _finder(source: Path):
-    """A function: a scan as listed -> its path in the source, None where it is not there or may be several files."""
+    """A function: a scan as listed -> its path in the source, None if missing or ambiguous."""
     index: dict[str, str | None] = {}
     for path in file_paths(source):
         for end in ends(path):
@@ -190,7 +190,7 @@ def _pairs_of_sides(pairs: pd.DataFrame, sides: list[str]) -> dict[str, int]:
 
 
 def _leaks(table: pd.DataFrame, column: str, word: str) -> list[dict]:
-    """Each value of a column that lies on two sides, with its scans by side, in order of their first."""
+    """Each value of a column that is on two sides, with its scans by side, in order of first occurrence."""
     once = table.dropna(subset=column).drop_duplicates([column, "side"])
     shared = table[table[column].isin(once.loc[once[column].duplicated(), column])]
     return [
@@ -200,10 +200,10 @@ def _leaks(table: pd.DataFrame, column: str, word: str) -> list[dict]:
 
 
 def repaired(table: pd.DataFrame) -> pd.Series:
-    """The side of each scan in a split without leaks: that of before, or `excluded`.
+    """The side of each scan in a split without leaks: as before, or `excluded`.
 
-    Of a group on several sides, one keeps its scans: test before val, val before others, all before train (KEPT_FIRST);
-    of equals the first that is listed.
+    If a group is on several sides, one keeps its scans: test before val, val before others, all before train
+    (KEPT_FIRST); the first listed of equals.
     """
     sides = sorted(dict.fromkeys(table["side"]), key=_place)
     place = table["side"].map({side: place for place, side in enumerate(sides)})
@@ -219,7 +219,7 @@ def _place(side: str) -> int:
 def write_repaired(file: Path | str, table: pd.DataFrame) -> dict:
     """Writes the repaired split into a new file, columns scan and split. Returns {file, rule, excluded: {side: scans}}.
 
-    Raises FolderError where the file exists.
+    Raises FolderError if the file exists.
     """
     import pandas as pd
 
@@ -231,13 +231,13 @@ def write_repaired(file: Path | str, table: pd.DataFrame) -> dict:
 
 
 def require_new(file: Path | str) -> None:
-    """Raises FolderError where a file of this name exists."""
+    """Raises FolderError if a file of this name exists."""
     if Path(file).exists() or Path(file).is_symlink():
         raise FolderError(f"{file} exists already, and a split is never overwritten: name a new file")
 
 
 def split_as_text(found: dict) -> str:
-    """What `audit_split` found, and `write_repaired` wrote, as `lungkeras audit` prints it."""
+    """The results of `audit_split` and `write_repaired`, as `lungkeras audit` prints them."""
     told = {"lists": "from the lists", "names": "from names", "records": "from the source's records", None: "unknown"}
     lines = [f"{found['dataset']}: {found['scans']:,} listed scans; patients {told[found['patients_from']]}"]
     for side, counts in found["sides"].items():

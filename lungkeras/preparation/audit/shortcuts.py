@@ -3,15 +3,15 @@
     border             the outermost strip and the corners, where letters, collimation and air are and no lung is
     centre_blacked_out all but the middle of the scan; the lungs' edges are in it, and so are some findings
     thumbnail          8 x 8 mean grey levels and a histogram of the whole scan, findings and all
-    metadata           age, sex, view, follow-up number, scanner and readers, where the collection tells them
+    metadata           age, sex, view, follow-up number, scanner and readers, if the collection records them
     dimensions         height, width and their ratio, as in the file
 
-Each is a ridge regression on the labels, scored on patients that it has not seen, with an interval over patients.
+Each is a ridge regression on the labels, scored on unseen patients, with an interval over patients.
 
-The alarm: the lower end of the interval lies above a limit of the probe. Where nothing should be told, 0.5 is expected,
-and the limit of 0.6 leaves room for chance over many classes and probes. Where the lungs' edges are seen, findings tell
-as well (0.84 on drawn chests without any shortcut), so that only an almost errorless prediction is an alarm. The
-thumbnail sees all findings: it is a yardstick for the networks, and no alarm.
+An alarm is raised if the lower end of the interval is above the probe's limit. A probe that should see nothing is
+expected at 0.5, and its limit of 0.6 leaves room for chance over many classes and probes. A probe that sees the lungs'
+edges also sees findings (0.84 on drawn chests without any shortcut), so only an almost perfect prediction is an alarm.
+The thumbnail sees all findings: it is a baseline for the networks, without an alarm.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def probe_shortcuts(
 ) -> list[dict]:
     """The AUROC of every probe for every class: [{name, class, auroc, low, high, alarm}].
 
-    `low` and `high` bound the 95 % interval by bootstrap over `groups` (patients); where a class has too few patients,
-    or is all there is, the three are None. Rows of prints and records belong together.
+    `low` and `high` bound the 95 % interval by bootstrap over `groups` (patients); if a class has too few patients, or
+    too few are without it, the three are None. Rows of prints and records correspond.
     """
     labels, found = records[list(classes)].eq(1).to_numpy(), []
     for name, features in probe_features(prints, records).items():
@@ -58,7 +58,7 @@ def probe_shortcuts(
 
 
 def probe_features(prints: Fingerprints, records: pd.DataFrame) -> dict[str, np.ndarray]:
-    """What each probe looks at: float (N, features), standardised; a probe of what is not told is left out."""
+    """What each probe looks at: float (N, features), standardised; a probe without data is left out."""
     seen = {name: probe.features(prints, records) for name, probe in PROBES.items()}
     return {name: features for name, features in seen.items() if features.shape[1]}
 
@@ -99,7 +99,7 @@ def metadata(records: pd.DataFrame) -> np.ndarray:
     for name in ("sex", "view", "scanner"):
         if name in records:
             columns += [records[name] == value for value in sorted(records[name].dropna().unique())]
-    if "reader" in records:  # several readers of a scan stand in one text
+    if "reader" in records:  # several readers of a scan are in one text
         readers = records["reader"].fillna("").str.get_dummies(" ")
         columns += [readers[name] for name in readers]
     return (
@@ -127,8 +127,8 @@ def principal(values: np.ndarray, components: int = COMPONENTS) -> np.ndarray:
 def unseen_scores(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Scores (N, classes) of ridge regressions on five folds by group, each for the scans that it was not fitted to.
 
-    Each class has a penalty of its own, chosen by leaving out one scan after another. The fold's base rate is no part
-    of the score: it is low where the class is frequent among those left out.
+    The penalty of each class is chosen by leave-one-out cross-validation. The fold's base rate is not part of the
+    score: it is low if the class is frequent among the scans left out.
     """
     from sklearn.linear_model import RidgeCV
     from sklearn.model_selection import GroupKFold
@@ -146,9 +146,9 @@ def unseen_scores(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, 
 def auroc_interval(
     labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, *, draws: int = BOOTSTRAPS, seed: int = 0
 ) -> tuple[float | None, float | None, float | None]:
-    """AUROC and its 95 % interval by bootstrap over groups; three None where fewer than ten groups are on a side.
+    """AUROC and its 95 % interval by bootstrap over groups; three None if fewer than ten groups are on a side.
 
-    Where all draws are alike, as at an AUROC of 1, the exact binomial limit of the groups of the rarer side.
+    If all draws are equal, as at an AUROC of 1, the exact binomial limit of the groups of the rarer side.
     """
     place = np.unique(groups, return_inverse=True)[1]
     if (rarer := min(len(np.unique(place[labels])), len(np.unique(place[~labels])))) < FEWEST:

@@ -1,6 +1,6 @@
-"""A modest description of a scan, for a linear model: which textures lie where, and how its halves differ.
+"""A simple description of a scan, for a linear model: which textures are where, and how its halves differ.
 
-Small patches of the equalised thumbnails are whitened and put into 128 kinds by k-means, without looking at any label
+Small patches of the equalised thumbnails are whitened and clustered into 128 kinds by k-means, without labels
 (Coates, Ng, Lee 2011, "An analysis of single-layer networks in unsupervised feature learning"). How near the patches
 of each cell of a 6 x 6 grid are to each kind describes the cell; as most findings lie in one lung, the larger of a cell
 and its mirror image, and their difference, are added.

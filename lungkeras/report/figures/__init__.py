@@ -1,6 +1,6 @@
-"""One function a figure: data in, matplotlib Figure out, made without pyplot.
+"""One function per figure: data in, matplotlib Figure out, made without pyplot.
 
-It reads tables, runs and maps as others give them. The notebooks draw by it, and the report shows what they saved.
+It reads tables, runs and maps from other modules. The notebooks draw with it, and the report shows the saved figures.
 """
 
 from lungkeras.system.lazy import lend

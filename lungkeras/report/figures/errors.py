@@ -1,9 +1,9 @@
 """The most confident errors of every model as pictures: the scan as published, as prepared, and under its heat map.
 
 figures/errors_<dataset>.csv   one row per error, as failures.csv has them, with `explained` and `chosen`
-figures/errors_<dataset>.webp  the pictures, in the order of the rows: three tiles an error, eight errors a line
+figures/errors_<dataset>.webp  the pictures, in the order of the rows: three tiles per error, eight errors per line
 
-Of more errors than a page can hold, the most confident of each model and class are kept.
+If there are more errors than a page can hold, the most confident of each model and class are kept.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from lungkeras.system.files import atomic, write_csv
 
 TILE = 128  # pixels, where scans are not smaller
 COLUMNS = 8  # errors in a line of the sheet
-MOST = 360  # errors of a dataset, as a page has to hold them
+MOST = 360  # errors per dataset, since they are all on one page
 PICTURES = 3  # of an error
 
 
@@ -51,7 +51,7 @@ def write_error_sheets(
             file.unlink(missing_ok=True)
             file.with_suffix(".csv").unlink(missing_ok=True)
             continue
-        # Of exclusive classes the map speaks for the class that was called, of findings for the finding in question.
+        # With exclusive classes the map explains the predicted class; with findings, the finding in question.
         explained = errors["predicted"] if prepared.task == "multiclass" else errors["class"]
         errors = errors.assign(explained=explained, chosen=errors["run"] == chosen.get(dataset))
         sheet = error_sheet(models, errors, prepared, errors["scan"].map(places).to_numpy())

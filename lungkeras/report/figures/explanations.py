@@ -23,7 +23,7 @@ METHOD_TITLES = {
     CEILING: "best of all maps",
 }
 BASELINE_MARKERS = {PRIOR: "|", RANDOM: "x", CEILING: "d"}
-# Of each method: its marker, whether that is filled, its line, and the line of what it falls to.
+# For each method: its marker, whether that is filled, its line style, and that of its reference level.
 LOOKS = {
     "grad_cam": ("o", True, "-", ":"),
     "grad_cam_plus_plus": ("o", False, "--", "-."),
@@ -33,12 +33,12 @@ EXAMPLES = 4  # scans under their maps, of each dataset
 
 
 def method_title(method: str) -> str:
-    """A method as figures and tables call it."""
+    """The name of a method in figures and tables."""
     return METHOD_TITLES.get(method, method)
 
 
 def model_title(run: str) -> str:
-    """A model of `localisation` as figures and tables call it."""
+    """The name of a model of `localisation` in figures and tables."""
     return "weights randomised" if run == RANDOMISED else run_name_title(run)
 
 
@@ -98,7 +98,7 @@ def _boxed_scan(ax, example: Mapping) -> None:
 
 
 def _mark(method: str, run: str) -> Line2D:
-    """How a row is drawn: in the colour of its backbone, one marker per method; in grey where no scan is looked at."""
+    """How a row is drawn: in the colour of its backbone, one marker per method; baselines in grey."""
     look = {"linestyle": "", "ms": 6.5, "mew": 1.4}
     if method in BASELINES:
         look |= {"marker": BASELINE_MARKERS[method], "ms": 9, "mfc": "none"}
@@ -150,7 +150,7 @@ def _told(boxed: pd.DataFrame, datasets: Sequence[str]) -> str:
 
 @styled
 def cascade(found: pd.DataFrame, examples: Mapping[str, Mapping]) -> Figure:
-    """Weights randomised from the logits down: of each dataset a scan under its map after each step, and SSIM below.
+    """Weights randomised from the logits down: for each dataset a scan under its map after each step, SSIM below.
 
     Args:
         found: rows of `randomisation.summary`.

@@ -16,7 +16,7 @@ from lungkeras.report.figures.style import styled
 from lungkeras.study.runs import Run
 from lungkeras.study.words import decimal, heading, run_name_title, wrapped
 
-IN_LINE = {"multiclass": 6, "multilabel": 12}  # panels of a gallery: the words of the latter are shorter
+IN_LINE = {"multiclass": 6, "multilabel": 12}  # panels of a gallery: the texts of the latter are shorter
 
 
 def write_galleries(runs: Mapping[str, Run], datasets: Mapping[str, Prepared], folder: Path | str) -> dict[str, Figure]:
@@ -56,7 +56,7 @@ def _words(row: Mapping, task: str) -> str:
 
 @styled
 def gallery(shown: Mapping[str, list[tuple[np.ndarray, str]]], run: Run) -> Figure:
-    """A line or two a true class: the scans that `scans_of` gives, surest first, with what the run says below each."""
+    """One or two rows per true class: the scans of `scans_of`, most confident first, with the run's answers."""
     columns = IN_LINE[run.task]
     lines = {name: -(-len(scans) // columns) for name, scans in shown.items()}
     panel = 10 / columns

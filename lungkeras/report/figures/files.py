@@ -1,4 +1,4 @@
-"""A figure -> files that a report, an article and a machine read: PNG, SVG, and what was drawn as CSV."""
+"""A figure -> files for a report, an article and programs: PNG, SVG, and its data as CSV."""
 
 import io
 from pathlib import Path
@@ -22,9 +22,9 @@ def description(figure: Figure) -> str:
 def save_figure(
     figure: Figure, folder: Path | str, number: int | str, data: pd.DataFrame | None = None, *, dpi: int = DPI
 ) -> Path:
-    """Writes figure_<NN>.png and .svg, and `data`, what was drawn, as .csv; returns the PNG's path.
+    """Writes figure_<NN>.png and .svg, and its `data` as .csv; returns the PNG's path.
 
-    A figure that the paper does not have is called by a name instead of a number.
+    A figure that is not in the paper has a name instead of a number.
     Each file appears whole. Equal figures give equal files: no dates, no random ids. The PNG carries the figure's
     description, which the report uses.
     """

@@ -13,9 +13,9 @@ COLOURS = ("#0b78b8", "#d55e00", "#009e73", "#9a68b8", "#c4598f", "#a6761d", "#4
 
 @styled
 def reliability_of_predictors(points: pd.DataFrame, errors: pd.DataFrame) -> Figure:
-    """One panel per predictor: how sure its answers are, and which share is so; coloured once corrected.
+    """One panel per predictor: confidence against the fraction correct; corrected in colour.
 
-    `points`: predictor, scaled (bool), confidence, share, answers. `errors`: predictor, ece, and ece_scaled where a
+    `points`: predictor, scaled (bool), confidence, share, answers. `errors`: predictor, ece, and ece_scaled if a
     temperature was fitted.
     """
     names = list(dict.fromkeys(points["predictor"]))

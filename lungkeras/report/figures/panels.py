@@ -1,4 +1,4 @@
-"""One function a panel: draws data into the matplotlib axes that a figure has laid out."""
+"""One function per panel: draws data into the matplotlib axes of a figure."""
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,8 @@ from lungkeras.scores.divergence import best_epoch
 from lungkeras.study.words import wrapped
 
 HISTOGRAM_BINS = 64
-MANY_POINTS = 5000  # beyond so many, an SVG holds points as pixels
-STRAY_LOSS = 10  # a loss so many times the median would flatten all others
+MANY_POINTS = 5000  # with more points than this, an SVG holds them as pixels
+STRAY_LOSS = 10  # a loss this many times the median would flatten all others
 
 
 def show(ax, image: np.ndarray) -> None:
@@ -42,7 +42,7 @@ def curve(ax, history: pd.DataFrame, metric: str, colour) -> None:
 
 
 def diverged(curve: pd.DataFrame) -> int | None:
-    """The epoch in which a run diverged, by its column of this name; None where it did not, or none tells."""
+    """The epoch in which a run diverged, from the column of this name; None if it did not or is unknown."""
     epochs = curve["diverged"].dropna() if "diverged" in curve else ()
     return int(epochs.iloc[0]) if len(epochs) else None
 
@@ -70,7 +70,7 @@ def embedding(ax, points: pd.DataFrame, classes: list[str]) -> None:
 
 
 def confusion(ax, counts: pd.DataFrame, *, named: bool) -> None:
-    """Counts (true classes as rows), shaded by their share of the row; the rows' names at the left where `named`."""
+    """Counts (true classes as rows), shaded by their share of the row; row names at the left if `named`."""
     shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
     names = [wrapped(title(name), 12) for name in counts.index]
     labels = {"annot": counts.to_numpy(), "fmt": "d", "xticklabels": names, "yticklabels": names if named else False}
@@ -84,7 +84,7 @@ def confusion(ax, counts: pd.DataFrame, *, named: bool) -> None:
 
 
 def reliability(ax, points: pd.DataFrame) -> None:
-    """How sure answers of one run are against the share that is so: grey as trained, coloured once corrected."""
+    """Reliability of one run, confidence against the fraction correct: as trained in grey, corrected in colour."""
     ax.plot([0, 1], [0, 1], color="#b8bec4", linewidth=1, linestyle="--", zorder=1)
     for scaled, drawn in points.groupby("scaled", sort=True):
         first = drawn.iloc[0]

@@ -1,7 +1,7 @@
-"""One function a figure of the paper: data in, matplotlib Figure out, made without pyplot and saved nowhere.
+"""One function per figure of the paper: data in, matplotlib Figure out, made without pyplot and not saved.
 
-Each figure carries a sentence or two of the numbers that it shows (`figure_files.description`): the report prints it,
-and reads it to those who can't see the figure. The number of a figure is that of the paper.
+Each figure carries one or two sentences with its numbers (`figure_files.description`): the report prints them and uses
+them as the text for screen readers. Figure numbers are those of the paper.
 """
 
 from collections.abc import Callable, Mapping
@@ -52,7 +52,7 @@ def sample_scans(examples: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
 
 @styled
 def strip(images: np.ndarray) -> Figure:
-    """A row of scans, uint8 (N, H, W), for a look in a notebook."""
+    """A row of scans, uint8 (N, H, W), to show in a notebook."""
     figure = Figure(figsize=(1.4 * len(images), 1.5), layout="constrained")
     for ax, image in zip(figure.subplots(1, len(images), squeeze=False).flat, images, strict=True):
         panels.show(ax, image)
@@ -92,7 +92,7 @@ def learning_curves(histories: pd.DataFrame) -> Figure:
     """Figure 3: one row per dataset, macro F1 and loss of every run; train dashed, validation solid, best epoch marked.
 
     Columns of `histories`: run, dataset, backbone, weights, epoch, loss, macro_f1, val_loss, val_macro_f1, and diverged
-    (NaN, or the epoch in which a run went astray), where it tells.
+    (NaN, or the epoch in which a run diverged), if present.
     """
     return _curves(
         histories,
@@ -102,7 +102,7 @@ def learning_curves(histories: pd.DataFrame) -> Figure:
 
 
 def transfer_curves(histories: pd.DataFrame) -> Figure:
-    """Figure 4: as `learning_curves`, for a backbone from random weights (lighter) beside pretrained ones (darker)."""
+    """Figure 4: as `learning_curves`, for a backbone from random weights (lighter) and pretrained ones (darker)."""
     return _curves(
         histories,
         colour=lambda curve: run_colour(curve["backbone"], curve["weights"]),
@@ -198,7 +198,7 @@ def ablation_curves(histories: pd.DataFrame) -> Figure:
 
 @styled
 def ablation_bars(results: pd.DataFrame) -> Figure:
-    """Figure 10: a bar a learning rate, in the colours of figure 9. Columns: rate, macro_f1 (or NaN).
+    """Figure 10: one bar per learning rate, in the colours of figure 9. Columns: rate, macro_f1 (or NaN).
 
     With the columns macro_f1_low and macro_f1_high, each bar has its interval.
     """
@@ -225,7 +225,7 @@ def ablation_bars(results: pd.DataFrame) -> Figure:
 
 
 def _overlap(rates: list[float], scores: np.ndarray, low: np.ndarray, high: np.ndarray) -> str:
-    """Which rates have intervals that reach that of the highest score."""
+    """The rates whose intervals overlap that of the highest score."""
     if not np.isfinite(scores).any():
         return ""
     top = int(np.nanargmax(scores))
@@ -236,10 +236,10 @@ def _overlap(rates: list[float], scores: np.ndarray, low: np.ndarray, high: np.n
 
 @styled
 def reliability_diagrams(points: pd.DataFrame, scores: pd.DataFrame) -> Figure:
-    """One row per dataset, one panel per run: how sure its answers are, and which share is so; grey as trained.
+    """One row per dataset, one panel per run: confidence against the fraction correct; as trained in grey.
 
     `points`: columns run, dataset, backbone, weights, scaled (bool), confidence, share, answers. `scores`: columns run,
-    temperature, ece, ece_scaled (lungkeras.evaluation.calibration gives both).
+    temperature, ece, ece_scaled (both from lungkeras.evaluation.calibration).
     """
     datasets = list(dict.fromkeys(points["dataset"]))
     runs = {dataset: list(dict.fromkeys(points.loc[points["dataset"] == dataset, "run"])) for dataset in datasets}
@@ -267,7 +267,7 @@ def reliability_diagrams(points: pd.DataFrame, scores: pd.DataFrame) -> Figure:
 
 
 def rate_colours(rates) -> dict[float, tuple]:
-    """A colour a learning rate, from dark (the least) to light."""
+    """One colour per learning rate, from dark (the lowest) to light."""
     rates = sorted(set(rates))
     return dict(zip(rates, colormaps["viridis"](np.linspace(0.0, 0.85, len(rates))), strict=True))
 
@@ -308,7 +308,7 @@ def _curves(histories: pd.DataFrame, colour: Callable[[dict], object], label: Ca
 
 
 def _reached(curve: pd.DataFrame) -> str:
-    """What a run reached in validation, and whether it diverged."""
+    """The best validation score of a run, and whether it diverged."""
     best, epoch = best_epoch(curve), panels.diverged(curve)
     lost = "" if epoch is None else f", diverged in epoch {epoch}"
     if best is None:

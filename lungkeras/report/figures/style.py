@@ -1,4 +1,4 @@
-"""How everything looks: one theme, one colour per backbone, one colour and marker per class, all distinct without hue.
+"""The look of all figures: one theme, one colour per backbone, one colour and marker per class, distinct without hue.
 
 The colours are from the palettes of Okabe and Ito and of Paul Tol, made for colour-blind readers; the weights of a
 backbone are distinguished by lightness, classes also by their markers.
@@ -66,7 +66,7 @@ THEME = {
     "lines.linewidth": 1.6,
     "savefig.facecolor": "white",
     "svg.fonttype": "path",
-    "svg.hashsalt": "lungkeras",  # ids in an SVG follow from its content, so that equal figures are equal files
+    "svg.hashsalt": "lungkeras",  # ids in an SVG depend on its content, so equal figures are equal files
     "text.color": INK,
     "text.parse_math": False,  # names from data may hold a dollar sign
     "xtick.color": INK,
@@ -75,12 +75,12 @@ THEME = {
 
 
 def theme():
-    """A context in which figures are made and saved; nothing of it stays behind."""
+    """A context in which figures are made and saved; all settings are restored after it."""
     return matplotlib.rc_context(THEME)
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draws a figure in the theme, and once to the end, as ticks made later would take their looks from outside it."""
+    """Draws a figure in the theme, completely, as ticks made later would use the style outside it."""
 
     @functools.wraps(draw)
     def drawn(*args, **kwargs) -> Figure:
@@ -94,9 +94,9 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def run_colour(backbone: str, weights: str = "random") -> str:
-    """The colour of a backbone: as it is from random weights, darker from pretrained ones.
+    """The colour of a backbone: unchanged for random weights, darker for pretrained ones.
 
-    A backbone that has none of its own takes one by its name, whatever else is in the study.
+    A backbone without an assigned colour gets one from its name, whatever else is in the study.
     """
     other = OTHER_BACKBONES[zlib.crc32(backbone.encode()) % len(OTHER_BACKBONES)]
     return BACKBONE_COLOURS.get(backbone, other)["random" if weights == "random" else "pretrained"]
@@ -108,5 +108,5 @@ def themed(colour: str) -> str:
 
 
 def class_style(name: str, position: int = 0) -> tuple[str, str]:
-    """Colour and marker of a class; one that the study does not know takes grey and a marker by its position."""
+    """Colour and marker of a class; an unknown class gets grey and a marker by its position."""
     return CLASS_STYLES.get(name, OTHER_CLASSES[position % len(OTHER_CLASSES)])

@@ -1,4 +1,4 @@
-"""How many labels a collection does not know, and what each policy makes of them."""
+"""How many labels of a collection are unknown, and the result of each policy."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,10 +18,10 @@ COLUMNS += [f"{'_'.join(policy.values())}_{kind}" for policy in POLICIES for kin
 
 
 def make(runs: Mapping, data: Mapping[str, Prepared]) -> pd.DataFrame:
-    """A row a split and class of each dataset with an uncertain or blank label, with COLUMNS.
+    """One row per split and class of each dataset with an uncertain or blank label, with COLUMNS.
 
-    `policy` is the study's; under each policy, `<uncertain>_<blank>_positive` scans have the class of those
-    `..._known`, which are a score's n.
+    `policy` is the study's; under each policy, `<uncertain>_<blank>_positive` scans have the class, among those
+    `..._known`, the n of a score.
     """
     rows = []
     for dataset, prepared in data.items():

@@ -1,4 +1,4 @@
-"""What others made, looked through before anything opens it: archives, YAML, .keras files, exported models.
+"""Files from others, checked before anything opens them: archives, YAML, .keras files, exported models.
 
-It reads the errors of system; datasets, models, study and prediction ask it before they open a file.
+It reads the errors of system; datasets, models, study and prediction use it before they open a file.
 """

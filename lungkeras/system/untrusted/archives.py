@@ -1,7 +1,7 @@
-"""Archives are somebody else's: only plain files are written, below the folder that was named, and no more than is fit.
+"""Archives are untrusted: only plain files are written, only below the named folder, and only up to a size limit.
 
-Every zip and tar goes through `unpack`, also those that Kaggle's client brings. What is a zip by another name, a model
-or arrays, is opened by `plain_zip` and `read_arrays`.
+Every zip and tar goes through `unpack`, also those from Kaggle's client. Other zip files (models, arrays) are opened by
+`plain_zip` and `read_arrays`.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ DEEPEST = 50  # folders
 LONGEST_NAME = 255  # bytes of a folder or a file, as most file systems have it
 MOST_HEADER_BYTES = 10**6  # of a tar's long names and extended headers, which tarfile reads whole
 BLOCK = 1 << 20
-# Python bounds what one step of these gives; of bzip2 and LZMA a step gives all that a block holds.
+# Python bounds the output of one step for these; with bzip2 and LZMA, a step returns a whole block.
 STEADY = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 BROKEN = (
     zipfile.BadZipFile,
@@ -48,8 +48,8 @@ BROKEN = (
 def unpack(archive: Path | str, folder: Path | str) -> None:
     """Writes the files of a zip or tar archive below `folder`, with the rights of any new file.
 
-    Raises LungkerasError where it is no such archive or broken; where a member is a link, a device or named outside the
-    folder, or two have one name in upper or lower case; where there is not room, or more than a collection could hold.
+    Raises LungkerasError if it is broken or no such archive; if a member is a link, a device or outside the folder, or
+    two names differ only in case; or if there is too little space, or more than a collection could hold.
     """
     archive, folder = Path(archive), Path(folder)
     written: set[str] = set()
@@ -93,7 +93,7 @@ def _members(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
                 # Archives made outside Unix store no kind of file.
                 kind = S_IFMT(member.external_attr >> 16)
                 is_plain = not kind or S_ISREG(kind) or S_ISDIR(kind)
-                # Some programs of Windows part folders by backslashes, which Python leaves as they are elsewhere.
+                # Some Windows programs separate folders by backslashes, which Python keeps on other systems.
                 stored = member.filename.replace("\\", "/")
                 name = _safe_name(archive, stored, is_plain)
                 if not stored.endswith("/"):
@@ -135,9 +135,9 @@ def _likely_kind(file: Path) -> str:
 
 
 class _BoundedMember(tarfile.TarInfo):
-    """A tar's member whose header claims no negative size, which would be read for ever, and no endless name.
+    """A tar member, checked for a negative size, which would be read forever, and an endless name.
 
-    The map of a sparse one is read whole, however long it is; no collection has any.
+    The map of a sparse member is read whole, however long it is; no collection has any.
     """
 
     def _proc_member(self, archive):
@@ -166,9 +166,9 @@ def _safe_name(archive: Path, name: str, is_plain: bool) -> PurePosixPath:
 
 @contextlib.contextmanager
 def plain_zip(file: Path | str | IO[bytes], methods: tuple[int, ...] = STEADY) -> Iterator[zipfile.ZipFile]:
-    """A zip, opened, whose members are packed by `methods`. Raises ValueError or zipfile.BadZipFile.
+    """An open zip whose members are packed by `methods`. Raises ValueError or zipfile.BadZipFile.
 
-    Its members are read by `read_member`: `ZipFile.read` takes all that a member holds, whatever it claims.
+    Read its members with `read_member`: `ZipFile.read` reads everything, whatever size a member claims.
     """
     with zipfile.ZipFile(file) as archive:
         if strange := next((member for member in archive.infolist() if member.compress_type not in methods), None):
@@ -177,7 +177,7 @@ def plain_zip(file: Path | str | IO[bytes], methods: tuple[int, ...] = STEADY) -
 
 
 def read_member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
-    """The content of a member. Raises ValueError where it claims more than `most` bytes, or another size than it is."""
+    """The content of a member. Raises ValueError if it claims more than `most` bytes, or a wrong size."""
     claimed = archive.getinfo(name).file_size
     if claimed > most:
         raise ValueError(f"{name[:80]!r} of it claims to be {claimed:,} bytes")
@@ -192,8 +192,8 @@ def read_member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
 def only_unpacker() -> Iterator[None]:
     """Within the block `extractall` of every zip and tar is `unpack`, whoever calls it.
 
-    Kaggle's client unpacks what it brings: a tar by a filter that Python itself had to mend more than once, a zip
-    without a bound.
+    Kaggle's client unpacks its downloads: a tar by a filter that Python had to fix more than once, a zip without a
+    limit.
     """
     kinds = (zipfile.ZipFile, tarfile.TarFile)
     before = [kind.extractall for kind in kinds]

@@ -1,4 +1,4 @@
-"""Arrays that come from somebody's .npz files: plain numbers, as large as the file says and no larger."""
+"""Arrays from untrusted .npz files: plain numbers, of the size the file claims."""
 
 import math
 import zipfile
@@ -10,14 +10,14 @@ import numpy as np
 from lungkeras.system.untrusted.archives import plain_zip
 
 MOST_MEMBERS = 100_000
-MOST_RATIO = 20  # of what is unpacked to what is there
+MOST_RATIO = 20  # of unpacked size to packed size
 ALWAYS_FIT = 10**8  # bytes that need no ratio
 LONGEST_HEADER = 10_000  # bytes, as NumPy has it
 
 
 def load(file: Path | str | IO[bytes], *, allow_pickle: bool = False) -> np.lib.npyio.NpzFile:
-    """`np.load` of an .npz file whose arrays are looked through first: none is packed by another method than deflate,
-    holds objects, or claims another size than it has.
+    """`np.load` of an .npz file whose arrays are checked first: each is packed by deflate, holds no objects, and has
+    the size it claims.
 
     Raises ValueError, zipfile.BadZipFile or OSError.
     """
@@ -37,10 +37,10 @@ def load(file: Path | str | IO[bytes], *, allow_pickle: bool = False) -> np.lib.
 
 
 class Rows:
-    """One array of an .npz file, read a few rows at a time, wherever it is too large for memory.
+    """One array of an .npz file, read a few rows at a time, if it is too large for memory.
 
-    `shape` and `dtype` are those of the array. A block that lies before the one that was read last is inflated anew
-    from the start. Raises what `load` does, and KeyError where the file has no such array.
+    `shape` and `dtype` are those of the array. To read a block before the last one, inflation starts again from the
+    beginning. Raises what `load` does, and KeyError where the file has no such array.
     """
 
     def __init__(self, file: Path | str, name: str) -> None:
@@ -53,7 +53,7 @@ class Rows:
         self.content = self.archive.open(member)
 
     def read(self, first: int, count: int) -> np.ndarray:
-        """So many rows from the first one, fewer where the array ends. Raises EOFError where it is cut short."""
+        """This many rows from the first one, fewer at the end of the array. Raises EOFError if it is truncated."""
         count = max(0, min(count, self.shape[0] - first))
         size = math.prod(self.shape[1:]) * self.dtype.itemsize
         self.content.seek(self.start + first * size)
@@ -66,7 +66,7 @@ class Rows:
 def _check(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[tuple[int, ...], bool, np.dtype, int]:
     """(shape, whether columns lie together, type, bytes before the values) of an array.
 
-    Raises ValueError where it is not as large as it claims.
+    Raises ValueError if it is not as large as it claims.
     """
     with archive.open(member) as content:
         version = np.lib.format.read_magic(content)

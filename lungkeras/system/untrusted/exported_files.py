@@ -1,9 +1,9 @@
-"""What an exported file holds, looked through before its runtime opens it.
+"""Checks an exported file before its runtime opens it.
 
-A runtime trusts its file: ONNX may name other files of the disk as weights, LiteRT follows offsets wherever they lead,
-a SavedModel may do what TensorFlow can, read and write files among it. So a file passes where it holds what our exports
-hold: arithmetic on arrays that lie within it. A runtime is given what was looked at, not the file once more, but for a
-SavedModel, which only TensorFlow itself can take apart.
+A runtime trusts its file: ONNX may name other files on disk as weights, LiteRT follows offsets anywhere, a SavedModel
+may do all that TensorFlow can, including reading and writing files. So a file passes if it holds what our exports hold:
+arithmetic on arrays within the file. A runtime gets the checked bytes, not the file again, except for a SavedModel,
+which only TensorFlow itself can parse.
 """
 
 # ruff: noqa: SIM905 (long lists of operations read best as words)
@@ -26,7 +26,7 @@ MOST_BYTES = 2**30
 MOST_XML_BYTES = 64 * 2**20
 MOST_THINGS = 100_000  # operations, arrays
 MOST_NUMBERS = 2**26  # of an array on its way through the model
-MOST_RATIO = 10  # of what is claimed to what is there
+MOST_RATIO = 10  # of claimed size to actual size
 DEEPEST = 20
 
 ONNX_OPERATIONS = set(
@@ -79,7 +79,7 @@ OPENVINO_BITS = {"f64": 64, "f32": 32, "f16": 16, "bf16": 16, "i64": 64, "i32": 
 
 
 def content(path: Path, most: int = MOST_BYTES) -> bytes:
-    """The bytes of a file. Raises Refused where it is no plain file or larger than any of our exports."""
+    """The bytes of a file. Raises Refused if it is not a plain file or larger than any of our exports."""
     if not path.is_file():
         raise Refused(f"{path.name} is missing" if not path.exists() else f"{path.name} is no plain file")
     if path.stat().st_size > most:
@@ -88,7 +88,7 @@ def content(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def only_known(operations: Iterable[str], known: set[str]) -> None:
-    """Raises Refused, naming one, where there are operations that our exports do not have, or too many."""
+    """Raises Refused, naming one, if there are operations that our exports do not have, or too many."""
     operations = list(operations)
     if strange := sorted(set(operations) - known):
         raise Refused(f"it holds the operation {strange[0][:80]!r}, which none of our exports has")
@@ -97,7 +97,7 @@ def only_known(operations: Iterable[str], known: set[str]) -> None:
 
 
 def numbers(shape: Iterable[int], name: str) -> int:
-    """How many numbers an array of this shape has. Raises Refused where no array of a model has so many, or fewer."""
+    """How many numbers an array of this shape has. Raises Refused if the number is impossible for a model."""
     shape = [int(side) for side in shape]
     if any(side < 0 for side in shape) or math.prod(shape) > MOST_NUMBERS:
         raise Refused(f"its array {name[:80]!r} has the shape {tuple(shape[:8])}")
@@ -135,9 +135,9 @@ def read_onnx(path: Path) -> bytes:
 
 
 def read_litert(path: Path) -> bytes:
-    """A LiteRT file, written anew from what was understood of it: one graph of known operations. Raises Refused.
+    """A LiteRT file, rewritten from its parsed content: one graph of known operations. Raises Refused.
 
-    The runtime checks no offset of a file; so none but ours reaches it.
+    The runtime checks no offsets, so it gets only ours.
     """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
@@ -267,7 +267,7 @@ def read_openvino(path: Path) -> tuple[bytes, bytes]:
 
 
 def _openvino_constant(attributes: dict[str, str], there: int) -> int:
-    """The bytes of a constant. Raises Refused where they are not all in the weights, or not what its shape needs."""
+    """The bytes of a constant. Raises Refused if they are not all in the weights, or not what its shape needs."""
     offset, size = int(attributes["offset"]), int(attributes["size"])
     shape = [int(side) for side in attributes.get("shape", "").split(",") if side.strip()]
     bits = OPENVINO_BITS.get(attributes.get("element_type", ""))
@@ -279,8 +279,8 @@ def _openvino_constant(attributes: dict[str, str], there: int) -> int:
 def check_saved_model(path: Path) -> None:
     """A SavedModel whose functions compute and touch no file. Raises Refused.
 
-    Opening one runs nothing but the restoring of its variables, and what its objects ask for: so no object is an asset
-    or a resource, and no function that an object names, or that such a one calls, holds an operation that is not known.
+    Opening one restores its variables and runs what its objects request. So no object may be an asset or a resource,
+    and no function named by an object, directly or through calls, may hold an unknown operation.
     """
     import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
@@ -342,7 +342,7 @@ def _named_functions(objects) -> set[str]:
 
 
 def _reached(names: Iterable[str], functions: dict[str, list]) -> set[str]:
-    """These functions and all that they call. Raises Refused where one is not there."""
+    """These functions and all that they call. Raises Refused if one is missing."""
     waiting, reached = list(names), set()
     while waiting:
         name = waiting.pop()

@@ -1,4 +1,4 @@
-"""JSON that comes from somebody's files: no larger and no deeper nested than what lungkeras writes."""
+"""Untrusted JSON files: no larger and no more deeply nested than what lungkeras writes."""
 
 import json
 from collections.abc import Callable
@@ -9,14 +9,14 @@ MOST_THINGS = 2_000_000  # objects, lists and entries, each of which takes a hun
 
 
 def read(file: Path) -> object:
-    """The data of a JSON file in UTF-8. Raises OSError, or ValueError where it is none or beyond the bounds above."""
+    """The data of a JSON file in UTF-8. Raises OSError, or ValueError if it is invalid or beyond the limits above."""
     if (size := file.stat().st_size) > MOST_BYTES:
         raise ValueError(f"{file.name} is larger than {MOST_BYTES // 2**20} MB: {size:,} bytes")
     return loads(file.read_bytes())
 
 
 def loads(text: str | bytes, *, object_pairs_hook: Callable | None = None) -> object:
-    """`json.loads` of UTF-8. Raises ValueError where it is none or beyond the bounds above."""
+    """`json.loads` of UTF-8. Raises ValueError if it is invalid or beyond the limits above."""
     data = text.encode(errors="surrogatepass") if isinstance(text, str) else bytes(text)
     if len(data) > MOST_BYTES or sum(map(data.count, (b",", b"[", b"{"))) > MOST_THINGS:
         raise ValueError("it holds more than any file of lungkeras")

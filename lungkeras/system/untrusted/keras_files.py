@@ -1,9 +1,9 @@
-"""What a model file holds, looked through before Keras opens it.
+"""Checks a model file before Keras opens it.
 
-Keras' safe mode has been got around again and again: a config that names a function runs it, one that leaves an
-operation unconnected runs it at once, an HDF5 file may point at other files of the disk, and a few bytes may claim
-terabytes. So a file is let through only where everything in it is known: the members of the archive, the layers of the
-graph and how they hang together, every array of the weights.
+Keras' safe mode has been bypassed repeatedly: a config that names a function runs it, an unconnected operation runs at
+once, an HDF5 file may point at other files on disk, and a few bytes may claim terabytes. So a file passes only if
+everything in it is known: the members of the archive, the layers of the graph and their connections, every array of the
+weights.
 """
 
 import io
@@ -22,8 +22,8 @@ MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
 MOST_BYTES = 4 * 2**30
 MOST_JSON_BYTES = 32 * 2**20
 MOST_SIDE = 4096  # pixels of a scan that goes in
-MOST_RATIO = 10  # of what is claimed to what is there
-LOWEST_KERAS = (3, 15, 1)  # below it, what is known to be broken in loading is not mended
+MOST_RATIO = 10  # of claimed size to actual size
+LOWEST_KERAS = (3, 15, 1)  # older versions have known holes in loading
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,199}")
 WORDS = {
@@ -75,9 +75,9 @@ LAYERS = {
 
 
 def check_model_file(path: Path | str) -> None:
-    """Looks through a .keras file without Keras. Raises RunError, in one sentence, where it holds what is not known.
+    """Checks a .keras file without Keras. Raises RunError, in one sentence, if it holds anything unknown.
 
-    Let through are flat functional models of plain layers, as `save_model` writes them, whose arrays lie in the file.
+    Flat functional models of plain layers pass, as written by `save_model`, whose arrays are in the file.
     """
     path = Path(path)
     try:
@@ -94,7 +94,7 @@ def check_model_file(path: Path | str) -> None:
             "written, or train the run again."
         ) from None
     except Exception as error:
-        # A damaged archive, or a config of another shape, ends in any of a dozen classes, by where the damage is.
+        # A damaged archive or config raises any of a dozen exceptions, depending on the damage.
         said = printable(" ".join(str(error).split())[:100])
         reason = f"{type(error).__name__}: {said}".rstrip(". :")
         raise RunError(f"{path} could not be read as a Keras model ({reason}). Train the run again.") from error
@@ -111,7 +111,7 @@ def fault_of_layers(config: dict) -> str | None:
 
 
 def check_weights_file(path: Path | str) -> None:
-    """Looks through an .h5 file of weights. Raises RunError where it points elsewhere or claims more than it is."""
+    """Checks an .h5 file of weights. Raises RunError if it points elsewhere or claims more than its size."""
     try:
         with Path(path).open("rb") as file:
             _check_hdf5(file)
@@ -122,7 +122,7 @@ def check_weights_file(path: Path | str) -> None:
 
 
 def check_keras_version(version: str) -> None:
-    """Raises RunError where this Keras is older than the first that is known to load files safely."""
+    """Raises RunError if this Keras is older than the first that is known to load files safely."""
     if tuple(int(part) for part in re.findall(r"\d+", version)[:3]) < LOWEST_KERAS:
         lowest = ".".join(map(str, LOWEST_KERAS))
         raise RunError(f"Keras {version} is too old to open model files safely: install {lowest} or newer.")
@@ -141,7 +141,7 @@ def _check_members(archive: zipfile.ZipFile, size: int) -> None:
 
 
 def _plain_json(data: bytes) -> dict:
-    """JSON whose objects name each key once. Raises ValueError, or RecursionError where it is nested too deep."""
+    """JSON whose objects name each key once. Raises ValueError, or RecursionError if it is nested too deep."""
 
     def once(pairs: list[tuple[str, object]]) -> dict:
         if len(dict(pairs)) < len(pairs):

@@ -1,4 +1,4 @@
-"""Tables that come from somebody's files: no more rows and columns than a study has, however few bytes they come in."""
+"""Untrusted tables: no more rows and columns than a study has, even if the file is small."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ MOST_BYTES = 256_000_000
 MOST_ROWS = 2_000_000
 MOST_CELLS = 20_000_000
 MOST_TEXT = 1_000_000_000  # bytes of a column's texts, written out
-# What a page of a file claims is its reader's to unpack; by these it becomes at most 21 times as large.
+# The reader unpacks whatever a page claims; with these codecs it grows at most 21-fold.
 CODECS = {"UNCOMPRESSED", "SNAPPY"}
 
 
 def read_parquet(file: Path | str | IO[bytes]) -> pd.DataFrame:
-    """`pd.read_parquet` of a file whose size its footer and its texts tell before they fill memory.
+    """`pd.read_parquet` of a file whose size is checked first, from its footer and texts.
 
-    Raises OSError, or ValueError where it is no such file or holds more than a table of lungkeras.
+    Raises OSError, or ValueError if it is no such file or holds more than a table of lungkeras.
     """
     import pyarrow
     from pyarrow import parquet
@@ -66,9 +66,9 @@ def _length(column) -> int:
 
 
 def read_csv(file: Path | str, *, sep: str = ",", **options) -> pd.DataFrame:
-    """`pd.read_csv` of a file. Raises OSError, or ValueError where it would have more cells than a study's.
+    """`pd.read_csv` of a file. Raises OSError, or ValueError if it would have more cells than a study's.
 
-    A reader fills short rows up to the longest: so cells are rows times columns.
+    A reader pads short rows to the longest, so cells are rows times columns.
     """
     import pandas as pd
 
@@ -85,7 +85,7 @@ def parse_csv(text: str, *, sep: str = ",", **options) -> pd.DataFrame:
 
 
 def check_csv(content: bytes | None, separators: bytes = b",") -> None:
-    """Raises ValueError where the bytes of a CSV file, None for too many, would be more than a study's table."""
+    """Raises ValueError if the bytes of a CSV file, None for too many, would be more than a study's table."""
     if content is None or len(content) > MOST_BYTES:
         raise ValueError(f"it is larger than {MOST_BYTES // 1_000_000} MB")
     rows = content.count(b"\n") + content.count(b"\r") + 1

@@ -1,4 +1,4 @@
-"""YAML that comes from a user's files: plain values, each key once, and no more than a person would write."""
+"""YAML from a user's files: plain values, unique keys, and no more than a person would write."""
 
 from pathlib import Path
 
