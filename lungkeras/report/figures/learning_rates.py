@@ -9,7 +9,7 @@ from lungkeras.training.learning_rates import steepest
 
 @styled
 def range_test(tested: pd.DataFrame) -> Figure:
-    """The loss by learning rate, of `training.range_test`: each batch in grey, its mean in black, the steepest marked."""
+    """The loss by learning rate, of `training.range_test`: each batch, their mean, and where it falls fastest."""
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     ax = figure.subplots()
     ax.set(xscale="log", xlabel="learning rate", ylabel="loss (nats)")
