@@ -13,13 +13,14 @@ from lungkeras.training.pipeline import steps as steps_of_epoch
 
 SMOOTHING = 0.9
 HOPELESS = 4  # a smoothed loss so many times the least ends the test
+NOISE = 6  # so many standard deviations, of a hundred losses that only scatter, one test in twenty spans
 SETTLED = 0.1  # the share of the steps that a mean over losses needs before it says anything
 
 
 def range_test(
     params: Params,
     *,
-    lowest: float = 1e-6,
+    lowest: float = 1e-5,
     highest: float = 1.0,
     steps: int = 100,
     model: keras.Model | None = None,
@@ -65,13 +66,18 @@ def range_test(
 
 
 def steepest(tested: pd.DataFrame) -> float:
-    """The learning rate at which the smoothed loss of a range test falls fastest; NaN where it never falls.
+    """The learning rate at which the smoothed loss of a range test falls fastest; NaN where it does not fall.
 
-    By the logarithm of the rate, before its least value, and after the first tenth of the steps.
+    By the logarithm of the rate, before its least value, and after the first tenth of the steps. It falls where it
+    loses more than NOISE standard deviations of a smoothed loss, by how single batches scatter around it.
     """
     curve = tested.iloc[int(SETTLED * len(tested)) :]
     curve = curve.iloc[: int(curve["smoothed"].argmin()) + 1] if len(curve) else curve
     if len(curve) < 3:
         return float("nan")
-    slopes = np.gradient(curve["smoothed"].to_numpy(), np.log(curve["learning_rate"].to_numpy()))
-    return float(curve["learning_rate"].iloc[slopes.argmin()]) if slopes.min() < 0 else float("nan")
+    smoothed = curve["smoothed"].to_numpy()
+    scatter = (curve["loss"].to_numpy() - smoothed).std() * ((1 - SMOOTHING) / (1 + SMOOTHING)) ** 0.5
+    if smoothed.max() - smoothed[-1] <= NOISE * scatter:
+        return float("nan")
+    slopes = np.gradient(smoothed, np.log(curve["learning_rate"].to_numpy()))
+    return float(curve["learning_rate"].iloc[slopes.argmin()])

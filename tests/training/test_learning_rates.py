@@ -69,8 +69,23 @@ def valley() -> pd.DataFrame:
 
 def test_the_steepest_rate_is_that_of_a_known_curve():
     assert steepest(valley()) == pytest.approx(1e-3)
-    rising = pd.DataFrame({"learning_rate": np.geomspace(1e-3, 1, 20), "smoothed": np.arange(20.0)})
+    rising = valley().assign(loss=np.arange(121.0), smoothed=np.arange(121.0))
     assert np.isnan(steepest(rising)) and np.isnan(steepest(rising.iloc[:0]))
+
+
+def test_noise_around_a_level_is_seldom_a_fall_and_noise_around_a_fall_is_one():
+    rng = np.random.default_rng(0)
+
+    def scattered(level):
+        loss = pd.Series(level + rng.normal(0, 0.05, 121))
+        return valley().assign(loss=loss, smoothed=loss.ewm(alpha=0.1).mean())
+
+    level = [scattered(1.1) for _ in range(100)]
+    still = [tested for tested in level if np.isnan(steepest(tested))]
+    assert len(still) >= 88
+    assert "does not fall" in description(figures.range_test(still[0]))
+    found = [steepest(scattered(valley()["loss"].to_numpy())) for _ in range(20)]
+    assert all(1e-4 < rate < 1e-2 for rate in found)
 
 
 def test_the_figure_shows_each_step_and_names_the_steepest():

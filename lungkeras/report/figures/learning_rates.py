@@ -23,7 +23,10 @@ def range_test(tested: pd.DataFrame) -> Figure:
     rate = steepest(tested)
     least = tested.loc[tested["smoothed"].idxmin()]
     told = f"The smoothed loss is least, {least['smoothed']:.2f}, at a learning rate of {least['learning_rate']:.2g}"
-    if rate == rate:
+    ax.xaxis.set_major_formatter("{x:g}")
+    if rate != rate:
+        told += ", and does not fall by more than batches scatter"
+    else:
         ax.axvline(rate, color="#0072b2", linestyle=":", label=f"falls fastest at {rate:.2g}")
         told += f", and falls fastest at {rate:.2g}"
     ax.legend()
