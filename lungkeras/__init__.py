@@ -36,6 +36,7 @@ import os
 
 from lungkeras.system.backends import default_backend
 from lungkeras.system.lazy import lend
+from lungkeras.system.notebooks import shown_by
 
 # Read once, at the import of Keras and of its backend. oneDNN halves a training step of TensorFlow on processors where
 # it is not on by itself; the last two let runs side by side share a GPU, which TensorFlow and JAX would take whole.
@@ -57,10 +58,15 @@ __getattr__, __dir__, __all__ = lend(
         "augmentation": ("Augmentation", "adjust_sharpness", "autocontrast", "flip_horizontal"),
         "models": ("build_model", "load_model", "save_model"),
         "study": ("Params", "load_params", "read_run", "read_runs"),
-        "training": ("train",),
+        "training": ("range_test", "train"),
         "evaluation.summaries": ("class_counts", "flow", "per_class"),
         "explanation": ("grad_cam", "grad_cam_plus_plus", "layer_cam"),
-        "prediction": ("export_run", "load_predictor", "predict_images"),
-        "report": ("write_report",),
+        "prediction": ("export_run", "load_predictor", "predict_images", "predict_scan"),
+        "report": ("explore", "show", "write_report"),
     },
+)
+
+shown_by(
+    "lungkeras.report.shown:html",
+    ("lungkeras.study.runs:Run", "lungkeras.preparation.folder:Prepared", "lungkeras.prediction.one_scan:Prediction"),
 )

@@ -43,23 +43,29 @@ def _place(prepared: Prepared, path: str) -> Path:
 
 
 def original(prepared: Prepared, split: str, place: int) -> np.ndarray:
+<<<<<<< HEAD
     """uint8 (H, W): a scan as in its source; if the source is gone, the prepared scan."""
     try:
         path = prepared.split(split)["path"][place]
         return preparation_steps(_place(prepared, path), prepared.size, decode_alone)["original"]
     except (KeyError, ScanError):
         return np.asarray(prepared.images[split][place])
+=======
+    """uint8 (H, W): a scan as its source holds it; where the source is no longer there, the prepared scan."""
+    return next(iter(steps(prepared, split, place).values()))
+>>>>>>> jupyter
 
 
-def steps(prepared: Prepared) -> dict[str, np.ndarray]:
-    """{step: uint8 (H, W)}: the first training scan on its way through preparation.
+def steps(prepared: Prepared, split: str = "train", place: int = 0) -> dict[str, np.ndarray]:
+    """{step: uint8 (H, W)}: a scan on its way through preparation, by default the first training scan.
 
     If the source is gone, there is only the last step.
     """
     try:
-        return preparation_steps(_place(prepared, prepared.split("train")["path"][0]), prepared.size, decode_alone)
-    except ScanError:
-        return {"resized": np.asarray(prepared.images["train"][0])}
+        path = prepared.split(split)["path"][place]
+        return preparation_steps(_place(prepared, path), prepared.size, decode_alone)
+    except (KeyError, ScanError):
+        return {"resized": np.asarray(prepared.images[split][place])}
 
 
 def embeddings(vectors: Mapping[str, np.ndarray], prepared: Prepared, *, seed: int = 0) -> pd.DataFrame:

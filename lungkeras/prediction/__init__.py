@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lend(
             "predict_images",
             "write_heatmaps",
         ),
+        "one_scan": ("predict_scan",),
         "export": ("export_run",),
     },
 )

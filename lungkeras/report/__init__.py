@@ -10,5 +10,7 @@ __getattr__, __dir__, __all__ = lend(
     {
         "facts": ("dataset_facts",),
         "page": ("write_report",),
+        "shown": ("show",),
+        "exploring": ("explore",),
     },
 )

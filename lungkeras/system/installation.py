@@ -21,7 +21,7 @@ PURPOSES = {
     "dicom": "DICOM frames in lossless JPEG, JPEG-LS and JPEG 2000",
     "slurm": "lungkeras report --profile params/profiles/slurm",
     "kubernetes": "lungkeras report --profile params/profiles/kubernetes",
-    "jupyter": "the notebooks in JupyterLab",
+    "jupyter": "the notebooks in JupyterLab, and lungkeras.explore",
     "docs": "make docs",
     "test": "make test",
 }

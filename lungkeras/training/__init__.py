@@ -14,5 +14,6 @@ __getattr__, __dir__, __all__ = lend(
             "initial_model",
             "train",
         ),
+        "learning_rates": ("range_test",),
     },
 )

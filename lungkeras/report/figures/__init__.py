@@ -22,5 +22,6 @@ __getattr__, __dir__, __all__ = lend(
         ),
         "failures": ("write_galleries",),
         "errors": ("write_error_sheets",),
+        "learning_rates": ("range_test",),
     },
 )

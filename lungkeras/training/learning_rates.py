@@ -1,0 +1,83 @@
+"""Which learning rates a model can be trained with: the range test, one short training at rates that grow."""
+
+import keras
+import numpy as np
+import pandas as pd
+
+from lungkeras.study.params import Params
+from lungkeras.system.backends import use_backend
+from lungkeras.system.errors import ParamsError
+from lungkeras.training.one_run import compiled, initial_model, open_data
+from lungkeras.training.pipeline import Batches
+from lungkeras.training.pipeline import steps as steps_of_epoch
+
+SMOOTHING = 0.9
+HOPELESS = 4  # a smoothed loss so many times the least ends the test
+NOISE = 6  # so many standard deviations, of a hundred losses that only scatter, one test in twenty spans
+SETTLED = 0.1  # the share of the steps that a mean over losses needs before it says anything
+
+
+def range_test(
+    params: Params,
+    *,
+    lowest: float = 1e-5,
+    highest: float = 1.0,
+    steps: int = 100,
+    model: keras.Model | None = None,
+) -> pd.DataFrame:
+    """The loss of each training batch while the learning rate grows by the same factor from step to step.
+
+    The run's own batches, augmentation, loss and optimizer, on one device. The model is thrown away: `model`, by
+    default the run's `initial_model`, is of no use afterwards. No file is written. After Smith 2017
+    (doi:10.1109/WACV.2017.58), with the exponential growth and the smoothing of fastai.
+
+    Returns one row per step: step (from 1), learning_rate, loss (nats, of the batch), smoothed (a mean of the losses so
+    far that halves its weights about every seven steps). It ends early where the loss is no number any more, or its
+    mean is four times the least. Raises ParamsError where 0 < lowest < highest or 2 <= steps does not hold, RunError
+    where the prepared dataset is missing.
+    """
+    if not 0 < lowest < highest < float("inf"):
+        raise ParamsError(f"lowest, highest: expected 0 < lowest < highest, received {lowest} and {highest}")
+    if steps < 2:
+        raise ParamsError(f"steps: expected 2 or more, received {steps}")
+    params = params.model_copy(update={"devices": 1})
+    use_backend(params.backend)
+    prepared = open_data(params)
+    images = prepared.images["train"]
+    trainer = compiled(model or initial_model(params, prepared), params, prepared)
+    growth = highest / lowest
+    trainer.optimizer.learning_rate = keras.optimizers.schedules.ExponentialDecay(lowest, steps - 1, growth)
+    epochs = -(-steps // steps_of_epoch(images, params.batch_size))
+    batches = Batches(images, prepared.labels("train"), params.batch_size, params.seed, epochs, augmented=True)
+    rows, mean, least = [], 0.0, np.inf
+    for step in range(steps):
+        trainer.reset_metrics()  # else the loss is the mean over all batches so far
+        loss = float(trainer.train_on_batch(*batches[step], return_dict=True)["loss"])
+        if not np.isfinite(loss):
+            break
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
+        smoothed = mean / (1 - SMOOTHING ** (step + 1))
+        rows.append((step + 1, lowest * growth ** (step / (steps - 1)), loss, smoothed))
+        if step >= SETTLED * steps:
+            least = min(least, smoothed)
+            if smoothed > HOPELESS * least:
+                break
+    return pd.DataFrame(rows, columns=["step", "learning_rate", "loss", "smoothed"])
+
+
+def steepest(tested: pd.DataFrame) -> float:
+    """The learning rate at which the smoothed loss of a range test falls fastest; NaN where it does not fall.
+
+    By the logarithm of the rate, before its least value, and after the first tenth of the steps. It falls where it
+    loses more than NOISE standard deviations of a smoothed loss, by how single batches scatter around it.
+    """
+    curve = tested.iloc[int(SETTLED * len(tested)) :]
+    curve = curve.iloc[: int(curve["smoothed"].argmin()) + 1] if len(curve) else curve
+    if len(curve) < 3:
+        return float("nan")
+    smoothed = curve["smoothed"].to_numpy()
+    scatter = (curve["loss"].to_numpy() - smoothed).std() * ((1 - SMOOTHING) / (1 + SMOOTHING)) ** 0.5
+    if smoothed.max() - smoothed[-1] <= NOISE * scatter:
+        return float("nan")
+    slopes = np.gradient(smoothed, np.log(curve["learning_rate"].to_numpy()))
+    return float(curve["learning_rate"].iloc[slopes.argmin()])
