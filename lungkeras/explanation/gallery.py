@@ -43,17 +43,8 @@ def _place(prepared: Prepared, path: str) -> Path:
 
 
 def original(prepared: Prepared, split: str, place: int) -> np.ndarray:
-<<<<<<< HEAD
     """uint8 (H, W): a scan as in its source; if the source is gone, the prepared scan."""
-    try:
-        path = prepared.split(split)["path"][place]
-        return preparation_steps(_place(prepared, path), prepared.size, decode_alone)["original"]
-    except (KeyError, ScanError):
-        return np.asarray(prepared.images[split][place])
-=======
-    """uint8 (H, W): a scan as its source holds it; where the source is no longer there, the prepared scan."""
     return next(iter(steps(prepared, split, place).values()))
->>>>>>> jupyter
 
 
 def steps(prepared: Prepared, split: str = "train", place: int = 0) -> dict[str, np.ndarray]:
