@@ -40,7 +40,7 @@ def test_rates_grow_by_one_factor_and_nothing_is_written(params):
 def test_the_loss_of_a_step_is_that_of_its_batch_and_the_optimizer_takes_the_rate(params):
     model, prepared = still_model(), load_prepared(params.prepared_folder)
     images, labels = Batches(prepared.images["train"], prepared.labels("train"), 8, params.seed, 2, augmented=True)[0]
-    before, weights = np.asarray(model(images)), model.get_weights()
+    before, weights = keras.ops.convert_to_numpy(model(images)), model.get_weights()
     first = range_test(params, lowest=1e-3, highest=1e-2, steps=2, model=model).iloc[0]
     assert first["loss"] == pytest.approx(metrics.cross_entropy(labels, before, "multiclass"), rel=1e-4)
     assert first["smoothed"] == pytest.approx(first["loss"])
