@@ -18,13 +18,7 @@ from lungkeras.evaluation import calibration as calibrations
 from lungkeras.evaluation import image_gain
 from lungkeras.evaluation.comparison import SIGNIFICANT
 from lungkeras.evaluation.foreign import Foreign
-from lungkeras.evaluation.operating_points import (
-    PREVALENCES,
-    SPECIFICITIES,
-    predictive_intervals,
-    predictive_values,
-    threshold_at,
-)
+from lungkeras.evaluation.operating_points import SPECIFICITIES, at_prevalences, threshold_at
 from lungkeras.evaluation.subgroups import (
     AGE_BANDS,
     FEWEST_OF_A_CLASS,
@@ -407,10 +401,8 @@ class Judgement:
             point = parts[0].sum() / parts[1].sum() if parts[1].sum() else np.nan
             judged.append((point, *(wilson(*parts) if parts[1].any() else (np.nan, np.nan))))
             row |= triple(score, *judged[-1])
-        for title, prevalence in PREVALENCES.items():
-            points = dict(zip(("ppv", "npv"), predictive_values(judged[0][0], judged[1][0], prevalence), strict=True))
-            for value, ends in predictive_intervals(*judged, prevalence).items():
-                row |= triple(f"{value}_{title}", points[value], *ends)
+        for name, values in at_prevalences(*judged).items():
+            row |= triple(name, *values)
         return row
 
     def _groups(self) -> pd.DataFrame:

@@ -78,6 +78,16 @@ def predictive_intervals(
     return {name: tuple(1 / (1 + 1 / (odds[name] * edge)) if edge else 0.0 for edge in ratios[name]) for name in odds}
 
 
+def at_prevalences(sensitivity: Sequence[float], specificity: Sequence[float]) -> dict[str, tuple[float, float, float]]:
+    """{ppv_1, npv_1, ...: (value, low, high)} at PREVALENCES, from (value, low, high) of both shares."""
+    found = {}
+    for title, prevalence in PREVALENCES.items():
+        values = predictive_values(sensitivity[0], specificity[0], prevalence)
+        ends = predictive_intervals(sensitivity, specificity, prevalence)
+        found |= {f"{name}_{title}": (value, *ends[name]) for name, value in zip(("ppv", "npv"), values, strict=True)}
+    return found
+
+
 def operating_points(runs: Mapping[str, Run], chosen: Sequence[str] = ()) -> pd.DataFrame:
     """One row per run, class and target specificity, with COLUMNS.
 
@@ -118,11 +128,7 @@ def _judged(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, thresh
         below, above = np.sqrt((reach**2).sum(axis=0)) / 2
         row["balanced_accuracy_low"] = max(row["balanced_accuracy"] - below, 0.0)
         row["balanced_accuracy_high"] = min(row["balanced_accuracy"] + above, 1.0)
-    for name, prevalence in PREVALENCES.items():
-        values = predictive_values(row["sensitivity"], row["specificity"], prevalence)
-        row |= dict(zip((f"ppv_{name}", f"npv_{name}"), values, strict=True))
-        if not few:
-            judged = ([row[f"{share}{edge}"] for edge in ("", "_low", "_high")] for share in shares)
-            for value, (low, high) in predictive_intervals(*judged, prevalence).items():
-                row |= {f"{value}_{name}_low": low, f"{value}_{name}_high": high}
+    judged = ([row.get(f"{share}{edge}", np.nan) for edge in ("", "_low", "_high")] for share in shares)
+    for name, triple in at_prevalences(*judged).items():
+        row |= {f"{name}{edge}": value for edge, value in zip(("", "_low", "_high"), triple, strict=True)}
     return row | {"note": intervals.TOO_FEW if few else ""}
