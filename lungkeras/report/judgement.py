@@ -3,9 +3,7 @@
 First the question and the answer with its interval, then what not to conclude, then a section per kind of table.
 """
 
-import base64
 import datetime
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +16,7 @@ from lungkeras.evaluation.judgement import FROM_VAL, TABLES, Judgement
 from lungkeras.report import judged_tables, judged_words
 from lungkeras.report.figures.files import save_figure
 from lungkeras.report.figures.judgement import COLOURS, reliability_of_predictors
-from lungkeras.report.page import TEMPLATES
+from lungkeras.report.page import TEMPLATES, policy_hash
 from lungkeras.report.page import environment as page_environment
 from lungkeras.report.pictures import embedded
 from lungkeras.study.words import heading
@@ -73,8 +71,7 @@ def _with_style():
 
     environment = page_environment()
     style = environment.globals["css"] + Markup((TEMPLATES / "judgement.css").read_text(encoding="utf-8"))
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    environment.globals |= {"style": style, "style_hash": f"sha256-{digest}"}
+    environment.globals |= {"style": style, "style_hash": policy_hash(style)}
     return environment.get_template("judgement.html.j2")
 
 
