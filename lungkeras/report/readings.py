@@ -15,7 +15,7 @@ from lungkeras.datasets.registry import title
 from lungkeras.explanation.localisation import ALL, BASELINES, PRIOR, RANDOMISED
 from lungkeras.preparation.audit.shortcuts import PROBES
 from lungkeras.scores.divergence import best_epoch
-from lungkeras.study.words import decimal, heading, run_name_title
+from lungkeras.study.words import decimal, heading, listed, run_name_title
 
 WIDTH = 100  # characters of a line under a cell
 FEW_SCANS = 10  # of a class in the test split
@@ -34,12 +34,6 @@ def learned(*readings: str) -> str:
     return "\n".join(
         textwrap.fill(f"- {text}", WIDTH, subsequent_indent="  ", break_on_hyphens=False) for text in first
     )
-
-
-def listed(names: Iterable[str]) -> str:
-    """ "a, b and c" """
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def counted(number: float, noun: str) -> str:

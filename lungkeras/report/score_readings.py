@@ -13,9 +13,9 @@ from lungkeras.evaluation.baselines import LINEAR
 from lungkeras.evaluation.comparison import SIGNIFICANT
 from lungkeras.evaluation.paper.tables import ALL_SCANS
 from lungkeras.report.grid import span
-from lungkeras.report.readings import counted, listed, paragraph
+from lungkeras.report.readings import counted, paragraph
 from lungkeras.report.summary import competing
-from lungkeras.study.words import backbone_title, decimal, heading, run_name_title, run_title
+from lungkeras.study.words import backbone_title, decimal, heading, listed, run_name_title, run_title
 
 SCREENING = 0.95  # the specificity of which the reading of operating points speaks
 

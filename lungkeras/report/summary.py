@@ -10,7 +10,7 @@ from lungkeras.evaluation.paper.published import published_best, published_scans
 from lungkeras.report.figures.style import run_colour, themed
 from lungkeras.report.grid import anchor, span
 from lungkeras.study.runs import ABLATION, REPEAT
-from lungkeras.study.words import decimal, heading, run_name_title, run_title
+from lungkeras.study.words import decimal, heading, listed, run_name_title, run_title
 
 FEW = 0.5  # of the published scans
 AXIS_STEP = 0.2  # the axis of scores starts at a multiple of it
@@ -94,14 +94,10 @@ def asked(datasets: list[Mapping], results: pd.DataFrame | None, *, of_the_paper
     titles = [run_title(row.backbone, row.weights) for row in models.itertuples()]
     tested = sum(facts["scans"]["test"] for facts in datasets)
     return (
-        f"Which of {len(titles)} networks ({'; '.join(titles)}) classifies the chest X-rays of {_listed(names)} best, "
+        f"Which of {len(titles)} networks ({'; '.join(titles)}) classifies the chest X-rays of {listed(names)} best, "
         f"{sure}? {len(results)} models were trained and tested on "
         f"{tested:,} scans that none of them was trained or chosen on."
     )
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def competing(results: pd.DataFrame) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 Five lights, each with a word and a sentence from the study's tables. A light without its table is "unknown".
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from lungkeras.datasets.registry import title
 from lungkeras.evaluation.comparison import SIGNIFICANT
 from lungkeras.preparation.audit.shortcuts import PROBES
 from lungkeras.study.runs import repeated_as
-from lungkeras.study.words import heading
+from lungkeras.study.words import heading, listed
 from lungkeras.system import provenance
 
 GOOD, CARE, BAD, UNKNOWN = "good", "care", "bad", "unknown"
@@ -61,7 +61,7 @@ def _audit(audit: Mapping[str, pd.DataFrame]) -> Light:
     wrong = "" if pd.isna(most) else f"; at most {most:.1%} of a dataset’s labels look wrong"
     unknown = leakage.loc[~leakage["patients_known"].astype(bool), "dataset"]
     if len(unknown):
-        text = f"No patient is known to be in two splits{wrong}. {_and(map(heading, unknown))} names no patients."
+        text = f"No patient is known to be in two splits{wrong}. {listed(map(heading, unknown))} names no patients."
         return Light(name, CARE, "partial", text, where)
     return Light(name, GOOD, "clean", f"No patient is in two splits{wrong}.", where)
 
@@ -163,7 +163,7 @@ def cautions(datasets: Sequence[Mapping], frames: Mapping[str, pd.DataFrame], *,
     if drawn and len(drawn) == len(datasets):
         said.append("Anything about disease or patients: every scan here is a drawing.")
     elif drawn:
-        said.append(f"Anything about disease from {_and(map(heading, drawn))}: these scans are drawings.")
+        said.append(f"Anything about disease from {listed(map(heading, drawn))}: these scans are drawings.")
     pairs = frames.get("model_pairs")
     if pairs is not None and len(pairs):
         told = int((pairs["p_holm"] < SIGNIFICANT).sum())
@@ -180,13 +180,8 @@ def cautions(datasets: Sequence[Mapping], frames: Mapping[str, pd.DataFrame], *,
     multilabel = [heading(facts["dataset"]) for facts in datasets if facts.get("task") == "multilabel"]
     if multilabel:
         said.append(
-            f"That {_and(multilabel)} is harder by its score alone: F1 of several findings at a threshold of one half "
-            "can’t be compared with F1 of one class among few."
+            f"That {listed(multilabel)} is harder by its score alone: F1 of several findings at a threshold of one "
+            "half can’t be compared with F1 of one class among few."
         )
     said.append("Any clinical use: no reader has checked an answer, and nothing here is a medical device.")
     return said
-
-
-def _and(names: Iterable[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last

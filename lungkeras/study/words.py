@@ -3,6 +3,7 @@
 import math
 import re
 import textwrap
+from collections.abc import Iterable
 
 from lungkeras.datasets.registry import title
 from lungkeras.models import architectures
@@ -35,6 +36,16 @@ def heading(name: str) -> str:
     """A class or dataset at the start of a line: "Pneumonia", "ChestX-ray8"."""
     text = title(name)
     return text[:1].upper() + text[1:]
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as a sentence lists them.
+
+    >>> listed(["a", "b", "c"])
+    'a, b and c'
+    """
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def wrapped(text: str, width: int) -> str:
