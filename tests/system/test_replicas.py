@@ -51,7 +51,7 @@ def test_an_interrupted_run_of_two_devices_ends_as_an_undisturbed_one(params, tm
     pd.testing.assert_frame_equal(resumed, expected, rtol=1e-6)
 
 
-FOLLOWER = "import os; from lungkeras.training import one_run\n"
+FOLLOWER = "import os; from lungkeras.training import one_run, progress\n"
 ENDS = {
     "raise SystemExit(3)": r"the process of cpu:1 ended \(status 3\)",
     f"{FOLLOWER}one_run.load_model = None; one_run.follow()": (
