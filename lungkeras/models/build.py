@@ -18,6 +18,7 @@ import keras
 from lungkeras.models import architectures, layers
 from lungkeras.models.backbones import BACKBONES, Backbone, every_layer, extract_features, find_backbone, weights_origin
 from lungkeras.models.complexity import count_layers, count_multiply_accumulates, count_parameters
+from lungkeras.models.residuals import zero_init_residual as start_as_identity
 from lungkeras.system import files
 from lungkeras.system.errors import ParamsError, RunError
 from lungkeras.system.untrusted.keras_files import check_keras_version, check_model_file, fault_of_layers
@@ -53,6 +54,7 @@ def build_model(
     seed: int | None = None,
     batch_norm_momentum: float | None = None,
     dropout: bool = True,
+    zero_init_residual: bool = False,
     precision: str = "float32",
 ) -> keras.Model:
     """A model from scans, uint8 of shape (N, image_size, image_size, 1), to logits, float32 of shape (N, classes).
@@ -71,6 +73,7 @@ def build_model(
         batch_norm_momentum: replaces the backbone's. The higher it is, the more steps until the moving statistics, and
             with them validation, mean something: at 0.99 some 200, at 0.9 some 20.
         dropout: False sets the rates of dropout and drop-connect to 0.
+        zero_init_residual: whether each residual block starts as the identity, if the weights are random.
         precision: what layers compute in: float32, mixed_float16 or mixed_bfloat16. Weights, the standardised scan and
             the logits are float32 in any case.
 
@@ -94,6 +97,8 @@ def build_model(
     model = _rebuild(model, batch_norm_momentum or chosen.momentum, epsilon, seed, precision, dropout)
     if backbone.startswith(architectures.HUB):
         _check_loads(model)
+    if zero_init_residual:
+        start_as_identity(model)
     if origin != "random":
         _copy_weights(source, model, ("logits",) if origin == "transfer" else ("logits", "hidden"), weights)
     return model

@@ -202,6 +202,8 @@ REASONS = {
     "final_learning_rate": "a short training ends at a lower rate",
     "batch_norm_momentum": "statistics must follow within a few hundred steps",
     "beta_2": "Adam forgets the large first gradients sooner",
+    "warmup": "the first steps of a network that knows nothing are small",
+    "zero_init_residual": "a deep network leaves its first plateau within a few hundred steps",
     "clip_norm": "the first gradients are far larger than the later ones",
     "dropout": "a short training fits sooner without",
 }

@@ -16,7 +16,7 @@ from lungkeras.system.provenance import agree, code_digest, digest, file_digest,
 TRAINING = (
     "datasets/scans/opencv",
     *(f"scores/{name}" for name in ("divergence", "metrics", "temperature")),
-    *(f"models/{name}" for name in ("architectures", "backbones", "build", "depthwise", "entry", "layers")),
+    *(f"models/{name}" for name in ("architectures", "backbones", "build", "depthwise", "entry", "layers", "residuals")),
     *("models/resnet", "models/own/resnet34"),
     *(f"system/{name}" for name in ("devices", "replicas")),
     "augmentation",
@@ -28,6 +28,8 @@ TRAINING = (
 # `votes` the data, for `seeds` the run's own seed, for POLICIES the resulting labels.
 POLICIES = {"uncertain", "blank"}
 PLACES = {"title", "source", "acquire", "scans", "prepared", "runs", "weights", "seeds", "split", "votes", *POLICIES}
+# Params that came later: a run made before them was made with these values.
+LATER = {"warmup": 0.0, "zero_init_residual": False}
 RESULTS = ("params.yaml", "environment.json", "best.keras", "history.csv", "predictions.parquet", "metrics.json")
 
 
@@ -39,11 +41,17 @@ def training_made_from(params: Params, prepared: str | None) -> dict[str, str | 
     made = effect(unknown, params.uncertain, params.blank)
     own = {f"models/own/{params.backbone}"} if params.backbone in architectures.OWN else set()
     return {
-        "params": digest(as_json(params.model_dump(exclude=PLACES))),
+        "params": digest(as_json(_counted(params))),
         "prepared": prepared,
         "weights": params.weights if named else file_digest(file) if file.is_file() else None,
         "code": code_digest({*TRAINING, *own}),
     } | ({"labels": digest(as_json(made))} if made else {})
+
+
+def _counted(params: Params) -> dict[str, object]:
+    """The params that affect the computation."""
+    kept = {name for name, value in LATER.items() if getattr(params, name) == value}
+    return params.model_dump(exclude=PLACES | kept)
 
 
 def of_results(folder: Path) -> dict[str, str]:

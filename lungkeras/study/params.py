@@ -38,7 +38,10 @@ class Params(BaseModel):
     class_weights   whether a multilabel loss weighs positives by negatives over positives, as the study's does
     beta_2    of Adam, 0.999 in the study; 0.99 follows the gradients of a short training sooner
     clip_norm gradients of a larger norm over all weights are scaled down to it; none are where null, as in the study
+    warmup    share of the steps in which the learning rate rises from 0 to `learning_rate`; none in the study
     dropout   whether the backbone's dropout and drop-connect act; a training of a few hundred steps fits sooner without
+    zero_init_residual   whether each residual block starts as the identity: a deep network then leaves its first
+              plateau within a few hundred steps
     seeds     of a study: every run is trained once with each; the first keeps its name, others end in -seed<N>
     split     patients: 70:15:15 | official: the published test list, where a dataset has one (xray8, vindr, MedMNIST) |
               given: as a collection of one's own says of each scan
@@ -79,7 +82,9 @@ class Params(BaseModel):
     batch_norm_momentum: float | None = Field(None, ge=0, lt=1)
     beta_2: float = Field(0.999, ge=0, lt=1)
     clip_norm: float | None = Field(None, gt=0)
+    warmup: float = Field(0.0, ge=0, lt=1)
     dropout: bool = True
+    zero_init_residual: bool = False
     backend: str = Field(None, validate_default=True)
     devices: int | str = 1
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"

@@ -1,9 +1,9 @@
 """One run: a model trained as the study trains, its history, its best weights, its predictions.
 
-Adam (0.9, `beta_2`, 1e-8) with a cosine from the first to the final learning rate over all steps; cross-entropy, for a
-multilabel dataset binary with one weight per class, over the known labels; the best model is the one with the lowest
-validation loss. When a weight becomes NaN or infinite, training ends and keeps the best model so far, or the untrained
-one.
+Adam (0.9, `beta_2`, 1e-8); the learning rate rises during the warm-up, where there is one, and falls by a cosine to the
+final one. The loss is cross-entropy, for a multilabel dataset binary with one weight per class, over the known labels;
+the best model is the one with the lowest validation loss. When a weight becomes NaN or infinite, training ends and
+keeps the best model so far, or the untrained one.
 """
 
 from collections.abc import Iterator
@@ -128,6 +128,7 @@ def initial_model(params: Params, prepared: Prepared) -> keras.Model:
             seed=params.seed,
             batch_norm_momentum=params.batch_norm_momentum,
             dropout=params.dropout,
+            zero_init_residual=params.zero_init_residual,
             precision=params.precision,
         )
 
@@ -198,9 +199,7 @@ def compiled(model: keras.Model, params: Params, prepared: Prepared) -> keras.Mo
     images = keras.Input(model.input_shape[1:], dtype="uint8")
     trainer = keras.Model(images, model(images))
     optimizer = adam(
-        keras.optimizers.schedules.CosineDecay(
-            params.learning_rate, total, alpha=params.final_learning_rate / params.learning_rate
-        ),
+        schedule(params, total),
         beta_1=0.9,
         beta_2=params.beta_2,
         epsilon=1e-8,
@@ -216,6 +215,18 @@ def compiled(model: keras.Model, params: Params, prepared: Prepared) -> keras.Mo
     )
     create_variables(trainer, len(prepared.classes))
     return trainer
+
+
+def schedule(params: Params, total: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """The learning rate of each of `total` steps: a linear warm-up where there is one, then a cosine."""
+    rising = int(params.warmup * total)
+    warmup = {"warmup_target": params.learning_rate, "warmup_steps": rising} if rising else {}
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if rising else params.learning_rate,
+        total - rising,
+        alpha=params.final_learning_rate / params.learning_rate,
+        **warmup,
+    )
 
 
 def create_variables(trainer: keras.Model, classes: int) -> None:

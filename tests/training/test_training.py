@@ -137,6 +137,8 @@ def test_a_finished_run_is_not_trained_again_wherever_it_was_copied_to(finished,
         {"batch_norm_momentum": 0.6},
         {"beta_2": 0.9},
         {"clip_norm": 1.0},
+        {"warmup": 0.5},
+        {"zero_init_residual": True},
     ],
 )
 def test_a_run_of_other_params_is_not_finished(copied, change):
@@ -374,6 +376,24 @@ def test_the_streamed_macro_f1_leaves_out_labels_that_are_not_known():
         metric.update_state(labels[start : start + 16], logits[start : start + 16])
     expected = metrics.macro_f1(labels, metrics.probabilities(logits, "multilabel"), "multilabel")
     assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.25])
+def test_the_learning_rate_rises_linearly_during_the_warm_up_and_falls_along_a_cosine(prepared_folder, tmp_path, warmup):
+    params = params_of(prepared_folder, tmp_path, learning_rate=0.02, final_learning_rate=0.001, warmup=warmup)
+    rates = one_run.schedule(params, 40)
+    rising = int(40 * warmup)
+    falls = (1 + np.cos(np.pi * np.arange(41 - rising) / (40 - rising))) / 2
+    expected = [*(0.02 * np.arange(rising) / max(rising, 1)), *(0.001 + (0.02 - 0.001) * falls)]
+    np.testing.assert_allclose([float(rates(step)) for step in range(41)], expected, rtol=1e-5)
+
+
+def test_a_run_made_before_a_param_existed_counts_as_one_with_its_default(prepared_folder, tmp_path, monkeypatch):
+    params = params_of(prepared_folder, tmp_path)
+    now = made_from.training_made_from(params, "data")["params"]
+    before = {name: getattr(params, name) for name in type(params).model_fields if name not in made_from.LATER}
+    assert all(type(params).model_fields[name].default == value for name, value in made_from.LATER.items())
+    assert now == made_from.digest(made_from.as_json({k: v for k, v in before.items() if k not in made_from.PLACES}))
 
 
 def test_the_learning_rate_falls_from_the_first_to_the_final_one_along_a_cosine(finished):
