@@ -140,9 +140,10 @@ onstart:
 
 
 def urgency(wildcards):
-    """What others start from goes first, then the main runs, as the pictures need these alone."""
+    """What others start from goes first, then the main runs, as the pictures need these alone; one of the other runs
+    and then the evaluation go beside the pictures, so that no core waits at the end."""
     name = wildcards.run
-    return 3 if name in SOURCES_OF_WEIGHTS else 2 if name in MAIN else 1
+    return 4 if name in SOURCES_OF_WEIGHTS else 3 if name in MAIN else 0 if [name] == ABLATION[-1:] else 2
 
 
 wildcard_constraints:
@@ -195,7 +196,7 @@ rule prepare:
         f"-p votes {prepared_as(wildcards.dataset).votes} "
         f"{source_arguments(wildcards.dataset)}",
         done="prepared {dataset}",
-    priority: 4
+    priority: 5
     threads: THREADS
     resources:
         mem_mb=megabytes(2000, 8000),
@@ -272,7 +273,7 @@ rule visualize:
         failed=failed("04_visualization"),
         arguments=lambda wildcards: stated(SHARED, *NOT_SHARED),
         done="drew features and heat maps",
-    priority: 2  # it needs the main runs alone, and leaves a core to the others
+    priority: 1  # it needs the main runs alone, and leaves a core to the others
     threads: 1
     resources:
         mem_mb=megabytes(4000, 16000),

@@ -32,9 +32,11 @@ batch_size = 32
 learning_rate = 0.003
 final_learning_rate = 0.0001
 batch_norm_momentum = 0.9
-beta_2 = 0.99
-clip_norm = 0.3
+beta_2 = 0.999
+clip_norm = 1.0
+warmup = 0.2
 dropout = False
+zero_init_residual = True
 backend = None
 
 # %%

@@ -34,8 +34,9 @@ SHORT = {
     "final_learning_rate": 0.0001,
     "batch_norm_momentum": 0.9,
     "dropout": False,
-    "beta_2": 0.99,
-    "clip_norm": 0.3,
+    "clip_norm": 1.0,
+    "warmup": 0.2,
+    "zero_init_residual": True,
 }
 SETTINGS = (
     (500, "few scans: small ones, in small batches, so that a model takes its steps in a minute or two on two cores",
@@ -47,8 +48,8 @@ SETTINGS = (
 )  # fmt: skip
 WHY_SHORT = """\
 # A few hundred steps instead of tens of thousands. Statistics that remember a thousand steps would still be at their
-# start, and networks that are to fit soon learn without dropout. The first gradients are far larger than later ones:
-# they are clipped, and Adam forgets them sooner.
+# start, and networks learn sooner without dropout. The first gradients are far larger than the later ones: they are
+# clipped, the rate rises slowly, and residual blocks start as the identity.
 """
 
 

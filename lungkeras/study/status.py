@@ -87,8 +87,8 @@ def seconds_left(told: Mapping, now: float) -> float | None:
         same_kind = [other for other in alike if other["kind"] == step["kind"]]
         return step["nominal"] * pace(same_kind or alike or ended)
 
-    # Steps after the trainings run one by one; a step begins when the one before it in its slot has ended.
-    broad = [step for step in waiting if step["rule"] in ("prepare", "train")]
+    # All but the report run side by side; a step begins when the one before it in its slot has ended.
+    broad = [step for step in waiting if step["rule"] != "report"]
     narrow = sum(expected(step) for step in waiting if step not in broad)
     side_by_side = max(1, min(told["cores"], len(broad)))
     begun = sorted([told["begun"], *(step["ended"] for step in ended)])[-(side_by_side if broad else 1) :]
