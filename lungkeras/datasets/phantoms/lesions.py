@@ -73,12 +73,12 @@ def viral_pneumonia(lungs: Lungs, rng: np.random.Generator, side: int) -> list[L
 
 
 def covid(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
-    """Haze in one to three patches along the ribs of each lung, more of them low; vessels stay visible in it."""
+    """Haze in one or two patches along the ribs of each lung, more of them low; vessels stay visible in it."""
     grain, lesions = 0.85 + 0.3 * texture("grain", rng), []
     for lung in SIDES:
-        density = rng.uniform(0.4, 0.8)
-        for _ in range(rng.integers(1, 4)):
-            centre = lungs.point(lung, rng.uniform(0.65, 0.97), np.clip(rng.normal(0.62, 0.25), 0.1, 0.95))
+        density = rng.uniform(0.75, 1.0)
+        for _ in range(rng.integers(1, 3)):
+            centre = lungs.point(lung, rng.uniform(0.65, 0.97), np.clip(rng.normal(0.6, 0.3), 0.1, 0.95))
             outline = blob(centre, rng.uniform(0.13, 0.21), rng, stretch=rng.uniform(1.1, 1.9))
             lesions.append(Lesion("covid", density * fill(outline, blur=rng.uniform(3.0, 6.0)) * grain))
     return lesions
