@@ -269,7 +269,7 @@ def test_copies_across_collections_are_searched_once(phantom_source, tmp_path, m
         duplicates.across(collections, kept)
 
 
-def test_a_prepared_dataset_parts_no_duplicates_and_is_audited_from_what_it_holds(marked, found, tmp_path):
+def test_a_prepared_dataset_parts_no_duplicates_and_is_audited_from_what_it_holds(marked, found, tmp_path, monkeypatch):
     summary = prepare_dataset("covid", marked, tmp_path / "prepared", size=32)
     assert summary["duplicates"] == {"pairs": 10, "scans": 20, "patients": 10}
     again = audit.audit_prepared(tmp_path / "prepared")
@@ -279,7 +279,19 @@ def test_a_prepared_dataset_parts_no_duplicates_and_is_audited_from_what_it_hold
     assert (records.loc[pairs[:, 0], "split"].to_numpy() == records.loc[pairs[:, 1], "split"].to_numpy()).all()
     assert {frozenset(pair) for pair in again["duplicates"]} == {frozenset(pair) for pair in found["duplicates"]}
     assert len(load_fingerprints(tmp_path / "prepared" / "fingerprints.npz")) == 120
+
+    # Made by other code, an audit is made again; where it can't be, a note says so.
+    file = tmp_path / "prepared" / "audit.json"
+    monkeypatch.setattr(audit, "audit_records", lambda *_, **__: pytest.fail("audited although nothing has changed"))
+    assert audit.kept_audit(tmp_path / "prepared") == again
+    monkeypatch.undo()
+    earlier = again | {"scans": 7, "made_from": again["made_from"] | {"code": "other"}}
+    file.write_text(json.dumps(earlier))
+    assert audit.kept_audit(tmp_path / "prepared") == again == json.loads(file.read_text())
+    file.write_text(json.dumps(earlier))
     (tmp_path / "prepared" / "fingerprints.npz").unlink()
+    kept = audit.kept_audit(tmp_path / "prepared")
+    assert kept["scans"] == 7 and "made by an earlier version" in kept["notes"][-1]
     with pytest.raises(RunError, match=r"no fingerprints\.npz\. Prepare it anew"):
         audit.audit_prepared(tmp_path / "prepared")
 

@@ -12,6 +12,7 @@ summary        the audit as text and as tables
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,8 @@ from lungkeras.preparation.audit.texture import describe
 from lungkeras.preparation.duplicates import find_duplicates, join_patients
 from lungkeras.preparation.prints import Fingerprints, load_fingerprints, take_fingerprints
 from lungkeras.system.errors import RunError, SourceError
-from lungkeras.system.files import write_json
+from lungkeras.system.files import as_json, write_json
+from lungkeras.system.provenance import code_digest
 from lungkeras.system.untrusted import json_files, table_files
 
 if TYPE_CHECKING:
@@ -35,6 +37,12 @@ AUDIT = "audit.json"
 # A study's tables of it: tables/audit_<name>.csv.
 TABLES = ("leakage", "duplicates", "shortcuts", "labels", "suspects", "flow", "notes")
 FEWEST_SCANS = 20
+MODULES = tuple(f"preparation/audit/{name}" for name in ("dataset", "labels", "leakage", "shortcuts", "texture"))
+MODULES += ("scores/intervals",)
+EARLIER = (
+    "This audit was made by an earlier version of lungkeras. It can't be repeated, as the prepared folder lacks files: "
+    "prepare the dataset again."
+)
 
 
 def audit_source(dataset: str, source: Path | str, *, seed: int = 0, workers: int | None = None) -> dict:
@@ -62,9 +70,35 @@ def audit_source(dataset: str, source: Path | str, *, seed: int = 0, workers: in
 def audit_prepared(prepared: Path | str, *, seed: int = 0) -> dict:
     """Audits a prepared dataset, from its records and fingerprints, and keeps the result there as audit.json.
 
-    Raises RunError if the folder was prepared without them.
+    Returns what `audit_records` does, and made_from: {seed, code}. Raises RunError if the folder was prepared without
+    records or fingerprints.
+    """
+    found = _audited(Path(prepared), seed)
+    write_json(Path(prepared) / AUDIT, found)
+    return found
+
+
+def kept_audit(prepared: Path | str) -> dict:
+    """The audit that is kept with a prepared dataset; audits the dataset again if other code made it.
+
+    If the folder no longer holds what an audit needs, the kept one is returned with a note that says so. Raises OSError
+    or ValueError if there is no audit, or a damaged one.
     """
     folder = Path(prepared)
+    kept = json_files.read(folder / AUDIT)
+    made_from = kept.get("made_from", {})
+    if made_from.get("code") == code_digest(MODULES):
+        return kept
+    try:
+        found = _audited(folder, made_from.get("seed", 0))
+    except RunError:
+        return kept | {"notes": [*kept["notes"], EARLIER]}
+    with suppress(OSError):  # a colleague's folder may be read only
+        write_json(folder / AUDIT, found)
+    return json_files.loads(as_json(found))
+
+
+def _audited(folder: Path, seed: int) -> dict:
     try:
         records = table_files.read_parquet(folder / "records.parquet")
         statistics = json_files.read(folder / "statistics.json")
@@ -77,8 +111,7 @@ def audit_prepared(prepared: Path | str, *, seed: int = 0) -> dict:
             f"{folder} can't be audited: it holds no {Path(error.filename).name}. Prepare it anew."
         ) from None
     found = audit_records(statistics["dataset"], records, prints, pairs, seed=seed) | {"flow": flow}
-    write_json(folder / AUDIT, found)
-    return found
+    return found | {"made_from": {"seed": seed, "code": code_digest(MODULES)}}
 
 
 def audit_records(
