@@ -119,9 +119,9 @@ def test_the_report_shows_the_further_table_figure_and_probe(copy):
         from lungkeras.study.words import backbone_title
 
         def trained():
-            told = np.eye(3, dtype=int)[[0, 1, 2, 2]]
-            columns = {f"label_{name}": told[:, place] for place, name in enumerate("abc")}
-            columns |= {f"probability_{name}": told[[0, 1, 2, 1]][:, place] for place, name in enumerate("abc")}
+            one_hot = np.eye(3, dtype=int)[[0, 1, 2, 2]]
+            columns = {f"label_{name}": one_hot[:, place] for place, name in enumerate("abc")}
+            columns |= {f"probability_{name}": one_hot[[0, 1, 2, 1]][:, place] for place, name in enumerate("abc")}
             answers = pd.DataFrame({"split": "test"} | columns)
             params = {"dataset": "covid", "backbone": "resnet34", "weights": "random"}
             metrics = {"best_epoch": 3}

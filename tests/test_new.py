@@ -79,7 +79,7 @@ def test_an_existing_study_is_never_touched(project, tmp_path, capsys):
     capsys.readouterr()
     assert run("new", "mine", "--source", source) == 1
     error = capsys.readouterr().err
-    assert "is there already" in error and error.count("\n") == 1
+    assert "exists already" in error and error.count("\n") == 1
     assert {file: file.read_bytes() for file in (project / "params").rglob("*.yaml")} == before
 
 
@@ -157,12 +157,13 @@ def test_a_split_that_is_given_is_kept_and_its_leaks_are_told(project, tmp_path)
     assert summary["split"] == "given" and summary["scans"]["test"] == 12 and summary["scans"]["val"] > 0
     for row in rows:  # val is dealt from train, by patient
         assert (records.loc[row["file"], "split"] == "test") == (row["split"] == "test")
-    told = audit_prepared(tmp_path / "prepared")
+    audited = audit_prepared(tmp_path / "prepared")
     assert (
-        told["leakage"]["shared_patients"]["train and test"] + told["leakage"]["shared_patients"]["val and test"] == 12
+        audited["leakage"]["shared_patients"]["train and test"] + audited["leakage"]["shared_patients"]["val and test"]
+        == 12
     )
-    assert told["leakage"]["shared_patients"]["train and val"] == 0
-    assert any("leaks: 12 patients" in note for note in told["notes"])
+    assert audited["leakage"]["shared_patients"]["train and val"] == 0
+    assert any("leaks: 12 patients" in note for note in audited["notes"])
     assert is_prepared(tmp_path / "prepared", "mine", source, size=16, seed=0, split="given")
     assert not is_prepared(tmp_path / "prepared", "mine", source, size=16, seed=0)
     (source / "0.png").unlink()

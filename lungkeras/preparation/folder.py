@@ -79,7 +79,7 @@ def load_prepared(
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
-            f"{folder} is no prepared dataset: it holds {glance(folder)}. "
+            f"{folder} is not a prepared dataset: it holds {glance(folder)}. "
             f"Prepare one: lungkeras prepare DATASET --source DIR --to {folder}"
         ) from error
     again = (
@@ -97,7 +97,7 @@ def load_prepared(
         if owner:
             raise RunError(f"{folder / name} holds what {owner} held when it was prepared. {again}")
     if changed:
-        say(f"{folder}: {', '.join(changed)} changed since it was prepared, and is taken as it is", file=sys.stderr)
+        say(f"{folder}: {', '.join(changed)} changed after preparation; the changed data are used", file=sys.stderr)
     return replace(prepared, images=images)
 
 

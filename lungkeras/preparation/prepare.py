@@ -177,12 +177,12 @@ def require_scans(dataset: str, source: Path, paths: list[Path], there: list[boo
     if vanished := [path for path in failed if not os.path.lexists(file_of(path))]:
         raise SourceError(
             f"{dataset}: {len(vanished)} of {len(paths)} scans vanished while they were read, such as {vanished[0]}: "
-            "when the source is there again, give the same command again"
+            "when the source is back, run the same command again"
         )
     if reasons.notna().all():
         raise SourceError(
-            f"{dataset}: none of {len(paths)} scans in {source} can be read (the first: {reasons[0]}): fetch the "
-            "collection anew, or name another source"
+            f"{dataset}: none of {len(paths)} scans in {source} can be read (the first: {reasons[0]}): download the "
+            "collection again, or name another source"
         )
 
 
@@ -269,7 +269,7 @@ def replaced_folder(to: Path, *, needed: int) -> Iterator[Path]:
     """
     strangers = to.is_dir() and {entry.name for entry in to.iterdir() if entry.name[0] != "."} - FILES
     if strangers or to.is_file():
-        raise RunError(f"{to} is no prepared dataset, and is left as it is: it holds {glance(to)}. Give a new folder.")
+        raise RunError(f"{to} is not a prepared dataset and is not changed: it holds {glance(to)}. Name a new folder.")
     require_room(to.parent, needed, "preparing")
     with atomic_folder(to) as folder:
         yield folder

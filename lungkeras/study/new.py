@@ -96,7 +96,7 @@ def _new_folder(study: str) -> Path:
         )
     folder = project_folder() / "params" / study
     if folder.exists() or folder.is_symlink():
-        raise ParamsError(f"{folder} is there already and is left as it is: name another study, or remove the folder")
+        raise ParamsError(f"{folder} exists already and is not changed: name another study, or remove the folder")
     return folder
 
 

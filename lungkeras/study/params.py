@@ -339,10 +339,10 @@ def load_study(folder: Path, *, backend: str | None = None) -> tuple[Params, dic
     for _, file in sorted(files.items()):
         params = load_params([folder / "study.yaml", file], backend=backend)
         if params.run != file.stem:
-            raise ParamsError(f"{file}: describes the run {params.run}; call it {params.run}.yaml")
+            raise ParamsError(f"{file}: describes the run {params.run}: rename it to {params.run}.yaml")
         runs |= {run.run: run for run in with_seeds(params)}
     if not runs:
-        raise ParamsError(f"{folder}: holds no run beside study.yaml; add a file such as covid-resnet34-random.yaml")
+        raise ParamsError(f"{folder}: holds no run next to study.yaml; add a file such as covid-resnet34-random.yaml")
     return shared, runs
 
 

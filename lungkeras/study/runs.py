@@ -84,7 +84,7 @@ def read_run(folder: Path | str) -> Run:
     folder = Path(folder)
     if not (folder / "metrics.json").is_file():
         raise RunError(
-            f"{folder} is no finished run: expected metrics.json, found {glance(folder)}. "
+            f"{folder} is not a finished run: expected metrics.json, found {glance(folder)}. "
             "Train it: lungkeras train --params FILE"
         )
     recorded = recorded_hashes(folder / "fingerprint.json").get("results", {})

@@ -88,7 +88,7 @@ def _acquired(file: Path, work: str, patience: float) -> tuple[int, bool]:
             os.close(handle)
             if time.monotonic() - started >= patience:
                 raise FolderError(
-                    f"{work} by {holder}: wait until it ends, or end it, then give the same command again"
+                    f"{work} by {holder}: wait until it ends, or end it, then run the same command again"
                 ) from None
             if not waited and patience == float("inf"):
                 say(f"{work} by {holder}: waiting until it ends", file=sys.stderr)

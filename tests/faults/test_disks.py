@@ -183,17 +183,17 @@ def study(tmp_path_factory):
 
 @pytest.mark.faults
 def test_a_report_on_a_full_disk_leaves_the_one_before_it(disk, study, injected):
-    made, told = study
+    made, facts = study
     folder = disk(20_000)
     for name in ("tables", "figures", "runs"):
         shutil.copytree(made / name, folder / name)
     write_text(folder / "report.html", "the report before")
     disk(sum(-(-len(data) // 4096) * 4 for data in contents(folder).values()) + 200)
     with pytest.raises(FolderError, match=r"report\.html can't be written: its disk is full"):
-        write_report(folder, **told)
+        write_report(folder, **facts)
     assert (folder / "report.html").read_text() == "the report before"
     disk(20_000)
-    assert "</html>" in write_report(folder, **told).read_text()
+    assert "</html>" in write_report(folder, **facts).read_text()
     injected("full disks", 1)
 
 

@@ -52,7 +52,7 @@ def test_a_link_in_a_study_is_refused_before_anything_is_written(place, tmp_path
     (results / place).symlink_to(outside)
     assert cli.main(["report", str(study)]) == 1
     said = capsys.readouterr().err
-    assert said.startswith(f"lungkeras: {results / place} is a link, and results are written beside it")
+    assert said.startswith(f"lungkeras: {results / place} is a link, and results are written next to it")
     assert said.count("\n") == 1 and outside.read_text() == "somebody's"
 
 

@@ -63,7 +63,7 @@ def test_a_stopped_preparation_leaves_what_was_there_and_goes_on(phantom_source,
             prepare_dataset("pneumonia", source, to, size=16)
             continue
         assert status == STATUS[number]
-        assert said.splitlines()[-1] == f"lungkeras: {WORDS[number]}; the same command goes on where it stopped"
+        assert said.splitlines()[-1] == f"lungkeras: {WORDS[number]}; run the same command again to continue"
         assert "Traceback" not in said
         assert contents(to) == earlier
         stopped += 1

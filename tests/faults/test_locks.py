@@ -208,7 +208,7 @@ def test_a_second_report_of_a_study_says_who_makes_it(tmp_path, monkeypatch, cap
         assert cli.main(["report", str(study)]) == 1
     said = capsys.readouterr().err
     words = f"lungkeras: {results} is being made by process {os.getpid()} on "
-    assert said.startswith(words) and "wait until it ends, or end it, then give the same command again" in said
+    assert said.startswith(words) and "wait until it ends, or end it, then run the same command again" in said
     assert said.count("\n") == 1
 
 

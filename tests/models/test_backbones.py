@@ -207,6 +207,6 @@ def test_a_preset_whose_file_would_be_refused_is_refused_before_it_is_trained(mo
 def test_an_absent_preset_is_one_sentence(tmp_path, monkeypatch):
     pytest.importorskip("keras_hub", reason="backbones of KerasHub need the extra [hub]")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RunError, match=r"plan of keras_hub\.no_such_preset could not be had") as caught:
+    with pytest.raises(RunError, match=r"architecture of keras_hub\.no_such_preset could not be loaded") as caught:
         build.build_model("keras_hub.no_such_preset", 3, "multiclass", image_size=32)
     assert "\n" not in str(caught.value)

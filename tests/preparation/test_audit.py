@@ -292,7 +292,7 @@ def test_a_prepared_dataset_parts_no_duplicates_and_is_audited_from_what_it_hold
     (tmp_path / "prepared" / "fingerprints.npz").unlink()
     kept = audit.kept_audit(tmp_path / "prepared")
     assert kept["scans"] == 7 and "made by an earlier version" in kept["notes"][-1]
-    with pytest.raises(RunError, match=r"no fingerprints\.npz\. Prepare it anew"):
+    with pytest.raises(RunError, match=r"no fingerprints\.npz: prepare it again"):
         audit.audit_prepared(tmp_path / "prepared")
 
 

@@ -120,7 +120,7 @@ def test_the_paper_study_is_the_published_one():
 def test_a_run_file_that_describes_another_run_is_refused(tmp_path):
     write(tmp_path, "study.yaml", "epochs: 1\n")
     write(tmp_path, "covid-resnet34-random.yaml", "dataset: covid\nbackbone: mobilenet_v3_large\n")
-    with pytest.raises(ParamsError, match=r"call it covid-mobilenet_v3_large-random\.yaml"):
+    with pytest.raises(ParamsError, match=r"rename it to covid-mobilenet_v3_large-random\.yaml"):
         load_study(tmp_path)
 
 

@@ -142,7 +142,7 @@ def test_arrays_of_one_shape_that_were_swapped_are_refused_and_a_changed_pixel_i
     images[3, 5, 7] ^= 1
     images.flush()
     load_prepared(folder)
-    assert capsys.readouterr().err == f"{folder}: val.npy changed since it was prepared, and is taken as it is\n"
+    assert capsys.readouterr().err == f"{folder}: val.npy changed after preparation; the changed data are used\n"
     images[3, 5, 7] ^= 1
     images.flush()
 

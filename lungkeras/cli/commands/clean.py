@@ -25,12 +25,12 @@ def run(options) -> None:
     chosen, kept = found[~is_kept], found[is_kept]
     for row in chosen.itertuples():
         say(f"{row.bytes / 1e6:9.1f} MB  {row.kind}: {os.path.relpath(row.path)}")
-    told = f"{len(chosen)} leftovers, {chosen['bytes'].sum() / 1e6:.1f} MB"
+    total = f"{len(chosen)} leftovers, {chosen['bytes'].sum() / 1e6:.1f} MB"
     if options.yes:
         cleaning.remove(folder, chosen["path"])
-        say(f"removed {told}")
+        say(f"removed {total}")
     else:
-        say(f"{told}; --yes removes them" if len(chosen) else "nothing to remove")
+        say(f"{total}; --yes removes them" if len(chosen) else "nothing to remove")
     if len(kept):
         say(f"{len(kept)} more, {kept['bytes'].sum() / 1e6:.1f} MB, that the params do not name: --unnamed adds them")
 

@@ -23,8 +23,9 @@ def run(options) -> None:
 
     done = export.export_run(require_there(options.run), options.format, int8=options.int8, to=options.to)
     say(
-        f"{done['path']}: {done['megabytes']:.1f} MB, {done['milliseconds']:.1f} ms a scan; "
-        f"{done['labels_agree']:.1%} of labels as Keras, probabilities within {done['largest_difference']:.2g}"
+        f"{done['path']}: {done['megabytes']:.1f} MB, {done['milliseconds']:.1f} ms per scan; "
+        f"{done['labels_agree']:.1%} of labels agree with Keras, probabilities differ by up to "
+        f"{done['largest_difference']:.2g}"
     )
 
 

@@ -67,15 +67,15 @@ def answered(model: Path, source: Path | None, *, with_keras: bool):
     from lungkeras.prediction.predict import images_and_others, load_predictor, predict_images
 
     if source is None:
-        raise TableError(f"{model} is a model file: give the folder of scans that it is asked about, with --source DIR")
+        raise TableError(f"{model} is a model file: name the folder of scans to predict, with --source DIR")
     if not source.is_dir():
-        raise TableError(f"{source}: expected a folder of scans as --source, there is none")
+        raise TableError(f"{source}: expected a folder of scans as --source, found no such folder")
     predictor = load_predictor(model, with_keras=with_keras)
     table, failed = predict_images(predictor, images_and_others([source])[0])
     for row in failed.itertuples():
         say(f"lungkeras: {row.file}: {row.reason}: left out")
     if table.empty:
-        raise TableError(f"{source}: not one of its scans can be read")
+        raise TableError(f"{source}: none of its scans can be read")
     files = [file.removeprefix(printable(source)).lstrip("/") for file in table["file"]]
     return read_table(model.name, table.drop(columns=["predicted", "file"]).assign(scan=files))
 

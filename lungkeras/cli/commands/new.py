@@ -46,12 +46,12 @@ def run(options) -> None:
         backbones=options.backbone or BACKBONES,
         named=Named(label=tuple(options.label), **{name: getattr(options, name) for name in columns}),
     )
-    say(*told(dataset, understood))
+    say(*summary(dataset, understood))
     say(f"Wrote {folder}: {', '.join(sorted(file.name for file in folder.iterdir()))}", "",
         f"Next: lungkeras report {options.study}")  # fmt: skip
 
 
-def told(dataset: str, understood) -> list[str]:
+def summary(dataset: str, understood) -> list[str]:
     """What was recognised in a folder, in lines: classes, counts, patients, rows, and what was not understood."""
     description, records = understood.description, understood.records
     kind = {"multiclass": "one class per scan", "multilabel": "any number of findings per scan"}[description.task]

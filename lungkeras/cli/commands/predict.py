@@ -66,7 +66,7 @@ def run(options) -> int:
     for row in failed.itertuples():
         say(f"lungkeras: {row.file}: {row.reason}", file=sys.stderr)
     if others:
-        say(f"passed over{passed_over(others)}", file=sys.stderr)
+        say(f"skipped{passed_over(others)}", file=sys.stderr)
     return 1 if len(failed) else 0
 
 

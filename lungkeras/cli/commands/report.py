@@ -90,7 +90,7 @@ def require_writable(folder: Path) -> None:
     nearest_there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not nearest_there.is_dir() or not os.access(nearest_there, os.W_OK | os.X_OK):
         raise FolderError(
-            f"{nearest_there} can't be written to: make it a writable folder or name another one, then give the same "
+            f"{nearest_there} can't be written to: make it a writable folder or name another one, then run the same "
             "command again"
         )
 

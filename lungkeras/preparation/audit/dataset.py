@@ -58,7 +58,9 @@ def audit_source(dataset: str, source: Path | str, *, seed: int = 0, workers: in
     flow = records.attrs["flow"]
     prints = take_fingerprints([source / path for path in records["path"]], workers=workers or os.cpu_count())
     if not prints.read.any():
-        raise SourceError(f"{dataset}: none of {len(records)} scans in {source} can be read: fetch the collection anew")
+        raise SourceError(
+            f"{dataset}: none of {len(records)} scans in {source} can be read: download the collection again"
+        )
     flow = [*flow, ["unreadable", int((~prints.read).sum())]]
     records, prints = records[prints.read].reset_index(drop=True), prints[prints.read]
     pairs = find_duplicates(prints, records["scan"], records["patient"])
@@ -108,7 +110,7 @@ def _audited(folder: Path, seed: int) -> dict:
         prints = load_fingerprints(folder / "fingerprints.npz")
     except FileNotFoundError as error:
         raise RunError(
-            f"{folder} can't be audited: it holds no {Path(error.filename).name}. Prepare it anew."
+            f"{folder} can't be audited: it holds no {Path(error.filename).name}: prepare it again"
         ) from None
     found = audit_records(statistics["dataset"], records, prints, pairs, seed=seed) | {"flow": flow}
     return found | {"made_from": {"seed": seed, "code": code_digest(MODULES)}}
@@ -169,7 +171,7 @@ def audit_records(
 def _labels(records, prints, labels, groups, classes, seed) -> tuple[dict, list[dict]]:
     both = np.concatenate([prints.thumbnails, prints.thumbnails[:, :, ::-1]])
     features, mirrored = np.split(describe(both, seed=seed), 2)
-    noise, probabilities, told = label_noise(features, mirrored, labels, groups, classes, seed=seed)
+    noise, probabilities, recognised = label_noise(features, mirrored, labels, groups, classes, seed=seed)
     most = round((noise["high"] or 0) * len(labels))
     suspected = [
         {
@@ -178,7 +180,7 @@ def _labels(records, prints, labels, groups, classes, seed) -> tuple[dict, list[
             "shown": classes[column],
             "margin": round(margin, 4),
         }
-        for row, column, margin in suspects(labels, probabilities, told, most)
+        for row, column, margin in suspects(labels, probabilities, recognised, most)
     ]
     return noise, suspected
 
@@ -206,9 +208,9 @@ def notes(found: dict, probed: int) -> list[str]:
     if shared or found["leakage"]["shared_duplicates"]:
         said.append(
             f"The split that the collection gives leaks: {shared:,} patients and "
-            f"{found['leakage']['shared_duplicates']:,} pairs of copies lie on two sides of it. It is kept as it "
-            "is given; scores on its test split are too good. `split: patients` in study.yaml deals the scans anew, by "
-            "patient."
+            f"{found['leakage']['shared_duplicates']:,} pairs of copies lie on two sides of it. It is kept as "
+            "given; scores on its test split are too good. `split: patients` in study.yaml splits the scans again, "
+            "by patient."
         )
     if not found["leakage"]["patients_known"]:
         said.append(

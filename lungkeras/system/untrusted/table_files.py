@@ -27,14 +27,14 @@ def read_parquet(file: Path | str | IO[bytes]) -> pd.DataFrame:
 
     if Path(file).stat().st_size > MOST_BYTES:
         raise ValueError(f"it is larger than {MOST_BYTES // 1_000_000} MB")
-    with parquet.ParquetFile(file) as told:
-        about, schema = told.metadata, told.schema_arrow
+    with parquet.ParquetFile(file) as opened:
+        about, schema = opened.metadata, opened.schema_arrow
         groups = [about.row_group(place) for place in range(about.num_row_groups)]
     columns = [group.column(place) for group in groups for place in range(group.num_columns)]
     if about.num_rows > MOST_ROWS or about.num_rows * about.num_columns > MOST_CELLS:
         raise ValueError(f"it claims {about.num_rows:,} rows of {about.num_columns:,} columns")
     if strange := next((column for column in columns if column.compression not in CODECS), None):
-        raise ValueError(f"it is packed by {strange.compression}")
+        raise ValueError(f"it is compressed with {strange.compression}")
     texts = [
         field.name
         for field in schema
