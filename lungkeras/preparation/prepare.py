@@ -63,15 +63,15 @@ def prepare_dataset(
     Patients who share a duplicate of a scan (`duplicates`) form a group, in the column `group` of the records, and stay
     in one split.
 
-    A scan that can't be read is quarantined, and the rest continue. The folder appears whole: until then an earlier one
-    stays as it was. If another process prepares it, this one waits, and uses that result if it is the same. The same
-    source, size and seed give the same bytes whatever `workers` is (None: one per processor). Meanwhile the disk holds
-    the arrays twice; memory holds 17 kB per scan, and never an array.
+    A scan that can't be read is quarantined, and the others are prepared. The folder is replaced as a whole at the end.
+    If another process is preparing it, this one waits, and uses that result if its inputs are the same. The same
+    source, size and seed give the same bytes whatever `workers` is (None: one per processor). During the work the disk
+    holds the arrays twice; memory holds 17 kB per scan, and never an array.
 
     With `split="official"` the test split is the published one, as for xray8. Train and val are drawn from the rest,
     without copies of test scans, which are left out and counted. Collections without a published test split are split
-    as usual. `votes` is that of `read_records`. With `split="given"` a collection of one's own is split as given for
-    each scan, even if that splits patients.
+    as usual. `votes` is that of `read_records`. `split="given"` keeps the split of a collection of your own, even if
+    it separates scans of one patient.
 
     Returns the content of statistics.json: dataset, task, classes, size, mean and std (grey levels in [0, 255] of the
     training split), scans (per split), votes (None if readers are unknown), missing (classes that a split lacks),
@@ -141,7 +141,7 @@ def prepare_dataset(
             mean, std = grey_statistics(np.load(folder / "train.npy", mmap_mode="r"))
             summary = {
                 "dataset": dataset,
-                "source": places.told(source),
+                "source": places.recorded_name(source),
                 "drawn": is_drawn(source),
                 "task": known_dataset(dataset).task,
                 "classes": list(known_dataset(dataset).classes),

@@ -1,11 +1,10 @@
 """The progress of a study: steps done, steps left, and about how long they take on this machine.
 
 reports/<study>/status.json is written by the graph of notebooks: the steps that will run, and the duration of each that
-has ended. A step is expected to take as long as earlier steps of its kind here. Before one has ended, the estimate is
-the time on two cores of the machine that NOMINAL was measured on, scaled by how much slower or faster this one was so
-far.
+has ended. A step is expected to take as long as earlier steps of its kind here. Before the first of its kind has ended,
+the estimate is the time in NOMINAL, measured on two cores of another machine, scaled by the speed of this one so far.
 
-    python -m lungkeras.study.status FILE NAME SECONDS    notes the end of a step, and prints its line
+    python -m lungkeras.study.status FILE NAME SECONDS    records the end of a step, and prints its line
 """
 
 import os

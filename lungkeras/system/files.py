@@ -60,7 +60,7 @@ def atomic_folder(to: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(beside: Path | str) -> Iterator[Path]:
-    """Yields an empty folder in the folder `beside`, for its owner alone, which vanishes when the block ends."""
+    """Yields an empty folder in the folder `beside`, for its owner alone; it is removed when the block ends."""
     with _locked_file(Path(beside), "") as lock:
         folder = _folder_of(lock)
         try:
@@ -262,7 +262,7 @@ def new_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def glance(folder: Path | str, most: int = 5) -> str:
-    """What lies in a folder, in a few words for an error message."""
+    """The content of a folder, in a few words for an error message."""
     folder = Path(folder)
     if not folder.exists():
         return f"no such folder{_nearest_there(folder)}"

@@ -1,4 +1,4 @@
-"""`lungkeras clean`: show what no result of a study needs, and remove it."""
+"""`lungkeras clean`: list the files of a study that no result needs, and remove them."""
 
 import argparse
 import os
@@ -10,9 +10,9 @@ from lungkeras.system.text import say
 
 def options(sub: argparse.ArgumentParser) -> None:
     add_study(sub)
-    sub.add_argument("--yes", action="store_true", help="remove what is shown")
-    sub.add_argument("--unnamed", action="store_true", help="and the runs, prepared datasets and drawn sources "
-                       "that the params no longer name; the report shows them as long as they are there")  # fmt: skip
+    sub.add_argument("--yes", action="store_true", help="remove the listed files")
+    sub.add_argument("--unnamed", action="store_true", help="also list runs, prepared datasets and drawn sources "
+                       "that the params no longer name; the report shows them as long as they exist")  # fmt: skip
 
 
 def run(options) -> None:
@@ -37,12 +37,12 @@ def run(options) -> None:
 
 COMMAND = Command(
     group="a study",
-    about="show what no result of a study needs, and remove it",
+    about="list the files of a study that no result needs, and remove them",
     example="clean demo --yes",
     details="Lists what killed or changed studies left behind and no result needs: temporary files, failed notebooks "
-    "of steps that have succeeded since, checkpoints of finished runs, older logs of Snakemake. Nothing is "
+    "of steps that have succeeded since, checkpoints of finished runs, old logs of Snakemake. Nothing is "
     "removed without --yes.",
-    outputs="A line for each leftover, with its size, and the sum, on stdout.",
+    outputs="One line per leftover with its size, and the total size, on stdout.",
     page="commands.md",
     options=options,
     run=run,

@@ -1,4 +1,4 @@
-"""`lungkeras judge`: anybody's table of probabilities, or a model file, judged on one page."""
+"""`lungkeras judge`: scores for any table of probabilities or a model file, on one page."""
 
 import argparse
 from pathlib import Path
@@ -24,8 +24,8 @@ def options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--to", type=Path, required=True, metavar="DIR", help="where report.html and tables/ are written")
     sub.add_argument("--labels", type=Path, metavar="FILE", help="a table of labels: 1, 0, -1 (uncertain) or blank")
     sub.add_argument("--records", type=Path, metavar="FILE", help="a table of patient, age, sex, view, scanner")
-    sub.add_argument("--claims", type=Path, metavar="FILE", help="YAML of claims to be judged (docs/judge.md)")
-    sub.add_argument("--source", type=Path, metavar="DIR", help="the scans that a model file is asked about")
+    sub.add_argument("--claims", type=Path, metavar="FILE", help="YAML of claims to test (docs/judge.md)")
+    sub.add_argument("--source", type=Path, metavar="DIR", help="the folder of scans for a model file")
 
 
 def run(options) -> None:
@@ -82,12 +82,12 @@ def answered(model: Path, source: Path | None, *, with_keras: bool):
 
 COMMAND = Command(
     group="a trained model",
-    about="judge anybody's table of probabilities: scores with intervals, calibration, groups, baselines, one page",
+    about="score any table of probabilities: intervals, calibration, groups, baselines, on one page",
     example="judge mine.csv theirs.csv --labels labels.csv --records patients.csv --to judged",
-    details="Reads probabilities that lungkeras or anything else has computed, finds out what each column means, and "
-    "scores them: intervals by patient, calibration, operating points, groups, what the image adds to the metadata, "
+    details="Reads probabilities from lungkeras or any other source, finds out what each column means, and scores "
+    "them: intervals by patient, calibration, operating points, groups, what the image adds to the metadata, "
     "and paired comparisons of several predictors.",
-    outputs="DIR/report.html and DIR/tables/*.csv; on stdout what was understood, and the macro scores.",
+    outputs="DIR/report.html and DIR/tables/*.csv; on stdout the meaning of each column, and the macro scores.",
     page="judge.md",
     options=options,
     run=run,

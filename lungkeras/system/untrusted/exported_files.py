@@ -105,7 +105,7 @@ def numbers(shape: Iterable[int], name: str) -> int:
 
 
 def read_onnx(path: Path) -> bytes:
-    """An ONNX file whose weights lie in it, and whose operations are ONNX's own. Raises Refused."""
+    """An ONNX file that contains its weights, and whose operations are ONNX's own. Raises Refused."""
     import onnx
 
     data = content(path)
@@ -237,7 +237,7 @@ def _places(given, count: int, *, absent: int = 0) -> np.ndarray:
 
 
 def read_openvino(path: Path) -> tuple[bytes, bytes]:
-    """XML and weights of an OpenVINO model: known layers, and constants that lie in the weights. Raises Refused."""
+    """XML and weights of an OpenVINO model: known layers, and constants within the weights. Raises Refused."""
     xml, weights = content(path, MOST_XML_BYTES), content(path.with_suffix(".bin"))
     layers: list[tuple[str, str]] = []
     claimed = depth = 0

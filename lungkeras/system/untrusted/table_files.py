@@ -20,7 +20,7 @@ CODECS = {"UNCOMPRESSED", "SNAPPY"}
 def read_parquet(file: Path | str | IO[bytes]) -> pd.DataFrame:
     """`pd.read_parquet` of a file whose size is checked first, from its footer and texts.
 
-    Raises OSError, or ValueError if it is no such file or holds more than a table of lungkeras.
+    Raises OSError, or ValueError if it is not such a file or holds more than a table of lungkeras.
     """
     import pyarrow
     from pyarrow import parquet
@@ -97,7 +97,7 @@ def check_csv(content: bytes | None, separators: bytes = b",") -> None:
 def read_xlsx(file: Path | str) -> pd.DataFrame:
     """The first sheet of a spreadsheet, its first row as the names of the columns, every cell a text, "" for none.
 
-    Raises OSError, ValueError or zipfile.BadZipFile where it is no such file or holds more than a table of lungkeras.
+    Raises OSError, ValueError or zipfile.BadZipFile if it is not such a file or holds more than a table of lungkeras.
     """
     import openpyxl
     import pandas as pd
