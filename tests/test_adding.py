@@ -140,7 +140,7 @@ def test_the_report_shows_the_further_table_figure_and_probe(copy):
 
 
 @pytest.mark.backend
-def test_the_backbone_is_built_and_only_its_own_runs_know_its_code(copy):
+def test_the_backbone_is_built_and_its_code_affects_only_its_own_runs(copy):
     code = """
         import lungkeras
         from lungkeras.study.made_from import training_made_from

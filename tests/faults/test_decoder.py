@@ -84,7 +84,7 @@ def test_a_file_that_kills_its_decoder_is_one_file_lost(workers, source, injecte
     injected("files that kill their decoder", len(ENDS))
 
 
-def test_a_preparation_goes_on_with_the_others(source, tmp_path):
+def test_a_preparation_continues_with_the_others(source, tmp_path):
     summary = prepare_dataset("covid", source, tmp_path / "prepared", size=8, workers=2)
     quarantine = pd.read_csv(tmp_path / "prepared" / "quarantine.csv")
     assert summary["quarantined"] == len(quarantine) > 0
@@ -121,7 +121,7 @@ def test_a_decoder_answers_as_the_function_does_whatever_a_library_prints(source
         one.close()
 
 
-def test_no_scan_is_lost_to_a_kill_from_outside_or_for_want_of_memory(source):
+def test_no_scan_is_lost_to_a_kill_from_outside_or_to_lack_of_memory(source):
     good = next(source.rglob("COVID-1.png"))
     good.with_suffix(".once").touch()
     images = np.zeros((1, 8, 8), np.uint8)
@@ -133,7 +133,7 @@ def test_no_scan_is_lost_to_a_kill_from_outside_or_for_want_of_memory(source):
         fill(images, [good])
 
 
-def test_a_decoder_that_can_not_start_is_no_fault_of_the_scans(source, monkeypatch):
+def test_a_decoder_that_can_not_start_is_not_blamed_on_the_scans(source, monkeypatch):
     monkeypatch.setattr(decoder, "SERVE", "raise SystemExit(3)")
     with pytest.raises(RunError, match=r"No process to decode scans could be started \(status 3\)"):
         fill(np.zeros((1, 8, 8), np.uint8), [next(source.rglob("*.png"))])
@@ -169,7 +169,7 @@ def test_a_file_that_takes_too_much_is_one_file_lost(order, reason, source, monk
         one.close()
 
 
-def test_a_decoder_ends_by_itself_where_nobody_asks_any_more(source, monkeypatch):
+def test_an_unused_decoder_ends(source, monkeypatch):
     """As where the process that asked was killed: what is at work ends by its own clock."""
     monkeypatch.setattr(
         decoder,

@@ -138,7 +138,7 @@ def test_a_disk_that_fills_during_preparation_leaves_the_earlier_dataset(disk, p
     injected("full disks", 1)
 
 
-def test_a_training_on_a_full_disk_keeps_its_checkpoint_and_goes_on(disk, tmp_path, monkeypatch, injected):
+def test_a_training_on_a_full_disk_keeps_its_checkpoint_and_resumes(disk, tmp_path, monkeypatch, injected):
     prepared, folder = write_prepared(tmp_path / "prepared" / "pneumonia"), disk(4)
     params = params_of(prepared, folder / "runs", epochs=3)
     with pytest.raises(FolderError, match=r"room|full"):

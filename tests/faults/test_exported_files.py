@@ -508,7 +508,7 @@ def test_flipped_bits_of_an_exported_file_crash_nothing(format, number, request,
         '{"classes": ["a", "b"], "task": "multiclass", "image_size": 16, "more": "' + "x" * 2_000_000 + '"}',
     ],
 )
-def test_what_stands_beside_an_export_is_checked(described, tmp_path, injected):
+def test_the_json_of_an_export_is_checked(described, tmp_path, injected):
     (tmp_path / "model.onnx.json").write_text(described)
     with pytest.raises(RunError, match=r"read from model\.onnx\.json beside it, which is missing or broken"):
         runtimes.read_about(tmp_path / "model.onnx")

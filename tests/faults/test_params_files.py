@@ -132,7 +132,7 @@ def test_params_reach_a_notebook_as_values_only():
         assert found == {"title": value, "source": value, "scans": None, "epochs": 3}
 
 
-def test_what_is_no_known_name_never_becomes_the_name_of_a_variable(tmp_path):
+def test_an_unknown_name_never_becomes_a_variable(tmp_path):
     path = tmp_path / "study.yaml"
     for key in ("x = __import__('os').system('id')\ny", "print", "__builtins__", "import os; epochs"):
         path.write_text(json.dumps({key: 1}))

@@ -33,7 +33,7 @@ def holders(folder: Path, words: list[str]) -> dict[str, list[str]]:
     return {file: words for file, words in found.items() if words}
 
 
-def test_a_prepared_dataset_tells_no_place_of_its_source_and_finds_it_here(project, tmp_path):
+def test_a_prepared_dataset_hides_the_path_of_its_source_and_finds_it_here(project, tmp_path):
     source = draw_source("pneumonia", tmp_path / "private-disk" / "scans", scans=40)
     to = project / "prepared" / "pneumonia"
     prepare_dataset("pneumonia", source, to, size=16)
@@ -67,7 +67,7 @@ def test_results_of_a_stranger_within_the_checkout_bring_no_snakefile(monkeypatc
     assert params.project_folder() == checkout
 
 
-def test_the_name_of_the_user_is_no_part_of_a_path_told():
+def test_the_name_of_the_user_is_not_in_a_recorded_path():
     assert (
         getpass.getuser() not in places.recorded_name(Path.home() / "elsewhere" / "scans")
         or Path.home().name == "scans"

@@ -26,7 +26,7 @@ def test_every_image_model_of_keras_applications_has_a_name():
 
 
 @pytest.mark.parametrize(("wrong", "near"), [("DenseNet121", "densenet121"), ("resnet_50", "resnet50")])
-def test_an_unknown_name_is_answered_with_the_nearest(wrong, near):
+def test_an_unknown_name_gets_the_nearest_as_a_suggestion(wrong, near):
     with pytest.raises(ParamsError, match=f"did you mean {near}"):
         backbones.find_backbone(wrong)
     with pytest.raises(ValueError, match=f"did you mean {near}"):

@@ -83,7 +83,7 @@ def test_a_class_that_no_scan_has_is_left_out():
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_an_undefined_auroc_is_no_number_and_warns_of_nothing(task, tmp_path):
+def test_an_undefined_auroc_is_nan_without_a_warning(task, tmp_path):
     labels, given = np.eye(3)[[0, 1, 1]], np.eye(3)[[0, 1, 0]]
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -105,12 +105,12 @@ def change(file: Path, key: str, value) -> None:
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {key: value}))
 
 
-def test_nothing_is_computed_anew_in_a_copy_of_other_dates(copied):
+def test_nothing_is_computed_again_in_a_copy_with_other_dates(copied):
     assert planned(copied) == ([], [])
     assert listed(copied) == {}
 
 
-def test_a_changed_param_trains_that_run_and_its_heirs_alone(copied):
+def test_a_changed_param_trains_only_that_run_and_those_that_start_from_it(copied):
     change(copied / "params" / f"{OTHER}.yaml", "seed", 1)
     assert planned(copied) == ([OTHER], list(freshness.READING))
     assert listed(copied) == {"train": 1, "evaluate": 1, "visualize": 1, "report": 1, "total": 4}
@@ -163,7 +163,7 @@ def test_another_source_or_size_is_prepared_again(original, copied):
     assert listed(copied) == {"prepare": 2, "train": 3, "evaluate": 1, "visualize": 1, "report": 1, "total": 8}
 
 
-def test_a_dataset_that_is_gone_is_prepared_before_it_is_asked_what_to_train(copied, original):
+def test_a_missing_dataset_is_prepared_before_runs_are_chosen(copied, original):
     shutil.copytree(original / "sources", copied / "sources")
     shared, runs = load_study(copied / "params")
     assert freshness.outdated_datasets(shared, runs, {}) == []

@@ -135,7 +135,7 @@ def test_an_unknown_or_absent_backend_is_one_sentence(monkeypatch):
 
 
 @pytest.mark.parametrize("command", ["predict run scan.png", "evaluate run --on prepared", "train --params STUDY"])
-def test_every_command_takes_a_backend_and_names_the_extra_where_it_lacks(command):
+def test_every_command_takes_a_backend_and_names_the_missing_extra(command):
     missing = [name for name in backends.BACKENDS if not backends.is_installed(name)]
     if not missing:
         pytest.skip("every backend is installed")
