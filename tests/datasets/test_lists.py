@@ -37,7 +37,7 @@ def edited(source: Path, change) -> Path:
 
 
 def without_end(text: bytes, row: int) -> bytes:
-    """The list with a row of which its first column alone is left."""
+    """The list with one row cut after its first column."""
     lines = text.split(b"\r\n")
     return b"\r\n".join([*lines[:row], lines[row].partition(b",")[0], *lines[row + 1 :]])
 

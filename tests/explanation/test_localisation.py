@@ -73,7 +73,7 @@ def test_iou_of_a_map_is_that_of_the_area_above_half_of_its_maximum():
 
 
 def prepared_of(labels: dict[str, list[str]], size: int = 20, classes=("effusion", "mass")) -> Prepared:
-    """Blank scans, by split, each with its classes parted by a space."""
+    """Blank scans, by split, each with its classes separated by a space."""
     rows, images = [], {}
     for split, shown in labels.items():
         images[split] = np.zeros((len(shown), size, size), np.uint8)

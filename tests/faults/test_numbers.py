@@ -1,4 +1,4 @@
-"""Numbers under stress: a score is a number or called undefined, a diverged run says so, and the study goes on."""
+"""Numbers under stress: a score is a number or called undefined, a diverged run says so, and the study continues."""
 
 import json
 import warnings

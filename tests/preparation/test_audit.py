@@ -140,7 +140,7 @@ def test_scores_of_labels_at_random_are_at_chance_and_intervals_hold_it():
 
 
 def scored(apart: float, wrong: float):
-    """Truth, labels of which a share is wrong, and normal scores of 40,000 scans, a quarter of a class."""
+    """Truth, partly wrong labels, and normal scores of 40,000 scans; a quarter of them has the class."""
     rng = np.random.default_rng(2)
     truth = np.arange(40_000) < 10_000
     known, flips = truth.copy(), round(wrong * 10_000)

@@ -259,7 +259,7 @@ def test_the_bytes_do_not_depend_on_the_workers(phantom_source, tmp_path):
 
 
 def spoil(source, tmp_path, count: int):
-    """A copy of a source of which the first `count` scans are cut short."""
+    """A copy of a source whose first `count` scans are truncated."""
     copy = tmp_path / "spoiled"
     shutil.copytree(source, copy)
     scans = sorted(path for path in copy.rglob("*") if path.suffix in (".png", ".jpeg", ".jpg"))

@@ -50,7 +50,7 @@ def test_test_stays_as_it_was_and_the_repaired_split_has_no_leak(tmp_path):
     table.to_csv(tmp_path / "split.csv", index=False)
     found, listed = audit_split("xray8", [tmp_path / "split.csv"])
     assert found["leak"]
-    told = write_repaired(tmp_path / "new.csv", listed)
+    repaired = write_repaired(tmp_path / "new.csv", listed)
     new = pd.read_csv(tmp_path / "new.csv")
     assert new["scan"].tolist() == names
     held = {side: {name[:8] for name in new.loc[new["split"] == side, "scan"]} for side in ("train", "val", "test")}
@@ -61,7 +61,7 @@ def test_test_stays_as_it_was_and_the_repaired_split_has_no_leak(tmp_path):
         first = next(side for side in ("test", "val", "train") if side in set(rows["before"]))
         assert rows["split"].tolist() == [first if side == first else EXCLUDED for side in rows["before"]], patient
     gone = pd.Series(sides)[new["split"] == EXCLUDED].value_counts().to_dict()
-    assert told["excluded"] == gone and set(gone) == {"train", "val"}
+    assert repaired["excluded"] == gone and set(gone) == {"train", "val"}
     again, _ = audit_split("xray8", [tmp_path / "new.csv"])
     assert not again["leak"] and again["notes"] == [f"{sum(gone.values())} listed scans lie on no side."]
     with pytest.raises(FolderError, match="exists already, and a split is never overwritten"):
@@ -143,7 +143,7 @@ def test_an_unreadable_list_is_one_sentence(tmp_path):
 
 @pytest.fixture(scope="module")
 def two_sides(phantom_source, tmp_path_factory):
-    """Drawn scans of folders train and test, of which one in test is a scan of train at another size."""
+    """Drawn scans in folders train and test; one in test is a scan of train at another size."""
     folder = tmp_path_factory.mktemp("split")
     files = sorted(phantom_source("covid").rglob("*.png"))[:12]
     for side, own in {"train": files[:8], "test": files[8:]}.items():

@@ -341,7 +341,7 @@ def test_an_absent_class_is_left_out_of_the_macro_f1():
 
 @pytest.fixture(scope="module")
 def partly_known():
-    """A class of which some labels are not known, two models' scores, patients; then the same of its known scans."""
+    """A class with unknown labels, two models' scores, patients; then the same for its known scans."""
     random = np.random.default_rng(5)
     patients = np.arange(160) // 4
     labels = (random.random((160, 1)) < 0.4).astype(float)

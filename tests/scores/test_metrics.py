@@ -154,7 +154,7 @@ def test_positive_weights_are_negatives_over_positives():
 
 
 def partly_known(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Multilabel labels of which a third is NaN, and logits."""
+    """Multilabel labels, a third of them NaN, and logits."""
     labels, logits = drawn("multilabel", seed=seed)
     labels[np.random.default_rng([seed, 1]).random(labels.shape) < 0.3] = np.nan
     return labels, logits

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_freshness import TRANSFERRED, OTHER, SCRATCH, copied, listed, original, planned  # noqa: F401
+from test_freshness import OTHER, SCRATCH, TRANSFERRED, copied, listed, original, planned  # noqa: F401
 
 from lungkeras import cli
 from lungkeras.study import cleaning, freshness

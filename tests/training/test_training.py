@@ -39,7 +39,7 @@ def finished(prepared_folder, tmp_path_factory):
 
 
 class Closed(dict):
-    """Arrays of which that of the test split can't be had."""
+    """Arrays whose test split can't be read."""
 
     def __getitem__(self, split):
         if split == "test":
@@ -228,7 +228,7 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(finished, prepared_folder
 
 @pytest.fixture
 def checkpointed(prepared_folder, tmp_path):
-    """A function: -> what a run goes on from, of a run with two checkpoints, after one epoch and after two."""
+    """A function: -> what a run resumes from, of a run with two checkpoints, after one epoch and after two."""
     params = params_of(prepared_folder, tmp_path)
     prepared = load_prepared(prepared_folder)
 
