@@ -93,7 +93,7 @@ def test_names_of_other_collections(tmp_path):
     )
     found, _ = audit_split("pneumonia", lists)
     assert [leak["patient"] for leak in found["leaks"]] == ["person14"]
-    assert "1 names tell no patient, such as NORMAL/holiday.jpeg" in found["notes"][0]
+    assert "1 names give no patient, such as NORMAL/holiday.jpeg" in found["notes"][0]
     assert "may be two children" in found["notes"][1]
     lists = write_lists(tmp_path, train=["COVID-1.png", "COVID-2.png"], test=["covid/COVID-2.png", "Normal-1.png"])
     found, _ = audit_split("covid", lists)

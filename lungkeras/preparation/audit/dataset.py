@@ -208,26 +208,25 @@ def notes(found: dict, probed: int) -> list[str]:
     if shared or found["leakage"]["shared_duplicates"]:
         said.append(
             f"The split that the collection gives leaks: {shared:,} patients and "
-            f"{found['leakage']['shared_duplicates']:,} pairs of copies lie on two sides of it. It is kept as "
-            "given; scores on its test split are too good. `split: patients` in study.yaml splits the scans again, "
-            "by patient."
+            f"{found['leakage']['shared_duplicates']:,} pairs of copies are in two splits. It is kept as given, so "
+            "scores on its test split are too high. `split: patients` in study.yaml splits the scans again, by patient."
         )
     if not found["leakage"]["patients_known"]:
         said.append(
-            "The collection does not say which scans are of one patient: that none lies in two splits can't be proved, "
-            "only that no duplicate does."
+            "The collection does not say which scans are of one patient, so a patient may be in two splits unnoticed. "
+            "Only copies can be checked."
         )
     if not any(entry["name"] == "metadata" for entry in found["shortcuts"]):
         said.append(
-            "The collection tells neither age, sex, view, follow-up, scanner nor reader: no probe of them is possible."
+            "The collection gives no age, sex, view, follow-up, scanner or reader, so none of these can be probed."
         )
     unsure = [name for name, entry in found["label_noise"]["classes"].items() if entry["rate"] is None]
     if unsure:
         said.append(
             f"Wrong labels of {', '.join(name.replace('_', ' ') for name in unsure)} can't be estimated: the model "
-            "that would find them does not tell these classes well enough."
+            "does not recognise these classes well enough."
         )
     if probed < found["scans"]:
-        said.append(f"Shortcuts and labels were probed on {probed:,} of {found['scans']:,} scans, drawn by patient.")
+        said.append(f"Shortcuts and labels were probed on {probed:,} of {found['scans']:,} scans, sampled by patient.")
     said.append("No reader has looked at these scans: a suspected label is a question, not an error.")
     return said

@@ -63,12 +63,12 @@ def audit_split(
     unknown = table["patient"].isna()
     if unknown.all():
         notes.append(
-            f"Patients of {dataset} can't be read from the names of its scans: one may lie on two sides all the same."
+            f"Patients of {dataset} can't be read from the names of its scans: a patient may be on two sides unnoticed."
         )
     elif unknown.any():
         notes.append(
-            f"{unknown.sum():,} names tell no patient, such as {printable(table.loc[unknown, 'scan'].iloc[0])}: each "
-            "stands alone."
+            f"{unknown.sum():,} names give no patient, such as {printable(table.loc[unknown, 'scan'].iloc[0])}: each "
+            "counts as a patient."
         )
     if known.names and known.names.note and origin == "names":
         notes.append(known.names.note)
