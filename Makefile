@@ -1,4 +1,4 @@
-# `make` lists the targets. Every one of them sets up what it needs, in .venv.
+# `make` lists the targets. Each sets up what it needs in .venv.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,13 +19,13 @@ test: $(VENV)/.test-installed  ## the tests, in minutes
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-study: $(VENV)/.test-installed  ## the whole study in a small cut: every run, few scans, one epoch
+test-study: $(VENV)/.test-installed  ## the whole study on a small scale: every run, few scans, one epoch
 	$(BIN)/python -m pytest -m study
 
 test-slow: $(VENV)/.test-installed  ## every model of keras.applications, the figures of the gallery, a small study from a wheel
 	$(BIN)/python -m pytest -m slow
 
-test-sharing: $(VENV)/.test-installed  ## a copied study is recognised, a changed one trained where it changed
+test-sharing: $(VENV)/.test-installed  ## a copied study is recognised, and only what changed is trained again
 	$(BIN)/python -m pytest -m sharing
 
 test-cluster: $(VENV)/.test-installed  ## a small study on a real Slurm of one node (needs Debian's slurm-wlm and munge)
@@ -34,38 +34,38 @@ test-cluster: $(VENV)/.test-installed  ## a small study on a real Slurm of one n
 test-backends: $(VENV)/.test-installed test-jax test-torch  ## the tests on JAX and PyTorch, without TensorFlow; do all agree?
 	$(BIN)/python -m pytest -m parity
 
-# JAX compiles every shape, for minutes: what it has compiled once is kept.
+# JAX compiles every shape, for minutes: compiled code is cached.
 COMPILED = JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.venv-jax/compiled JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
 
 test-%: .venv-%/.installed
 	KERAS_BACKEND=$* $(COMPILED) .venv-$*/bin/python -m pytest $(TESTS)
 	KERAS_BACKEND=$* $(COMPILED) .venv-$*/bin/python -m pytest -m study -k one_run
 
-ci-backends: ci-jax ci-torch  ## a cut of the tests on JAX and PyTorch, each kind once, in minutes
+ci-backends: ci-jax ci-torch  ## a selection of the tests on JAX and PyTorch, in minutes
 
-# To compile fast matters more here than to run fast.
+# Fast compilation matters more here than fast execution.
 ci-%: .venv-%/.installed
 	KERAS_BACKEND=$* $(COMPILED) JAX_DISABLE_MOST_OPTIMIZATIONS=1 .venv-$*/bin/python -m pytest -m backend
 
-parity: $(VENV)/.installed .venv-jax/.installed .venv-torch/.installed  ## how far backends are apart, for the demo's report
+parity: $(VENV)/.installed .venv-jax/.installed .venv-torch/.installed  ## differences between backends, for the demo's report
 	$(BIN)/python -m lungkeras.training.parity --to reports/demo/tables/parity.csv
 
-faults: $(VENV)/.test-installed  ## faults on purpose, in minutes: kills, damaged scans, hostile files and names
+faults: $(VENV)/.test-installed  ## injected faults, in minutes: kills, damaged scans, hostile files and names
 	$(BIN)/python -m pytest tests/faults -m ''
 
-soak: $(VENV)/.test-installed  ## a small study ten times in one folder: memory, open files and disk stay as they were
+soak: $(VENV)/.test-installed  ## a small study ten times in one folder: memory, open files and disk use stay constant
 	$(BIN)/python -m pytest -m soak -k ten -s
 
 probes: $(VENV)/.test-installed  ## the audit on planted sources, over seeds, in minutes
 	$(BIN)/python -m pytest -m probes
 
-# One script after another, as timings disturb each other. `backends` takes those that `make test-backends` has set up.
-benchmark: $(VENV)/.test-installed  ## every benchmark and its plots, in hours (QUICK=--quick: do they work, in minutes)
+# One script after another, as parallel runs disturb timings. `backends` uses those that `make test-backends` set up.
+benchmark: $(VENV)/.test-installed  ## every benchmark and its plots, in hours (QUICK=--quick: a short check, in minutes)
 	for script in training_step input_pipeline epoch backends scale paper; do \
 		$(BIN)/python benchmarks/$$script.py $(QUICK) || exit 1; done
 	$(BIN)/python benchmarks/plots.py $(QUICK)
 
-notebooks: $(VENV)/.installed  ## write each notebook anew from the script that it is paired with
+notebooks: $(VENV)/.installed  ## write each notebook from its paired script
 	$(BIN)/jupytext --to ipynb --update notebooks/*.py
 
 jupyter: $(VENV)/.installed  ## open the notebooks
@@ -74,10 +74,10 @@ jupyter: $(VENV)/.installed  ## open the notebooks
 docs: $(VENV)/.test-installed  ## the documentation as a site: site/index.html, offline; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
-gallery: $(VENV)/.installed  ## draw the pictures of docs/gallery.md anew, from a finished demo
+gallery: $(VENV)/.installed  ## redraw the pictures of docs/gallery.md from a finished demo
 	$(BIN)/python docs/draw_gallery.py
 
-lint: $(VENV)/.test-installed  ## mend style where a tool can
+lint: $(VENV)/.test-installed  ## fix style automatically
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -2,8 +2,8 @@
 #
 #     sources -> 01 prepare (a dataset) -> 02 train (a run) -> 03 evaluate, 04 visualize -> 05 report
 #
-# No date decides: `lungkeras report` finds by hashes what is to be made again (lungkeras/study/freshness.py) and says so in
-# `again`; Snakemake adds what is missing. What is not made again is ancient to those that read it.
+# Dates don't count: `lungkeras report` finds by hashes what must be made again (lungkeras/study/freshness.py) and passes
+# it in `again`; Snakemake adds what is missing. All other inputs are marked as ancient.
 
 import os
 import shlex
@@ -20,7 +20,7 @@ from lungkeras.study.made_from import RESULTS
 from lungkeras.study.params import from_project, load_study, project_folder, study_folder
 from lungkeras.study.runs import main_runs
 
-# The default of the machine that starts the study holds on all that work on it.
+# The default backend of the machine that starts the study applies on all machines.
 envvars:
     "KERAS_BACKEND",
 
@@ -54,16 +54,16 @@ PICTURES += expand(REPORT + "/figures/{name}.png", name=["pointing", "cascade"])
 NOT_SHARED = ("dataset", "backbone", "weights", "suffix", "source", "acquire", "scans")
 AGAIN = set(config.get("again", []))  # datasets, runs and notebooks
 
-# What a step may take of a cluster: `runtime` in minutes, `mem_mb` in MB of a first attempt. A study of small scans takes
-# minutes; a published one takes days, and a run of it several jobs: one that ran out of time goes on at its checkpoint.
-# GPUs are for a profile to offer: set-resources, train: gpu=1.
+# Limits of a step on a cluster: `runtime` in minutes, `mem_mb` in MB for the first attempt. A study of small scans takes
+# minutes. A study of published sizes takes days, and a run several jobs: one that ran out of time resumes at its
+# checkpoint. A profile requests GPUs (set-resources, train: gpu=1).
 STATUS = f"{REPORT}/{status.NAME}"
 THREADS = int(config.get("threads", 4))
 SMALL = max(run.image_size for run in RUNS.values()) <= 128
 HOUR = 60
 
-# The notebook runs under another name and takes its own when it has succeeded; a failed one is kept as such. What lies
-# where it writes goes first: it may be a link.
+# The notebook runs under a temporary name and is renamed when it has succeeded; a failed one is kept as such. An existing
+# file under the temporary name is removed first, as it may be a link.
 EXECUTE = """
     export JUPYTER_PREFER_ENV_PATH=1  # the kernel is this environment's, whatever the user's home says
     export TF_NUM_INTRAOP_THREADS={threads} TF_NUM_INTEROP_THREADS=2 OMP_NUM_THREADS={threads} NPROC={threads}
@@ -77,7 +77,7 @@ EXECUTE = """
 
 
 def of(name, files):
-    """Files that a dataset, run or notebook leaves, as an input: their date counts only where it is made again."""
+    """The files of a dataset, run or notebook as an input: their date counts only if it is made again."""
     return files if name in AGAIN else ancient(files)
 
 
@@ -94,12 +94,12 @@ def failed(name):
 
 
 def stated(params, *but):
-    """All params that a notebook takes, those that no file names too: its own defaults are the demo's."""
+    """All params of a notebook, also those that no file names, as the notebook's own defaults are the demo's."""
     return f"-y {shlex.quote(yaml.safe_dump(params.model_dump(exclude=set(but)), sort_keys=False))}"
 
 
 def source_arguments(dataset):
-    """What tells the preparation to read a folder that the user named, instead of what study.yaml says."""
+    """The arguments that make the preparation read a folder that the user named, instead of that in study.yaml."""
     given = SOURCES.get(dataset)
     return f"-p acquire given -r source {shlex.quote(given)}" if given else ""
 
@@ -110,7 +110,7 @@ def prepared_as(dataset):
 
 
 def megabytes(small, large):
-    """More for each attempt: a job that ran out of memory is sent again with more."""
+    """More for each attempt: a job that ran out of memory is submitted again with more."""
     return lambda wildcards, attempt: attempt * (small if SMALL else large)
 
 
@@ -124,7 +124,7 @@ def prepared(dataset):
 
 
 def planned(job):
-    """Rule, kind and nominal seconds of a step, by which the time that is left is told."""
+    """Rule, kind and nominal seconds of a step, to estimate the time left."""
     step = job.rule.name
     if step == "prepare":
         return step, step, status.nominal_seconds(step, scans=prepared_as(job.wildcards.dataset).scans or 500)
@@ -140,8 +140,8 @@ onstart:
 
 
 def urgency(wildcards):
-    """What others start from goes first, then the main runs, as the pictures need these alone; one of the other runs
-    and then the evaluation go beside the pictures, so that no core waits at the end."""
+    """Runs that others start from go first, then the main runs, as the figures need only these. One of the other runs,
+    and then the evaluation, run beside the figures, so that no core is idle at the end."""
     name = wildcards.run
     return 4 if name in SOURCES_OF_WEIGHTS else 3 if name in MAIN else 0 if [name] == ABLATION[-1:] else 2
 

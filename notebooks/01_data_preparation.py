@@ -50,7 +50,7 @@ known_dataset(dataset).title
 # %% [markdown]
 # ## What does the collection hold?
 #
-# One scan of each class, as it lies in the folder: the first that can be read.
+# One scan of each class, as published: the first one that can be read.
 
 # %%
 records = lungkeras.read_records(dataset, folder, seed=seed, votes=votes)
@@ -60,8 +60,8 @@ images = {name: preparation.first_steps(paths, 256)["original"] for name, paths 
 figures.sample_scans({dataset: images})
 
 # %% [markdown]
-# The reader makes a table with one row per scan, and applies the study's selection. Each step is counted, so that no
-# scan disappears in silence.
+# The reader makes a table with one row per scan and applies the study's selection. It counts the scans that each step
+# leaves out, so no scan is lost unnoticed.
 
 # %%
 records.head()
@@ -74,8 +74,8 @@ lungkeras.flow(records)
 # %% [markdown]
 # ## What does the preparation do to a scan?
 #
-# Histogram equalisation spreads the grey levels over the whole range, at full size; a Gaussian blur of 5 x 5 pixels
-# takes away fine noise; then the scan is resized. The histograms below each step show the first two at work.
+# Histogram equalisation spreads the grey levels over the whole range, at full size. A Gaussian blur of 5 x 5 pixels
+# removes fine noise. Then the scan is resized. The histograms below each step show the effect of the first two.
 
 # %%
 steps = preparation.first_steps([folder / path for path in records["path"]], image_size)
@@ -84,8 +84,8 @@ figures.preprocessing_effect({dataset: steps})
 # %% [markdown]
 # ## Prepare all scans
 #
-# Scans that can't be read are put in quarantine, with the reason, and the others go on. The split is 70:15:15 by
-# patient, or takes the published test list: all scans of a patient are on one side.
+# Scans that can't be read are quarantined with the reason; all others are prepared. The split is 70:15:15 by patient,
+# or follows the published test list. All scans of a patient are in one split.
 
 # %%
 to = params.prepared_folder
@@ -100,7 +100,7 @@ print(counted)
 counts
 
 # %% [markdown]
-# Is any patient on two sides? Patients are counted by the number of splits in which they have scans.
+# Is any patient in two splits? The table counts patients by the number of splits in which they have scans.
 
 # %%
 separated = readings.of_separation(data.records)
@@ -110,8 +110,8 @@ data.records.groupby("patient")["split"].nunique().value_counts().rename("patien
 # %% [markdown]
 # ## Audit before training
 #
-# Can a class be predicted without looking at the lungs? Linear models see the border alone, the height and width, or
-# what the collection says of a patient. An AUROC of 0.5 is a guess; an interval beyond the dotted line is an alarm.
+# Can a class be predicted without looking at the lungs? Linear models see only the border, the height and width, or
+# what the collection says about a patient. An AUROC of 0.5 is chance. An interval beyond the dotted line is an alarm.
 
 # %%
 found = audit.audit_prepared(params.prepared_folder, seed=seed)
@@ -123,16 +123,17 @@ shortcuts = readings.of_shortcuts(audited["audit_shortcuts"])
 print(shortcuts)
 
 # %% [markdown]
-# What would a split by scan have leaked? The same patient, and the same labels, on both sides. Copies of a scan stay in
-# one split.
+# What would a split by scan have leaked? The same patients, with the same labels, would be in training and test. Copies
+# of a scan stay in one split.
 
 # %%
 print(readings.of_leakage(audited["audit_leakage"]))
 audited["audit_leakage"].T
 
 # %% [markdown]
-# How many labels do the scans contradict, by a linear model on textures? Where it does not recognise a class well,
-# nothing can be said. No reader has looked at these scans: a suspected label is a question, not an error.
+# How many labels do the scans contradict, according to a linear model on textures? If the model does not recognise a
+# class well, nothing can be said about it. No reader has looked at these scans: a suspected label is a question, not an
+# error.
 
 # %%
 labels = readings.of_labels(audited["audit_labels"])
@@ -148,7 +149,8 @@ print(*found["notes"], sep="\n")
 # %% [markdown]
 # ## What will a model see?
 #
-# Prepared scans of the training split, one of each class. That split's statistics become a layer of every model.
+# Prepared scans of the training split, one of each class. The mean and standard deviation of that split become a layer
+# of every model.
 
 # %%
 train = data.split("train")
@@ -166,4 +168,4 @@ print(readings.of_preparation(data.mean, data.std, summary["quarantined"], summa
 print(readings.learned(selected, counted, separated, shortcuts, labels))
 
 # %% [markdown]
-# Whether these scans are enough to learn from is seen by learning: [02 Training](02_training.ipynb).
+# Are these scans enough to learn from? [02 Training](02_training.ipynb) tries it.

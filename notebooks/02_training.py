@@ -18,8 +18,8 @@
 # # Training
 #
 # How does one network learn one dataset, and where is it wrong in the end? A run is a backbone, its initial weights and
-# a dataset. Its folder holds all that later notebooks read: the history, the best model, the predictions of every
-# split, and what they were made with. Networks, augmentation and learning rates follow the study "Lung Disease
+# a dataset. Its folder holds everything that later notebooks read: the history, the best model, the predictions for
+# every split, and the settings. Networks, augmentation and learning rates follow the study "Lung Disease
 # Classification"; `docs/choices.md` says where we differ.
 
 # %% tags=["parameters"]
@@ -71,7 +71,7 @@ params.run
 # %% [markdown]
 # ## What is there to learn from?
 #
-# Eight of the scans that the model will learn from, and how many of each class there are.
+# Eight of the training scans, and the number of scans of each class.
 
 # %%
 figures.strip(data.images["train"][:8])
@@ -82,8 +82,8 @@ print(readings.of_counts(counts))
 counts
 
 # %% [markdown]
-# Training shows each scan in changing forms: with probability one half each, sharpened by a factor of two, stretched
-# to the full range of grey levels, mirrored. The same eight scans, as one epoch may show them:
+# Training augments each scan at random. With probability one half each, a scan is sharpened by a factor of two,
+# stretched to the full range of grey levels, and mirrored. The same eight scans, as one epoch may show them:
 
 # %%
 augmentation = lungkeras.Augmentation(seed=seed)
@@ -93,7 +93,7 @@ figures.strip(keras.ops.convert_to_numpy(augmented)[..., 0])
 # %% [markdown]
 # ## The model
 #
-# Greyscale scans go in as they are stored and logits come out. Normalisation is part of the model.
+# The model takes greyscale scans as they are stored and returns logits. Normalisation is part of the model.
 
 # %%
 model = training.initial_model(params, data)
@@ -102,8 +102,8 @@ print(f"{model.count_params():,} parameters, {model.input_shape} in, {model.outp
 # %% [markdown]
 # ## Train
 #
-# Adam with a cosine from the first to the final learning rate. The best model is the one of the lowest validation
-# loss. A run that is finished already is read, not repeated; an interrupted one goes on.
+# The optimizer is Adam. The learning rate falls along a cosine from the first to the final rate. The best model is the
+# one with the lowest validation loss. A finished run is read, not repeated; an interrupted one continues.
 
 # %%
 folder = training.train(params, model)
@@ -112,7 +112,8 @@ run = evaluation.read_run(folder)
 # %% [markdown]
 # ## How did it go?
 #
-# Dashed: the training split, while it was learned from. Solid: the validation split. A gap that opens is overfitting.
+# Dashed: the training split, measured during training. Solid: the validation split. A growing gap between them is
+# overfitting.
 
 # %%
 figures.learning_curves(evaluation.histories({run.name: run}))
@@ -124,9 +125,9 @@ print(history)
 # %% [markdown]
 # ## What does the best model get right on the test split?
 #
-# F1 is the harmonic mean of precision (how many of the scans called a class have it) and recall (how many of the scans
-# that have it are called that class). Macro F1, the study's score, is the mean over classes. The truth is in rows, the
-# decision in columns.
+# F1 is the harmonic mean of precision (the share of scans predicted as a class that belong to it) and recall (the share
+# of scans of a class that are predicted as it). Macro F1, the study's score, is the mean over classes. In the confusion
+# matrix, rows are the true classes and columns the predicted ones.
 
 # %%
 labels, probabilities = evaluation.split_of(run, "test")
@@ -141,9 +142,9 @@ print(scores)
 lungkeras.per_class(run.metrics["test"])
 
 # %% [markdown]
-# ## Where is it wrong, and sure of it?
+# ## Where is it wrong and confident?
 #
-# Test scans of each class that the model is most sure and wrong about, with its calibrated probability.
+# The most confident errors of each class on the test split, with the model's calibrated probability.
 
 # %%
 errors = failures.confident_errors({run.name: run}, most=6)

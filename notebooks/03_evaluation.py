@@ -17,10 +17,10 @@
 # %% [markdown]
 # # Evaluation
 #
-# Which network classifies best, and how sure is that? All finished runs of a study stand side by side: the three tables
-# of the study "Lung Disease Classification", and its figures that are curves. Scores come from each run's predictions,
-# so they can be checked without a model. Each has a 95 % interval over the patients of the test split. Each sentence
-# under a table is computed from that table.
+# Which network classifies best, and how certain is that? This article compares all finished runs of a study. It makes
+# the three tables of the study "Lung Disease Classification" and its figures of curves. Scores are computed from each
+# run's predictions, so they can be checked without a model. Each score has a 95 % interval over the patients of the
+# test split. The sentences under a table are computed from that table.
 
 # %% tags=["parameters"]
 prepared = "prepared/demo"
@@ -50,7 +50,7 @@ from lungkeras.system.files import write_csv
 from lungkeras.system.places import from_project
 
 # %% [markdown]
-# What is read here: the finished runs of the study, and the prepared datasets that they learned from.
+# The input: the finished runs of the study, and the prepared datasets that they were trained on.
 
 # %%
 study = from_project(runs).parent
@@ -62,9 +62,9 @@ data = {dataset: lungkeras.load_prepared(folder, **policy) for dataset, folder i
 print(f"{len(main)} models and {len(ablation)} runs of the ablation")
 
 # %% [markdown]
-# ## Table 1: what was learned from?
+# ## Table 1: what were the models trained on?
 #
-# Scans of each class in each split, beside the published collection's.
+# The scans of each class in each split, next to those of the published collection.
 
 # %%
 table_1 = tables.table_1({dataset: prepared.records for dataset, prepared in data.items()}, **policy)
@@ -75,8 +75,8 @@ table_1
 # %% [markdown]
 # ## Table 2: how large are the models?
 #
-# Counted from the models as built here, with the 1000 classes of ImageNet and at 256 x 256 pixels, as the paper did.
-# The paper's FLOPs are multiply-accumulates of a batch of 32.
+# Parameters and operations are counted on the models as built here, with the 1000 classes of ImageNet and at 256 x 256
+# pixels, as in the paper. The paper's FLOPs are multiply-accumulates of a batch of 32.
 
 # %%
 counted = {}
@@ -96,8 +96,8 @@ table_2
 # %% [markdown]
 # ## Table 3: what do the models score?
 #
-# Macro F1 of the test split, seconds an epoch, and the epoch of the lowest validation loss, beside the published ones.
-# The interval draws patients, each with all of their scans: scans of one patient resemble each other.
+# Macro F1 on the test split, seconds per epoch, and the epoch of the lowest validation loss, next to the published
+# values. The interval resamples patients, each with all of their scans, as scans of one patient resemble each other.
 
 # %%
 results = evaluation.results(finished)
@@ -113,8 +113,9 @@ table_3
 # %% [markdown]
 # ## Which models differ?
 #
-# Each pair on the same test scans, with a test that swaps two models' answers patient by patient. The p-values are
-# adjusted for the number of pairs; from 0.05 on, the difference may be chance.
+# Each pair of models is compared on the same test scans, with a permutation test that swaps their predictions patient
+# by patient. The p-values are adjusted for the number of pairs. With a p-value of 0.05 or more, two models are not
+# significantly different.
 
 # %%
 model_pairs = comparison.pairs(main)
@@ -124,7 +125,7 @@ print(differ)
 model_pairs[["first", "second", "difference", "low", "high", "p_holm", "auroc_difference", "auroc_p_holm"]].round(3)
 
 # %% [markdown]
-# Two trainings of one model differ by the seed alone. Runs that the study repeats show by how much.
+# Two trainings of one model differ only by their seed. Runs that the study repeats show how much.
 
 # %%
 seeds = comparison.seeds(finished)
@@ -135,7 +136,7 @@ seeds
 # %% [markdown]
 # ## Class by class, at another prevalence, and beside other studies
 #
-# AUROC of every class: how well each model ranks its scans above all others.
+# The AUROC of every class: how well each model ranks the scans of the class above all others.
 
 # %%
 class_scores = comparison.class_scores(finished)
@@ -145,8 +146,8 @@ print(classes)
 class_scores.round(3)
 
 # %% [markdown]
-# The study leaves out normal scans until classes are of similar size. With each normal test scan counted for those that
-# were left out as well, the models are asked at the prevalence of the collection.
+# The study leaves out normal scans until the classes have similar sizes. If each normal test scan is weighted to stand
+# for those left out as well, the score is that at the prevalence of the collection.
 
 # %%
 left_out = {dataset: summaries.normals_left_out(folder) for dataset, folder in folders.items()}
@@ -158,7 +159,7 @@ print(read.of_prevalence(prevalence))
 prevalence.round(3)
 
 # %% [markdown]
-# Of the findings of ChestX-ray8 others report AUROC too: on other splits, so never as a target.
+# Other studies report AUROC for the findings of ChestX-ray8 too. Their splits differ, so their values are not a target.
 
 # %%
 published_auroc = comparison.auroc_beside_published(class_scores[class_scores["run"].isin(main)])
@@ -168,8 +169,8 @@ published_auroc.round(3)
 # %% [markdown]
 # ## Is a network needed?
 #
-# Answers that need none: always the most frequent class, every finding on every scan, age and view alone, a linear
-# classifier on the same pixels. Where one does as well as the networks, the task is too easy to compare them.
+# These baselines need no network: always the most frequent class, every finding on every scan, age and view alone, a
+# linear classifier on the same pixels. If one scores as high as the networks, the task is too easy to compare them.
 
 # %%
 given = baselines.answers(data.values(), seed=seed)
@@ -185,7 +186,7 @@ print(read.of_baselines(beside_linear))
 beside_linear
 
 # %% [markdown]
-# Is each network significantly better than the linear model, on the same scans, by the paired test?
+# Is each network significantly better than the linear model, by the paired test on the same scans?
 
 # %%
 against = comparison.against(main, given)
@@ -197,9 +198,10 @@ against[["run", "baseline", "difference", "low", "high", "p_holm", "better"]].ro
 # %% [markdown]
 # ## Do probabilities mean what they say?
 #
-# Of all scans of which a model is 80 % sure, four in five should be as it says. The weights of a multilabel loss raise
-# every finding's probability by a known amount, which is taken out; what is left is divided by a temperature, fitted on
-# the validation split: one for exclusive classes, one of each finding. Decisions stay the model's own.
+# Of all predictions with a confidence of 80 %, four in five should be correct. The weights of a multilabel loss raise
+# the logit of every finding by a known amount, which is subtracted. Then the logits are divided by a temperature fitted
+# on the validation split: one temperature for exclusive classes, one per finding otherwise. The model's decisions do
+# not change.
 
 # %%
 calibrated = calibration.calibration(main)
@@ -215,8 +217,8 @@ print(honest)
 calibrated[["run", "temperature", "ece", "ece_null", "ece_scaled", "ece_scaled_null", "brier", "brier_scaled"]].round(3)
 
 # %% [markdown]
-# A multilabel model calls a finding from a probability of one half on. Thresholds of the highest F1 on the validation
-# split are another choice; the test split judges both.
+# A multilabel model predicts a finding if its probability is at least one half. Another choice is the threshold with
+# the highest F1 on the validation split. Both are scored on the test split.
 
 # %%
 thresholds = calibration.thresholds(main)
@@ -225,8 +227,8 @@ print(read.of_thresholds(thresholds))
 thresholds.T
 
 # %% [markdown]
-# Who screens wants few false alarms: how many scans of a class are found where 90 or 95 of 100 others must not be
-# called? The threshold is of the validation split, the answer of the test split.
+# Screening needs few false alarms. What is the sensitivity at a specificity of 90 or 95 %? The threshold comes from the
+# validation split, the score from the test split.
 
 # %%
 points = operating_points.operating_points(main, failures.best_on_validation(main).values())
@@ -235,10 +237,10 @@ print(read.of_operating_points(points))
 points[points["chosen"]].drop(columns=["run", "chosen"]).round(3)
 
 # %% [markdown]
-# ## Where are they wrong, and sure of it?
+# ## Where are they wrong and confident?
 #
-# Errors of each class and, of the model with the highest validation F1, the scans themselves: what it called them, and
-# with which calibrated probability.
+# The errors of each class. For the model with the highest validation F1, also the scans themselves, with the predicted
+# class and its calibrated probability.
 
 # %%
 from lungkeras.evaluation import external, subgroups, transfer
@@ -257,7 +259,7 @@ failure_counts[failure_counts["run"].isin(main)].set_index(["run", "class"])[["s
 # %% [markdown]
 # ## For whom do they work?
 #
-# The test scans by view, sex and age, where the collection knows them. Small groups have no score.
+# Scores on the test scans by view, sex and age, if the collection gives them. Small groups have no score.
 
 # %%
 groups = subgroups.subgroups(main, data)
@@ -268,8 +270,8 @@ groups.drop(columns=["macro_f1_low", "macro_f1_high"]).round(3)
 # %% [markdown]
 # ## Would they work elsewhere?
 #
-# The collections share scans, so a model may be asked about few of another one: those of a class that both know and of
-# which no copy is found in its own.
+# The collections share scans, so only few scans of one can test a model trained on another. They must belong to a class
+# of both collections and have no copy in the model's own collection.
 
 # %%
 collections = external.open_collections(data, folders, from_project(prepared) / duplicates.KEPT)
@@ -287,8 +289,8 @@ print(abroad)
 elsewhere.round(3)
 
 # %% [markdown]
-# Weights that were learned from another collection may know copies of the test scans. These are counted, and the score
-# is given without them too.
+# Weights trained on another collection may have seen copies of the test scans. The table counts these copies and also
+# gives the score without them.
 
 # %%
 known = transfer.transferred(main, collections, finished)
@@ -299,7 +301,7 @@ known
 # %% [markdown]
 # ## Figure 3: how did the models from scratch learn?
 #
-# Dashed: train. Solid: validation. A mark stands at the epoch of the lowest validation loss.
+# Dashed: training. Solid: validation. A mark shows the epoch of the lowest validation loss.
 
 # %%
 scratch = {name: run for name, run in main.items() if run.weights == "random"}  # variants of one setting too
@@ -315,7 +317,7 @@ print(read.of_curves(results, epochs))
 # %% [markdown]
 # ## Figure 4: does it help to start from learned features?
 #
-# EfficientNet-B1 from random weights beside the same network from pretrained ones.
+# EfficientNet-B1 from random weights, next to the same network from pretrained weights.
 
 # %%
 plain = {name: run for name, run in main.items() if name.endswith(f"-{run.weights}")}
@@ -330,7 +332,7 @@ if any(run.weights != "random" for run in pairs.values()):
 # %% [markdown]
 # ## Figures 9 and 10: which learning rate?
 #
-# EfficientNet-B1 from scratch on covid, five initial rates. The cosine ends at the same rate in all.
+# EfficientNet-B1 from scratch on covid, with five initial rates. The final rate is the same in all runs.
 
 # %%
 if ablation:
@@ -348,9 +350,9 @@ if ablation:
     print(read.of_rates(scores))
 
 # %% [markdown]
-# ## Tables and figures of one's own
+# ## Your own tables and figures
 #
-# What stands in `lungkeras/report/further` is made here too.
+# The modules in `lungkeras/report/further` make their tables and figures here too.
 
 # %%
 from lungkeras.report.extra import write_further

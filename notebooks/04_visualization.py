@@ -18,8 +18,8 @@
 # # Visualization
 #
 # What have the models learned, and can their explanations be trusted? This article shows the scans before and after
-# preparation, how the models arrange the test split in their last features, where in a scan they find the evidence for
-# a class, and how such maps do when they are put to the test. The pictures are figures of the study "Lung Disease
+# preparation, how the last features of the models arrange the test split, and where in a scan the models find the
+# evidence for a class. Then it tests these heat maps. The pictures are figures of the study "Lung Disease
 # Classification", which reads them by eye; the measures below them are ours.
 
 # %% tags=["parameters"]
@@ -59,7 +59,7 @@ data = {
 # %% [markdown]
 # ## Figure 1: what do the scans look like?
 #
-# One of each class, as they lie in the sources, before any preparation.
+# One scan of each class, as published, before any preparation.
 
 # %%
 figure = figures.sample_scans({dataset: gallery.examples(data[dataset]) for dataset in datasets})
@@ -69,7 +69,7 @@ figure
 # %% [markdown]
 # ## Figure 2: what does preparation do?
 #
-# Equalised at full size, blurred, resized. Below each image, how many pixels have which grey level.
+# A scan is equalised at full size, blurred and resized. Below each image is the histogram of its grey levels.
 
 # %%
 figure = figures.preprocessing_effect({dataset: gallery.steps(data[dataset]) for dataset in datasets})
@@ -79,8 +79,8 @@ figure
 # %% [markdown]
 # ## Figures 5 and 6: how do the models arrange the test split?
 #
-# Above, t-SNE of the features under the logits: scans that the model takes for alike lie close together; distances
-# between clusters mean nothing. Below, the confusion matrix: the truth in rows, the decision in columns.
+# Above: t-SNE of the features before the logits. Scans with similar features lie close together; distances between
+# clusters mean nothing. Below: the confusion matrix, with true classes in rows and predicted ones in columns.
 
 
 # %%
@@ -105,8 +105,9 @@ for dataset in shown:
 # %% [markdown]
 # ## Figures 7 and 8: where do the models look?
 #
-# Grad-CAM at the last layer with a grid of 7 x 7 cells or more, for the true class of one test scan a class: the scan
-# that the models, taken together, are most sure of. That grid is coarse, so a map says about where, not exactly where.
+# Grad-CAM at the last layer with a grid of 7 x 7 cells or more, for the true class of one test scan per class: the scan
+# with the highest mean confidence over the models. The grid is coarse, so a map shows only roughly where the evidence
+# is.
 
 # %%
 for dataset in shown:
@@ -121,8 +122,8 @@ for dataset in shown:
 # %% [markdown]
 # ## What the pictures show, as numbers
 #
-# Of each test scan: how many of its ten nearest neighbours among the features share its class, and how one-sided, wide
-# and low its map is. The claims of the paper are judged by these.
+# For each test scan: how many of its ten nearest neighbours in feature space share its class, and how one-sided, wide
+# and low its map is. The claims of the paper are tested with these measures.
 
 # %%
 learned = []
@@ -147,8 +148,8 @@ if shown:
 # %% [markdown]
 # ## The most confident errors, under their heat maps
 #
-# Each scan that a model is wrong about and sure of: as published, as prepared, and under the map of the class that was
-# called (of several findings, of the finding in question). The report sets them as a wall to filter.
+# Each confident error: the scan as published, as prepared, and under the heat map of the predicted class (with several
+# findings, of the finding in question). The report shows them as a wall that can be filtered.
 
 # %%
 sheets = figures.write_error_sheets(models, main, data, study)
@@ -157,10 +158,10 @@ pd.Series({dataset: len(errors) for dataset, errors in sheets.items()}, name="er
 # %% [markdown]
 # ## Explanations put to the test
 #
-# Does a map's maximum lie inside a box of the finding that it explains, more often than the best fixed point does,
-# which never looks at a scan? That point, a random one and the best of all maps play on the map's own grid. Of each
-# dataset, the boxes of at most 100 scans of the test split are asked. Where no box is known, this can't be answered. A
-# model of randomised weights stands beside the trained ones.
+# Does the maximum of a map lie inside a box of the finding that it explains? Is that more frequent than for the best
+# fixed point, which never looks at a scan? The fixed point, a random point and the best possible map are on the map's
+# own grid. The test uses the boxes of at most 100 test scans per dataset; without boxes there is no answer. A model
+# with randomised weights is shown next to the trained ones.
 
 # %%
 from lungkeras.evaluation import failures
@@ -184,8 +185,8 @@ print(pointing)
 localisation.over_all(located)[["dataset", "run", "method", "cells", "findings", "hit", "above_prior"]].round(3)
 
 # %% [markdown]
-# Do maps depend on what was learned? Of each dataset the model of the highest validation score is randomised in memory,
-# stage by stage from the logits down. A map that does not change shows the scan, not the model.
+# Do maps depend on what was learned? For each dataset, the weights of the model with the highest validation score are
+# randomised in memory, stage by stage from the logits down. A map that does not change shows the scan, not the model.
 
 # %%
 alike, fallen, examples = randomisation.randomise_study(models, main, data, randomised, seed=seed)

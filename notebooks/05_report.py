@@ -17,7 +17,7 @@
 # %% [markdown]
 # # Report
 #
-# What has this study shown, and what of the paper's claims holds here? Tables, figures and runs become one HTML file
+# What has this study shown, and which of the paper's claims hold here? Tables, figures and runs become one HTML file
 # that opens anywhere, without a network. Published numbers and claims are those of the study "Lung Disease
 # Classification"; a study of other collections has none.
 
@@ -63,7 +63,7 @@ folders = sorted(folder.parent for folder in Path(params.prepared_folder).parent
 # %% [markdown]
 # ## Which data?
 #
-# What was selected, what could not be read, and whether these are drawings.
+# The scans that were selected, those that could not be read, and whether the scans are drawings.
 
 # %%
 datasets = [report.dataset_facts(folder, drawn=lungkeras.load_prepared(folder).drawn) for folder in folders]
@@ -72,7 +72,8 @@ datasets = [report.dataset_facts(folder, drawn=lungkeras.load_prepared(folder).d
 # %% [markdown]
 # ## What did the audit find?
 #
-# Before training, dataset by dataset, and the copies that two of them share.
+# The audit before training, by dataset, and the copies that two datasets share. An audit that was made by other code is
+# made again.
 
 # %%
 audited = study_audit.write_study_audit(folders, study)
@@ -84,7 +85,7 @@ audited["audit_shortcuts"].groupby("dataset")["alarm"].sum().to_frame()
 # %% [markdown]
 # ## The runs' notebooks
 #
-# Each executed notebook becomes a page beside the report, so that it opens without Jupyter.
+# Each executed notebook becomes a page next to the report, so it opens without Jupyter.
 
 # %%
 links = notebook_pages.notebook_pages(study)
@@ -93,9 +94,9 @@ len(links)
 # %% [markdown]
 # ## Do the claims hold?
 #
-# Each checkable claim of the paper is a predicate over the runs. It holds where it is true in 95 % of 2,000 draws of
-# patients, and fails where it is in 5 %; between them, and without the runs that it needs, the verdict is *cannot tell*
-# or *not run*.
+# Each checkable claim of the paper is a predicate over the runs. It *holds* if each of its comparisons is true in at
+# least 95 % of 2,000 draws of patients. It *fails* if one of them is true in very few draws (2.5 % divided by the
+# number of comparisons). In between, the runs *cannot tell*. A claim without the runs that it needs was *not run*.
 
 # %%
 ledger = claims.verdicts(run_evidence.study_evidence(study))
@@ -108,7 +109,7 @@ print(verdicts)
 ledger[["id", "verdict", "holds_in_paper", "share_true"]]
 
 # %% [markdown]
-# One claim worked through, the first that was judged: what it says, what it rests on, and how it is checked.
+# One claim in detail, the first with a verdict: what it says, where the paper says it, and how it is tested.
 
 # %%
 for claim in ledger.dropna(subset=["share_true"]).head(1).to_dict("records"):
@@ -117,8 +118,8 @@ for claim in ledger.dropna(subset=["share_true"]).head(1).to_dict("records"):
 # %% [markdown]
 # ## A card for each model
 #
-# What it is for and what not, what it learned from, its scores with their intervals and by group, and how to make it
-# again: runs/<run>/model_card.md.
+# A card (`runs/<run>/model_card.md`) says what the model is for and not for, what it was trained on, its scores with
+# intervals and by group, and how to reproduce it.
 
 # %%
 cards = model_card.write_cards(study, datasets)
@@ -128,7 +129,7 @@ display({"text/markdown": card, "text/plain": card}, raw=True)
 # %% [markdown]
 # ## One file
 #
-# Everything above, and the tables and figures of the other notebooks. The first page of it can stand alone.
+# The report holds everything above, and the tables and figures of the other notebooks. Its first page stands alone.
 
 # %%
 settings = params.model_dump(exclude={"title", "dataset", "backbone", "weights", "suffix", "source", "scans"})
@@ -148,4 +149,4 @@ report.write_report(
 print(readings.learned(shortcuts, leakage, verdicts))
 
 # %% [markdown]
-# How a heat map comes about is shown step by step in [06 Explanation](06_explanation.ipynb).
+# [06 Explanation](06_explanation.ipynb) shows step by step how a heat map is computed.

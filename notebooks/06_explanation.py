@@ -17,10 +17,10 @@
 # %% [markdown]
 # # Explanation
 #
-# Where in a scan does a network find the evidence for its answer, and is that where the finding is? This article works
-# through one Grad-CAM (Selvaraju et al. 2017), step by step: forwards, gradient, weights, map. The study "Lung Disease
-# Classification" shows such maps in its figures 7 and 8. It is no step of a study: open it by hand when a run is
-# finished.
+# Where in a scan does a network find the evidence for its answer, and is that where the finding is? This article
+# computes one Grad-CAM (Selvaraju et al. 2017) step by step: forward pass, gradient, weights, map. The study "Lung
+# Disease Classification" shows such maps in its figures 7 and 8. This notebook is not a step of a study: open it by
+# hand when a run is finished.
 
 # %% tags=["parameters"]
 dataset = "covid"
@@ -59,7 +59,7 @@ print(run.name)
 # %% [markdown]
 # ## Which scan?
 #
-# A test scan with a known box, where the collection has boxes, else the first one: it and the class to explain.
+# A test scan with a known box if the collection has boxes, else the first test scan, and the class to explain.
 
 # %%
 boxed = localisation.boxed_findings(data, localisation.load_boxes(params.prepared_folder))
@@ -71,10 +71,10 @@ scan = np.asarray(data.images["test"][place])[None]
 articles.titled({f"the scan, and the box of {title(name)}" if len(edges) else "the scan": scan[0]}, edges)
 
 # %% [markdown]
-# ## Forwards: what does the network answer?
+# ## Forward pass: what does the network answer?
 #
-# Everything up to the explained layer gives a stack of small images, one for each channel; what follows makes logits of
-# them. That layer is the last with a grid of 7 x 7 cells or more.
+# The layers up to the explained one turn a scan into a stack of small images, one per channel. The layers after it turn
+# these into logits. The explained layer is the last one with a grid of 7 x 7 cells or more.
 
 # %%
 layer = gradcam.explained_layer(model)
@@ -84,16 +84,16 @@ logits = outputs(model, scan)[0]
 print(readings.of_logits(logits, data.classes, name, activations.shape[1:]))
 
 # %% [markdown]
-# Four channels, the most active of this scan, from black (0) to white (the most of the channel).
+# The four most active channels for this scan, from black (0) to white (the maximum of the channel).
 
 # %%
 busiest = np.argsort(activations[0].mean(axis=(0, 1)))[::-1][:4]
 articles.titled({f"channel {channel}": articles.grey(activations[0, ..., channel]) for channel in busiest})
 
 # %% [markdown]
-# ## Backwards: what would raise the logit of the class?
+# ## Gradient: what would raise the logit of the class?
 #
-# The gradient of that one logit says of each cell of each channel how much the logit would grow with it. Its mean over
+# The gradient of the logit says how much the logit grows with each cell of each channel. The mean of the gradient over
 # the cells is the weight of the channel.
 
 # %%
@@ -106,8 +106,9 @@ print(said)
 # %% [markdown]
 # ## The map
 #
-# The sum of the channels, each times its weight; what is below 0 speaks for other classes and becomes 0. Divided by its
-# maximum and enlarged, it is laid over the scan. The grid is coarse: a map says about where, not exactly where.
+# The map is the sum of the channels, each multiplied by its weight. Values below 0 are evidence for other classes and
+# become 0. The map is divided by its maximum, enlarged, and laid over the scan. The grid is coarse, so a map shows only
+# roughly where the evidence is.
 
 # %%
 coarse = np.maximum((activations[0] * channel_weights).sum(axis=-1), 0)
@@ -125,8 +126,8 @@ print("largest difference from lungkeras.grad_cam:", np.abs(lungkeras.grad_cam(m
 # %% [markdown]
 # ## Do other methods agree?
 #
-# Grad-CAM++ weighs the gradient so that several places of one finding count alike. LayerCAM gives each cell of a
-# channel a weight of its own.
+# Grad-CAM++ weights the gradient so that several places with the same finding count equally. LayerCAM gives each cell
+# of a channel its own weight.
 
 # %%
 others = gradcam.heat_maps(model, scan, column, ("grad_cam_plus_plus", "layer_cam"))
@@ -167,5 +168,5 @@ print(changed)
 print(readings.learned(said, pointed, agreement, changed))
 
 # %% [markdown]
-# One map proves nothing. How often maps point at findings, over all boxes of the test split and beside a point that
-# never looks at a scan, is in [04 Visualization](04_visualization.ipynb).
+# One map proves nothing. [04 Visualization](04_visualization.ipynb) shows how often maps point at findings, over all
+# boxes of the test split, compared with a point that never looks at a scan.

@@ -119,9 +119,9 @@ def test_the_report_shows_the_further_table_figure_and_probe(copy):
         from lungkeras.study.words import backbone_title
 
         def trained():
-            told = np.eye(3, dtype=int)[[0, 1, 2, 2]]
-            columns = {f"label_{name}": told[:, place] for place, name in enumerate("abc")}
-            columns |= {f"probability_{name}": told[[0, 1, 2, 1]][:, place] for place, name in enumerate("abc")}
+            one_hot = np.eye(3, dtype=int)[[0, 1, 2, 2]]
+            columns = {f"label_{name}": one_hot[:, place] for place, name in enumerate("abc")}
+            columns |= {f"probability_{name}": one_hot[[0, 1, 2, 1]][:, place] for place, name in enumerate("abc")}
             answers = pd.DataFrame({"split": "test"} | columns)
             params = {"dataset": "covid", "backbone": "resnet34", "weights": "random"}
             metrics = {"best_epoch": 3}
@@ -140,7 +140,7 @@ def test_the_report_shows_the_further_table_figure_and_probe(copy):
 
 
 @pytest.mark.backend
-def test_the_backbone_is_built_and_only_its_own_runs_know_its_code(copy):
+def test_the_backbone_is_built_and_its_code_affects_only_its_own_runs(copy):
     code = """
         import lungkeras
         from lungkeras.study.made_from import training_made_from

@@ -161,7 +161,7 @@ def test_images_pass_untouched_at_evaluation(training, scans):
     assert np.array_equal(model.predict(scans, verbose=0), scans)
 
 
-def test_the_seed_alone_decides_and_each_call_draws_anew(scans):
+def test_only_the_seed_decides_and_each_call_draws_new_numbers(scans):
     first, again, other = Augmentation(seed=1), Augmentation(seed=1), Augmentation(seed=2)
     calls = [to_numpy(first(scans, training=True)) for _ in range(3)]
     assert all(np.array_equal(call, to_numpy(again(scans, training=True))) for call in calls)

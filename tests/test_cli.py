@@ -72,7 +72,7 @@ def test_wrong_usage_is_status_2_and_one_line(arguments, words, capsys):
         (["prepare", "pneumonia", "--source", "/no/such/folder", "--to", "x"], "no such folder"),
     ],
 )
-def test_what_a_user_can_mend_is_status_1_and_one_sentence(arguments, words, capsys, tmp_path, monkeypatch):
+def test_an_error_that_a_user_can_fix_is_status_1_and_one_sentence(arguments, words, capsys, tmp_path, monkeypatch):
     assert run(*arguments) == 1
     error = capsys.readouterr().err
     assert words in error
@@ -80,7 +80,7 @@ def test_what_a_user_can_mend_is_status_1_and_one_sentence(arguments, words, cap
     assert "Traceback" not in error
 
 
-def test_a_misspelt_run_is_answered_with_the_nearest(tmp_path, monkeypatch, capsys):
+def test_a_misspelt_run_gets_the_nearest_as_a_suggestion(tmp_path, monkeypatch, capsys):
     run_folder = tmp_path / "reports" / "demo" / "runs" / "covid-resnet34-random"
     for file in (run_folder / "metrics.json", tmp_path / "Snakefile", tmp_path / "notebooks" / "01.ipynb"):
         file.parent.mkdir(parents=True, exist_ok=True)

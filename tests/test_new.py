@@ -79,12 +79,12 @@ def test_an_existing_study_is_never_touched(project, tmp_path, capsys):
     capsys.readouterr()
     assert run("new", "mine", "--source", source) == 1
     error = capsys.readouterr().err
-    assert "is there already" in error and error.count("\n") == 1
+    assert "exists already" in error and error.count("\n") == 1
     assert {file: file.read_bytes() for file in (project / "params").rglob("*.yaml")} == before
 
 
 @pytest.mark.parametrize("study", ["", "a/b", "..", ".hidden", "a{b}", "profiles", "x" * 200])
-def test_a_name_that_is_no_folder_is_refused(project, tmp_path, study, capsys):
+def test_an_invalid_folder_name_is_refused(project, tmp_path, study, capsys):
     assert run("new", study, "--source", tmp_path) == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert not (project / "params").exists()
@@ -112,7 +112,7 @@ def test_settings_grow_with_the_scans():
     assert sizes == sorted(sizes) and sizes[0] == 64 and sizes[-1] == 224
 
 
-def test_phantom_and_fetch_say_in_a_sentence_that_a_collection_of_ones_own_has_neither(project, tmp_path, capsys):
+def test_phantom_and_fetch_refuse_a_collection_of_your_own_in_a_sentence(project, tmp_path, capsys):
     assert run("new", "mine", "--source", draw(tmp_path / "scans", side=16), "--backbone", "resnet34") == 0
     capsys.readouterr()
     for command in ("phantom", "fetch"):
@@ -135,7 +135,7 @@ def test_a_broken_description_is_named_and_stops_no_other_collection(project, tm
     assert title("covid") == "COVID-19" and title("mine") == "mine"
 
 
-def test_a_split_that_is_given_is_kept_and_its_leaks_are_told(project, tmp_path):
+def test_a_given_split_is_kept_and_its_leaks_are_reported(project, tmp_path):
     source, rows = tmp_path / "scans", []
     for number in range(48):
         split = ("train", "train", "train", "test")[number % 4]
@@ -157,12 +157,13 @@ def test_a_split_that_is_given_is_kept_and_its_leaks_are_told(project, tmp_path)
     assert summary["split"] == "given" and summary["scans"]["test"] == 12 and summary["scans"]["val"] > 0
     for row in rows:  # val is dealt from train, by patient
         assert (records.loc[row["file"], "split"] == "test") == (row["split"] == "test")
-    told = audit_prepared(tmp_path / "prepared")
+    audited = audit_prepared(tmp_path / "prepared")
     assert (
-        told["leakage"]["shared_patients"]["train and test"] + told["leakage"]["shared_patients"]["val and test"] == 12
+        audited["leakage"]["shared_patients"]["train and test"] + audited["leakage"]["shared_patients"]["val and test"]
+        == 12
     )
-    assert told["leakage"]["shared_patients"]["train and val"] == 0
-    assert any("leaks: 12 patients" in note for note in told["notes"])
+    assert audited["leakage"]["shared_patients"]["train and val"] == 0
+    assert any("leaks: 12 patients" in note for note in audited["notes"])
     assert is_prepared(tmp_path / "prepared", "mine", source, size=16, seed=0, split="given")
     assert not is_prepared(tmp_path / "prepared", "mine", source, size=16, seed=0)
     (source / "0.png").unlink()
@@ -170,7 +171,7 @@ def test_a_split_that_is_given_is_kept_and_its_leaks_are_told(project, tmp_path)
 
 
 @pytest.mark.study
-def test_a_study_of_ones_own_ends_in_a_report_without_a_word_of_the_paper(tmp_path):
+def test_a_study_of_your_own_ends_in_a_report_that_does_not_mention_the_paper(tmp_path):
     for name in ("notebooks", "Snakefile"):
         (shutil.copytree if (CHECKOUT / name).is_dir() else shutil.copy)(CHECKOUT / name, tmp_path / name)
     source = draw(tmp_path / "private-place" / "scans")

@@ -29,11 +29,11 @@ def imports_of(nodes) -> set[str]:
 
 
 @pytest.mark.parametrize("name", sorted(lungkeras.__all__))
-def test_every_public_name_is_there_and_documented(name):
+def test_every_public_name_exists_and_is_documented(name):
     assert getattr(lungkeras, name).__doc__ or name.isupper()
 
 
-def test_every_module_says_what_it_is():
+def test_every_module_has_a_docstring():
     assert not [name for name, path in SOURCES.items() if not ast.get_docstring(ast.parse(path.read_text()))]
 
 
@@ -99,7 +99,7 @@ def test_every_folder_says_what_is_in_it_what_it_reads_and_what_reads_it():
             assert " reads " in said, name
 
 
-def test_an_unknown_name_is_answered_with_those_that_are_there():
+def test_an_unknown_name_gets_the_existing_ones_as_a_suggestion():
     with pytest.raises(AttributeError, match="read_records"):
         lungkeras.read_record  # noqa: B018
 

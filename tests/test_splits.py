@@ -132,7 +132,7 @@ def test_too_few_patients_of_a_class_is_one_sentence(patients):
     assert split_records(records, every_class=False)["split"].nunique() == 3
 
 
-def test_two_patients_of_a_class_are_learnt_from_and_tested_where_that_is_asked_for():
+def test_two_patients_of_a_class_are_in_train_and_test_on_request():
     records = make_records(patients=50, probabilities={"a": 1.0, "b": 0.0}, multilabel=False)
     records["b"] = records["patient"].isin(["patient 5", "patient 9"]).astype(int)
     split = split_records(records, every_class=False)
@@ -185,7 +185,7 @@ def test_the_full_nih_selection_is_split_within_two_points_in_seconds(real_scans
     assert worst_gap(records[class_columns(records)].assign(scans=1), split["split"]) < 0.02
 
 
-def test_an_official_test_list_is_the_test_split_and_the_rest_is_dealt_by_patient(records):
+def test_an_official_test_list_is_the_test_split_and_the_rest_is_split_by_patient(records):
     listed = records[records["patient"].str.removeprefix("patient ").astype(int) % 5 == 0]["scan"]
     split = official_split(records, [*listed, "elsewhere.png"])
     sides = split.groupby("patient")["split"].nunique()
@@ -196,7 +196,7 @@ def test_an_official_test_list_is_the_test_split_and_the_rest_is_dealt_by_patien
     assert shares["train"] == pytest.approx(70 / 85, abs=0.05)
 
 
-def test_a_list_that_parts_a_patient_or_names_no_scan_is_refused(records):
+def test_a_list_that_separates_a_patient_or_names_no_scan_is_refused(records):
     patient = records["patient"].value_counts().index[0]
     with pytest.raises(SourceError, match=rf"found 1 on both, such as {patient}:"):
         official_split(records, records.loc[records["patient"] == patient, "scan"].iloc[:1])
@@ -204,7 +204,7 @@ def test_a_list_that_parts_a_patient_or_names_no_scan_is_refused(records):
         official_split(records, ["elsewhere.png"])
 
 
-def test_an_official_split_deals_groups_and_copies_of_test_scans_are_found_over_copies(records):
+def test_an_official_split_keeps_groups_and_finds_copies_of_copies_of_test_scans(records):
     patients = sorted(records["patient"].unique())
     listed = set(records.loc[records["patient"].isin(patients[:8]), "scan"])
     rest = records.loc[~records["scan"].isin(listed)].groupby("patient")["scan"].first()

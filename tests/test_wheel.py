@@ -67,7 +67,7 @@ def test_the_demo_starts_in_an_empty_folder(installed, tmp_path):
     done = run(installed, tmp_path, "report", "demo", "--dry-run")
     assert done.returncode == 0, done.stderr
     said = done.stdout + done.stderr
-    assert "Laid out in" in said and "covid-efficientnet_b1-transfer" in said
+    assert "Copied to" in said and "covid-efficientnet_b1-transfer" in said
     there = {path.name for path in tmp_path.iterdir()}
     assert {"Snakefile", "notebooks", "params"} <= there and not there & {"reports", "sources", "prepared"}
 
@@ -83,4 +83,4 @@ def test_a_small_study_is_made_in_an_empty_folder(installed, tmp_path):
     made = json.loads((results / "runs/pneumonia-mobilenet_v3_large-random/fingerprint.json").read_text())
     assert made["made_from"]["code"]
     again = run(installed, project, "report", str(study))
-    assert again.returncode == 0 and "Laid out" not in again.stderr
+    assert again.returncode == 0 and "Copied to" not in again.stderr

@@ -8,7 +8,7 @@ from lungkeras.system.lazy import modules
 
 
 class Datasets:
-    """All datasets, also one's own, looked up on use: not whenever a parser is made."""
+    """All datasets, also your own, looked up on use and not whenever a parser is made."""
 
     def __contains__(self, name: object) -> bool:
         return name in modules(collections) or name in list(self)

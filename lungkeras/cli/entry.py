@@ -1,4 +1,4 @@
-"""What the program knows about a command: one `Command` in its module of lungkeras.cli.commands."""
+"""The description of a command: one `Command` in its module of lungkeras.cli.commands."""
 
 import argparse
 from collections.abc import Callable

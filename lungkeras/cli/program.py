@@ -110,7 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         terminated = isinstance(stop, stopping.Terminated)
         words = "terminated" if terminated else "interrupted"
-        say(f"lungkeras: {words}; the same command goes on where it stopped", file=sys.stderr)
+        say(f"lungkeras: {words}; run the same command again to continue", file=sys.stderr)
         return stop.status if terminated else 130
 
 

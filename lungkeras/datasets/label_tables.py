@@ -69,8 +69,7 @@ def _unreadable(file: Path, found: str) -> SourceError:
 
 
 def _text_table(file: Path, columns: Collection[str] | None) -> pd.DataFrame:
-
-    text = list_text(file)
+    text = list_text(file, own=True)
     heading = text.partition("\n")[0]
     if not heading.strip() or not text.partition("\n")[2].strip():
         raise BrokenListError("no row below its heading" if heading.strip() else "an empty file")

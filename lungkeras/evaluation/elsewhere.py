@@ -15,6 +15,7 @@ import pandas as pd
 
 from lungkeras.datasets import findings, policies
 from lungkeras.datasets.kinship import called, why_kin
+from lungkeras.datasets.lists import BrokenListError, list_text, separator_of
 from lungkeras.datasets.registry import DATASETS
 from lungkeras.datasets.split_lists import ends, look_up
 from lungkeras.evaluation.external import Collection, allowed, chain, copies, open_collections, refused, rule_of
@@ -216,9 +217,13 @@ def open_for(folder: Path | str, on: Path | str) -> dict[str, Collection]:
 def read_mapping(file: Path | str) -> pd.DataFrame:
     """A list of which scans are the same: two or more columns of names, one row per pair. Raises RunError."""
     try:
-        table = table_files.read_csv(file, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file} can't be read ({error}): expected a CSV with a column of scans of each") from None
+        text = list_text(Path(file), own=True)
+        separator = separator_of(text.partition("\n")[0])
+        table = table_files.parse_csv(text, sep=separator, dtype=str, keep_default_na=False)
+    except (OSError, ValueError, BrokenListError) as error:
+        raise RunError(
+            f"{file} can't be read ({error}): expected a CSV with a column of scans for each collection"
+        ) from None
     if table.shape[1] < 2:
         raise RunError(f"{file}: expected a column of scans of each collection, found {', '.join(table.columns)}")
     return table

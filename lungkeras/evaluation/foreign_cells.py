@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lungkeras.datasets.lists import BrokenListError, list_text
 from lungkeras.evaluation.foreign_columns import Columns, key, understand
 from lungkeras.system.errors import TableError
 from lungkeras.system.text import printable
@@ -49,7 +50,7 @@ def read_table(file: Path | str, content: pd.DataFrame | None = None) -> Table:
         if file.is_dir():
             raise ValueError("it is a folder: give a table, or a run's folder with predictions.parquet")
         frame = table_files.read_parquet(file) if is_parquet else _read_text(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, BrokenListError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise TableError(f"{file} can't be read as a CSV, TSV or Parquet table: {reason}") from error
     frame = frame.set_axis([str(name) for name in frame.columns], axis=1).reset_index(drop=True)
@@ -66,16 +67,15 @@ def read_table(file: Path | str, content: pd.DataFrame | None = None) -> Table:
 
 
 def _read_text(file: Path) -> pd.DataFrame:
-    with file.open("rb") as opened:
-        first = opened.readline(1_000_000)
-    separator = "\t" if file.suffix.lower() == ".tsv" or first.count(b"\t") > first.count(b",") else ","
-    if first.count(b";") > first.count(separator.encode()):
+    text = list_text(file, own=True)
+    heading = text.partition("\n")[0]
+    separator = "\t" if file.suffix.lower() == ".tsv" or heading.count("\t") > heading.count(",") else ","
+    if heading.count(";") > heading.count(separator):
         separator = ";"
-    names = first.decode("utf-8-sig").rstrip("\r\n").split(separator)
-    roles = set(understand([name.strip('"') for name in names]).roles.values())
+    roles = set(understand([name.strip('"') for name in heading.split(separator)]).roles.values())
     as_text = dict.fromkeys(roles, str)
-    options = {"sep": separator, "encoding": "utf-8-sig", "index_col": False, "keep_default_na": False}
-    return table_files.read_csv(file, dtype=as_text, na_values=[""], low_memory=False, **options)
+    options = {"sep": separator, "index_col": False, "keep_default_na": False}
+    return table_files.parse_csv(text, dtype=as_text, na_values=[""], low_memory=False, **options)
 
 
 def probability_cells(table: Table, column: str) -> np.ndarray:

@@ -38,7 +38,7 @@ def _place(prepared: Prepared, path: str) -> Path:
     """The path of a scan. Raises ScanError if its source is missing, or the path leads out of it."""
     source = places.find(prepared.source)
     if source is None or Path(path).is_absolute() or ".." in Path(path).parts:
-        raise ScanError(f"{path} is not at hand")
+        raise ScanError(f"{path} is not available")
     return source / path
 
 

@@ -83,7 +83,7 @@ def _keras_hub(name: str) -> Backbone:
         strange = {type(layer).__name__ for layer in every_layer(hub) if not _is_of_keras(layer)}
         if strange or not isinstance(hub.output, keras.KerasTensor) or len(hub.output.shape) != 4:
             raise ParamsError(
-                f"backbone: {name} is no graph of Keras' own layers from images to a map of features"
+                f"backbone: {name} is not a graph of Keras' own layers from images to a map of features"
                 f"{' (it holds ' + ', '.join(sorted(strange)) + ')' if strange else ''}; ResNet, DenseNet and VGG are."
             )
         if weights not in (None, "imagenet"):
@@ -148,7 +148,7 @@ def extract_features(backbone: Backbone, images, weights: str | None) -> keras.M
         # Keras raises a bare Exception without a network, and a wrong file raises any of a dozen exceptions.
         reason = str(error).strip().split("\n")[0]
         if weights is None and backbone.name.startswith(architectures.HUB):
-            raise RunError(f"backbone: the plan of {backbone.name} could not be had ({reason}).") from error
+            raise RunError(f"backbone: the architecture of {backbone.name} could not be loaded ({reason}).") from error
         if weights is None and isinstance(error, ValueError):
             raise ParamsError(
                 f"image_size: {backbone.title} can't be built for {images.shape[1]} pixels ({reason})."
@@ -157,7 +157,7 @@ def extract_features(backbone: Backbone, images, weights: str | None) -> keras.M
             raise
         if weights == "imagenet":
             raise RunError(
-                f"weights: the ImageNet weights of {backbone.title} could not be had ({reason}). Download the file "
-                f"named there on another machine and give its path as weights."
+                f"weights: the ImageNet weights of {backbone.title} could not be downloaded ({reason}). Download "
+                "the file named there on another machine and give its path as weights."
             ) from error
         raise RunError(f"weights: {weights} does not fit {backbone.title} ({reason}).") from error

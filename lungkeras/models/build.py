@@ -66,8 +66,8 @@ def build_model(
         image_size: 32 pixels or more.
         weights: "random"; "imagenet" (fetched once, then kept by Keras); a file of ImageNet weights (of
             keras.applications without its head, .h5 or .weights.h5; for ResNet-34 torchvision's, .safetensors; for a
-            preset of KerasHub "imagenet" is its own weights); or a .keras file of ours with the same backbone, of which
-            all but the logits is taken, with its epsilon.
+            preset of KerasHub "imagenet" is its own weights); or a .keras file of ours with the same backbone, whose
+            weights up to the logits, and whose epsilon, are taken.
         mean, std: of the training split, in grey levels from 0 to 255.
         seed: fixes the initial weights and every dropout; nothing outside the model is seeded.
         batch_norm_momentum: replaces the backbone's. The higher it is, the more steps until the moving statistics, and

@@ -1,4 +1,4 @@
-"""What the builder knows about a backbone: one `Backbone`, without Keras, so params are checked at once."""
+"""The description of a backbone: one `Backbone`, without Keras, so params are checked at once."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def _torch_kernel(inputs, gamma, beta, mean, variance, epsilon: float, learns: b
 
 
 def _torch_shared_kernel(inputs, gamma, beta, mean, variance, epsilon: float, learns: bool):
-    """`_torch_kernel` with the statistics of the whole batch, of which each process has an equal share."""
+    """`_torch_kernel` with the statistics of the whole batch; each process has an equal share of it."""
     if not learns:
         return _torch_kernel(inputs, gamma, beta, mean, variance, epsilon, learns)
     inputs = inputs.float()

@@ -69,8 +69,9 @@ SYMMETRIC = 6  # the first views, whose inverses are among them: they need only 
 
 
 def candidates(pictures: np.ndarray) -> list[tuple[int, int, int]]:
-    """(row, other row, view) of the pairs among pictures, uint8 (N, 128, 128), of which a view of the one may be the
-    other, each pair once, with the view that resembles most: all whose detail is surely alike, and the N / 2 next best.
+    """Pairs of pictures, uint8 (N, 128, 128), where a view of one may be the other: (row, other row, view).
+
+    Each pair occurs once, with its most similar view: all pairs whose detail is clearly alike, and the N / 2 next best.
     """
     starts = range(0, len(pictures), ROWS)
     if not starts:

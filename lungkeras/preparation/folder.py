@@ -25,8 +25,7 @@ class Prepared:
     `mean` and `std` are those of the training split in grey levels [0, 255]; `records` has one row per scan in the
     order of its split's array; `images` holds uint8 of shape (scans, size, size) for train, val and test,
     memory-mapped. `source` is the folder that they were read from, `drawn` whether it held phantoms. `uncertain` and
-    `blank` say what becomes of labels that the collection does not know (lungkeras.datasets.policies); the records keep
-    them as they are.
+    `blank` are the policies for unknown labels (lungkeras.datasets.policies); the records keep the labels as published.
     """
 
     name: str
@@ -56,9 +55,9 @@ def load_prepared(
 ) -> Prepared:
     """Opens what `preparation.prepare_dataset` wrote; `uncertain` and `blank` are the policies of its labels.
 
-    Raises RunError, with the command that prepares it again, where a part is missing, cut, of another type or shape, or
-    swapped with another. A file whose bytes have changed is taken as it is, since someone may have mended it; that is
-    said on stderr.
+    Raises RunError, with the command that prepares it again, if a part is missing, truncated, of another type or shape,
+    or swapped with another. A file whose bytes have changed is used, since someone may have corrected it; a line on
+    stderr reports this.
     """
     folder = Path(folder)
     try:
@@ -79,7 +78,7 @@ def load_prepared(
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
-            f"{folder} is no prepared dataset: it holds {glance(folder)}. "
+            f"{folder} is not a prepared dataset: it holds {glance(folder)}. "
             f"Prepare one: lungkeras prepare DATASET --source DIR --to {folder}"
         ) from error
     again = (
@@ -97,7 +96,7 @@ def load_prepared(
         if owner:
             raise RunError(f"{folder / name} holds what {owner} held when it was prepared. {again}")
     if changed:
-        say(f"{folder}: {', '.join(changed)} changed since it was prepared, and is taken as it is", file=sys.stderr)
+        say(f"{folder}: {', '.join(changed)} changed after preparation; the changed data are used", file=sys.stderr)
     return replace(prepared, images=images)
 
 

@@ -22,7 +22,7 @@ PREPARATION = (
     "splits",
     *(f"preparation/{name}" for name in ("alignment", "duplicates", "prepare", "prints", "scan")),
 )
-# The modules that read a collection of one's own, instead of a module of datasets/collections.
+# The modules that read a collection of your own, instead of a module of datasets/collections.
 OWN = tuple(
     f"datasets/{name}" for name in ("label_tables", "listed_files", "own", "own_description", "own_records")
 ) + ("datasets/scans/dicom_headers",)

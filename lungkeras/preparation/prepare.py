@@ -63,15 +63,15 @@ def prepare_dataset(
     Patients who share a duplicate of a scan (`duplicates`) form a group, in the column `group` of the records, and stay
     in one split.
 
-    A scan that can't be read is quarantined, and the rest continue. The folder appears whole: until then an earlier one
-    stays as it was. If another process prepares it, this one waits, and uses that result if it is the same. The same
-    source, size and seed give the same bytes whatever `workers` is (None: one per processor). Meanwhile the disk holds
-    the arrays twice; memory holds 17 kB per scan, and never an array.
+    A scan that can't be read is quarantined, and the others are prepared. The folder is replaced as a whole at the end.
+    If another process is preparing it, this one waits, and uses that result if its inputs are the same. The same
+    source, size and seed give the same bytes whatever `workers` is (None: one per processor). During the work the disk
+    holds the arrays twice; memory holds 17 kB per scan, and never an array.
 
     With `split="official"` the test split is the published one, as for xray8. Train and val are drawn from the rest,
     without copies of test scans, which are left out and counted. Collections without a published test split are split
-    as usual. `votes` is that of `read_records`. With `split="given"` a collection of one's own is split as given for
-    each scan, even if that splits patients.
+    as usual. `votes` is that of `read_records`. `split="given"` keeps the split of a collection of your own, even if
+    it separates scans of one patient.
 
     Returns the content of statistics.json: dataset, task, classes, size, mean and std (grey levels in [0, 255] of the
     training split), scans (per split), votes (None if readers are unknown), missing (classes that a split lacks),
@@ -141,7 +141,7 @@ def prepare_dataset(
             mean, std = grey_statistics(np.load(folder / "train.npy", mmap_mode="r"))
             summary = {
                 "dataset": dataset,
-                "source": places.told(source),
+                "source": places.recorded_name(source),
                 "drawn": is_drawn(source),
                 "task": known_dataset(dataset).task,
                 "classes": list(known_dataset(dataset).classes),
@@ -177,12 +177,12 @@ def require_scans(dataset: str, source: Path, paths: list[Path], there: list[boo
     if vanished := [path for path in failed if not os.path.lexists(file_of(path))]:
         raise SourceError(
             f"{dataset}: {len(vanished)} of {len(paths)} scans vanished while they were read, such as {vanished[0]}: "
-            "when the source is there again, give the same command again"
+            "when the source is back, run the same command again"
         )
     if reasons.notna().all():
         raise SourceError(
-            f"{dataset}: none of {len(paths)} scans in {source} can be read (the first: {reasons[0]}): fetch the "
-            "collection anew, or name another source"
+            f"{dataset}: none of {len(paths)} scans in {source} can be read (the first: {reasons[0]}): download the "
+            "collection again, or name another source"
         )
 
 
@@ -269,7 +269,7 @@ def replaced_folder(to: Path, *, needed: int) -> Iterator[Path]:
     """
     strangers = to.is_dir() and {entry.name for entry in to.iterdir() if entry.name[0] != "."} - FILES
     if strangers or to.is_file():
-        raise RunError(f"{to} is no prepared dataset, and is left as it is: it holds {glance(to)}. Give a new folder.")
+        raise RunError(f"{to} is not a prepared dataset and is not changed: it holds {glance(to)}. Name a new folder.")
     require_room(to.parent, needed, "preparing")
     with atomic_folder(to) as folder:
         yield folder

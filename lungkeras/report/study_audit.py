@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lungkeras.datasets.registry import title
-from lungkeras.preparation.audit.dataset import AUDIT
+from lungkeras.preparation.audit.dataset import AUDIT, kept_audit
 from lungkeras.preparation.audit.summary import tables
 from lungkeras.preparation.duplicates import KEPT, across
 from lungkeras.preparation.prints import Fingerprints, load_fingerprints
@@ -19,7 +19,7 @@ from lungkeras.report.figures.files import save_figure
 from lungkeras.report.figures.style import styled
 from lungkeras.study.words import heading, wrapped
 from lungkeras.system.files import write_csv
-from lungkeras.system.untrusted import json_files, table_files
+from lungkeras.system.untrusted import table_files
 
 PICTURE = "audit_scans"
 COLUMNS = 8
@@ -31,10 +31,11 @@ Collection = tuple[Fingerprints, pd.DataFrame]
 def write_study_audit(prepared: Iterable[Path], study: Path | str) -> dict[str, pd.DataFrame]:
     """Writes tables/audit_<name>.csv and figures/audit_scans.png of a study from its audited prepared datasets.
 
-    Returns the tables by name. A dataset that has not been audited is left out.
+    Returns the tables by name. A dataset that has not been audited is left out; one that was audited by other code is
+    audited again.
     """
     folders = [Path(folder) for folder in prepared if (Path(folder) / AUDIT).is_file()]
-    audits = {folder.name: json_files.read(folder / AUDIT) for folder in folders}
+    audits = {folder.name: kept_audit(folder) for folder in folders}
     collections = {
         folder.name: (
             load_fingerprints(folder / "fingerprints.npz"),

@@ -69,9 +69,9 @@ def auroc_interval(
 ) -> tuple[float, float]:
     """DeLong's interval, on the logit scale so that it stays within 0 and 1.
 
-    At 0 and 1, where DeLong's variance is 0: the exact binomial limit of `trials`, the patients of the rarer side, each
-    of which may have been ranked wrongly; (NaN, NaN) without them. With degrees of `freedom`, Student's t replaces the
-    normal distribution.
+    At 0 and 1 DeLong's variance is 0, so the limit is the exact binomial one for `trials`, the number of patients of
+    the rarer side; each of them might have been ranked wrongly. Without `trials` the interval is (NaN, NaN). With
+    degrees of `freedom`, Student's t replaces the normal distribution.
     """
     auroc = float(np.round(auroc, 12))  # a mean of ones may lie below 1
     if trials and not np.isnan(variance) and auroc in (0, 1):

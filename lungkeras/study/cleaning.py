@@ -1,11 +1,11 @@
 """Finds files in the folders of a study that no result, no report and no unfinished run needs.
 
-    temporaries           of a process that was killed while it wrote; one whose writer lives is locked, and stays
+    temporaries           of a process that was killed while it wrote; one whose writer still runs is locked, and kept
     failed notebooks      of steps that have succeeded since
     checkpoints           of finished runs
     Snakemake's records   its older logs, and its records of deleted files
     unnamed               runs, prepared datasets and drawn sources that the params no longer name, with their
-                          notebooks and logs; the report shows them until they are gone, so they are removed only
+                          notebooks and logs; the report shows them as long as they exist, so they are removed only
                           on request
 
 Everything else is kept, and so is anything that another study in params/ names. Links are neither followed nor removed.

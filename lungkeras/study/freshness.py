@@ -61,8 +61,8 @@ def outdated_runs(runs: Mapping[str, Params], data: Mapping[Path, str | None], o
         for name, run in runs.items()
         if run.dataset in outdated or not is_trained(run.run_folder, run, data[run.prepared_folder])
     }
-    while heirs := {name for name, run in runs.items() if name not in again and origin(run) in again}:
-        again |= heirs
+    while dependents := {name for name, run in runs.items() if name not in again and origin(run) in again}:
+        again |= dependents
     return [name for name in runs if name in again]
 
 
@@ -88,8 +88,8 @@ def reading_notebooks(shared: Params, runs: Mapping[str, Params]) -> dict[str, s
     tables = [file_digest(file) for file in sorted((shared.study_folder / "tables").glob("[!.]*.csv"))]
     hashes = {}
     for name in READING:
-        told = cells(project_folder() / "notebooks" / f"{name}.ipynb")
-        hashes[name] = digest(common, told, *(tables if name == "05_report" else []))
+        content = cells(project_folder() / "notebooks" / f"{name}.ipynb")
+        hashes[name] = digest(common, content, *(tables if name == "05_report" else []))
     return hashes
 
 

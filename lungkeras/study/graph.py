@@ -61,7 +61,9 @@ def make_study(
     )  # fmt: skip
     data = freshness.prepared_data(runs)
     for changed in freshness.changed_datasets(data):
-        say(f"{changed} was changed after it was prepared, and is taken as it is; delete it to prepare it anew")
+        say(
+            f"{changed} was changed after preparation; the changed data are used. Delete the folder to prepare it again"
+        )
     outdated = freshness.outdated_datasets(shared, runs, sources)
     if outdated and not dry_run:
         # The data first: if they come out unchanged, their runs need no training.

@@ -50,10 +50,10 @@ def lay_out(shipped: Path = SHIPPED, to: Path | None = None) -> list[str]:
         write_json(to / NOTE, seen)
     if written:
         folders = sorted({name.partition("/")[0] for name in written})
-        say(f"Laid out in {to}: {', '.join(folders)} ({len(written)} files)", file=sys.stderr)
+        say(f"Copied to {to}: {', '.join(folders)} ({len(written)} files)", file=sys.stderr)
     if newer:
         others = f"though lungkeras has others now: {', '.join(newer)}; see {shipped}"
-        say(f"Kept as they are in {to}, {others}", file=sys.stderr)
+        say(f"Not changed in {to}: {others}", file=sys.stderr)
     return written
 
 
@@ -61,7 +61,7 @@ def _refuse_anothers(snakefile: Path) -> None:
     """Raises FolderError if a Snakefile is not one of lungkeras."""
     if snakefile.is_file() and "lungkeras" not in snakefile.read_text(encoding="utf-8", errors="replace"):
         raise FolderError(
-            f"{snakefile} belongs to another project: give the command in a folder of its own, as lungkeras lays out a "
+            f"{snakefile} belongs to another project: run the command in a new folder, as lungkeras writes a "
             "Snakefile too"
         )
 
@@ -81,7 +81,7 @@ def _copy(file: Path, target: Path, to: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FolderError(
-            f"{target.parent} can't be made ({error.strerror}): go to a folder that you may write to, and give the "
+            f"{target.parent} can't be made ({error.strerror}): go to a folder that you may write to, and run the "
             "same command there"
         ) from error
     write_text(target, file.read_text(encoding="utf-8"))

@@ -1,8 +1,8 @@
-"""Writes a study for a collection of one's own: params/<study>/, with settings for the number of scans.
+"""Writes a study for a collection of your own: params/<study>/, with settings for the number of scans.
 
-params/<study>/study.yaml                         what its runs share
+params/<study>/study.yaml                         the params that its runs share
               /<dataset>.collection.yaml          what was recognised in the folder
-              /<dataset>-<backbone>-random.yaml   a run each
+              /<dataset>-<backbone>-random.yaml   one file per run
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _new_folder(study: str) -> Path:
         )
     folder = project_folder() / "params" / study
     if folder.exists() or folder.is_symlink():
-        raise ParamsError(f"{folder} is there already and is left as it is: name another study, or remove the folder")
+        raise ParamsError(f"{folder} exists already and is not changed: name another study, or remove the folder")
     return folder
 
 

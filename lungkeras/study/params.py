@@ -37,20 +37,20 @@ class Params(BaseModel):
     suffix    distinguishes a run from others of the same dataset, backbone and weights, as in -lr0.05
     class_weights   whether a multilabel loss weighs positives by negatives over positives, as the study's does
     beta_2    of Adam, 0.999 in the study; 0.99 follows the gradients of a short training sooner
-    clip_norm gradients of a larger norm over all weights are scaled down to it; none are where null, as in the study
     warmup    share of the steps in which the learning rate rises from 0 to `learning_rate`; none in the study
+    clip_norm gradients with a larger norm over all weights are scaled down to it; null: never, as in the study
     dropout   whether the backbone's dropout and drop-connect act; a training of a few hundred steps fits sooner without
     zero_init_residual   whether each residual block starts as the identity: a deep network then leaves its first
               plateau within a few hundred steps
     seeds     of a study: every run is trained once with each; the first keeps its name, others end in -seed<N>
-    split     patients: 70:15:15 | official: the published test list, where a dataset has one (xray8, vindr, MedMNIST) |
-              given: as a collection of one's own says of each scan
-    votes     majority | any | all: which of a scan's readers have to see a finding, where a dataset names them (vindr)
-    uncertain zeros | ones | ignore: what becomes of uncertain labels; of a class of its own: "zeros, edema=ones"
-    blank     zeros | ignore: what becomes of labels that are not mentioned, in the same way
-    backend   tensorflow | torch | jax; where null, as `backends.default_backend` says
+    split     patients: 70:15:15 | official: the published test list, if a dataset has one (xray8, vindr, MedMNIST) |
+              given: the split of a collection of your own
+    votes     majority | any | all: how many readers of a scan must see a finding, if a dataset has several (vindr)
+    uncertain zeros | ones | ignore: how uncertain labels are used; a class may have its own policy: "zeros, edema=ones"
+    blank     zeros | ignore: how labels that are not mentioned are used, in the same way
+    backend   tensorflow | torch | jax; null: `backends.default_backend`
     devices   how many devices share each batch, or all that the backend finds
-    precision float32 | mixed_float16 | mixed_bfloat16: what layers compute in; weights, logits and loss stay float32
+    precision float32 | mixed_float16 | mixed_bfloat16: the precision of layers; weights, logits and loss stay float32
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -344,10 +344,10 @@ def load_study(folder: Path, *, backend: str | None = None) -> tuple[Params, dic
     for _, file in sorted(files.items()):
         params = load_params([folder / "study.yaml", file], backend=backend)
         if params.run != file.stem:
-            raise ParamsError(f"{file}: describes the run {params.run}; call it {params.run}.yaml")
+            raise ParamsError(f"{file}: describes the run {params.run}: rename it to {params.run}.yaml")
         runs |= {run.run: run for run in with_seeds(params)}
     if not runs:
-        raise ParamsError(f"{folder}: holds no run beside study.yaml; add a file such as covid-resnet34-random.yaml")
+        raise ParamsError(f"{folder}: holds no run next to study.yaml; add a file such as covid-resnet34-random.yaml")
     return shared, runs
 
 

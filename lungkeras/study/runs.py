@@ -84,7 +84,7 @@ def read_run(folder: Path | str) -> Run:
     folder = Path(folder)
     if not (folder / "metrics.json").is_file():
         raise RunError(
-            f"{folder} is no finished run: expected metrics.json, found {glance(folder)}. "
+            f"{folder} is not a finished run: expected metrics.json, found {glance(folder)}. "
             "Train it: lungkeras train --params FILE"
         )
     recorded = recorded_hashes(folder / "fingerprint.json").get("results", {})
@@ -156,15 +156,15 @@ def ablation_runs(runs: Mapping[str, Run]) -> dict[str, Run]:
 
 
 def repeated_as(name: str) -> str:
-    """The name of the run that a run repeats with another seed; its own where it is no repeat."""
+    """The name of the run that a run repeats with another seed; its own name if it repeats none."""
     return REPEAT.sub("", name)
 
 
 def split_of(run: Run, split: str) -> tuple[np.ndarray, np.ndarray]:
     """(labels, probabilities) of a split: int and float32, both (scans, classes), in the order of the predictions.
 
-    Where some label is not known, labels are float64, and it is NaN. Raises RunError where the run has no predictions
-    of this split.
+    If some labels are unknown, labels are float64, and unknown ones NaN. Raises RunError if the run has no predictions
+    for this split.
     """
     rows = _rows(run, split)
     labels = rows[[f"label_{name}" for name in run.classes]].to_numpy(float)
@@ -175,7 +175,7 @@ def split_of(run: Run, split: str) -> tuple[np.ndarray, np.ndarray]:
 def patients_of(run: Run, split: str) -> np.ndarray:
     """The patient of each scan of a split, str (scans,), in the order of the predictions.
 
-    Where the predictions name no patients, each scan stands for itself. Raises RunError as `split_of` does.
+    If the predictions name no patients, each scan counts as a patient. Raises RunError as `split_of` does.
     """
     rows = _rows(run, split)
     return rows["patient"].to_numpy(str) if "patient" in rows else rows.index.to_numpy().astype(str)

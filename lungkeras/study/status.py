@@ -1,11 +1,10 @@
 """The progress of a study: steps done, steps left, and about how long they take on this machine.
 
 reports/<study>/status.json is written by the graph of notebooks: the steps that will run, and the duration of each that
-has ended. A step is expected to take as long as earlier steps of its kind here. Before one has ended, the estimate is
-the time on two cores of the machine that NOMINAL was measured on, scaled by how much slower or faster this one was so
-far.
+has ended. A step is expected to take as long as earlier steps of its kind here. Before the first of its kind has ended,
+the estimate is the time in NOMINAL, measured on two cores of another machine, scaled by the speed of this one so far.
 
-    python -m lungkeras.study.status FILE NAME SECONDS    notes the end of a step, and prints its line
+    python -m lungkeras.study.status FILE NAME SECONDS    records the end of a step, and prints its line
 """
 
 import os
@@ -38,9 +37,9 @@ def begin(folder: Path, cores: int) -> None:
 
 def plan(folder: Path, steps: Mapping[str, tuple[str, str, float]]) -> None:
     """Adds steps that will run, {name: (rule, kind, nominal seconds)}, and prints their numbers by kind."""
-    with _held(folder / NAME) as told:
+    with _held(folder / NAME) as state:
         for name, (rule, kind, seconds) in steps.items():
-            told["steps"][name] = {"rule": rule, "kind": kind, "nominal": seconds, "seconds": None, "ended": None}
+            state["steps"][name] = {"rule": rule, "kind": kind, "nominal": seconds, "seconds": None, "ended": None}
     counted = {rule: sum(step[0] == rule for step in steps.values()) for rule in TITLES}
     words = [f"{count} {_title(rule, count)}" for rule, count in counted.items() if count]
     if words:
@@ -53,16 +52,16 @@ def _title(rule: str, count: int) -> str:
 
 def done(file: Path, name: str, seconds: float) -> str:
     """Records the end of a step, and returns the line to print: 12 of 24, about 7 min left."""
-    with _held(file) as told:
-        step = told["steps"].setdefault(name, {"rule": "", "kind": "", "nominal": seconds})
+    with _held(file) as state:
+        step = state["steps"].setdefault(name, {"rule": "", "kind": "", "nominal": seconds})
         step |= {"seconds": seconds, "ended": time.time()}
-        return far(told)
+        return far(state)
 
 
 def end(folder: Path) -> None:
     """A study has ended: completed or not, depending on its steps."""
-    with _held(folder / NAME) as told:
-        told["ended"] = time.time()
+    with _held(folder / NAME) as state:
+        state["ended"] = time.time()
 
 
 def nominal_seconds(rule: str, *, backbone: str = "", scans: int = 0, epochs: int = 1, size: int = 64) -> float:
@@ -71,9 +70,9 @@ def nominal_seconds(rule: str, *, backbone: str = "", scans: int = 0, epochs: in
     return NOMINAL.get(rule, 30.0) + of_scans
 
 
-def seconds_left(told: Mapping, now: float) -> float | None:
+def seconds_left(state: Mapping, now: float) -> float | None:
     """The expected time of the remaining steps; None before the first has ended."""
-    steps = told["steps"].values()
+    steps = state["steps"].values()
     ended = [step for step in steps if step["seconds"] is not None]
     waiting = [step for step in steps if step["seconds"] is None]
     if not ended or not waiting:
@@ -90,18 +89,18 @@ def seconds_left(told: Mapping, now: float) -> float | None:
     # All but the report run side by side; a step begins when the one before it in its slot has ended.
     broad = [step for step in waiting if step["rule"] != "report"]
     narrow = sum(expected(step) for step in waiting if step not in broad)
-    side_by_side = max(1, min(told["cores"], len(broad)))
-    begun = sorted([told["begun"], *(step["ended"] for step in ended)])[-(side_by_side if broad else 1) :]
+    side_by_side = max(1, min(state["cores"], len(broad)))
+    begun = sorted([state["begun"], *(step["ended"] for step in ended)])[-(side_by_side if broad else 1) :]
     total = sum(expected(step) for step in broad)
     spent = min(sum(now - moment for moment in begun), total if broad else narrow)
     return max(0.0, (total - spent * bool(broad)) / side_by_side + narrow - spent * (not broad))
 
 
-def far(told: Mapping, now: float | None = None) -> str:
+def far(state: Mapping, now: float | None = None) -> str:
     """The progress of a study, in a few words: 12 of 24, about 7 min left."""
-    steps = told["steps"].values()
+    steps = state["steps"].values()
     count = sum(step["seconds"] is not None for step in steps)
-    left = seconds_left(told, time.time() if now is None else now)
+    left = seconds_left(state, time.time() if now is None else now)
     return f"{count} of {len(steps)}" + (f", about {_duration(left)} left" if left and count < len(steps) else "")
 
 
@@ -112,27 +111,27 @@ def _duration(seconds: float) -> str:
 
 def sentence(folder: Path, name: str) -> str:
     """The state of the study in a folder of results: running, ended, killed, or never started."""
-    told = _read(folder / NAME)
-    if told is None:
+    state = _read(folder / NAME)
+    if state is None:
         is_there = (folder / "report.html").is_file()
         return f"{name}: {'complete' if is_there else 'nothing was made yet'}; nothing is running"
-    missing = sum(step["seconds"] is None for step in told["steps"].values())
+    missing = sum(step["seconds"] is None for step in state["steps"].values())
     if is_held(folder / ".lock"):
-        minutes = _duration(time.time() - told["begun"])
-        return f"{name}: running for {minutes}, {far(told)}" if told["steps"] else f"{name}: starting"
-    if missing or told["ended"] is None:
-        how = "stopped" if told["ended"] else "was killed"
-        return f"{name}: {how} after {far(told).partition(',')[0]} steps; lungkeras report goes on where it stopped"
-    return f"{name}: complete, {len(told['steps'])} steps made at the last start; nothing is running"
+        minutes = _duration(time.time() - state["begun"])
+        return f"{name}: running for {minutes}, {far(state)}" if state["steps"] else f"{name}: starting"
+    if missing or state["ended"] is None:
+        how = "stopped" if state["ended"] else "was killed"
+        return f"{name}: {how} after {far(state).partition(',')[0]} steps; run lungkeras report again to continue"
+    return f"{name}: complete, {len(state['steps'])} steps made at the last start; nothing is running"
 
 
 def _read(file: Path) -> dict | None:
     """The content of a status file; None if it is missing or can't be read."""
     try:
-        told = json_files.read(file)
-        told["begun"], told["ended"], told["cores"]
-        steps = told["steps"].values()
-        return told if all({"rule", "kind", "nominal", "seconds", "ended"} <= set(step) for step in steps) else None
+        state = json_files.read(file)
+        state["begun"], state["ended"], state["cores"]
+        steps = state["steps"].values()
+        return state if all({"rule", "kind", "nominal", "seconds", "ended"} <= set(step) for step in steps) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -141,9 +140,9 @@ def _read(file: Path) -> dict | None:
 def _held(file: Path) -> Iterator[dict]:
     """The status in a file, changed within the block by one process at a time, and written whole after it."""
     with alone(file.parent / ".status.lock", f"{file} is being written", patience=SECONDS_TO_WRITE):
-        told = _read(file) or {"begun": time.time(), "ended": None, "cores": 1, "steps": {}}
-        yield told
-        write_json(file, told)
+        state = _read(file) or {"begun": time.time(), "ended": None, "cores": 1, "steps": {}}
+        yield state
+        write_json(file, state)
 
 
 if __name__ == "__main__":

@@ -58,8 +58,8 @@ def choose_backend(backend: str | None = None) -> str:
     running = running_backend()
     if running not in (None, backend):
         raise ParamsError(
-            f"backend: {backend} is asked for, but Keras runs on {running} in this process already; "
-            f"start it anew with KERAS_BACKEND={backend}"
+            f"backend: {backend} was requested, but this process already runs Keras on {running}: "
+            f"start it again with KERAS_BACKEND={backend}"
         )
     os.environ["KERAS_BACKEND"] = backend
     return backend

@@ -32,7 +32,7 @@ def chosen_devices(devices: int | str) -> list[str]:
     found = found_devices()
     count = len(found) if devices == "all" else devices
     if count > len(found):
-        raise ParamsError(f"devices: {count} are asked for, {title()} finds {len(found)}: {', '.join(found)}")
+        raise ParamsError(f"devices: {count} were requested, {title()} finds {len(found)}: {', '.join(found)}")
     return found[:count]
 
 

@@ -60,7 +60,7 @@ def atomic_folder(to: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(beside: Path | str) -> Iterator[Path]:
-    """Yields an empty folder in the folder `beside`, for its owner alone, which vanishes when the block ends."""
+    """Yields an empty folder in the folder `beside`, for its owner alone; it is removed when the block ends."""
     with _locked_file(Path(beside), "") as lock:
         folder = _folder_of(lock)
         try:
@@ -78,13 +78,13 @@ def on_its_disk(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in NO_ROOM:
             raise FolderError(
-                f"{path} can't be written: its disk is full ({megabytes(free_bytes(path))} left): make room, then give "
+                f"{path} can't be written: its disk is full ({megabytes(free_bytes(path))} left): make room, then run "
                 "the same command again"
             ) from error
         if error.errno in NO_RIGHT and _lies_in(error.filename, path.parent):
             raise FolderError(
                 f"{path} can't be written ({error.strerror.lower()}): make its folder writable or name another one, "
-                "then give the same command again"
+                "then run the same command again"
             ) from error
         raise
 
@@ -117,7 +117,7 @@ def refuse_links(folder: Path | str) -> None:
         for name in (*folders, *names):
             if os.path.islink(place := os.path.join(parent, name)):
                 raise FolderError(
-                    f"{place} is a link, and results are written beside it: put there what it leads to, or name the "
+                    f"{place} is a link, and results are written next to it: move its target here, or name the "
                     "folder itself in study.yaml"
                 )
 
@@ -127,7 +127,7 @@ def require_room(folder: Path | str, needed: int, work: str) -> None:
     if needed > (free := free_bytes(Path(folder))):
         raise FolderError(
             f"{folder} has room for {megabytes(free)}; {work} needs {megabytes(needed)}: make room or name another "
-            "folder, then give the same command again"
+            "folder, then run the same command again"
         )
 
 
@@ -262,7 +262,7 @@ def new_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def glance(folder: Path | str, most: int = 5) -> str:
-    """What lies in a folder, in a few words for an error message."""
+    """The content of a folder, in a few words for an error message."""
     folder = Path(folder)
     if not folder.exists():
         return f"no such folder{_nearest_there(folder)}"

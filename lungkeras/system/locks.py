@@ -24,12 +24,12 @@ class Lock(NamedTuple):
 
 @contextmanager
 def alone(file: Path | str, work: str, *, patience: float = float("inf")) -> Iterator[Lock]:
-    """Holds a lock file, which exists only until the block ends or the process is gone.
+    """Holds a lock file, which exists only until the block or the process ends.
 
     If another process holds it, waits until that ends, and reports this on stderr. `work` describes the work, as in
-    "prepared/demo/covid is being prepared". Processes on other machines are seen where the file system supports locks.
+    "prepared/demo/covid is being prepared". Processes on other machines are seen if the file system supports locks.
 
-    Raises FolderError after `patience` seconds, or where the file can't be made.
+    Raises FolderError after `patience` seconds, or if the file can't be made.
     """
     file = Path(file)
     handle, waited = _acquired(file, work, patience)
@@ -88,7 +88,7 @@ def _acquired(file: Path, work: str, patience: float) -> tuple[int, bool]:
             os.close(handle)
             if time.monotonic() - started >= patience:
                 raise FolderError(
-                    f"{work} by {holder}: wait until it ends, or end it, then give the same command again"
+                    f"{work} by {holder}: wait until it ends, or end it, then run the same command again"
                 ) from None
             if not waited and patience == float("inf"):
                 say(f"{work} by {holder}: waiting until it ends", file=sys.stderr)

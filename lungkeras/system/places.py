@@ -18,7 +18,7 @@ NOTE = ".sources.json"
 MOST_NOTED = 100
 
 
-def told(source: Path | str) -> str:
+def recorded_name(source: Path | str) -> str:
     """The name of a source in a result: sources/demo/covid, or covid-scans~3fa9c1 if it is elsewhere.
 
     The suffix separates it from others of the same name; it does not reveal the path.
@@ -47,7 +47,7 @@ def find(source: str) -> Path | None:
         return None
     if (place := from_project(path)).is_dir():
         return place
-    return next((Path(place) for place in _noted() if told(place) == source and Path(place).is_dir()), None)
+    return next((Path(place) for place in _noted() if recorded_name(place) == source and Path(place).is_dir()), None)
 
 
 def _noted() -> list[str]:

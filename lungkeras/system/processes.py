@@ -33,9 +33,9 @@ def limit_memory(more: int) -> None:
 
     Mapped files and shared memory do not count. Does nothing on a system without such a number (macOS).
     """
-    told = Path("/proc/self/status")
-    if told.is_file():
-        held = next(line.split()[1] for line in told.read_text().splitlines() if line.startswith("VmData"))
+    status = Path("/proc/self/status")
+    if status.is_file():
+        held = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmData"))
         _lower(resource.RLIMIT_DATA, int(held) * 1024 + more)
 
 

@@ -56,7 +56,7 @@ def started(chosen: Sequence[str], follow: str, leave: Callable[[Path], None]) -
             yield
         except (RuntimeError, EOFError) as error:
             if reason := _early_end(others):
-                raise RunError(f"{reason}; training ended with it, the same command goes on") from error
+                raise RunError(f"{reason}; training stopped: run the same command again to continue") from error
             raise
         finally:
             _end(others.values())

@@ -1,7 +1,7 @@
 """Ends all child processes with a command: after ctrl-C, a signal, or its own death by any cause.
 
-Run as a program, this module supervises a command: it starts the command, and when its own standard input ends, because
-the process at the other end is gone, it ends the command with all its children.
+Run as a program, this module supervises a command. It starts the command. When its own standard input ends, because
+the process at the other end has ended, it ends the command and all its children.
 """
 
 import os
@@ -17,7 +17,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end by a signal other than that of ctrl-C; `status` is its exit status."""
+    """The process was asked to end by a signal other than ctrl-C; `status` is its exit status."""
 
     def __init__(self, number: int):
         super().__init__(f"signal {number}")

@@ -27,14 +27,14 @@ def range_test(
 ) -> pd.DataFrame:
     """The loss of each training batch while the learning rate grows by the same factor from step to step.
 
-    The run's own batches, augmentation, loss and optimizer, on one device. The model is thrown away: `model`, by
-    default the run's `initial_model`, is of no use afterwards. No file is written. After Smith 2017
+    It uses the run's own batches, augmentation, loss and optimizer, on one device. `model`, by default the run's
+    `initial_model`, is of no use afterwards. No file is written. After Smith 2017
     (doi:10.1109/WACV.2017.58), with the exponential growth and the smoothing of fastai.
 
     Returns one row per step: step (from 1), learning_rate, loss (nats, of the batch), smoothed (a mean of the losses so
-    far that halves its weights about every seven steps). It ends early where the loss is no number any more, or its
-    mean is four times the least. Raises ParamsError where 0 < lowest < highest or 2 <= steps does not hold, RunError
-    where the prepared dataset is missing.
+    far that halves its weights about every seven steps). It ends early if the loss becomes NaN or infinite, or its mean
+    reaches four times the least. Raises ParamsError unless 0 < lowest < highest and 2 <= steps, and RunError if the
+    prepared dataset is missing.
     """
     if not 0 < lowest < highest < float("inf"):
         raise ParamsError(f"lowest, highest: expected 0 < lowest < highest, received {lowest} and {highest}")

@@ -183,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             require_backend(unknown[0])
         if len(pythons) < 2:
             raise ParamsError(
-                f"Parity compares two backends or more; here and in .venv-<backend> is only {', '.join(pythons)}"
+                f"Parity compares two backends or more; found only {', '.join(pythons)}, here and in .venv-<backend>"
             )
         with tempfile.TemporaryDirectory() as name:
             table = parity(options.prepared or draw_prepared(Path(name)), pythons, backbones=options.backbones)

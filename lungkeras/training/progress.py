@@ -66,7 +66,7 @@ class Progress(keras.callbacks.Callback):
             # The loss may still look finite, as relu turns NaN into 0.
             row |= dict.fromkeys(("loss", "macro_f1", "val_loss", "val_macro_f1"), float("nan"))
             self.model.stop_training = True
-            say("weights are NaN or infinite: training ends, the best model so far stands")
+            say("weights are NaN or infinite: training stops, the best model so far is kept")
         if row["val_loss"] < self.best_loss:
             self.best_loss, self.best_weights = row["val_loss"], weights
         is_over = self.model.stop_training or row["epoch"] == self.run_params.epochs
@@ -108,7 +108,7 @@ class Progress(keras.callbacks.Callback):
                 state, groups = read_checkpoint(file)
             except Exception as error:
                 # A damaged file raises any of a dozen exceptions.
-                words = "training goes on at the checkpoint before it, or begins anew"
+                words = "training resumes at the previous checkpoint, or starts again"
                 say(f"{file} is damaged ({error or type(error).__name__}): {words}", file=sys.stderr)
                 file.unlink()  # or it would take the place of the one before
                 continue

@@ -180,7 +180,7 @@ def published(monkeypatch, **known):
         monkeypatch.setitem(DATASETS, dataset, replace(DATASETS[dataset], **facts))
 
 
-def told(dataset, source, tmp_path, capsys):
+def differences(dataset, source, tmp_path, capsys):
     tmp_path.mkdir(exist_ok=True)
     archive = pack(source, tmp_path / "archive.zip", "zip")
     to = fetch(dataset, tmp_path / "fetched" / dataset, archive=archive)
@@ -192,10 +192,10 @@ def test_a_collection_as_published_is_taken_in_silence_and_what_differs_is_said(
     source = WRITE["covid"](tmp_path / "published")
     today = {"COVID": 3, "Normal": 5, "Viral Pneumonia": 2, "Lung_Opacity": 1}
     published(monkeypatch, covid={"releases": [{"COVID-19": 1, "NORMAL": 1, "Viral Pneumonia": 1}, today]})
-    assert told("covid", source, tmp_path / "whole", capsys) == []
+    assert differences("covid", source, tmp_path / "whole", capsys) == []
     next(source.rglob("Normal-3.png")).unlink()
     (source / "COVID-19_Radiography_Dataset" / "COVID" / "images" / "COVID-9.png").write_bytes(b"more")
-    assert told("covid", source, tmp_path / "other", capsys) == [
+    assert differences("covid", source, tmp_path / "other", capsys) == [
         "covid: COVID has 4 scans, 3 were published",
         "covid: Normal has 4 scans, 5 were published",
     ]
@@ -216,11 +216,11 @@ def test_a_changed_list_an_absent_one_and_a_part_of_the_scans_are_said_and_stop_
     (source / "test_list.txt").write_text("00000001_000.png\n")
     hashes = {name: file_digest(source / name) for name in ("Data_Entry_2017.csv", "test_list.txt")}
     published(monkeypatch, xray8={"scans": 2, "lists": hashes})
-    assert told("xray8", source, tmp_path / "whole", capsys) == []
+    assert differences("xray8", source, tmp_path / "whole", capsys) == []
     entries.write_bytes(entries.read_bytes().replace(b",058,", b",059,"))
     (source / "test_list.txt").unlink()
     next(source.rglob("00000002_000.png")).unlink()
-    assert told("xray8", source, tmp_path / "other", capsys) == [
+    assert differences("xray8", source, tmp_path / "other", capsys) == [
         "xray8: the folder has 1 scans, 2 were published",
         "xray8: Data_Entry_2017.csv is not the published one, by its SHA-256",
         "xray8: test_list.txt is absent",
@@ -229,7 +229,7 @@ def test_a_changed_list_an_absent_one_and_a_part_of_the_scans_are_said_and_stop_
 
 def test_a_part_of_the_pneumonia_collection_is_counted_over_its_published_folders(tmp_path, capsys):
     source = WRITE["pneumonia"](tmp_path / "published")
-    assert told("pneumonia", source, tmp_path, capsys) == [
+    assert differences("pneumonia", source, tmp_path, capsys) == [
         "pneumonia: NORMAL has 3 scans, 1,583 were published",
         "pneumonia: PNEUMONIA has 4 scans, 4,273 were published",
     ]

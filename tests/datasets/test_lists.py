@@ -11,7 +11,8 @@ from layouts import write_xray8
 
 from lungkeras.datasets.boxes import read_boxes
 from lungkeras.datasets.collections.xray8 import CLASSES, official_test_scans, read_entries
-from lungkeras.datasets.lists import broken_row, separator_of
+from lungkeras.datasets.label_tables import read_table
+from lungkeras.datasets.lists import BrokenListError, broken_row, list_text, separator_of
 from lungkeras.datasets.registry import read_records
 from lungkeras.system.errors import SourceError
 
@@ -36,7 +37,7 @@ def edited(source: Path, change) -> Path:
 
 
 def without_end(text: bytes, row: int) -> bytes:
-    """The list with a row of which its first column alone is left."""
+    """The list with one row cut after its first column."""
     lines = text.split(b"\r\n")
     return b"\r\n".join([*lines[:row], lines[row].partition(b",")[0], *lines[row + 1 :]])
 
@@ -154,3 +155,29 @@ def test_the_published_lists_are_read_to_their_counts(published):
         for scan, finding in boxes
     )
     assert len(read_boxes("xray8", published, records)) == expected
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
+def test_a_list_of_the_users_own_is_read_in_the_encodings_of_spreadsheets(tmp_path, capfd, encoding):
+    text = "image;Größe\r\nübung.png;1\r\n"
+    file = tmp_path / f"{encoding}.csv"
+    file.write_bytes(text.encode(encoding))
+    assert list_text(file, own=True) == text.replace("\r\n", "\n")
+    assert list(read_table(file)["Größe"]) == ["1"]
+    guessed = "read as cp1252" in capfd.readouterr().err
+    assert guessed == (encoding == "cp1252")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"image,label\na.png,1\n\x81.png,1\n", r"neither UTF-8 nor cp1252 \(row 3\)"),
+        ("image,label\nä.png,1\n".encode("utf-16")[:-1], "in UTF-16 that is damaged near row 2"),
+        ("image,label\nä\0.png,1\n".encode("utf-16"), "NUL characters in row 2"),
+    ],
+)
+def test_a_list_of_ones_own_that_no_encoding_fits_is_refused_by_its_row(tmp_path, content, words):
+    file = tmp_path / "t.csv"
+    file.write_bytes(content)
+    with pytest.raises(BrokenListError, match=words):
+        list_text(file, own=True)

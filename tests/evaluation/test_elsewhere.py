@@ -210,3 +210,10 @@ def test_a_scan_is_counted_for_the_first_reason_alone():
     unseen.leave_out(np.array([True, False, True, False]), "second")
     unseen.leave_out(np.array([True, False, False, False]), "third")
     assert unseen.counts == {"first": 2, "second": 1} and unseen.kept.tolist() == [False, False, False, True]
+
+
+@pytest.mark.parametrize(("encoding", "separator"), [("utf-8", ","), ("utf-16", ";"), ("cp1252", "\t")])
+def test_a_mapping_is_read_in_the_encodings_of_spreadsheets(tmp_path, encoding, separator):
+    file = tmp_path / "mapping.csv"
+    file.write_text(f"ours{separator}theirs\nä.png{separator}7\n", encoding=encoding)
+    assert read_mapping(file).to_dict("list") == {"ours": ["ä.png"], "theirs": ["7"]}

@@ -193,3 +193,22 @@ def test_names_of_columns_that_look_alike_are_kept_apart():
     found = understand(["Image Index", "Finding Labels", "Patient ID", "Patient Age", "predicted_class", "No Finding"])
     assert found.listed == "Finding Labels" and not found.labels and not found.probabilities
     assert set(found.roles) == {"scan", "patient", "age"} and set(found.plain) >= {"no_finding"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
+def test_a_table_in_the_encoding_of_a_spreadsheet_is_read(table, tmp_path, encoding):
+    table = table.rename(columns=lambda name: name.replace("mass", "größe"))
+    expected = read(tmp_path, table)
+    file = tmp_path / "a.csv"
+    table.to_csv(file, index=False, sep=";", encoding=encoding)
+    found = read_foreign({"a": read_table(file)})
+    assert found.classes == expected.classes
+    np.testing.assert_array_equal(found.test.labels, expected.test.labels)
+    np.testing.assert_array_equal(found.test.probabilities["a"], expected.test.probabilities["a"])
+
+
+def test_a_table_that_no_encoding_fits_is_refused_by_its_row(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_bytes(b"scan,label_mass,probability_mass\n\x81.png,1,0.5\n")
+    with pytest.raises(TableError, match=r"neither UTF-8 nor cp1252 \(row 2\)"):
+        read_table(file)

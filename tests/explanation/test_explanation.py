@@ -67,7 +67,7 @@ def test_one_pass_gives_the_maps_of_all_methods(scans):
         np.testing.assert_array_equal(found[method], explain(bright_or_dark(), scans, [0, 1, 0, 1, 0]))
 
 
-def test_one_class_may_be_asked_of_all_images_and_the_channel_given(scans):
+def test_one_class_can_be_explained_for_all_images(scans):
     model = bright_or_dark()
     np.testing.assert_array_equal(grad_cam(model, scans, 1), grad_cam(model, scans[..., None], [1] * 5))
 
@@ -114,7 +114,7 @@ def test_logits_follow_from_each_cut_alone(model, scans):
         np.testing.assert_allclose(keras.ops.convert_to_numpy(logits), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_branch_beside_the_way_to_the_logits_is_no_cut_and_cannot_be_explained(scans):
+def test_a_branch_that_does_not_lead_to_all_logits_can_not_be_explained(scans):
     images = keras.Input((SIZE, SIZE, 1), dtype="uint8")
     stem = keras.layers.Conv2D(2, 3, strides=8, name="stem")(keras.layers.Rescaling(1 / 255)(images))
     branch = keras.layers.Conv2D(2, 1, activation="relu", name="branch")(stem)
@@ -221,7 +221,7 @@ def test_few_scans_are_embedded_too(scans):
 
 
 @pytest.mark.parametrize("value", [1.0, np.nan])
-def test_features_of_a_dead_model_come_to_lie_on_one_point(value):
+def test_features_of_a_dead_model_are_embedded_at_one_point(value):
     assert (embed(np.full((10, 8), value)) == 0).all()
 
 

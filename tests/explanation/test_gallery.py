@@ -19,7 +19,7 @@ def prepared(phantom_source, tmp_path_factory):
     return load_prepared(folder)
 
 
-def test_an_example_of_each_class_is_the_scan_as_it_lies_in_the_source(prepared, phantom_source):
+def test_an_example_of_each_class_is_the_scan_in_the_source(prepared, phantom_source):
     found = gallery.examples(prepared)
     assert list(found) == list(prepared.classes)
     train = prepared.split("train")
@@ -28,7 +28,7 @@ def test_an_example_of_each_class_is_the_scan_as_it_lies_in_the_source(prepared,
         np.testing.assert_array_equal(image, decode_grey(phantom_source("pneumonia") / path))
 
 
-def test_no_scan_stands_for_two_classes_where_another_is_there(prepared):
+def test_no_scan_is_the_example_of_two_classes_if_another_exists(prepared):
     from dataclasses import replace
 
     bacterial, viral, normal = prepared.classes
@@ -42,7 +42,7 @@ def test_no_scan_stands_for_two_classes_where_another_is_there(prepared):
         np.testing.assert_array_equal(found[name], prepared.images["train"][place])
 
 
-def test_without_the_source_the_prepared_scan_stands_in(prepared):
+def test_without_the_source_the_prepared_scan_is_shown(prepared):
     from dataclasses import replace
 
     moved = replace(prepared, source="/no/such/folder")
@@ -50,7 +50,7 @@ def test_without_the_source_the_prepared_scan_stands_in(prepared):
     assert list(gallery.steps(moved)) == ["resized"]
 
 
-def test_the_scan_that_is_explained_is_the_one_that_models_are_most_sure_of(prepared):
+def test_the_explained_scan_has_the_highest_mean_confidence(prepared):
     images = keras.Input((32, 32, 1), dtype="uint8")
     maps = keras.layers.Conv2D(4, 3, activation="relu")(keras.layers.Rescaling(1 / 255)(images))
     model = keras.Model(images, keras.layers.Dense(3, name="logits")(keras.layers.GlobalAveragePooling2D()(maps)))

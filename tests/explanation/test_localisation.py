@@ -28,7 +28,7 @@ def one(value_at: tuple[int, int], size: int = 10) -> np.ndarray:
     return found
 
 
-def test_a_mask_holds_the_pixels_whose_centres_lie_in_a_box():
+def test_a_mask_holds_the_pixels_with_centres_in_a_box():
     found = localisation.mask(np.array([[0.0, 0.0, 0.5, 0.25], [0.75, 0.75, 1.0, 1.0]]), (4, 8))
     expected = np.zeros((4, 8), bool)
     expected[0, :4] = expected[3, 6:] = True
@@ -55,13 +55,13 @@ def test_the_point_of_a_map_is_the_centre_of_its_highest_cell():
         assert localisation.points(coarse).tolist() == [[(column + 0.5) / 8, (row + 0.5) / 4]]
 
 
-def test_of_equal_cells_the_one_nearest_to_the_middle_is_named():
+def test_among_equal_cells_the_one_nearest_to_the_middle_counts():
     maps = np.zeros((1, 5, 5), np.float32)
     maps[0, 0, 0] = maps[0, 1, 3] = maps[0, 4, 4] = 1
     assert localisation.points(maps).tolist() == [[0.7, 0.3]]
 
 
-def test_iou_of_a_map_is_that_of_what_lies_above_half_of_its_maximum():
+def test_iou_of_a_map_is_that_of_the_area_above_half_of_its_maximum():
     box = localisation.mask(np.array([[0.0, 0.0, 0.4, 0.5]]), (10, 10))  # 20 pixels
     maps = np.zeros((4, 10, 10))
     maps[0, :5, :4] = 7.0  # the box itself
@@ -73,7 +73,7 @@ def test_iou_of_a_map_is_that_of_what_lies_above_half_of_its_maximum():
 
 
 def prepared_of(labels: dict[str, list[str]], size: int = 20, classes=("effusion", "mass")) -> Prepared:
-    """Blank scans, by split, each with its classes parted by a space."""
+    """Blank scans, by split, each with its classes separated by a space."""
     rows, images = [], {}
     for split, shown in labels.items():
         images[split] = np.zeros((len(shown), size, size), np.uint8)
@@ -87,7 +87,7 @@ def boxes_of(*rows: tuple) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["scan", "class", "left", "top", "right", "bottom"])
 
 
-def test_the_prior_is_learnt_on_other_splits_and_points_where_most_of_their_boxes_lie():
+def test_the_prior_is_learned_on_other_splits_and_points_to_most_of_their_boxes():
     prepared = prepared_of({"train": ["effusion"] * 3, "val": ["mass"], "test": ["effusion mass", "effusion"]})
     boxes = boxes_of(
         ("train-0.png", "effusion", 0.0, 0.0, 0.5, 0.5),
@@ -110,7 +110,7 @@ def test_the_prior_is_learnt_on_other_splits_and_points_where_most_of_their_boxe
     assert localisation.pointing_game(maps, findings["edges"]).tolist() == [False, True, True]
 
 
-def test_without_boxes_in_other_splits_each_half_of_the_patients_tells_the_other():
+def test_without_boxes_in_other_splits_each_half_of_the_patients_is_the_prior_of_the_other():
     prepared = prepared_of({"train": ["mass"], "val": [], "test": ["effusion"] * 10 + ["mass"]})
     rows = [(f"test-{place}.png", "effusion", 0.2, 0.2, 0.4, 0.4) for place in range(10)]
     findings = localisation.boxed_findings(prepared, boxes_of(*rows, ("test-10.png", "mass", 0, 0, 1, 1)))
@@ -122,7 +122,7 @@ def test_without_boxes_in_other_splits_each_half_of_the_patients_tells_the_other
     assert np.isnan(before[10]).all(), "a class with one patient has no other half"
 
 
-def test_cells_hit_where_a_box_holds_their_centre():
+def test_cells_hit_if_a_box_holds_their_centre():
     boxes = np.array([[0.1, 0.1, 0.3, 0.3], [0.5, 0.25, 0.75, 0.9]])
     found = localisation.hitting_cells(boxes, (2, 4))  # centres at 1/8, 3/8, 5/8, 7/8 across and 1/4, 3/4 down
     assert found.astype(int).tolist() == [[1, 0, 1, 0], [0, 0, 1, 0]]
@@ -214,7 +214,7 @@ def test_every_number_of_the_summary_follows_from_the_rows_of_the_scans(study):
     }
 
 
-def test_more_scans_than_asked_for_are_drawn_at_random_and_counted(study):
+def test_too_many_scans_are_sampled_at_random_and_counted(study):
     models, _, prepared, boxes = study
     few = localisation.localise(models, prepared, boxes, most=7, seed=1)
     assert few["scan"].nunique() == 7
@@ -251,7 +251,7 @@ def test_boxes_are_those_of_the_prepared_folder(tmp_path, study):
         localisation.load_boxes(tmp_path / "nowhere")
 
 
-def test_boxes_of_scans_and_classes_that_are_not_there_are_passed_over():
+def test_boxes_of_absent_scans_and_classes_are_skipped():
     prepared = prepared_of({"train": ["mass"], "val": ["mass"], "test": ["mass"]})
     boxes = boxes_of(("test-0.png", "mass", 0, 0, 1, 1), ("gone.png", "mass", 0, 0, 1, 1))
     assert len(localisation.boxed_findings(prepared, boxes)) == 1

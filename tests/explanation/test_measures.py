@@ -62,7 +62,7 @@ def study():
     return models, runs, prepared
 
 
-def test_each_test_scan_has_a_row_a_model(study):
+def test_each_test_scan_has_one_row_per_model(study):
     models, _, prepared = study
     vectors = {name: features(model, prepared.images["test"]) for name, model in models.items()}
     found = measures.feature_measures(vectors, prepared)

@@ -15,7 +15,7 @@ def test_the_nearest_are_those_of_scikit_learn():
     np.testing.assert_allclose(cosines, 1 - distances, atol=1e-6)
 
 
-def test_features_that_are_no_numbers_are_near_to_nothing_and_few_scans_are_all_given():
+def test_nan_features_have_no_neighbours_and_few_scans_are_all_returned():
     among = np.array([[1.0, 0.0], [np.nan, np.inf], [-1.0, 0.0]])
     places, cosines = nearest(np.array([[2.0, 0.0]]), among, 9)
     assert places.tolist() == [[0, 1, 2]]

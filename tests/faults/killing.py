@@ -38,9 +38,9 @@ def moments(seed: int, number: int, steps: int, seconds: float) -> list[Moment]:
 
 def undisturbed(work: Callable, *arguments, folder: Path) -> tuple[int, float]:
     """Does the work in a child; returns the steps and the seconds that it took."""
-    child, told = _start(work, arguments, folder, 0)
-    started = told.recv()
-    steps = told.recv()
+    child, receiver = _start(work, arguments, folder, 0)
+    started = receiver.recv()
+    steps = receiver.recv()
     seconds = time.monotonic() - started
     child.join()
     assert child.exitcode == 0
@@ -49,9 +49,9 @@ def undisturbed(work: Callable, *arguments, folder: Path) -> tuple[int, float]:
 
 def killed(work: Callable, *arguments, folder: Path, at: Moment) -> None:
     """Does the work in a child that is killed at a moment, unless it ends before."""
-    child, told = _start(work, arguments, folder, at.step)
+    child, receiver = _start(work, arguments, folder, at.step)
     if at.seconds is not None:
-        told.recv()
+        receiver.recv()
         time.sleep(at.seconds)
         child.kill()
     child.join(timeout=300)
@@ -59,14 +59,14 @@ def killed(work: Callable, *arguments, folder: Path, at: Moment) -> None:
 
 
 def _start(work: Callable, arguments: tuple, folder: Path, step: int):
-    told, tell = SERVER.Pipe(duplex=False)
-    child = SERVER.Process(target=_work, args=(work, arguments, str(folder.resolve()), step, tell))
+    receiver, sender = SERVER.Pipe(duplex=False)
+    child = SERVER.Process(target=_work, args=(work, arguments, str(folder.resolve()), step, sender))
     child.start()
-    tell.close()
-    return child, told
+    sender.close()
+    return child, receiver
 
 
-def _work(work: Callable, arguments: tuple, folder: str, step: int, tell) -> None:
+def _work(work: Callable, arguments: tuple, folder: str, step: int, sender) -> None:
     taken = 0
 
     def watch(event: str, details: tuple) -> None:
@@ -79,6 +79,6 @@ def _work(work: Callable, arguments: tuple, folder: str, step: int, tell) -> Non
                     os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(watch)
-    tell.send(time.monotonic())
+    sender.send(time.monotonic())
     work(*arguments)
-    tell.send(taken)
+    sender.send(taken)

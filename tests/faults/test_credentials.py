@@ -38,14 +38,14 @@ def holders(folder: Path) -> list[str]:
     return [str(file) for file in files if CANARY.encode() in file.read_bytes()]
 
 
-def test_a_download_that_fails_tells_no_key(environment, tmp_path):
+def test_a_failed_download_reveals_no_key(environment, tmp_path):
     done = run("fetch", "covid", "--to", str(tmp_path / "covid"), environment=environment, folder=tmp_path)
     assert done.returncode == 1 and done.stderr.count("lungkeras: covid: the download of") == 1
     assert CANARY not in done.stdout + done.stderr
     assert not holders(tmp_path) and not (tmp_path / "covid").exists()
 
 
-def test_what_a_run_records_of_its_machine_has_no_key(environment, monkeypatch):
+def test_the_record_of_the_machine_holds_no_key(environment, monkeypatch):
     from lungkeras.system import machine
 
     for name in NAMES:

@@ -25,32 +25,32 @@ from lungkeras.datasets.scans.decoding import decode_grey
 from lungkeras.datasets.scans.workers import serve
 
 def decode(path):
-    told = path.read_bytes() if path.exists() else b""
-    if told == b"abort":
+    order = path.read_bytes() if path.exists() else b""
+    if order == b"abort":
         os.abort()
-    if told == b"segfault":
+    if order == b"segfault":
         os.kill(os.getpid(), signal.SIGSEGV)
-    if told == b"killed":
+    if order == b"killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    if told == b"exit":
+    if order == b"exit":
         os._exit(7)
-    if told == b"raise":
+    if order == b"raise":
         sys.stderr.close()
         raise RuntimeError
-    if told == b"no memory":
+    if order == b"no memory":
         decoder._has_room = lambda: False
         raise MemoryError
-    if told == b"memory":
+    if order == b"memory":
         bytearray(1200 * 2**20)
-    if told == b"slow":
+    if order == b"slow":
         while True:
             pass
-    if told == b"asleep":
+    if order == b"asleep":
         time.sleep(600)
     if (once := path.with_suffix(".once")).exists():
         once.unlink()
         os.kill(os.getpid(), signal.SIGKILL)
-    if told == b"print":
+    if order == b"print":
         os.write(1, b"a library that prints")
     return decode_grey(path)
 
@@ -65,8 +65,8 @@ def source(tmp_path, monkeypatch):
     monkeypatch.setattr(decoder, "SERVE", HOSTILE)
     source = write_covid(tmp_path / "source", normals=8)
     normals = source / "COVID-19_Radiography_Dataset" / "Normal" / "images"
-    for number, told in enumerate(ENDS, start=1):
-        (normals / f"Normal-{number}.png").write_text(told)
+    for number, order in enumerate(ENDS, start=1):
+        (normals / f"Normal-{number}.png").write_text(order)
     return source
 
 
@@ -78,13 +78,13 @@ def test_a_file_that_kills_its_decoder_is_one_file_lost(workers, source, injecte
     reasons = fill(images, paths, workers)
     assert time.monotonic() - started < 60
     for path, image, reason in zip(paths, images, reasons, strict=True):
-        told = path.read_bytes()[:10].decode(errors="replace")
-        assert reason == (f"the decoder died ({ENDS[told]})" if told in ENDS else None)
+        order = path.read_bytes()[:10].decode(errors="replace")
+        assert reason == (f"the decoder died ({ENDS[order]})" if order in ENDS else None)
         assert np.array_equal(image, np.zeros((8, 8)) if reason else prepare_scan(path, 8))
     injected("files that kill their decoder", len(ENDS))
 
 
-def test_a_preparation_goes_on_with_the_others(source, tmp_path):
+def test_a_preparation_continues_with_the_others(source, tmp_path):
     summary = prepare_dataset("covid", source, tmp_path / "prepared", size=8, workers=2)
     quarantine = pd.read_csv(tmp_path / "prepared" / "quarantine.csv")
     assert summary["quarantined"] == len(quarantine) > 0
@@ -113,15 +113,15 @@ def test_a_decoder_answers_as_the_function_does_whatever_a_library_prints(source
         for path in (absent, prints):
             with pytest.raises(ScanError) as expected:
                 decode_grey(path)
-            with pytest.raises(ScanError) as told:
+            with pytest.raises(ScanError) as caught:
                 one.decode(path)
-            assert str(told.value) == str(expected.value)
+            assert str(caught.value) == str(expected.value)
         assert one.process.poll() is None
     finally:
         one.close()
 
 
-def test_no_scan_is_lost_to_a_kill_from_outside_or_for_want_of_memory(source):
+def test_no_scan_is_lost_to_a_kill_from_outside_or_to_lack_of_memory(source):
     good = next(source.rglob("COVID-1.png"))
     good.with_suffix(".once").touch()
     images = np.zeros((1, 8, 8), np.uint8)
@@ -133,30 +133,30 @@ def test_no_scan_is_lost_to_a_kill_from_outside_or_for_want_of_memory(source):
         fill(images, [good])
 
 
-def test_a_decoder_that_can_not_start_is_no_fault_of_the_scans(source, monkeypatch):
+def test_a_decoder_that_can_not_start_is_not_blamed_on_the_scans(source, monkeypatch):
     monkeypatch.setattr(decoder, "SERVE", "raise SystemExit(3)")
     with pytest.raises(RunError, match=r"No process to decode scans could be started \(status 3\)"):
         fill(np.zeros((1, 8, 8), np.uint8), [next(source.rglob("*.png"))])
 
 
 @pytest.mark.parametrize(
-    "told, reason",
+    "order, reason",
     [
         ("memory", "needed more than 900 MB of memory"),
         ("slow", "took longer than 1 s"),
         ("asleep", "took longer than 2 s"),
     ],
 )
-def test_a_file_that_takes_too_much_is_one_file_lost(told, reason, source, monkeypatch):
+def test_a_file_that_takes_too_much_is_one_file_lost(order, reason, source, monkeypatch):
     monkeypatch.setattr(
         decoder,
         "SERVE",
         "from lungkeras.datasets.scans import workers as decoder; decoder.MOST_SECONDS = 1\n" + HOSTILE,
     )
     monkeypatch.setattr(decoder, "MOST_SECONDS", 1)
-    monkeypatch.setattr(decoder, "MOST_SECONDS_WAITED", 2 if told == "asleep" else 60)
+    monkeypatch.setattr(decoder, "MOST_SECONDS_WAITED", 2 if order == "asleep" else 60)
     good, bad = (next(source.rglob(f"COVID-{number}.png")) for number in (1, 2))
-    bad.write_text(told)
+    bad.write_text(order)
     one = decoder.Decoder()
     try:
         first = one.decode(good)
@@ -169,7 +169,7 @@ def test_a_file_that_takes_too_much_is_one_file_lost(told, reason, source, monke
         one.close()
 
 
-def test_a_decoder_ends_by_itself_where_nobody_asks_any_more(source, monkeypatch):
+def test_an_unused_decoder_ends(source, monkeypatch):
     """As where the process that asked was killed: what is at work ends by its own clock."""
     monkeypatch.setattr(
         decoder,

@@ -199,7 +199,7 @@ def test_every_value_between_the_limits_is_padding(ends, colours, written, twelv
 
 
 @pytest.mark.parametrize("signed", [False, True])
-def test_values_stand_below_the_high_bit_whatever_is_in_the_others(signed, written, twelve_bits):
+def test_values_are_shifted_by_the_high_bit_and_other_bits_ignored(signed, written, twelve_bits):
     values = twelve_bits.astype(np.int32) - 2048 * signed
     noise = np.random.default_rng(1).integers(0, 16, values.shape)
     expected = shown(values.astype(float))
@@ -216,12 +216,12 @@ def with_text(dataset: pydicom.Dataset, **texts: str) -> pydicom.Dataset:
 
 
 @pytest.mark.parametrize("window", [("2048,5", "4000,0"), ("", "4000"), ("2000", ""), ("a", "b")])
-def test_a_window_that_is_no_number_is_none(window, written, twelve_bits):
+def test_a_window_that_is_not_a_number_is_ignored(window, written, twelve_bits):
     dataset = with_text(dicom(twelve_bits), WindowCenter=window[0], WindowWidth=window[1])
     assert np.array_equal(decode_grey(written(dataset)), decode_grey(written(dicom(twelve_bits))))
 
 
-def test_the_first_window_that_is_whole_counts(written, twelve_bits):
+def test_the_first_complete_window_counts(written, twelve_bits):
     dataset = with_text(dicom(twelve_bits), WindowCenter="\\1000", WindowWidth="1\\500")
     expected = decode_grey(written(dicom(twelve_bits, WindowCenter=1000, WindowWidth=500)))
     assert np.array_equal(decode_grey(written(dataset)), expected)

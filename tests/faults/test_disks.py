@@ -138,7 +138,7 @@ def test_a_disk_that_fills_during_preparation_leaves_the_earlier_dataset(disk, p
     injected("full disks", 1)
 
 
-def test_a_training_on_a_full_disk_keeps_its_checkpoint_and_goes_on(disk, tmp_path, monkeypatch, injected):
+def test_a_training_on_a_full_disk_keeps_its_checkpoint_and_resumes(disk, tmp_path, monkeypatch, injected):
     prepared, folder = write_prepared(tmp_path / "prepared" / "pneumonia"), disk(4)
     params = params_of(prepared, folder / "runs", epochs=3)
     with pytest.raises(FolderError, match=r"room|full"):
@@ -183,17 +183,17 @@ def study(tmp_path_factory):
 
 @pytest.mark.faults
 def test_a_report_on_a_full_disk_leaves_the_one_before_it(disk, study, injected):
-    made, told = study
+    made, facts = study
     folder = disk(20_000)
     for name in ("tables", "figures", "runs"):
         shutil.copytree(made / name, folder / name)
     write_text(folder / "report.html", "the report before")
     disk(sum(-(-len(data) // 4096) * 4 for data in contents(folder).values()) + 200)
     with pytest.raises(FolderError, match=r"report\.html can't be written: its disk is full"):
-        write_report(folder, **told)
+        write_report(folder, **facts)
     assert (folder / "report.html").read_text() == "the report before"
     disk(20_000)
-    assert "</html>" in write_report(folder, **told).read_text()
+    assert "</html>" in write_report(folder, **facts).read_text()
     injected("full disks", 1)
 
 

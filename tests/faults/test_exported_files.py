@@ -98,10 +98,10 @@ def onnx_attacks(secret: str) -> dict:
         "honest": (built(), None),
         # Bytes 4 to 8 are those by which onnxruntime knows its own format.
         "of two formats": (built(producer_name="ORTM"), None),
-        "weights in another file": (built(tensors=[outside("weights")]), "'weights' lies in another file"),
+        "weights in another file": (built(tensors=[outside("weights")]), "'weights' is in another file"),
         "a constant in another file": (
             built(helper.make_node("Constant", [], ["stolen"], value=outside("stolen"))),
-            "'stolen' lies in another file",
+            "'stolen' is in another file",
         ),
         "a branch of its own": (
             built(
@@ -496,7 +496,7 @@ def test_flipped_bits_of_an_exported_file_crash_nothing(format, number, request,
 
 
 @pytest.mark.parametrize(
-    "told",
+    "described",
     [
         "[]",
         "[" * 100_000,
@@ -508,8 +508,8 @@ def test_flipped_bits_of_an_exported_file_crash_nothing(format, number, request,
         '{"classes": ["a", "b"], "task": "multiclass", "image_size": 16, "more": "' + "x" * 2_000_000 + '"}',
     ],
 )
-def test_what_stands_beside_an_export_is_checked(told, tmp_path, injected):
-    (tmp_path / "model.onnx.json").write_text(told)
+def test_the_json_of_an_export_is_checked(described, tmp_path, injected):
+    (tmp_path / "model.onnx.json").write_text(described)
     with pytest.raises(RunError, match=r"read from model\.onnx\.json beside it, which is missing or broken"):
         runtimes.read_about(tmp_path / "model.onnx")
     injected("exported files that attack", 1)

@@ -259,7 +259,7 @@ def test_a_training_that_runs_out_of_memory_names_what_takes_it(tmp_path, monkey
 
 
 def test_a_source_that_another_process_draws_is_waited_for_and_taken(tmp_path, monkeypatch):
-    """What `acquire` finds once the lock is its own is not drawn anew."""
+    """A source that exists once `acquire` holds the lock is not drawn again."""
     from lungkeras.system import locks
 
     source, waited = tmp_path / "covid", []

@@ -52,11 +52,11 @@ def test_a_link_in_a_study_is_refused_before_anything_is_written(place, tmp_path
     (results / place).symlink_to(outside)
     assert cli.main(["report", str(study)]) == 1
     said = capsys.readouterr().err
-    assert said.startswith(f"lungkeras: {results / place} is a link, and results are written beside it")
+    assert said.startswith(f"lungkeras: {results / place} is a link, and results are written next to it")
     assert said.count("\n") == 1 and outside.read_text() == "somebody's"
 
 
-def test_a_folder_of_results_may_itself_be_a_link(tmp_path):
+def test_a_folder_of_results_may_be_a_link(tmp_path):
     (tmp_path / "disk" / "tables").mkdir(parents=True)
     (tmp_path / "results").symlink_to(tmp_path / "disk")
     refuse_links(tmp_path / "results")

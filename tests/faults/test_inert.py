@@ -250,7 +250,7 @@ def test_predict_answers_for_scans_of_hostile_names_and_lists_the_failed(hostile
     assert len(answers) == len(stated) - len(failed)
 
 
-def test_csv_cells_are_no_formulas_and_numbers_stay(tmp_path):
+def test_csv_cells_are_not_formulas_and_numbers_stay(tmp_path):
     texts = ["=1+1", "+1", "-1", "@x", "a\tb", "\rx", "plain", "", "-", None]
     frame = pd.DataFrame({"=name": texts, "number": np.linspace(-1, 1, 10), "whole": range(-5, 5), "yes": [True] * 10})
     write_csv(tmp_path / "table.csv", frame)
@@ -261,7 +261,7 @@ def test_csv_cells_are_no_formulas_and_numbers_stay(tmp_path):
     assert csv_cell(-1.5) == -1.5
 
 
-def test_what_people_write_stays_as_it_is():
+def test_ordinary_text_is_not_changed():
     for text in ("scan 1.png", "漢字é.png", "person1_bacteria_2.jpeg", "œuvre–2", "a/b\\c", "😀"):
         assert printable(text) == text
     assert printable("a\nb\x1b\x07\u2028\udcff\u200d") == "a\\nb\\x1b\\x07\\u2028\\udcff\\u200d"

@@ -44,7 +44,7 @@ def after():
     signal.signal(signal.SIGALRM, before)
 
 
-def test_a_stopped_preparation_leaves_what_was_there_and_goes_on(phantom_source, tmp_path, after, capsys, injected):
+def test_a_stopped_preparation_leaves_the_earlier_one_and_continues(phantom_source, tmp_path, after, capsys, injected):
     source, to = phantom_source("pneumonia"), tmp_path / "prepared" / "pneumonia"
     command = ["prepare", "pneumonia", "--source", str(source), "--to", str(to), "--size", "32", "--workers", "1"]
     prepare_dataset("pneumonia", source, tmp_path / "whole", size=32)
@@ -63,7 +63,7 @@ def test_a_stopped_preparation_leaves_what_was_there_and_goes_on(phantom_source,
             prepare_dataset("pneumonia", source, to, size=16)
             continue
         assert status == STATUS[number]
-        assert said.splitlines()[-1] == f"lungkeras: {WORDS[number]}; the same command goes on where it stopped"
+        assert said.splitlines()[-1] == f"lungkeras: {WORDS[number]}; run the same command again to continue"
         assert "Traceback" not in said
         assert contents(to) == earlier
         stopped += 1
@@ -75,7 +75,7 @@ def test_a_stopped_preparation_leaves_what_was_there_and_goes_on(phantom_source,
     injected("ctrl-C, SIGTERM and SIGHUP", stopped)
 
 
-def test_a_terminated_training_goes_on_at_its_checkpoint(tmp_path, monkeypatch, injected):
+def test_a_terminated_training_resumes_at_its_checkpoint(tmp_path, monkeypatch, injected):
     params = params_of(write_prepared(tmp_path / "prepared" / "pneumonia"), tmp_path / "runs", epochs=3)
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     seed, began = progress.seed_random_layers, []
@@ -128,7 +128,7 @@ def test_what_ends_a_command_ends_all_that_it_has_started(tmp_path, number, pati
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_a_command_that_ends_by_itself_gives_its_status(tmp_path):
+def test_a_command_that_ends_normally_gives_its_status(tmp_path):
     environment = {"PATH": os.environ["PATH"], "word": "seen"}
     with (tmp_path / "lock").open("w") as lock:
         held = f'[ -e /proc/self/fd/{lock.fileno()} ] && [ "$word" = seen ] && exit 7'
@@ -174,7 +174,7 @@ def start(study: Path) -> subprocess.Popen:
 
 
 @pytest.mark.faults
-def test_a_study_stopped_at_ten_times_leaves_nothing_running_and_goes_on(tmp_path, injected):
+def test_a_study_stopped_at_ten_times_leaves_nothing_running_and_continues(tmp_path, injected):
     study, results = small_study(tmp_path, "pneumonia-mobilenet_v3_large-random")
     rng, stopped = np.random.default_rng(0), 0
     for place in range(10):

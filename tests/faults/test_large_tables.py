@@ -134,14 +134,14 @@ def test_names_of_a_source_forge_no_line_of_a_terminal(tmp_path, capsys):
     assert all(line.startswith("xray8: ") for line in said.splitlines()) and r"\x1b[2J\x07\nlungkeras" in said
 
 
-def test_what_is_said_is_one_line_whatever_it_holds(capsys, monkeypatch):
+def test_a_printed_line_is_one_line_whatever_it_holds(capsys, monkeypatch):
     say("\x1b]0;title\a", "a\nb", "ü – 胸")
     assert capsys.readouterr().out == "\\x1b]0;title\\x07\na\\nb\nü – 胸\n"
     with open(os.devnull, "w", encoding="ascii") as terminal:
         say("ü", file=terminal)
 
 
-def test_cells_are_no_formulas_for_a_reader_of_semicolons(tmp_path):
+def test_cells_are_not_formulas_for_a_reader_of_semicolons(tmp_path):
     hostile = ["a;=1+1;b.png", "＝1+1", " =1+1", "\u00a0@x", "a;\u2003+1", "a|-1", "﹢1"]
     write_csv(tmp_path / "a.csv", pd.DataFrame({"scan": hostile, "number": -1.5}))
     cells = [

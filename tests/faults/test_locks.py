@@ -89,7 +89,7 @@ def test_a_lock_ends_with_its_holder_and_says_who_that_is(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("kind", ["link", "hard link", "dead link", "pipe"])
-def test_a_lock_that_is_no_plain_file_is_neither_followed_nor_waited_for(kind, tmp_path):
+def test_a_lock_that_is_not_a_plain_file_is_neither_followed_nor_waited_for(kind, tmp_path):
     """As a copied study may bring it."""
     lock, outside = tmp_path / "study" / ".lock", tmp_path / "outside"
     lock.parent.mkdir()
@@ -149,7 +149,7 @@ def prepare_together(source: Path, folder: Path, number: int, times: int) -> Non
         assert contents(to.parent) == whole
 
 
-def test_two_processes_prepare_one_dataset_that_is_whole(phantom_source, tmp_path, injected):
+def test_two_processes_prepare_one_complete_dataset(phantom_source, tmp_path, injected):
     prepare_together(phantom_source("covid"), tmp_path, 2, 1)
     injected("processes at once on one folder", 2)
 
@@ -161,7 +161,9 @@ def test_processes_prepare_one_dataset_ten_times(phantom_source, tmp_path, numbe
     injected("processes at once on one folder", 10 * number)
 
 
-def test_who_waits_takes_what_is_the_same_and_makes_what_is_not(phantom_source, tmp_path, monkeypatch, capsys):
+def test_a_waiting_process_uses_an_equal_result_and_makes_a_different_one(
+    phantom_source, tmp_path, monkeypatch, capsys
+):
     """The lock of the other process is one that this one seems to have waited for."""
     source, to = phantom_source("covid"), tmp_path / "covid"
     prepare(source, to)
@@ -208,7 +210,7 @@ def test_a_second_report_of_a_study_says_who_makes_it(tmp_path, monkeypatch, cap
         assert cli.main(["report", str(study)]) == 1
     said = capsys.readouterr().err
     words = f"lungkeras: {results} is being made by process {os.getpid()} on "
-    assert said.startswith(words) and "wait until it ends, or end it, then give the same command again" in said
+    assert said.startswith(words) and "wait until it ends, or end it, then run the same command again" in said
     assert said.count("\n") == 1
 
 

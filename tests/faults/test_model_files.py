@@ -307,7 +307,7 @@ def test_an_old_keras_is_refused():
         '{"classes": ["a", "b", "c"], "task": "x"}', '{"classes": ["a", "b"]}', "[" * 100_000, "\x00",
     ],
 )  # fmt: skip
-def test_what_stands_beside_a_model_is_read_or_refused(text, honest, tmp_path):
+def test_the_metrics_of_a_model_file_are_read_or_refused(text, honest, tmp_path):
     from lungkeras.prediction.predict import load_predictor
 
     (tmp_path / "best.keras").write_bytes(packed(honest))

@@ -1,4 +1,4 @@
-"""Numbers under stress: a score is a number or called undefined, a diverged run says so, and the study goes on."""
+"""Numbers under stress: a score is a number or called undefined, a diverged run says so, and the study continues."""
 
 import json
 import warnings
@@ -57,7 +57,7 @@ def history(losses, val_losses) -> pd.DataFrame:
         ([1.0, np.inf], [np.inf, np.inf], 1, None),
     ],
 )
-def test_a_training_diverged_where_it_went_astray_for_good(losses, val_losses, epoch, best):
+def test_a_training_diverged_if_it_never_recovered(losses, val_losses, epoch, best):
     assert diverged_at(history(losses, val_losses), CHANCE) == epoch
     assert best_epoch(history(losses, val_losses)) == best
 
@@ -270,7 +270,7 @@ def test_every_table_and_figure_of_a_stressed_study_is_made_and_says_what_is_und
     injected("runs of undefined numbers in one report", sum(run.diverged > 0 for run in found.values()))
 
 
-def test_answers_without_a_network_cope_with_a_class_that_training_lacks(prepared):
+def test_baselines_work_without_a_class_in_training(prepared):
     data = load_prepared(prepared)
     for kept in (["normal"], ["normal", "viral_pneumonia"]):
         rows = (data.records["split"] != "train") | (data.records[kept].sum(axis=1) > 0)

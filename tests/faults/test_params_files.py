@@ -24,7 +24,7 @@ WRONG = {
     "final_learning_rte: 0.1": "final_learning_rate", "batch_norm_momentun: 0.9": "batch_norm_momentum",
     "__class__: x": "__class__", "print: 1": "print", "1: 2": "unknown key 1", "true: 1": "unknown key True",
     "? [a, b]\n: 1": "line 1", "x; import os: 1": "unknown key",
-    "epochs: 3\nepochs: 4": "line 2 gives 'epochs' once more", "epochs: 3\nepoch: 4": "line 2: unknown key 'epoch'",
+    "epochs: 3\nepochs: 4": "line 2 repeats the key 'epochs'", "epochs: 3\nepoch: 4": "line 2: unknown key 'epoch'",
     # values
     "epochs: 0": "epochs", "epochs: -3": "epochs", "epochs: 2.5": "epochs", "epochs: '3'": "epochs",
     "epochs: true": "epochs", "epochs:": "epochs", "epochs: [3]": "epochs", "epochs: {a: 3}": "epochs",
@@ -132,7 +132,7 @@ def test_params_reach_a_notebook_as_values_only():
         assert found == {"title": value, "source": value, "scans": None, "epochs": 3}
 
 
-def test_what_is_no_known_name_never_becomes_the_name_of_a_variable(tmp_path):
+def test_an_unknown_name_never_becomes_a_variable(tmp_path):
     path = tmp_path / "study.yaml"
     for key in ("x = __import__('os').system('id')\ny", "print", "__builtins__", "import os; epochs"):
         path.write_text(json.dumps({key: 1}))

@@ -33,7 +33,7 @@ def holders(folder: Path, words: list[str]) -> dict[str, list[str]]:
     return {file: words for file, words in found.items() if words}
 
 
-def test_a_prepared_dataset_tells_no_place_of_its_source_and_finds_it_here(project, tmp_path):
+def test_a_prepared_dataset_hides_the_path_of_its_source_and_finds_it_here(project, tmp_path):
     source = draw_source("pneumonia", tmp_path / "private-disk" / "scans", scans=40)
     to = project / "prepared" / "pneumonia"
     prepare_dataset("pneumonia", source, to, size=16)
@@ -48,7 +48,7 @@ def test_a_prepared_dataset_tells_no_place_of_its_source_and_finds_it_here(proje
 
 
 def test_a_source_within_the_project_is_named_from_there(project):
-    assert places.told(project / "sources" / "demo" / "covid") == "sources/demo/covid"
+    assert places.recorded_name(project / "sources" / "demo" / "covid") == "sources/demo/covid"
     places.remember(project / "sources")
     assert not (project / places.NOTE).exists()
 
@@ -67,5 +67,8 @@ def test_results_of_a_stranger_within_the_checkout_bring_no_snakefile(monkeypatc
     assert params.project_folder() == checkout
 
 
-def test_the_name_of_the_user_is_no_part_of_a_path_told():
-    assert getpass.getuser() not in places.told(Path.home() / "elsewhere" / "scans") or Path.home().name == "scans"
+def test_the_name_of_the_user_is_not_in_a_recorded_path():
+    assert (
+        getpass.getuser() not in places.recorded_name(Path.home() / "elsewhere" / "scans")
+        or Path.home().name == "scans"
+    )

@@ -77,7 +77,7 @@ def strays(module: str, code: str) -> list[str]:
     return found
 
 
-def test_nothing_is_opened_started_or_said_outside_its_room():
+def test_nothing_is_opened_started_or_printed_outside_its_module():
     assert {module: found for module, path in MODULES.items() if (found := strays(module, path.read_text()))} == {}
 
 
@@ -98,11 +98,11 @@ def test_a_stray_call_is_found(code):
     assert len(strays("somewhere", code)) == 1
 
 
-def test_what_is_no_stray_call_is_none():
+def test_an_allowed_call_is_not_reported():
     assert strays("somewhere", "np.load(path, mmap_mode='r')\nsafe_json.loads(text)\nsay('a')\nmodel.load(path)") == []
 
 
-def test_every_room_is_in_use():
+def test_every_named_module_is_in_use():
     assert {module for known in ROOMS.values() for module in known} <= set(MODULES)
 
 

@@ -27,7 +27,7 @@ from lungkeras.system.errors import ScanError
 LONGEST = 5  # seconds a file may take
 
 
-def test_what_is_whole_is_read_as_another_decoder_reads_it():
+def test_a_complete_file_is_read_as_another_decoder_reads_it():
     assert [judge(data)[::2] for data in whole_files()] == [(None, None)] * 10
 
 
@@ -173,7 +173,7 @@ def test_the_slowest_file_that_is_let_in_takes_less_than_five_seconds():
         assert time.process_time() - started < LONGEST
 
 
-def test_what_is_no_plain_file_is_refused_without_waiting_for_it(tmp_path):
+def test_a_file_that_is_not_plain_is_refused_without_waiting_for_it(tmp_path):
     os.mkfifo(tmp_path / "scan.png")
     for path in (tmp_path / "scan.png", Path("/dev/zero"), tmp_path):
         with pytest.raises(ScanError, match="not a plain file"):

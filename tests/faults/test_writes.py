@@ -62,7 +62,7 @@ def _is_write(call: ast.Call) -> bool:
     return name in WRITES and bool(call.args) and not is_ours  # without a path they give a text
 
 
-def test_no_module_writes_to_a_final_name_but_by_files():
+def test_only_the_module_files_writes_to_a_final_name():
     bare = {}
     for file in sorted(PACKAGE.rglob("*.py")):
         module = file.relative_to(PACKAGE).with_suffix("").as_posix()
@@ -89,6 +89,6 @@ def test_a_bare_write_is_found(code):
     assert len(writes(code)) == 1
 
 
-def test_what_writes_to_no_final_name_is_none():
+def test_a_write_to_a_temporary_name_is_not_reported():
     code = "with atomic(path) as temporary:\n    frame.to_csv(temporary)\nopen(path)\npath.open('rb')\nframe.to_csv()"
     assert writes(code) == []

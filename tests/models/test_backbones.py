@@ -26,7 +26,7 @@ def test_every_image_model_of_keras_applications_has_a_name():
 
 
 @pytest.mark.parametrize(("wrong", "near"), [("DenseNet121", "densenet121"), ("resnet_50", "resnet50")])
-def test_an_unknown_name_is_answered_with_the_nearest(wrong, near):
+def test_an_unknown_name_gets_the_nearest_as_a_suggestion(wrong, near):
     with pytest.raises(ParamsError, match=f"did you mean {near}"):
         backbones.find_backbone(wrong)
     with pytest.raises(ValueError, match=f"did you mean {near}"):
@@ -207,6 +207,6 @@ def test_a_preset_whose_file_would_be_refused_is_refused_before_it_is_trained(mo
 def test_an_absent_preset_is_one_sentence(tmp_path, monkeypatch):
     pytest.importorskip("keras_hub", reason="backbones of KerasHub need the extra [hub]")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RunError, match=r"plan of keras_hub\.no_such_preset could not be had") as caught:
+    with pytest.raises(RunError, match=r"architecture of keras_hub\.no_such_preset could not be loaded") as caught:
         build.build_model("keras_hub.no_such_preset", 3, "multiclass", image_size=32)
     assert "\n" not in str(caught.value)

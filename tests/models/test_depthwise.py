@@ -43,7 +43,7 @@ def test_outputs_and_gradients_are_those_of_keras(size, taps, stride, padding, m
         np.testing.assert_allclose(received, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_it_stands_in_where_it_is_quicker_alone(monkeypatch):
+def test_it_replaces_keras_only_if_it_is_faster(monkeypatch):
     asked = []
     monkeypatch.setattr(depthwise, "convolve", lambda inputs, *_: asked.append(inputs.shape[1]) or inputs)
     for size, taps in ((2, 3), (8, 3), (2, 5), (8, 5), (64, 5)):

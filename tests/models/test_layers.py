@@ -103,7 +103,7 @@ def test_half_precision_keeps_its_statistics_in_float32(policy):
 @pytest.mark.parametrize(
     ("shape", "options"), [((6, 4), {}), ((2, 3, 4, 4), {"axis": 1}), ((2, 3, 3, 4), {"scale": False, "center": False})]
 )
-def test_what_the_kernel_does_not_know_takes_the_path_of_keras(shape, options):
+def test_unsupported_cases_use_the_layer_of_keras(shape, options):
     inputs = np.random.default_rng(1).normal(size=shape).astype("float32")
     plain, fused = keras.layers.BatchNormalization(**options), layers.BatchNormalization(**options)
     _assert_close(plain(inputs, training=True), fused(inputs, training=True))

@@ -127,7 +127,7 @@ def test_dropout_and_drop_connect_act_unless_they_are_switched_off(dropout):
     assert all((rate > 0) == dropout for rate in rates)
 
 
-def test_a_short_run_may_ask_for_another_momentum_and_seed(built):
+def test_a_short_run_may_set_another_momentum_and_seed(built):
     model = _build("mobilenet_v3_large", batch_norm_momentum=0.9, seed=1)
     assert {(norm.momentum, norm.epsilon) for norm in _norms(model)} == {(0.9, 1e-3)}
     kernels = [either.get_layer("conv").get_weights()[0] for either in (model, built("mobilenet_v3_large"))]
@@ -216,7 +216,7 @@ def test_one_seed_gives_one_model_whatever_the_global_generators_are(built):
     assert again.get_layer("dropout").seed == origin.get_layer("dropout").seed is not None
 
 
-def test_no_two_layers_start_alike(built):
+def test_no_two_layers_have_the_same_initial_weights(built):
     kernels = [layer.get_weights()[0] for layer in built("resnet34").layers if isinstance(layer, keras.layers.Conv2D)]
     alike = [kernel for kernel in kernels if kernel.shape == (3, 3, 64, 64)]
     assert len(alike) == 6

@@ -95,7 +95,7 @@ def test_predict_ends_in_1_and_a_line_for_each_image_that_failed(run, images, ca
     for name, reason in (("broken.png", "PNG cut short"), ("page.jpeg", "neither PNG, JPEG nor DICOM (html)")):
         assert {"file": str(images / name), "reason": reason} in answers["failed"]
         assert f"lungkeras: {images / name}: {reason}" in told.err
-    assert "passed over (no image: 1 text)" in told.err
+    assert "skipped (no image: 1 text)" in told.err
 
 
 def test_folders_without_an_image_are_refused(tmp_path):

@@ -74,7 +74,7 @@ def test_the_command_prints_json_or_a_summary(found, marked, capsys, monkeypatch
     assert "ALARM" in printed and "Duplicates: 10 pairs" in printed
 
 
-def test_a_source_that_is_not_there_is_one_sentence(tmp_path, capsys):
+def test_a_missing_source_is_one_sentence(tmp_path, capsys):
     assert cli.main(["audit", "covid", "--source", str(tmp_path / "none"), "--json"]) == 1
     assert capsys.readouterr().err.startswith("lungkeras: covid: no scan in")
 
@@ -105,7 +105,7 @@ def test_a_split_by_scan_leaks_as_much_as_chance_says():
     assert found["same_labels"] == 0
 
 
-def test_a_model_that_knows_the_patients_gains_by_a_split_by_scan_and_only_by_that():
+def test_a_model_that_recognises_patients_gains_only_by_a_split_by_scan():
     """Each patient's scans look alike, and nothing tells of the class."""
     rng = np.random.default_rng(0)
     patients = np.repeat(np.arange(60), 4)
@@ -140,7 +140,7 @@ def test_scores_of_labels_at_random_are_at_chance_and_intervals_hold_it():
 
 
 def scored(apart: float, wrong: float):
-    """Truth, labels of which a share is wrong, and normal scores of 40,000 scans, a quarter of a class."""
+    """Truth, partly wrong labels, and normal scores of 40,000 scans; a quarter of them has the class."""
     rng = np.random.default_rng(2)
     truth = np.arange(40_000) < 10_000
     known, flips = truth.copy(), round(wrong * 10_000)
@@ -151,7 +151,7 @@ def scored(apart: float, wrong: float):
 
 @pytest.mark.parametrize("apart", [2, 3, 4])
 @pytest.mark.parametrize("wrong", [0, 0.05, 0.15, 0.3])
-def test_wrong_labels_are_told_from_what_the_model_misses(apart, wrong):
+def test_wrong_labels_are_distinguished_from_errors_of_the_model(apart, wrong):
     truth, known, scores = scored(apart, wrong)
     counts = labels.among_deciles(known, scores, np.ones((1, len(known))))
     assert counts.sum() == 10_000
@@ -208,7 +208,7 @@ def test_patients_who_share_a_duplicate_are_one_group_and_stay_in_one_split():
         assert split[1] == split[7] == split[8] and split[30] == split[31]
 
 
-def test_copies_are_told_from_scans_of_one_patient(phantom_source, tmp_path):
+def test_copies_are_distinguished_from_scans_of_one_patient(phantom_source, tmp_path):
     source = phantom_source("pneumonia")
     records = read_records("pneumonia", source)
     scan = decode_grey(source / records["path"][0])
@@ -269,7 +269,7 @@ def test_copies_across_collections_are_searched_once(phantom_source, tmp_path, m
         duplicates.across(collections, kept)
 
 
-def test_a_prepared_dataset_parts_no_duplicates_and_is_audited_from_what_it_holds(marked, found, tmp_path):
+def test_a_prepared_dataset_separates_no_duplicates_and_is_audited_from_its_files(marked, found, tmp_path, monkeypatch):
     summary = prepare_dataset("covid", marked, tmp_path / "prepared", size=32)
     assert summary["duplicates"] == {"pairs": 10, "scans": 20, "patients": 10}
     again = audit.audit_prepared(tmp_path / "prepared")
@@ -279,8 +279,20 @@ def test_a_prepared_dataset_parts_no_duplicates_and_is_audited_from_what_it_hold
     assert (records.loc[pairs[:, 0], "split"].to_numpy() == records.loc[pairs[:, 1], "split"].to_numpy()).all()
     assert {frozenset(pair) for pair in again["duplicates"]} == {frozenset(pair) for pair in found["duplicates"]}
     assert len(load_fingerprints(tmp_path / "prepared" / "fingerprints.npz")) == 120
+
+    # Made by other code, an audit is made again; where it can't be, a note says so.
+    file = tmp_path / "prepared" / "audit.json"
+    monkeypatch.setattr(audit, "audit_records", lambda *_, **__: pytest.fail("audited although nothing has changed"))
+    assert audit.kept_audit(tmp_path / "prepared") == again
+    monkeypatch.undo()
+    earlier = again | {"scans": 7, "made_from": again["made_from"] | {"code": "other"}}
+    file.write_text(json.dumps(earlier))
+    assert audit.kept_audit(tmp_path / "prepared") == again == json.loads(file.read_text())
+    file.write_text(json.dumps(earlier))
     (tmp_path / "prepared" / "fingerprints.npz").unlink()
-    with pytest.raises(RunError, match=r"no fingerprints\.npz\. Prepare it anew"):
+    kept = audit.kept_audit(tmp_path / "prepared")
+    assert kept["scans"] == 7 and "made by an earlier version" in kept["notes"][-1]
+    with pytest.raises(RunError, match=r"no fingerprints\.npz: prepare it again"):
         audit.audit_prepared(tmp_path / "prepared")
 
 
@@ -311,7 +323,7 @@ def test_nothing_is_probed_twice_of_a_large_collection(monkeypatch):
     assert (np.unique(groups[rows], return_counts=True)[1] == 3).all()
 
 
-def test_copies_of_a_copy_are_told_and_blank_scans_are_no_copies_of_each_other():
+def test_copies_of_a_copy_are_found_and_blank_scans_are_not_copies():
     random, prints = np.random.default_rng(3), Fingerprints.empty(806)
     scan = cv2.GaussianBlur(random.integers(0, 256, (96, 96), np.uint8), (0, 0), 2)
     for row, image in enumerate((scan, cv2.resize(scan, (80, 80), interpolation=cv2.INTER_AREA))):
@@ -355,7 +367,7 @@ def test_copies_of_each_kind_are_found(kind, tmp_path):
 @pytest.mark.probes
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("plant", ["marker=0.8", "marker=1.0", "marker=0.5", "null", "clean"])
-def test_a_marker_is_flagged_where_it_tells_something_and_nothing_else_is(plant, seed, tmp_path):
+def test_a_marker_is_flagged_if_it_is_informative_and_nothing_else_is(plant, seed, tmp_path):
     for dataset in ("covid", "pneumonia"):
         source, classes = tmp_path / dataset, DATASETS[dataset].classes
         draw_source(dataset, source, scans=440, seed=seed, plants=[plant])
@@ -402,7 +414,7 @@ def test_scanners_of_the_classes_raise_an_alarm_in_the_border(scanners, tmp_path
 
 
 @pytest.mark.probes
-def test_a_drain_tells_pneumothorax_where_it_lies_and_not_where_it_does_not(tmp_path):
+def test_a_drain_predicts_pneumothorax_only_if_it_is_planted(tmp_path):
     """Hidden stratification: the score of the class is that of the scans with a drain."""
     source = draw_source("xray8", tmp_path / "source", scans=800, plants=["strata=0.7"])
     records = read_records("xray8", source)

@@ -133,7 +133,7 @@ def broken(grey: np.ndarray) -> dict[str, tuple[bytes, str]]:
 
 
 @pytest.mark.parametrize("name", list(broken(np.zeros((60, 80), np.uint8))))
-def test_what_is_no_scan_is_refused_by_name_and_reason(name, grey, written):
+def test_a_file_that_is_not_a_scan_is_refused_by_name_and_reason(name, grey, written):
     data, reason = broken(grey)[name]
     path = written(data, "the scan.png")
     with pytest.raises(ScanError, match=reason) as error:
@@ -259,7 +259,7 @@ def test_the_bytes_do_not_depend_on_the_workers(phantom_source, tmp_path):
 
 
 def spoil(source, tmp_path, count: int):
-    """A copy of a source of which the first `count` scans are cut short."""
+    """A copy of a source whose first `count` scans are truncated."""
     copy = tmp_path / "spoiled"
     shutil.copytree(source, copy)
     scans = sorted(path for path in copy.rglob("*") if path.suffix in (".png", ".jpeg", ".jpg"))
@@ -268,7 +268,7 @@ def spoil(source, tmp_path, count: int):
     return copy, scans
 
 
-def test_unreadable_scans_are_quarantined_and_the_rest_goes_on(phantom_source, tmp_path):
+def test_unreadable_scans_are_quarantined_and_the_others_prepared(phantom_source, tmp_path):
     source, scans = spoil(phantom_source("pneumonia"), tmp_path, 2)
     summary = prepare_dataset("pneumonia", source, tmp_path / "prepared", size=24)
     quarantine = pd.read_csv(tmp_path / "prepared" / "quarantine.csv")
@@ -288,7 +288,7 @@ def test_unreadable_scans_are_quarantined_and_the_rest_goes_on(phantom_source, t
     ]
 
 
-def test_unknown_labels_and_other_files_stand_in_the_flow_of_a_prepared_dataset_and_in_the_report(
+def test_unknown_labels_and_other_files_are_in_the_flow_of_a_prepared_dataset_and_in_the_report(
     phantom_source, tmp_path
 ):
     source, to = tmp_path / "source", tmp_path / "prepared"
@@ -306,7 +306,7 @@ def test_unknown_labels_and_other_files_stand_in_the_flow_of_a_prepared_dataset_
     assert flow.loc["found", "scans"] == left_out + flow.loc["kept", "scans"]
 
 
-def test_a_class_of_two_patients_is_told_and_stops_nothing(phantom_source, tmp_path, capsys):
+def test_a_class_of_two_patients_is_reported_and_stops_nothing(phantom_source, tmp_path, capsys):
     source, _ = spoil(phantom_source("pneumonia"), tmp_path, 0)
     viruses = sorted((path for path in source.rglob("*_virus_*")), key=lambda path: path.name.split("_")[0])
     patients = {path.name.split("_")[0] for path in viruses[:1] + viruses[-1:]}
@@ -365,7 +365,7 @@ def test_a_folder_that_holds_something_else_is_not_replaced(phantom_source, tmp_
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
-def test_a_disk_too_small_is_told_beforehand(phantom_source, tmp_path):
+def test_a_disk_that_is_too_small_is_reported_beforehand(phantom_source, tmp_path):
     with pytest.raises(FolderError, match="GB"):
         prepare_dataset("pneumonia", phantom_source("pneumonia"), tmp_path / "prepared", size=1_000_000)
 
@@ -423,7 +423,7 @@ def test_labels_are_kept_as_published_and_decided_when_the_folder_is_opened(phan
 
 
 @pytest.mark.parametrize("dataset", STUDY)
-def test_what_is_all_known_is_prepared_as_ever(dataset, phantom_source, phantom_records, tmp_path):
+def test_a_dataset_without_unknown_labels_is_prepared_as_before(dataset, phantom_source, phantom_records, tmp_path):
     summary = prepare_dataset(dataset, phantom_source(dataset), tmp_path / "prepared", size=32)
     prepared = load_prepared(tmp_path / "prepared", uncertain="ones", blank="ignore")
     assert summary["unknown"] == {}

@@ -50,7 +50,7 @@ def test_test_stays_as_it_was_and_the_repaired_split_has_no_leak(tmp_path):
     table.to_csv(tmp_path / "split.csv", index=False)
     found, listed = audit_split("xray8", [tmp_path / "split.csv"])
     assert found["leak"]
-    told = write_repaired(tmp_path / "new.csv", listed)
+    repaired = write_repaired(tmp_path / "new.csv", listed)
     new = pd.read_csv(tmp_path / "new.csv")
     assert new["scan"].tolist() == names
     held = {side: {name[:8] for name in new.loc[new["split"] == side, "scan"]} for side in ("train", "val", "test")}
@@ -61,7 +61,7 @@ def test_test_stays_as_it_was_and_the_repaired_split_has_no_leak(tmp_path):
         first = next(side for side in ("test", "val", "train") if side in set(rows["before"]))
         assert rows["split"].tolist() == [first if side == first else EXCLUDED for side in rows["before"]], patient
     gone = pd.Series(sides)[new["split"] == EXCLUDED].value_counts().to_dict()
-    assert told["excluded"] == gone and set(gone) == {"train", "val"}
+    assert repaired["excluded"] == gone and set(gone) == {"train", "val"}
     again, _ = audit_split("xray8", [tmp_path / "new.csv"])
     assert not again["leak"] and again["notes"] == [f"{sum(gone.values())} listed scans lie on no side."]
     with pytest.raises(FolderError, match="exists already, and a split is never overwritten"):
@@ -80,7 +80,7 @@ def test_test_stays_as_it_was_and_the_repaired_split_has_no_leak(tmp_path):
         (["latest", "test"], "test"),
     ],
 )
-def test_the_side_that_keeps_whoever_is_on_two(sides, kept):
+def test_the_side_that_keeps_a_patient_on_two_sides(sides, kept):
     table = pd.DataFrame({"scan": ["a", "b"], "side": sides, "group": "one"})
     assert repaired(table).tolist() == [side if side == kept else EXCLUDED for side in sides]
 
@@ -93,7 +93,7 @@ def test_names_of_other_collections(tmp_path):
     )
     found, _ = audit_split("pneumonia", lists)
     assert [leak["patient"] for leak in found["leaks"]] == ["person14"]
-    assert "1 names tell no patient, such as NORMAL/holiday.jpeg" in found["notes"][0]
+    assert "1 names give no patient, such as NORMAL/holiday.jpeg" in found["notes"][0]
     assert "may be two children" in found["notes"][1]
     lists = write_lists(tmp_path, train=["COVID-1.png", "COVID-2.png"], test=["covid/COVID-2.png", "Normal-1.png"])
     found, _ = audit_split("covid", lists)
@@ -102,7 +102,7 @@ def test_names_of_other_collections(tmp_path):
     assert "Patients of covid can't be read from the names" in found["notes"][0]
 
 
-def test_a_column_of_patients_tells_them_and_labels_behind_names_are_passed_over(tmp_path):
+def test_patients_are_read_from_a_column_and_labels_after_names_are_skipped(tmp_path):
     (tmp_path / "train.csv").write_text("dicom_id;subject_id\na1;7\na2;8\n")
     (tmp_path / "validate.csv").write_text("dicom_id;subject_id\nb1;9\nb2;8\n")
     found, _ = audit_split("covid", [tmp_path / "train.csv", tmp_path / "validate.csv"])
@@ -124,7 +124,7 @@ def test_where_names_repeat_in_other_folders_the_path_is_the_scan(tmp_path):
     assert [leak["scan"] for leak in found["leaks"]] == ["p2/s1/view1.jpg"]
 
 
-def test_what_can_not_be_read_is_told(tmp_path):
+def test_an_unreadable_list_is_one_sentence(tmp_path):
     (one,) = write_lists(tmp_path, train=["a.png"])
     with pytest.raises(SourceError, match=r"expected two sides of a split or more, found train in .*train\.txt"):
         read_sides([one])
@@ -143,7 +143,7 @@ def test_what_can_not_be_read_is_told(tmp_path):
 
 @pytest.fixture(scope="module")
 def two_sides(phantom_source, tmp_path_factory):
-    """Drawn scans of folders train and test, of which one in test is a scan of train at another size."""
+    """Drawn scans in folders train and test; one in test is a scan of train at another size."""
     folder = tmp_path_factory.mktemp("split")
     files = sorted(phantom_source("covid").rglob("*.png"))[:12]
     for side, own in {"train": files[:8], "test": files[8:]}.items():
@@ -170,7 +170,7 @@ def test_copies_on_two_sides_are_found_where_the_scans_are(two_sides, tmp_path):
         audit_split("covid", write_lists(tmp_path, train=["x.png"], test=["y.png"]), folder)
 
 
-def test_records_of_a_source_tell_patients_that_names_do_not(phantom_source, tmp_path, monkeypatch):
+def test_patients_that_names_do_not_give_come_from_the_records(phantom_source, tmp_path, monkeypatch):
     from dataclasses import replace
 
     from lungkeras.datasets.registry import DATASETS, read_records

@@ -74,7 +74,7 @@ def test_the_order_of_scans_changes_nothing(scored):
     )
 
 
-def test_intervals_cover_the_truth_where_patients_are_drawn_and_not_where_scans_are():
+def test_intervals_over_patients_cover_the_truth_and_intervals_over_scans_do_not():
     random = np.random.default_rng(2)
     labels, decided, _ = simulated(random, 100_000)
     truth = f1_score(labels, decided, average="macro")
@@ -102,7 +102,7 @@ def most_likely(scores):
     return np.eye(CLASSES, dtype=int)[scores.argmax(axis=-1)]
 
 
-def test_two_models_of_equal_skill_are_told_apart_once_in_twenty():
+def test_two_equal_models_differ_significantly_once_in_twenty():
     random, simulations = np.random.default_rng(2), 1000
     found = {"f1": [], "auroc": []}
     for seed in range(simulations):
@@ -116,7 +116,7 @@ def test_two_models_of_equal_skill_are_told_apart_once_in_twenty():
             assert (p <= level).mean() == pytest.approx(level, abs=3 * error)
 
 
-def test_of_all_ways_to_swap_two_models_no_more_are_told_apart_than_the_level_says():
+def test_over_all_permutations_the_share_of_significant_ones_is_at_most_the_level():
     """The proof that the p is exact: under A/A each of these test sets is as likely as any other."""
     labels, scores, names = two_alike(np.random.default_rng(5), 8)
     first, second = (intervals.decision_counts(labels, decided, names) for decided in most_likely(scores))
@@ -142,7 +142,7 @@ def test_a_swap_moves_the_auroc_as_much_as_swapped_ranks_do(monkeypatch):
     )
 
 
-def test_a_model_that_is_better_is_told_apart():
+def test_a_better_model_is_significantly_better():
     random = np.random.default_rng(4)
     labels, decided, patients = simulated(random, 300, skill=0.9)
     others = np.roll(decided, 1, axis=0)
@@ -320,7 +320,7 @@ def test_the_interval_of_a_paired_difference_is_agresti_and_mins():
     assert -0.3 < low < 0 < high < 0.3
 
 
-def test_no_interval_is_of_zero_width_where_no_error_was_seen():
+def test_no_interval_has_zero_width_even_without_an_error():
     labels = np.eye(2, dtype=int)[np.arange(14) % 2]
     low, high = intervals.f1_interval(intervals.decision_counts(labels, labels, np.arange(14)))
     assert 0.6 < low < 0.98 and high == 1
@@ -341,7 +341,7 @@ def test_an_absent_class_is_left_out_of_the_macro_f1():
 
 @pytest.fixture(scope="module")
 def partly_known():
-    """A class of which some labels are not known, two models' scores, patients; then the same of its known scans."""
+    """A class with unknown labels, two models' scores, patients; then the same for its known scans."""
     random = np.random.default_rng(5)
     patients = np.arange(160) // 4
     labels = (random.random((160, 1)) < 0.4).astype(float)
@@ -351,7 +351,7 @@ def partly_known():
     return (labels, *scores, patients), (labels[known].astype(int), *scores[:, known], patients[known])
 
 
-def test_what_is_not_known_of_a_class_is_as_if_it_were_not_there(partly_known):
+def test_an_unknown_label_counts_as_if_it_were_absent(partly_known):
     for one, other in zip(*map(partly_known_scores, partly_known), strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
 
@@ -373,7 +373,7 @@ def partly_known_scores(given) -> list:
     ]
 
 
-def test_a_class_of_which_one_sign_is_known_is_in_no_macro_score():
+def test_a_class_with_labels_of_one_kind_is_in_no_macro_score():
     labels, decided = np.array([[1, 1], [0, np.nan], [1, 1]]), np.ones((3, 2), dtype=int)
     counts = intervals.decision_counts(labels, decided, [1, 2, 3])
     assert not counts[..., 1].any()

@@ -83,7 +83,7 @@ def test_a_class_that_no_scan_has_is_left_out():
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_an_undefined_auroc_is_no_number_and_warns_of_nothing(task, tmp_path):
+def test_an_undefined_auroc_is_nan_without_a_warning(task, tmp_path):
     labels, given = np.eye(3)[[0, 1, 1]], np.eye(3)[[0, 1, 0]]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -154,7 +154,7 @@ def test_positive_weights_are_negatives_over_positives():
 
 
 def partly_known(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Multilabel labels of which a third is NaN, and logits."""
+    """Multilabel labels, a third of them NaN, and logits."""
     labels, logits = drawn("multilabel", seed=seed)
     labels[np.random.default_rng([seed, 1]).random(labels.shape) < 0.3] = np.nan
     return labels, logits

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_freshness import HEIR, OTHER, SCRATCH, copied, listed, original, planned  # noqa: F401
+from test_freshness import OTHER, SCRATCH, TRANSFERRED, copied, listed, original, planned  # noqa: F401
 
 from lungkeras import cli
 from lungkeras.study import cleaning, freshness
@@ -58,7 +58,9 @@ def test_what_no_result_needs_is_shown_then_removed_and_nothing_is_made_again(st
     )
     failed = [f"02_training-{OTHER}", "01_data_preparation-covid", "03_evaluation", "05_report"]
     failed = written(study, *(f"report/notebooks/{name}.failed.ipynb" for name in failed))
-    checkpoints = written(study, f"report/runs/{OTHER}/checkpoint.npz", f"report/runs/{HEIR}/checkpoint-before.npz")
+    checkpoints = written(
+        study, f"report/runs/{OTHER}/checkpoint.npz", f"report/runs/{TRANSFERRED}/checkpoint-before.npz"
+    )
     planted = files(study)
 
     assert clean(study) == 0
@@ -81,7 +83,7 @@ def test_what_no_result_needs_is_shown_then_removed_and_nothing_is_made_again(st
     assert "nothing to remove" in capsys.readouterr().out
 
 
-def test_what_a_run_goes_on_from_and_what_is_the_users_own_stays(study):
+def test_checkpoints_of_unfinished_runs_and_files_of_the_user_stay(study):
     (study / "report" / "runs" / OTHER / "metrics.json").unlink()
     written(
         study,
@@ -102,7 +104,7 @@ def test_what_a_run_goes_on_from_and_what_is_the_users_own_stays(study):
     assert found(study) == {held: "temporary"}
 
 
-def test_runs_and_datasets_that_no_params_name_go_where_that_is_asked_for(study, capsys):
+def test_runs_and_datasets_that_no_params_name_are_removed_on_request(study, capsys):
     unnamed = [f"report/runs/{UNNAMED}/{name}" for name in ("params.yaml", "metrics.json", "best.keras")]
     unnamed += [f"report/notebooks/02_training-{UNNAMED}{end}" for end in (".ipynb", ".html", ".failed.ipynb")]
     unnamed += [f"report/logs/02_training-{UNNAMED}.log", "prepared/xray8/statistics.json", "prepared/xray8/train.npy"]
@@ -171,7 +173,7 @@ def test_a_study_that_is_being_made_is_left_alone(study, capsys):
     assert (study / left).exists()
 
 
-def test_of_snakemake_older_logs_go_and_notes_of_what_is_gone(study):
+def test_old_logs_and_records_of_deleted_files_of_snakemake_are_removed(study):
     own = study / "project" / ".snakemake"
     logs = written(own, *(f"log/2026-01-{day:02d}.snakemake.log" for day in range(1, 14)))
     for age, name in enumerate(reversed(logs)):

@@ -94,18 +94,18 @@ def parsed(code: str) -> str:
 
 
 @pytest.mark.parametrize(("old", "new"), WORDS)
-def test_what_only_a_reader_sees_is_no_change_of_code(old, new):
+def test_text_for_readers_does_not_change_the_hash_of_code(old, new):
     assert CODE.count(old) >= 1
     assert parsed(CODE.replace(old, new)) == parsed(CODE)
 
 
 @pytest.mark.parametrize(("old", "new"), NUMBERS)
-def test_what_decides_a_number_is_a_change_of_code(old, new):
+def test_whatever_decides_a_number_changes_the_hash_of_code(old, new):
     assert CODE.count(old) == 1
     assert parsed(CODE.replace(old, new)) != parsed(CODE)
 
 
-def test_layout_is_no_change_of_code_and_types_are_kept():
+def test_layout_does_not_change_the_hash_of_code_and_types_do():
     code = "def scale(x, by=[]):\n    return x * 2\n"
     assert parsed(code) == parsed("def scale(x,by=[]):\n  return (x*2)")
     assert parsed("x = None") != parsed("x = 0") != parsed("x = False")
@@ -137,7 +137,7 @@ def test_reworded_modules_of_the_package_keep_their_hash_and_changed_constants_d
     assert provenance.code_digest(TRAINING) != before
 
 
-def test_a_definition_that_moves_among_the_modules_is_no_change_of_code(tmp_path, monkeypatch):
+def test_a_moved_definition_does_not_change_the_hash_of_code(tmp_path, monkeypatch):
     for name, first, second in (("before", "A = 1\ndef f():\n    return 1\n", "B = 2\n"),
                                 ("moved", "import b\nA = 1\n", "B = 2\ndef f():\n    return 1\n"),
                                 ("changed", "import b\nA = 1\n", "B = 2\ndef f():\n    return 2\n"),
@@ -162,7 +162,7 @@ def test_what_earlier_code_has_made_is_fresh_as_long_as_the_code_computes_the_sa
     assert not provenance.agree({"code": "of unknown code"}, {"code": now})
 
 
-def test_a_reader_within_bounds_counts_as_the_one_that_it_stands_for():
+def test_a_bounded_reader_counts_as_the_function_that_it_replaces():
     plain = "import json\nimport pandas as pd\ndef f(x):\n    return json.loads(x), pd.read_parquet(x)\n"
     bounded = "from lungkeras.system.untrusted import json_files, table_files\n" + plain.split("\n", 2)[2].replace(
         "json.", "json_files."
@@ -208,7 +208,7 @@ def test_every_module_that_decides_a_number_is_part_of_the_code(start, named, ha
     assert seen == named, "name the module in made_from, or above where it moves no number"
 
 
-def test_every_named_module_is_there():
+def test_every_named_module_exists():
     assert len(provenance.code_digest([*PREPARATION, *TRAINING])) == 64
 
 

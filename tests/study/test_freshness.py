@@ -22,11 +22,11 @@ from lungkeras.study import freshness, made_from, table_names
 from lungkeras.study.params import load_study
 from lungkeras.system.files import write_json
 
-SCRATCH, HEIR = "pneumonia-efficientnet_b1-random", "covid-efficientnet_b1-transfer"
+SCRATCH, TRANSFERRED = "pneumonia-efficientnet_b1-random", "covid-efficientnet_b1-transfer"
 OTHER = "covid-resnet34-random"
 RUNS = {
     SCRATCH: {"dataset": "pneumonia", "backbone": "efficientnet_b1"},
-    HEIR: {"dataset": "covid", "backbone": "efficientnet_b1", "weights": f"{SCRATCH}/best.keras"},
+    TRANSFERRED: {"dataset": "covid", "backbone": "efficientnet_b1", "weights": f"{SCRATCH}/best.keras"},
     OTHER: {"dataset": "covid", "backbone": "resnet34"},
 }
 TABLES = [*table_names.EVALUATION, *table_names.FEATURES, *table_names.EXPLANATIONS, "claims"]
@@ -54,7 +54,7 @@ def original(phantom_source, tmp_path_factory):
         shutil.copytree(phantom_source(dataset), root / "sources" / dataset)
         prepare_dataset(dataset, root / "sources" / dataset, root / "prepared" / dataset, size=32)
         (root / "prepared" / dataset / "audit.json").touch()
-    for name in (SCRATCH, HEIR, OTHER):  # the heir after the run whose weights it starts from
+    for name in (SCRATCH, TRANSFERRED, OTHER):  # the transferred run after the run whose weights it starts from
         folder = runs[name].run_folder
         folder.mkdir(parents=True)
         for file in made_from.RESULTS:
@@ -105,24 +105,24 @@ def change(file: Path, key: str, value) -> None:
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {key: value}))
 
 
-def test_nothing_is_computed_anew_in_a_copy_of_other_dates(copied):
+def test_nothing_is_computed_again_in_a_copy_with_other_dates(copied):
     assert planned(copied) == ([], [])
     assert listed(copied) == {}
 
 
-def test_a_changed_param_trains_that_run_and_its_heirs_alone(copied):
+def test_a_changed_param_trains_only_that_run_and_those_that_start_from_it(copied):
     change(copied / "params" / f"{OTHER}.yaml", "seed", 1)
     assert planned(copied) == ([OTHER], list(freshness.READING))
     assert listed(copied) == {"train": 1, "evaluate": 1, "visualize": 1, "report": 1, "total": 4}
     change(copied / "params" / f"{SCRATCH}.yaml", "epochs", 3)
-    assert set(planned(copied)[0]) == {SCRATCH, HEIR, OTHER}
+    assert set(planned(copied)[0]) == {SCRATCH, TRANSFERRED, OTHER}
 
 
 def test_one_changed_pixel_trains_the_runs_of_that_dataset_alone(copied):
     images = np.load(copied / "prepared" / "covid" / "train.npy", mmap_mode="r+")
     images[3, 5, 7] ^= 1
     images.flush()
-    assert set(planned(copied)[0]) == {HEIR, OTHER}
+    assert set(planned(copied)[0]) == {TRANSFERRED, OTHER}
     _, runs = load_study(copied / "params")
     assert freshness.changed_datasets(freshness.prepared_data(runs)) == [copied / "prepared" / "covid"]
 
@@ -131,17 +131,17 @@ def test_changed_weights_of_a_run_are_noticed(copied):
     (copied / "report" / "runs" / OTHER / "best.keras").write_text("cut sh")
     assert planned(copied)[0] == [OTHER]
     (copied / "report" / "runs" / SCRATCH / "best.keras").write_text("cut sh")
-    assert set(planned(copied)[0]) == {SCRATCH, HEIR, OTHER}
+    assert set(planned(copied)[0]) == {SCRATCH, TRANSFERRED, OTHER}
 
 
 def test_another_title_or_changed_prose_reaches_the_report_and_no_run(copied, monkeypatch):
     change(copied / "params" / "study.yaml", "title", "Another title")
     assert planned(copied) == ([], list(freshness.READING))
     write_params(copied / "params")
-    told = freshness.cells
-    monkeypatch.setattr(freshness, "cells", lambda notebook: told(notebook) + "!" * ("05" in notebook.name))
+    original = freshness.cells
+    monkeypatch.setattr(freshness, "cells", lambda notebook: original(notebook) + "!" * ("05" in notebook.name))
     assert planned(copied) == ([], ["05_report"])
-    monkeypatch.setattr(freshness, "cells", lambda notebook: told(notebook) + "!" * ("02" in notebook.name))
+    monkeypatch.setattr(freshness, "cells", lambda notebook: original(notebook) + "!" * ("02" in notebook.name))
     assert planned(copied) == ([], [])
 
 
@@ -163,7 +163,7 @@ def test_another_source_or_size_is_prepared_again(original, copied):
     assert listed(copied) == {"prepare": 2, "train": 3, "evaluate": 1, "visualize": 1, "report": 1, "total": 8}
 
 
-def test_a_dataset_that_is_gone_is_prepared_before_it_is_asked_what_to_train(copied, original):
+def test_a_missing_dataset_is_prepared_before_runs_are_chosen(copied, original):
     shutil.copytree(original / "sources", copied / "sources")
     shared, runs = load_study(copied / "params")
     assert freshness.outdated_datasets(shared, runs, {}) == []

@@ -26,7 +26,7 @@ def project(tmp_path):
     return folder
 
 
-def test_an_empty_folder_gets_all_of_it_once(shipped, project, capsys):
+def test_an_empty_folder_gets_the_project_once(shipped, project, capsys):
     assert layout.lay_out(shipped, project) == sorted([*FILES, "params/profiles/k/submit"])
     assert {name: (project / name).read_text() for name in FILES} == FILES
     assert (project / "params/profiles/k/submit").stat().st_mode & 0o100
@@ -46,7 +46,7 @@ def test_what_the_user_changed_stays_and_what_they_removed_stays_away(shipped, p
     assert not (project / "notebooks/01.ipynb").exists()
 
 
-def test_a_newer_version_is_announced_once_and_its_new_files_are_laid_out(shipped, project, capsys):
+def test_a_newer_version_is_announced_once_and_its_new_files_are_copied(shipped, project, capsys):
     layout.lay_out(shipped, project)
     (shipped / "params/demo/study.yaml").write_text("epochs: 4\n")
     (shipped / "params/demo/covid-resnet34-random.yaml").write_text("dataset: covid\n")
@@ -57,7 +57,7 @@ def test_a_newer_version_is_announced_once_and_its_new_files_are_laid_out(shippe
     assert layout.lay_out(shipped, project) == [] and capsys.readouterr().err == ""
 
 
-def test_what_lies_in_a_folder_before_the_first_start_stays_and_is_named(shipped, project, capsys):
+def test_existing_files_stay_at_the_first_start_and_are_named(shipped, project, capsys):
     (project / "params/demo").mkdir(parents=True)
     (project / "params/demo/study.yaml").write_text("epochs: 1\n")
     assert "params/demo/study.yaml" not in layout.lay_out(shipped, project)
@@ -65,7 +65,7 @@ def test_what_lies_in_a_folder_before_the_first_start_stays_and_is_named(shipped
     assert "others now: params/demo/study.yaml" in capsys.readouterr().err
 
 
-def test_nothing_is_laid_out_in_a_checkout_or_without_a_wheel(shipped, project):
+def test_nothing_is_copied_in_a_checkout_or_without_a_wheel(shipped, project):
     assert layout.lay_out(project / "absent", project) == []
     (project / "lungkeras").mkdir()
     (project / "lungkeras" / "__init__.py").touch()

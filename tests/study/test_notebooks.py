@@ -27,7 +27,7 @@ BY_HAND = ["06_explanation"]  # on a finished run; no step of the graph
 RUNS = {"02_training": "pneumonia-mobilenet_v3_large-random", "06_explanation": "covid-efficientnet_b1-transfer"}
 
 
-def test_there_are_five_in_the_order_of_the_work_and_one_to_open_by_hand():
+def test_five_notebooks_are_in_order_and_one_is_opened_by_hand():
     assert NAMES == STUDY + BY_HAND
 
 

@@ -68,7 +68,7 @@ def test_a_whole_number_is_a_learning_rate():
     ("text", "meant"),
     [("dataset: pneumnia", "pneumonia"), ("split: oficial", "official"), ("weights: imagent", "imagenet")],
 )
-def test_a_misspelt_value_is_answered_with_the_nearest(tmp_path, text, meant):
+def test_a_misspelt_value_gets_the_nearest_as_a_suggestion(tmp_path, text, meant):
     with pytest.raises(ParamsError, match=f"did you mean {meant}"):
         load_params([write(tmp_path, "run.yaml", text)])
 
@@ -80,12 +80,12 @@ def test_a_run_is_named_after_what_it_trains():
     assert Params(weights="/weights/efficientnetb1_notop.h5").weights_word == "imagenet"
 
 
-def test_what_is_dumped_loads_to_the_same_params(tmp_path):
+def test_dumped_params_load_to_the_same_params(tmp_path):
     params = Params(dataset="xray8", learning_rate=0.05, suffix="-lr0.05")
     assert load_params([write(tmp_path, "params.yaml", dump(params))]) == params
 
 
-def test_the_ablations_have_the_runs_that_claims_ask_for_and_change_one_setting():
+def test_the_ablations_have_the_runs_that_claims_need_and_change_one_setting():
     _, runs = load_study(study_folder("ablations"))
     plain, other = (runs[f"xray8-efficientnet_b1-random{suffix}"] for suffix in ("", "-unweighted"))
     changed = {key for key, value in plain.model_dump().items() if other.model_dump()[key] != value}
@@ -120,7 +120,7 @@ def test_the_paper_study_is_the_published_one():
 def test_a_run_file_that_describes_another_run_is_refused(tmp_path):
     write(tmp_path, "study.yaml", "epochs: 1\n")
     write(tmp_path, "covid-resnet34-random.yaml", "dataset: covid\nbackbone: mobilenet_v3_large\n")
-    with pytest.raises(ParamsError, match=r"call it covid-mobilenet_v3_large-random\.yaml"):
+    with pytest.raises(ParamsError, match=r"rename it to covid-mobilenet_v3_large-random\.yaml"):
         load_study(tmp_path)
 
 
@@ -137,7 +137,7 @@ def test_every_run_of_a_study_is_repeated_with_each_seed(tmp_path):
         load_params([write(tmp_path, "study.yaml", "seeds: []\n")])
 
 
-def test_an_unknown_study_is_answered_with_those_that_are_there():
+def test_an_unknown_study_gets_the_existing_ones_as_a_suggestion():
     with pytest.raises(ParamsError, match=r"did you mean demo.*ablations, .*demo, .*extended, .*paper, .*sample"):
         study_folder("dmeo")
 
@@ -177,7 +177,7 @@ def studies(tmp_path, monkeypatch):
     return make
 
 
-def test_a_study_extends_another_and_what_it_says_itself_wins(studies):
+def test_a_study_extends_another_and_its_own_params_count(studies):
     run = "dataset: covid\nbackbone: resnet34\n"
     folder = studies(
         first={"study": "epochs: 3\nbatch_size: 8\n", "covid-resnet34-random": run + "seed: 1\n"},

@@ -73,7 +73,7 @@ def test_a_step_becomes_a_job_of_kubernetes_with_its_share(stand_in):
     assert "nvidia" not in (stand_in / "jobs" / name.removeprefix("job.batch/") / "job.yaml").read_text()
 
 
-def test_the_status_of_a_job_is_told_in_snakemakes_words(stand_in, monkeypatch):
+def test_the_status_of_a_job_is_given_in_snakemakes_words(stand_in, monkeypatch):
     for script, expected in (("true", "success"), ("exit 3", "failed"), ("sleep 30", "running")):
         (stand_in / "step.sh").write_text(script + "\n")
         name = call("submit", 1, 100, 1, 0, stand_in / "step.sh")

@@ -55,8 +55,8 @@ def test_a_copied_study_is_recognised_and_a_changed_one_is_trained_where_it_chan
 
     # Prepared by another version of the code, to the same bytes: no run is trained for it.
     statistics = copy / "prepared" / "covid" / "statistics.json"
-    told = json.loads(statistics.read_text())
-    statistics.write_text(json.dumps(told | {"made_from": told["made_from"] | {"code": "another version"}}))
+    recorded = json.loads(statistics.read_text())
+    statistics.write_text(json.dumps(recorded | {"made_from": recorded["made_from"] | {"code": "another version"}}))
     assert report(copy) == ["prepared covid"]
 
     images = np.load(copy / "prepared" / "covid" / "train.npy", mmap_mode="r+")

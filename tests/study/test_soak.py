@@ -61,7 +61,7 @@ def largest_child() -> float:
 
 
 @pytest.mark.parametrize("rounds", [pytest.param(3, id="cut"), pytest.param(10, id="ten")])
-def test_rounds_in_one_folder_leave_memory_open_files_and_disk_as_they_were(rounds, project, capfd):
+def test_rounds_in_one_folder_keep_memory_open_files_and_disk_constant(rounds, project, capfd):
     study, results = small_study(project, RUN)
     shared = yaml.safe_load((study / "study.yaml").read_text())
     run = yaml.safe_load((study / f"{RUN}.yaml").read_text())

@@ -31,7 +31,7 @@ def trained(study: Path, folder: Path, backend: str, **changes) -> Path:
     return folder / run.stem
 
 
-def test_one_run_goes_through_every_notebook_on_the_backend_that_is_asked_for(tmp_path):
+def test_one_run_passes_every_notebook_on_the_requested_backend(tmp_path):
     backend = default_backend()
     study, results = small_study(tmp_path, "pneumonia-mobilenet_v3_large-random")
     done = report(study, "--backend", backend)

@@ -114,7 +114,10 @@ def test_a_backend_that_comes_too_late_is_one_sentence():
     assert backends.use_backend(BACKEND) == backends.use_backend() == BACKEND
     if not backends.is_installed(OTHER):
         pytest.skip(f"{OTHER} is not installed")
-    with pytest.raises(ParamsError, match=f"{OTHER} is asked for, but Keras runs on {BACKEND}.*KERAS_BACKEND={OTHER}"):
+    with pytest.raises(
+        ParamsError,
+        match=f"{OTHER} was requested, but this process already runs Keras on {BACKEND}.*KERAS_BACKEND={OTHER}",
+    ):
         backends.use_backend(OTHER)
     with pytest.raises(ParamsError, match="Keras runs on"):
         Params.collect({"backend": OTHER})
@@ -132,7 +135,7 @@ def test_an_unknown_or_absent_backend_is_one_sentence(monkeypatch):
 
 
 @pytest.mark.parametrize("command", ["predict run scan.png", "evaluate run --on prepared", "train --params STUDY"])
-def test_every_command_takes_a_backend_and_names_the_extra_where_it_lacks(command):
+def test_every_command_takes_a_backend_and_names_the_missing_extra(command):
     missing = [name for name in backends.BACKENDS if not backends.is_installed(name)]
     if not missing:
         pytest.skip("every backend is installed")

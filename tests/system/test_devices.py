@@ -105,7 +105,7 @@ def test_a_batch_is_repeated_until_it_divides_and_keeps_its_mean(scans, count):
 
 def test_more_devices_than_there_are_is_one_sentence():
     found = devices.found_devices()
-    with pytest.raises(ParamsError, match=f"devices: 99 are asked for, .* finds {len(found)}"):
+    with pytest.raises(ParamsError, match=f"devices: 99 were requested, .* finds {len(found)}"):
         devices.chosen_devices(99)
     assert devices.chosen_devices(1) == found[:1]
 

@@ -35,7 +35,7 @@ def test_each_extra_of_the_project_has_its_purpose():
     assert set(extras) == set(installation.PURPOSES)
 
 
-def test_what_is_absent_is_named_as_pip_names_it():
+def test_missing_packages_are_named_as_by_pip():
     needs = [("numpy", ">=1.26"), ("numpy", ">=999"), ("no-such-package", ""), ("numpy[no-such-extra]", "")]
     assert installation.missing(needs) == ["numpy>=999", "no-such-package"]
 

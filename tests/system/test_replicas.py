@@ -87,7 +87,7 @@ one_run.train(params_of(Path(sys.argv[1]), sys.argv[2], devices=2, epochs=1000),
 """
 
 
-def test_none_is_left_where_the_first_is_killed(prepared_folder, tmp_path):
+def test_no_process_is_left_if_the_first_is_killed(prepared_folder, tmp_path):
     first = subprocess.Popen(
         [sys.executable, "-c", TRAINS, str(prepared_folder), str(tmp_path)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(CHECKOUT / "tests")])},

@@ -55,7 +55,7 @@ def test_it_ends_where_the_loss_explodes(params):
 
 
 @pytest.mark.parametrize("wrong", [{"lowest": 0.0}, {"lowest": 1.0, "highest": 0.1}, {"steps": 1}])
-def test_a_range_that_is_none_is_refused(params, wrong):
+def test_an_invalid_range_is_refused(params, wrong):
     with pytest.raises(ParamsError, match="expected"):
         range_test(params, **wrong)
 

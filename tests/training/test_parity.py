@@ -52,5 +52,5 @@ def test_differences_are_the_largest_ones_from_the_first_backend(monkeypatch):
 @pytest.mark.slow
 def test_a_backend_that_fails_is_named_with_its_last_words(tmp_path):
     backend, python = next(iter(parity.backend_pythons().items()))
-    with pytest.raises(RunError, match=f"{backend} could not be measured with .*is no prepared dataset"):
+    with pytest.raises(RunError, match=f"{backend} could not be measured with .*is not a prepared dataset"):
         parity.parity(tmp_path, {backend: python})

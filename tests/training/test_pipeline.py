@@ -130,7 +130,7 @@ def test_what_is_cut_or_of_another_type_is_refused_by_its_name_with_the_command_
         load_prepared(folder)
 
 
-def test_arrays_of_one_shape_that_were_swapped_are_refused_and_a_changed_pixel_is_said(folder, capsys):
+def test_swapped_arrays_of_one_shape_are_refused_and_a_changed_pixel_is_reported(folder, capsys):
     records = pd.read_parquet(folder / "records.parquet")
     records[records["scan"] != "val4.png"].to_parquet(folder / "records.parquet")
     np.save(folder / "val.npy", np.load(folder / "val.npy")[:4] + 100)
@@ -142,7 +142,7 @@ def test_arrays_of_one_shape_that_were_swapped_are_refused_and_a_changed_pixel_i
     images[3, 5, 7] ^= 1
     images.flush()
     load_prepared(folder)
-    assert capsys.readouterr().err == f"{folder}: val.npy changed since it was prepared, and is taken as it is\n"
+    assert capsys.readouterr().err == f"{folder}: val.npy changed after preparation; the changed data are used\n"
     images[3, 5, 7] ^= 1
     images.flush()
 
@@ -188,7 +188,7 @@ def test_augmentation_depends_on_the_seed_the_epoch_and_the_scan_alone(tmp_path)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_gathered_images_lie_where_no_backend_copies_them_again(dtype):
+def test_gathered_images_are_aligned_so_that_no_backend_copies_them(dtype):
     images = np.random.default_rng(0).integers(0, 256, (9, 5, 7)).astype(dtype)
     for chosen in (np.array([4, 4, 0]), np.arange(9)):
         batch = gathered(images, chosen)
@@ -233,7 +233,7 @@ print(keras.backend.backend(), seen)
 
 
 @each_backend
-def test_fit_sees_the_stream_as_it_is_on_every_backend_and_over_a_resume(backend, folder, prepared):
+def test_fit_gets_the_same_stream_on_every_backend_and_after_a_resume(backend, folder, prepared):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     done = subprocess.run(

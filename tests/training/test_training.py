@@ -39,7 +39,7 @@ def finished(prepared_folder, tmp_path_factory):
 
 
 class Closed(dict):
-    """Arrays of which that of the test split can't be had."""
+    """Arrays whose test split can't be read."""
 
     def __getitem__(self, split):
         if split == "test":
@@ -146,7 +146,7 @@ def test_a_run_of_other_params_is_not_finished(copied, change):
     assert not is_finished(copied.model_copy(update=change))
 
 
-def test_a_policy_of_labels_that_are_all_known_is_no_other_run(copied):
+def test_a_policy_makes_no_other_run_if_all_labels_are_known(copied):
     assert is_finished(copied.model_copy(update={"uncertain": "ones, normal=zeros", "blank": "ignore"}))
 
 
@@ -211,7 +211,7 @@ def test_a_result_that_was_changed_by_hand_is_not_read(copied, name):
         read_run(copied.run_folder)
 
 
-def test_what_a_colleague_kept_is_no_reason_to_train_again(copied):
+def test_missing_sources_are_no_reason_to_train_again(copied):
     shutil.rmtree(copied.prepared_folder)
     assert is_finished(copied)
 
@@ -230,7 +230,7 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(finished, prepared_folder
 
 @pytest.fixture
 def checkpointed(prepared_folder, tmp_path):
-    """A function: -> what a run goes on from, of a run with two checkpoints, after one epoch and after two."""
+    """A function: -> what a run resumes from, of a run with two checkpoints, after one epoch and after two."""
     params = params_of(prepared_folder, tmp_path)
     prepared = load_prepared(prepared_folder)
 
@@ -344,7 +344,7 @@ def test_an_unknown_label_moves_no_weight_and_is_in_no_score():
     np.testing.assert_allclose(model.get_weights()[0], [[0.25, 0], [0, -0.25]], atol=1e-6)
 
 
-def test_class_weights_are_those_of_a_multilabel_loss_that_wants_them(prepared_folder, tmp_path):
+def test_class_weights_are_used_only_by_a_multilabel_loss_with_the_setting(prepared_folder, tmp_path):
     params, prepared = params_of(prepared_folder, tmp_path), load_prepared(prepared_folder)
     assert losses.class_weights(prepared, params) is None
     several = replace(prepared, task="multilabel")

@@ -23,7 +23,7 @@ def options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--repair", type=Path, metavar="FILE", help="write that split without its leaks into a new file")
     sub.add_argument("--json", action="store_true", help="print JSON instead of a summary")
     sub.add_argument("--seed", type=int, default=0, metavar="N", help="seed of selection and folds (default: 0)")
-    sub.add_argument("--workers", type=count, metavar="N", help="threads that read scans (default: one a core)")
+    sub.add_argument("--workers", type=count, metavar="N", help="threads that read scans (default: one per core)")
 
 
 def run(options) -> int:
@@ -63,11 +63,11 @@ COMMAND = Command(
     about="look for leaks, duplicates, shortcuts and wrong labels before training",
     example="audit pneumonia --source sources/pneumonia\n"
     "audit xray8 --splits train_val_list.txt test_list.txt --repair repaired.csv",
-    details="Reads a collection in its published folders, prepares nothing, and answers four questions: does a "
-    "patient or a copy lie in two splits, which scans are copies of one another, what can a linear model "
-    "learn from the border, the metadata or 64 grey levels, and which labels do the scans contradict. With --splits it "
-    "looks for patients and copies on two sides of a split that others published.",
-    outputs="A summary on stdout, or one JSON object with --json. Nothing is written but the file of --repair.",
+    details="Reads a collection in its published folders, prepares nothing, and answers four questions. Is a patient "
+    "or a copy in two splits? Which scans are copies of one another? What can a linear model predict from the"
+    " border, the metadata or 64 grey levels? Which labels do the scans contradict? With --splits, it looks "
+    "for patients and copies on two sides of a published split.",
+    outputs="A summary on stdout, or one JSON object with --json. Only --repair writes a file.",
     page="your-scans.md",
     options=options,
     run=run,

@@ -1,4 +1,4 @@
-"""`lungkeras compare`: two studies side by side."""
+"""`lungkeras compare`: compare two studies."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,7 @@ from lungkeras.system.text import say
 def options(sub: argparse.ArgumentParser) -> None:
     words = "a name in params/, a folder of params, or a folder of results such as reports/demo"
     sub.add_argument("first", metavar="STUDY", help=words)
-    sub.add_argument("second", metavar="STUDY", help="the other one, likewise")
+    sub.add_argument("second", metavar="STUDY", help="the other study, named in the same way")
     sub.add_argument("--to", type=Path, metavar="FILE", help="also write a page (HTML), such as reports/compare.html")
 
 
@@ -55,9 +55,9 @@ def titles(*folders: Path) -> tuple[str, str]:
 
 COMMAND = Command(
     group="a study",
-    about="two studies side by side: paired tests, and the params that differ",
+    about="compare two studies: paired tests, and the params that differ",
     example="compare reports/demo reports/mine --to reports/compare.html",
-    details="Compares the runs of two studies that share a dataset and a name: paired tests over patients where both "
+    details="Compares the runs of two studies that share a dataset and a name: paired tests over patients if both "
     "were tested on the same scans, and the params that differ.",
     outputs="A summary on stdout; with --to one HTML file.",
     page="the-report.md",

@@ -68,9 +68,9 @@ def _preamble(shell: str) -> str:
 
 COMMAND = Command(
     group="lungkeras itself",
-    about="print the script by which bash, zsh or fish completes commands",
+    about="print the script that lets bash, zsh or fish complete commands",
     details="The tab key then completes commands, options, datasets and formats, and the studies, runs and prepared "
-    "datasets of the folder in which you are. The script is made from the commands themselves: print it anew after an "
+    "datasets of the current folder. The script is generated from the commands: print it again after an "
     "update.",
     outputs="The script, on stdout.",
     example="completion bash > ~/.local/share/bash-completion/completions/lungkeras\n"

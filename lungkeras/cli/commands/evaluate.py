@@ -1,4 +1,4 @@
-"""`lungkeras evaluate`: score a run on another prepared dataset, over the classes both know."""
+"""`lungkeras evaluate`: score a run on another prepared dataset, over the classes of both."""
 
 import argparse
 from pathlib import Path
@@ -13,11 +13,11 @@ from lungkeras.system.text import say
 def options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     sub.add_argument("--on", type=Path, required=True, metavar="PREPARED", help="a prepared dataset's folder")
-    sub.add_argument("--loose", action="store_true", help="share classes that mean about the same too, and name them")
-    sub.add_argument("--mapping", type=Path, metavar="FILE", help="a CSV of which scans of the two are the same")
+    sub.add_argument("--loose", action="store_true", help="also share classes that mean about the same, and name them")
     sub.add_argument(
-        "--policies", action="store_true", help="under each policy of labels that the dataset does not know"
+        "--mapping", type=Path, metavar="FILE", help="a CSV that lists which scans of the two are the same"
     )
+    sub.add_argument("--policies", action="store_true", help="scores under each policy for unknown labels")
 
 
 def run(options) -> None:
@@ -42,11 +42,11 @@ def run(options) -> None:
 
 COMMAND = Command(
     group="a trained model",
-    about="score a run on another prepared dataset, over the classes both know",
+    about="score a run on another prepared dataset, over the classes of both",
     example="evaluate reports/demo/runs/covid-resnet34-random --on prepared/demo/pneumonia",
-    details="Asks the best model of a run for the test scans of another prepared dataset, and scores the classes that "
-    "both have. Scans with other labels are left out and counted, and on the run's own dataset also patients that it "
-    "was trained on.",
+    details="Applies the best model of a run to the test scans of another prepared dataset, and scores the classes "
+    "that both have. Scans with other labels are left out and counted. On the run's own dataset, patients "
+    "that it was trained on are left out too.",
     outputs="One JSON object on stdout: the scores of each class and over all, and the number of scans. Nothing is "
     "written.",
     page="commands.md",

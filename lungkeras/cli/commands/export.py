@@ -23,8 +23,9 @@ def run(options) -> None:
 
     done = export.export_run(require_there(options.run), options.format, int8=options.int8, to=options.to)
     say(
-        f"{done['path']}: {done['megabytes']:.1f} MB, {done['milliseconds']:.1f} ms a scan; "
-        f"{done['labels_agree']:.1%} of labels as Keras, probabilities within {done['largest_difference']:.2g}"
+        f"{done['path']}: {done['megabytes']:.1f} MB, {done['milliseconds']:.1f} ms per scan; "
+        f"{done['labels_agree']:.1%} of labels agree with Keras, probabilities differ by up to "
+        f"{done['largest_difference']:.2g}"
     )
 
 
@@ -32,10 +33,10 @@ COMMAND = Command(
     group="a trained model",
     about="write a run's model for a small device, checked against Keras",
     example="export reports/demo/runs/covid-mobilenet_v3_large-random --format litert --int8",
-    details="Converts the best model of a run. The file takes prepared scans as uint8 and holds the normalisation. It"
-    " is compared with Keras on the test split, and not kept where it differs by more than 0.001 in a "
-    "probability; with --int8, where fewer than 95 of 100 clear decisions agree. Needs the extra [export].",
-    outputs="The file, and beside it FILE.json with classes, checks and times; one line on stdout.",
+    details="Converts the best model of a run. The file takes prepared scans as uint8 and includes the normalisation."
+    " It is compared with Keras on the test split, and refused if a probability differs by more than 0.001, "
+    "or with --int8 if fewer than 95 of 100 clear decisions agree. Needs the extra [export].",
+    outputs="The file, and next to it FILE.json with classes, checks and times; one line on stdout.",
     page="commands.md",
     options=options,
     run=run,

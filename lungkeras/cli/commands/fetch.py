@@ -26,12 +26,12 @@ def run(options) -> None:
 
 COMMAND = Command(
     group="scans",
-    about="download a collection by kagglehub, or unpack a local archive of it",
+    about="download a collection with kagglehub, or unpack a local archive of it",
     example="fetch covid --to sources/covid --archive covid19-radiography-database.zip",
-    details="Downloads a collection to a folder, or unpacks an archive that is already there, and compares what "
-    "arrived with what was published: scans in each class, and the lists of xray8. It continues a download "
-    "that was interrupted. All other commands work without a network.",
-    outputs="The collection in DIR, in the folders in which it was published; the path on stdout.",
+    details="Downloads a collection to a folder, or unpacks a local archive, and compares the result with the "
+    "published collection: scans in each class, and the lists of xray8. It continues an interrupted download."
+    " All other commands work without a network.",
+    outputs="The collection in DIR, in its published folders; the path on stdout.",
     page="your-scans.md",
     options=options,
     run=run,

@@ -47,10 +47,10 @@ def as_text(found: dict) -> list[str]:
 
 COMMAND = Command(
     group="lungkeras itself",
-    about="say what is installed, what Keras runs on, and what is missing for what",
+    about="list what is installed, what Keras runs on, and which extras are missing",
     details="Lists the versions of lungkeras, Python and all packages, the backend that Keras would run on and its "
-    "devices, the Jupyter kernels, and each extra that is not complete with what it is for. Send this along with a "
-    "report of a fault: it holds no names of scans, only the path of the project and of the kernels.",
+    "devices, the Jupyter kernels, and each incomplete extra with its purpose. Include this in a bug report: "
+    "it holds no names of scans, only the path of the project and of the kernels.",
     outputs="Some lines on stdout, or one JSON object: version, python, platform, project, packages, missing, extras, "
     "backends, backend, devices, nvidia_gpu, kernels.",
     example="info\ninfo --json\ninfo --backend jax",

@@ -1,4 +1,4 @@
-"""`lungkeras judge`: anybody's table of probabilities, or a model file, judged on one page."""
+"""`lungkeras judge`: scores for any table of probabilities or a model file, on one page."""
 
 import argparse
 from pathlib import Path
@@ -24,8 +24,8 @@ def options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--to", type=Path, required=True, metavar="DIR", help="where report.html and tables/ are written")
     sub.add_argument("--labels", type=Path, metavar="FILE", help="a table of labels: 1, 0, -1 (uncertain) or blank")
     sub.add_argument("--records", type=Path, metavar="FILE", help="a table of patient, age, sex, view, scanner")
-    sub.add_argument("--claims", type=Path, metavar="FILE", help="YAML of claims to be judged (docs/judge.md)")
-    sub.add_argument("--source", type=Path, metavar="DIR", help="the scans that a model file is asked about")
+    sub.add_argument("--claims", type=Path, metavar="FILE", help="YAML of claims to test (docs/judge.md)")
+    sub.add_argument("--source", type=Path, metavar="DIR", help="the folder of scans for a model file")
 
 
 def run(options) -> None:
@@ -67,27 +67,27 @@ def answered(model: Path, source: Path | None, *, with_keras: bool):
     from lungkeras.prediction.predict import images_and_others, load_predictor, predict_images
 
     if source is None:
-        raise TableError(f"{model} is a model file: give the folder of scans that it is asked about, with --source DIR")
+        raise TableError(f"{model} is a model file: name the folder of scans to predict, with --source DIR")
     if not source.is_dir():
-        raise TableError(f"{source}: expected a folder of scans as --source, there is none")
+        raise TableError(f"{source}: expected a folder of scans as --source, found no such folder")
     predictor = load_predictor(model, with_keras=with_keras)
     table, failed = predict_images(predictor, images_and_others([source])[0])
     for row in failed.itertuples():
         say(f"lungkeras: {row.file}: {row.reason}: left out")
     if table.empty:
-        raise TableError(f"{source}: not one of its scans can be read")
+        raise TableError(f"{source}: none of its scans can be read")
     files = [file.removeprefix(printable(source)).lstrip("/") for file in table["file"]]
     return read_table(model.name, table.drop(columns=["predicted", "file"]).assign(scan=files))
 
 
 COMMAND = Command(
     group="a trained model",
-    about="judge anybody's table of probabilities: scores with intervals, calibration, groups, baselines, one page",
+    about="score any table of probabilities: intervals, calibration, groups, baselines, on one page",
     example="judge mine.csv theirs.csv --labels labels.csv --records patients.csv --to judged",
-    details="Reads probabilities that lungkeras or anything else has computed, finds out what each column means, and "
-    "scores them: intervals by patient, calibration, operating points, groups, what the image adds to the metadata, "
+    details="Reads probabilities from lungkeras or any other source, finds out what each column means, and scores "
+    "them: intervals by patient, calibration, operating points, groups, what the image adds to the metadata, "
     "and paired comparisons of several predictors.",
-    outputs="DIR/report.html and DIR/tables/*.csv; on stdout what was understood, and the macro scores.",
+    outputs="DIR/report.html and DIR/tables/*.csv; on stdout the meaning of each column, and the macro scores.",
     page="judge.md",
     options=options,
     run=run,

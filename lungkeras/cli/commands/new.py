@@ -1,4 +1,4 @@
-"""`lungkeras new`: look at a folder of scans of one's own, and write a study of it."""
+"""`lungkeras new`: examine a folder of your own scans, and write a study of it."""
 
 import argparse
 from pathlib import Path
@@ -24,7 +24,7 @@ def options(sub: argparse.ArgumentParser) -> None:
     ):
         sub.add_argument(f"--{name}", metavar="COLUMN", help=f"its column {what} (default: found by its heading)")
     sub.add_argument("--label", action="append", default=[], metavar="COLUMN",
-                     help="its column of labels; may be repeated, a class each")  # fmt: skip
+                     help="its column of labels; may be repeated, once per class")  # fmt: skip
     sub.add_argument("--labels-are", choices=("columns", "list"), metavar="HOW",
                      help="columns: 1, 0, -1 (uncertain) or blank for each class; list: names of classes in one column "
                      "(default: as the table looks)")  # fmt: skip
@@ -46,12 +46,12 @@ def run(options) -> None:
         backbones=options.backbone or BACKBONES,
         named=Named(label=tuple(options.label), **{name: getattr(options, name) for name in columns}),
     )
-    say(*told(dataset, understood))
+    say(*summary(dataset, understood))
     say(f"Wrote {folder}: {', '.join(sorted(file.name for file in folder.iterdir()))}", "",
         f"Next: lungkeras report {options.study}")  # fmt: skip
 
 
-def told(dataset: str, understood) -> list[str]:
+def summary(dataset: str, understood) -> list[str]:
     """What was recognised in a folder, in lines: classes, counts, patients, rows, and what was not understood."""
     description, records = understood.description, understood.records
     kind = {"multiclass": "one class per scan", "multilabel": "any number of findings per scan"}[description.task]
@@ -90,12 +90,12 @@ def _rows(records, description) -> list[str]:
 
 COMMAND = Command(
     group="a study",
-    about="look at a folder of scans of one's own, and write a study of it",
+    about="examine a folder of your own scans, and write a study of it",
     example="new my_hospital --source scans/ --labels labels.csv",
-    details="Looks at a folder for each class, or at a table of labels, and describes the collection that it finds: "
-    "classes, patients, splits. It asks nothing, and never changes a folder that is there. `lungkeras report STUDY` "
-    "then makes the study.",
-    outputs="params/STUDY/: study.yaml, a file per run, and the description of the collection; on stdout what was "
+    details="Examines a folder for each class, or a table of labels, and describes the collection that it finds: "
+    "classes, patients, splits. It asks no questions and never changes an existing folder. `lungkeras report "
+    "STUDY` then makes the study.",
+    outputs="params/STUDY/: study.yaml, one file per run, and the description of the collection; on stdout what was "
     "understood, and what was not.",
     page="your-scans.md",
     in_project=True,

@@ -24,9 +24,11 @@ def options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--uncalibrated",
         action="store_true",
-        help="probabilities as the model gives them, with the weights of its loss and no temperature",
+        help="uncorrected probabilities: with the weights of the loss, and without a temperature",
     )
-    sub.add_argument("--heatmaps", type=Path, metavar="DIR", help="write a Grad-CAM overlay of each scan there")
+    sub.add_argument(
+        "--heatmaps", type=Path, metavar="DIR", help="write a Grad-CAM overlay of each scan to this folder"
+    )
 
 
 def run(options) -> int:
@@ -66,7 +68,7 @@ def run(options) -> int:
     for row in failed.itertuples():
         say(f"lungkeras: {row.file}: {row.reason}", file=sys.stderr)
     if others:
-        say(f"passed over{passed_over(others)}", file=sys.stderr)
+        say(f"skipped{passed_over(others)}", file=sys.stderr)
     return 1 if len(failed) else 0
 
 
@@ -75,12 +77,12 @@ COMMAND = Command(
     about="one probability per class for each scan",
     example="predict reports/demo/runs/covid-resnet34-random scans/ --heatmaps heatmaps/\n"
     "predict reports/demo/runs/covid-resnet34-random scan.png --json",
-    details="Prepares each scan as the training scans were, asks the model, and corrects the probabilities by what "
-    "the validation split of the run says of them. --uncalibrated leaves them as the model gives them. "
-    "Folders are searched for images, whatever their suffix.",
-    outputs="A table on stdout: file, the probability of each class, and the class predicted; JSON or a CSV file "
-    "instead, if asked for. With --heatmaps a PNG for each scan in DIR. What could not be read "
-    "stands on stderr, and the exit status is 1 then.",
+    details="Prepares each scan like the training scans, applies the model, and corrects the probabilities: it "
+    "removes the weights of the loss and applies the temperatures from the run's validation split. "
+    "--uncalibrated skips this. Folders are searched for images, whatever their suffix.",
+    outputs="A table on stdout: file, the probability of each class, and the predicted class; or JSON, or a CSV file."
+    " With --heatmaps one PNG per scan in DIR. Files that could not be read are listed on stderr, and the "
+    "exit status is then 1.",
     page="commands.md",
     options=options,
     run=run,

@@ -14,20 +14,20 @@ def options(sub: argparse.ArgumentParser) -> None:
     add_dataset(sub)
     sub.add_argument("--source", type=Path, required=True, metavar="DIR", help="the folder as published")
     sub.add_argument("--to", type=Path, required=True, metavar="DIR", help="the prepared dataset to write")
-    sub.add_argument("--size", type=count, metavar="N", help="pixels a side (default: the published size)")
-    sub.add_argument("--workers", type=count, metavar="N", help="threads (default: one a core)")
+    sub.add_argument("--size", type=count, metavar="N", help="pixels per side (default: the published size)")
+    sub.add_argument("--workers", type=count, metavar="N", help="threads (default: one per core)")
     sub.add_argument("--seed", type=int, default=0, metavar="N", help="seed of undersampling and split (default: 0)")
     sub.add_argument(
         "--split",
         choices=("patients", "official", "given"),
         default="patients",
-        help="official: the published test list, where a dataset has one (xray8, vindr, medmnist, pneumoniamnist); "
-        "given: as a collection of one's own says (default: 70:15:15 by patient)",
+        help="official: the published test list, if a dataset has one (xray8, vindr, medmnist, pneumoniamnist); "
+        "given: the split of a collection of your own (default: 70:15:15 by patient)",
     )
     sub.add_argument(
         "--votes",
         choices=("majority", "any", "all"),
-        help="whose finding counts where a dataset tells it of each reader (vindr; default: majority)",
+        help="how many readers must see a finding, if a dataset has several (vindr; default: majority)",
     )
 
 
@@ -58,9 +58,8 @@ COMMAND = Command(
     group="one step of it",
     about="equalise, blur, resize, split and store the scans of a source",
     example="prepare pneumonia --source sources/pneumonia --to prepared/mine/pneumonia --size 224",
-    details="Reads a collection in its published folders, takes the study's selection of it, equalises, blurs and "
-    "resizes each scan, and splits by patient 70:15:15, where patients that share a copy of a scan stay "
-    "together.",
+    details="Reads a collection in its published folders, applies the study's selection, equalises, blurs and resizes"
+    " each scan, and splits by patient 70:15:15. Patients who share a copy of a scan stay in one split.",
     outputs="The prepared dataset in DIR: train.npy, val.npy, test.npy, records.parquet, statistics.json, and lists "
     "of copies, quarantined files and counts; a summary as JSON on stdout.",
     page="your-scans.md",

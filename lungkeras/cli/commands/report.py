@@ -23,7 +23,7 @@ def options(sub: argparse.ArgumentParser) -> None:
         "--source", action="append", default=[], metavar="DATASET=DIR", help="read a dataset from a folder"
     )
     sub.add_argument(
-        "--cores", type=count, metavar="N", help="runs side by side (default: all cores; with a profile, what it says)"
+        "--cores", type=count, metavar="N", help="parallel runs (default: all cores; with a profile, its setting)"
     )
     sub.add_argument("--profile", action="append", default=[], metavar="SNAKEMAKE_PROFILE",
                         help="a Snakemake profile, for a cluster; may be repeated, the last wins")  # fmt: skip
@@ -90,7 +90,7 @@ def require_writable(folder: Path) -> None:
     nearest_there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not nearest_there.is_dir() or not os.access(nearest_there, os.W_OK | os.X_OK):
         raise FolderError(
-            f"{nearest_there} can't be written to: make it a writable folder or name another one, then give the same "
+            f"{nearest_there} can't be written to: make it a writable folder or name another one, then run the same "
             "command again"
         )
 
@@ -102,11 +102,11 @@ COMMAND = Command(
     "report sample --source pneumonia=DIR --source covid=DIR --source xray8=DIR\n"
     "report paper --dry-run",
     details="Prepares the datasets, trains the runs, evaluates them, and draws figures, each step as an executed "
-    "notebook. What stands there already and would come out the same is not made again. Interrupted, the same"
-    " command continues.\n\n"
-    "Where lungkeras was installed from a wheel, the first start lays out params/, notebooks/ and Snakefile "
-    "in the folder where you are.",
-    outputs="reports/STUDY/report.html, and beside it tables/, figures/, notebooks/ and runs/; prepared datasets in "
+    "notebook. Results that are up to date are not made again. After an interruption, the same command "
+    "continues.\n\n"
+    "If lungkeras was installed from a wheel, the first start copies params/, notebooks/ and Snakefile into "
+    "the current folder.",
+    outputs="reports/STUDY/report.html, and next to it tables/, figures/, notebooks/ and runs/; prepared datasets in "
     "prepared/STUDY; progress on stdout.",
     page="the-report.md",
     in_project=True,

@@ -22,9 +22,9 @@ def run(options) -> None:
 
 COMMAND = Command(
     group="a study",
-    about="say how far a study is, and about how long it still takes",
+    about="show the progress of a study, and about how much time is left",
     example="status demo",
-    details="Reads what a running or interrupted study has noted. It starts nothing.",
+    details="Reads the notes of a running or interrupted study. It starts nothing.",
     outputs="One sentence on stdout.",
     page="commands.md",
     options=options,

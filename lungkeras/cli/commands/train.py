@@ -1,4 +1,4 @@
-"""`lungkeras train`: train one run, outside any notebook."""
+"""`lungkeras train`: train one run, without a notebook."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,7 @@ from lungkeras.system.text import say
 
 def options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--params", type=Path, required=True, action="append", metavar="FILE",
-                       help="a file of params; may be repeated, the last wins key by key")  # fmt: skip
+                       help="a file of params; may be repeated; for each key, the last file counts")  # fmt: skip
 
 
 def run(options) -> None:
@@ -25,11 +25,11 @@ def run(options) -> None:
 
 COMMAND = Command(
     group="one step of it",
-    about="train one run, outside any notebook",
+    about="train one run, without a notebook",
     example="train --params params/demo/study.yaml --params params/demo/covid-resnet34-random.yaml",
-    details="Reads one or several files of params, the last of which wins key by key, and trains what they describe. "
-    "The prepared dataset must be there. A training that was interrupted continues at its checkpoint, and a "
-    "finished run that would come out the same is not trained again.",
+    details="Reads one or several files of params and trains the run that they describe. For each key, the last file "
+    "counts. The prepared dataset must exist. An interrupted training continues at its checkpoint, and a "
+    "finished run that is up to date is not trained again.",
     outputs="The folder of the run: best.keras, params.yaml, history.csv, predictions.parquet, metrics.json, "
     "environment.json and fingerprint.json; its path on stdout.",
     page="commands.md",

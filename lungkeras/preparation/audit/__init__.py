@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = lend(
             "audit_prepared",
             "audit_records",
             "audit_source",
+            "kept_audit",
         ),
     },
 )

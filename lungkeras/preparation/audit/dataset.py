@@ -12,6 +12,7 @@ summary        the audit as text and as tables
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,8 @@ from lungkeras.preparation.audit.texture import describe
 from lungkeras.preparation.duplicates import find_duplicates, join_patients
 from lungkeras.preparation.prints import Fingerprints, load_fingerprints, take_fingerprints
 from lungkeras.system.errors import RunError, SourceError
-from lungkeras.system.files import write_json
+from lungkeras.system.files import as_json, write_json
+from lungkeras.system.provenance import code_digest
 from lungkeras.system.untrusted import json_files, table_files
 
 if TYPE_CHECKING:
@@ -35,6 +37,12 @@ AUDIT = "audit.json"
 # A study's tables of it: tables/audit_<name>.csv.
 TABLES = ("leakage", "duplicates", "shortcuts", "labels", "suspects", "flow", "notes")
 FEWEST_SCANS = 20
+MODULES = tuple(f"preparation/audit/{name}" for name in ("dataset", "labels", "leakage", "shortcuts", "texture"))
+MODULES += ("scores/intervals",)
+EARLIER = (
+    "This audit was made by an earlier version of lungkeras. It can't be repeated, as the prepared folder lacks files: "
+    "prepare the dataset again."
+)
 
 
 def audit_source(dataset: str, source: Path | str, *, seed: int = 0, workers: int | None = None) -> dict:
@@ -50,7 +58,9 @@ def audit_source(dataset: str, source: Path | str, *, seed: int = 0, workers: in
     flow = records.attrs["flow"]
     prints = take_fingerprints([source / path for path in records["path"]], workers=workers or os.cpu_count())
     if not prints.read.any():
-        raise SourceError(f"{dataset}: none of {len(records)} scans in {source} can be read: fetch the collection anew")
+        raise SourceError(
+            f"{dataset}: none of {len(records)} scans in {source} can be read: download the collection again"
+        )
     flow = [*flow, ["unreadable", int((~prints.read).sum())]]
     records, prints = records[prints.read].reset_index(drop=True), prints[prints.read]
     pairs = find_duplicates(prints, records["scan"], records["patient"])
@@ -62,9 +72,35 @@ def audit_source(dataset: str, source: Path | str, *, seed: int = 0, workers: in
 def audit_prepared(prepared: Path | str, *, seed: int = 0) -> dict:
     """Audits a prepared dataset, from its records and fingerprints, and keeps the result there as audit.json.
 
-    Raises RunError if the folder was prepared without them.
+    Returns what `audit_records` does, and made_from: {seed, code}. Raises RunError if the folder was prepared without
+    records or fingerprints.
+    """
+    found = _audited(Path(prepared), seed)
+    write_json(Path(prepared) / AUDIT, found)
+    return found
+
+
+def kept_audit(prepared: Path | str) -> dict:
+    """The audit that is kept with a prepared dataset; audits the dataset again if other code made it.
+
+    If the folder no longer holds what an audit needs, the kept one is returned with a note that says so. Raises OSError
+    or ValueError if there is no audit, or a damaged one.
     """
     folder = Path(prepared)
+    kept = json_files.read(folder / AUDIT)
+    made_from = kept.get("made_from", {})
+    if made_from.get("code") == code_digest(MODULES):
+        return kept
+    try:
+        found = _audited(folder, made_from.get("seed", 0))
+    except RunError:
+        return kept | {"notes": [*kept["notes"], EARLIER]}
+    with suppress(OSError):  # a colleague's folder may be read only
+        write_json(folder / AUDIT, found)
+    return json_files.loads(as_json(found))
+
+
+def _audited(folder: Path, seed: int) -> dict:
     try:
         records = table_files.read_parquet(folder / "records.parquet")
         statistics = json_files.read(folder / "statistics.json")
@@ -74,11 +110,10 @@ def audit_prepared(prepared: Path | str, *, seed: int = 0) -> dict:
         prints = load_fingerprints(folder / "fingerprints.npz")
     except FileNotFoundError as error:
         raise RunError(
-            f"{folder} can't be audited: it holds no {Path(error.filename).name}. Prepare it anew."
+            f"{folder} can't be audited: it holds no {Path(error.filename).name}: prepare it again"
         ) from None
     found = audit_records(statistics["dataset"], records, prints, pairs, seed=seed) | {"flow": flow}
-    write_json(folder / AUDIT, found)
-    return found
+    return found | {"made_from": {"seed": seed, "code": code_digest(MODULES)}}
 
 
 def audit_records(
@@ -136,7 +171,7 @@ def audit_records(
 def _labels(records, prints, labels, groups, classes, seed) -> tuple[dict, list[dict]]:
     both = np.concatenate([prints.thumbnails, prints.thumbnails[:, :, ::-1]])
     features, mirrored = np.split(describe(both, seed=seed), 2)
-    noise, probabilities, told = label_noise(features, mirrored, labels, groups, classes, seed=seed)
+    noise, probabilities, recognised = label_noise(features, mirrored, labels, groups, classes, seed=seed)
     most = round((noise["high"] or 0) * len(labels))
     suspected = [
         {
@@ -145,7 +180,7 @@ def _labels(records, prints, labels, groups, classes, seed) -> tuple[dict, list[
             "shown": classes[column],
             "margin": round(margin, 4),
         }
-        for row, column, margin in suspects(labels, probabilities, told, most)
+        for row, column, margin in suspects(labels, probabilities, recognised, most)
     ]
     return noise, suspected
 
@@ -173,26 +208,25 @@ def notes(found: dict, probed: int) -> list[str]:
     if shared or found["leakage"]["shared_duplicates"]:
         said.append(
             f"The split that the collection gives leaks: {shared:,} patients and "
-            f"{found['leakage']['shared_duplicates']:,} pairs of copies lie on two sides of it. It is kept as it "
-            "is given; scores on its test split are too good. `split: patients` in study.yaml deals the scans anew, by "
-            "patient."
+            f"{found['leakage']['shared_duplicates']:,} pairs of copies are in two splits. It is kept as given, so "
+            "scores on its test split are too high. `split: patients` in study.yaml splits the scans again, by patient."
         )
     if not found["leakage"]["patients_known"]:
         said.append(
-            "The collection does not say which scans are of one patient: that none lies in two splits can't be proved, "
-            "only that no duplicate does."
+            "The collection does not say which scans are of one patient, so a patient may be in two splits unnoticed. "
+            "Only copies can be checked."
         )
     if not any(entry["name"] == "metadata" for entry in found["shortcuts"]):
         said.append(
-            "The collection tells neither age, sex, view, follow-up, scanner nor reader: no probe of them is possible."
+            "The collection gives no age, sex, view, follow-up, scanner or reader, so none of these can be probed."
         )
     unsure = [name for name, entry in found["label_noise"]["classes"].items() if entry["rate"] is None]
     if unsure:
         said.append(
             f"Wrong labels of {', '.join(name.replace('_', ' ') for name in unsure)} can't be estimated: the model "
-            "that would find them does not tell these classes well enough."
+            "does not recognise these classes well enough."
         )
     if probed < found["scans"]:
-        said.append(f"Shortcuts and labels were probed on {probed:,} of {found['scans']:,} scans, drawn by patient.")
+        said.append(f"Shortcuts and labels were probed on {probed:,} of {found['scans']:,} scans, sampled by patient.")
     said.append("No reader has looked at these scans: a suspected label is a question, not an error.")
     return said

@@ -1,9 +1,9 @@
 """A simple description of a scan, for a linear model: which textures are where, and how its halves differ.
 
 Small patches of the equalised thumbnails are whitened and clustered into 128 kinds by k-means, without labels
-(Coates, Ng, Lee 2011, "An analysis of single-layer networks in unsupervised feature learning"). How near the patches
-of each cell of a 6 x 6 grid are to each kind describes the cell; as most findings lie in one lung, the larger of a cell
-and its mirror image, and their difference, are added.
+(Coates, Ng, Lee 2011, "An analysis of single-layer networks in unsupervised feature learning"). Each cell of
+a 6 x 6 grid is described by how near its patches are to each kind. Most findings are in one lung, so the larger of a
+cell and its mirror image, and their difference, are added.
 """
 
 from __future__ import annotations

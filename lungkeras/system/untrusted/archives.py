@@ -73,14 +73,15 @@ def unpack(archive: Path | str, folder: Path | str) -> None:
     except BROKEN as error:
         reason = getattr(error, "strerror", None) or str(error) or "it ends early"
         raise LungkerasError(
-            f"expected {archive} to be a whole zip or tar archive and room to unpack it, found: {printable(reason)}; "
-            f"get the archive anew, or free some room"
+            f"expected {archive} to be a complete zip or tar archive and space to unpack it, found: "
+            f"{printable(reason)}; download the archive again, or free some space"
         ) from None
 
 
 def _refused(archive: Path, what: str, name: str) -> LungkerasError:
     return LungkerasError(
-        f"expected only plain files in {archive}, found {what} ({printable(name[:200])!r}): get it anew from its source"
+        f"expected only plain files in {archive}, found {what} ({printable(name[:200])!r}): download it "
+        "again from its source"
     )
 
 
@@ -98,7 +99,7 @@ def _members(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
                 name = _safe_name(archive, stored, is_plain)
                 if not stored.endswith("/"):
                     if member.compress_type not in STEADY:
-                        raise _refused(archive, "a file packed by another method than deflate", stored)
+                        raise _refused(archive, "a file that is neither stored nor deflated", stored)
                     with opened.open(member) as content:
                         yield name, content
         return
@@ -106,7 +107,8 @@ def _members(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
         tar = tarfile.open(archive, tarinfo=_BoundedMember)  # noqa: SIM115 (closed below)
     except (tarfile.TarError, EOFError):
         raise LungkerasError(
-            f"expected {archive} to be a whole zip or tar archive, found {_likely_kind(archive)}: get the archive anew"
+            f"expected {archive} to be a complete zip or tar archive, found {_likely_kind(archive)}: download "
+            "the archive again"
         ) from None
     with tar as opened:
         number = 0
@@ -172,7 +174,7 @@ def plain_zip(file: Path | str | IO[bytes], methods: tuple[int, ...] = STEADY) -
     """
     with zipfile.ZipFile(file) as archive:
         if strange := next((member for member in archive.infolist() if member.compress_type not in methods), None):
-            raise ValueError(f"{strange.filename[:80]!r} of it is packed by another method than ours")
+            raise ValueError(f"{strange.filename[:80]!r} in it is compressed by an unexpected method")
         yield archive
 
 
@@ -180,11 +182,11 @@ def read_member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     """The content of a member. Raises ValueError if it claims more than `most` bytes, or a wrong size."""
     claimed = archive.getinfo(name).file_size
     if claimed > most:
-        raise ValueError(f"{name[:80]!r} of it claims to be {claimed:,} bytes")
+        raise ValueError(f"{name[:80]!r} in it declares {claimed:,} bytes")
     with archive.open(name) as content:
         data = content.read(claimed + 1)
     if len(data) != claimed:
-        raise ValueError(f"{name[:80]!r} of it has another size than it claims")
+        raise ValueError(f"{name[:80]!r} in it has another size than it declares")
     return data
 
 

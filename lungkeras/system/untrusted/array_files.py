@@ -22,7 +22,7 @@ def load(file: Path | str | IO[bytes], *, allow_pickle: bool = False) -> np.lib.
     Raises ValueError, zipfile.BadZipFile or OSError.
     """
     if allow_pickle:
-        raise ValueError("no array of lungkeras holds objects")
+        raise ValueError("it holds Python objects, which no array of lungkeras does")
     with plain_zip(file) as archive:
         if len(archive.infolist()) > MOST_MEMBERS:
             raise ValueError(f"it holds more than {MOST_MEMBERS:,} arrays")
@@ -76,5 +76,5 @@ def _check(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[tuple[int
         shape, columns_first, kind = read_header(content, max_header_size=LONGEST_HEADER)
         start = content.tell()
     if kind.hasobject or start + math.prod(shape) * kind.itemsize != member.file_size:
-        raise ValueError(f"{member.filename[:80]!r} of it is no array of {shape} {kind}")
+        raise ValueError(f"{member.filename[:80]!r} in it is not an array of {shape} {kind}")
     return shape, columns_first, kind, start

@@ -81,7 +81,7 @@ OPENVINO_BITS = {"f64": 64, "f32": 32, "f16": 16, "bf16": 16, "i64": 64, "i32": 
 def content(path: Path, most: int = MOST_BYTES) -> bytes:
     """The bytes of a file. Raises Refused if it is not a plain file or larger than any of our exports."""
     if not path.is_file():
-        raise Refused(f"{path.name} is missing" if not path.exists() else f"{path.name} is no plain file")
+        raise Refused(f"{path.name} is missing" if not path.exists() else f"{path.name} is not a plain file")
     if path.stat().st_size > most:
         raise Refused(f"{path.name} is larger than {most // 2**20:,} MB")
     return path.read_bytes()
@@ -105,7 +105,7 @@ def numbers(shape: Iterable[int], name: str) -> int:
 
 
 def read_onnx(path: Path) -> bytes:
-    """An ONNX file whose weights lie in it, and whose operations are ONNX's own. Raises Refused."""
+    """An ONNX file that contains its weights, and whose operations are ONNX's own. Raises Refused."""
     import onnx
 
     data = content(path)
@@ -124,7 +124,7 @@ def read_onnx(path: Path) -> bytes:
     only_known((node.op_type for node in model.graph.node), ONNX_OPERATIONS)
     for tensor in tensors:
         if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise Refused(f"its array {tensor.name[:80]!r} lies in another file")
+            raise Refused(f"its array {tensor.name[:80]!r} is in another file")
     if (claimed := sum(numbers(tensor.dims, tensor.name) for tensor in tensors)) > 2 * len(data):
         raise Refused(f"its {len(data):,} bytes claim to be {claimed:,} numbers")
     for given in onnx.shape_inference.infer_shapes(model, data_prop=True).graph.value_info:
@@ -144,28 +144,28 @@ def read_litert(path: Path) -> bytes:
 
     data = content(path)
     if data[4:8] != b"TFL3":
-        raise Refused("it is no LiteRT file")
-    told = schema.Model.GetRootAs(data)
-    if told.SubgraphsLength() != 1:
-        raise Refused(f"it holds {told.SubgraphsLength():,} graphs, not one")
-    graph = told.Subgraphs(0)
-    things = (told.OperatorCodesLength(), told.BuffersLength(), graph.TensorsLength(), graph.OperatorsLength())
+        raise Refused("it is not a LiteRT file")
+    original = schema.Model.GetRootAs(data)
+    if original.SubgraphsLength() != 1:
+        raise Refused(f"it holds {original.SubgraphsLength():,} graphs, not one")
+    graph = original.Subgraphs(0)
+    things = (original.OperatorCodesLength(), original.BuffersLength(), graph.TensorsLength(), graph.OperatorsLength())
     if max(things) > MOST_THINGS:
         raise Refused(f"it holds {max(things):,} operations or arrays")
-    codes = [told.OperatorCodes(place) for place in range(things[0])]
+    codes = [original.OperatorCodes(place) for place in range(things[0])]
     titles = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
     # Older files have the code in a field of one byte; the larger of the two holds.
     kinds = [max(code.BuiltinCode(), code.DeprecatedBuiltinCode()) for code in codes]
     only_known((titles.get(kind, str(kind)) for kind in kinds), LITERT_OPERATIONS)
 
     model, made = schema.ModelT(), schema.SubGraphT()
-    model.version, model.subgraphs = told.Version(), [made]
+    model.version, model.subgraphs = original.Version(), [made]
     model.operatorCodes = []
     for code, kind in zip(codes, kinds, strict=True):
         new = schema.OperatorCodeT()
         new.builtinCode, new.deprecatedBuiltinCode, new.version = kind, min(kind, 127), code.Version()
         model.operatorCodes.append(new)
-    model.buffers = [_litert_buffer(schema, told.Buffers(place)) for place in range(things[1])]
+    model.buffers = [_litert_buffer(schema, original.Buffers(place)) for place in range(things[1])]
     held = [0 if buffer.data is None else len(buffer.data) for buffer in model.buffers]
     if sum(held) > len(data):
         raise Refused(f"its {len(data):,} bytes claim to be {sum(held):,}")
@@ -175,7 +175,7 @@ def read_litert(path: Path) -> bytes:
     for place in range(things[3]):
         operator, new = graph.Operators(place), schema.OperatorT()
         if operator.OpcodeIndex() >= len(codes) or operator.CustomOptionsLength():
-            raise Refused("an operation of it is not among those that it lists")
+            raise Refused("one of its operations is not in its list of operations")
         new.opcodeIndex = operator.OpcodeIndex()
         new.inputs = _places(operator.InputsAsNumpy(), things[2], absent=-1)
         new.outputs = _places(operator.OutputsAsNumpy(), things[2])
@@ -188,30 +188,35 @@ def read_litert(path: Path) -> bytes:
     return bytes(builder.Output())
 
 
-def _litert_buffer(schema, told):
+def _litert_buffer(schema, original):
     new = schema.BufferT()
-    if told.Offset() or told.Size():
-        raise Refused("an array of it lies behind its end")
-    if told.DataLength():
-        new.data = told.DataAsNumpy()
+    if original.Offset() or original.Size():
+        raise Refused("one of its arrays lies beyond the end of the file")
+    if original.DataLength():
+        new.data = original.DataAsNumpy()
     return new
 
 
-def _litert_tensor(schema, told, held: list[int]):
+def _litert_tensor(schema, original, held: list[int]):
     new = schema.TensorT()
     sizes = {getattr(schema.TensorType, name): bits for name, bits in LITERT_BITS.items()}
-    if told.Type() not in sizes or told.Buffer() >= len(held) or told.Sparsity() or told.ShapeLength() > 8:
-        raise Refused("an array of it is no plain array of numbers")
-    shape = [int(told.Shape(place)) for place in range(told.ShapeLength())]
+    if (
+        original.Type() not in sizes
+        or original.Buffer() >= len(held)
+        or original.Sparsity()
+        or original.ShapeLength() > 8
+    ):
+        raise Refused("one of its arrays is not a plain array of numbers")
+    shape = [int(original.Shape(place)) for place in range(original.ShapeLength())]
     count = numbers(shape, "of LiteRT")
-    if (there := held[told.Buffer()]) and there != -(-count * sizes[told.Type()] // 8):
+    if (there := held[original.Buffer()]) and there != -(-count * sizes[original.Type()] // 8):
         raise Refused(f"an array of the shape {tuple(shape)} has {there:,} bytes")
-    new.shape, new.type, new.buffer, new.hasRank = shape, told.Type(), told.Buffer(), told.HasRank()
-    if told.ShapeSignatureLength() == len(shape) and shape:
-        new.shapeSignature = [int(told.ShapeSignature(place)) for place in range(len(shape))]
-    if (scale := told.Quantization()) and scale.ScaleLength():
+    new.shape, new.type, new.buffer, new.hasRank = shape, original.Type(), original.Buffer(), original.HasRank()
+    if original.ShapeSignatureLength() == len(shape) and shape:
+        new.shapeSignature = [int(original.ShapeSignature(place)) for place in range(len(shape))]
+    if (scale := original.Quantization()) and scale.ScaleLength():
         if scale.DetailsType() or scale.ScaleLength() != scale.ZeroPointLength() or scale.ScaleLength() > count:
-            raise Refused("an array of it has no plain scale")
+            raise Refused("one of its arrays has no plain scale")
         new.quantization = schema.QuantizationParametersT()
         new.quantization.scale, new.quantization.zeroPoint = scale.ScaleAsNumpy(), scale.ZeroPointAsNumpy()
         new.quantization.quantizedDimension = scale.QuantizedDimension()
@@ -227,12 +232,12 @@ def _places(given, count: int, *, absent: int = 0) -> np.ndarray:
 
     places = np.atleast_1d(np.asarray(given, np.int32)) if not isinstance(given, int) else np.zeros(0, np.int32)
     if len(places) > MOST_THINGS or ((places < absent) | (places >= count)).any():
-        raise Refused("an operation of it takes an array that is not there")
+        raise Refused("one of its operations takes a missing array")
     return places
 
 
 def read_openvino(path: Path) -> tuple[bytes, bytes]:
-    """XML and weights of an OpenVINO model: known layers, and constants that lie in the weights. Raises Refused."""
+    """XML and weights of an OpenVINO model: known layers, and constants within the weights. Raises Refused."""
     xml, weights = content(path, MOST_XML_BYTES), content(path.with_suffix(".bin"))
     layers: list[tuple[str, str]] = []
     claimed = depth = 0
@@ -244,7 +249,7 @@ def read_openvino(path: Path) -> tuple[bytes, bytes]:
         nonlocal depth, claimed
         depth += 1
         if depth > DEEPEST or (depth == 1 and name != "net"):
-            raise Refused("its XML is none of OpenVINO's")
+            raise Refused("its XML is not OpenVINO's")
         if name == "layer":
             layers.append((attributes.get("type", ""), attributes.get("version", "")))
         elif name == "data" and layers and layers[-1][0] == "Const":
@@ -272,7 +277,7 @@ def _openvino_constant(attributes: dict[str, str], there: int) -> int:
     shape = [int(side) for side in attributes.get("shape", "").split(",") if side.strip()]
     bits = OPENVINO_BITS.get(attributes.get("element_type", ""))
     if bits is None or not 0 <= offset <= offset + size <= there or size != -(-numbers(shape, "Const") * bits // 8):
-        raise Refused("a constant of it does not lie in its weights")
+        raise Refused("one of its constants is not in its weights")
     return size
 
 
@@ -290,13 +295,13 @@ def check_saved_model(path: Path) -> None:
     saved.ParseFromString(content(path / "saved_model.pb"))
     if len(saved.meta_graphs) != 1 or not saved.meta_graphs[0].object_graph_def.nodes:
         raise Refused("it holds no model of one graph and its objects")
-    told = saved.meta_graphs[0]
-    if told.asset_file_def:
-        raise Refused("it has files beside its variables")
-    functions = {function.signature.name: function.node_def for function in told.graph_def.library.function}
-    reached = _reached(_named_functions(told.object_graph_def), functions)
+    original = saved.meta_graphs[0]
+    if original.asset_file_def:
+        raise Refused("it has files besides its variables")
+    functions = {function.signature.name: function.node_def for function in original.graph_def.library.function}
+    reached = _reached(_named_functions(original.object_graph_def), functions)
     only_known((node.op for name in reached for node in functions[name]), TENSORFLOW_OPERATIONS)
-    rest = [*told.graph_def.node, *(node for nodes in functions.values() for node in nodes)]
+    rest = [*original.graph_def.node, *(node for nodes in functions.values() for node in nodes)]
     only_known((node.op for node in rest), TENSORFLOW_OPERATIONS | SAVING_OPERATIONS)
     constants = [(node.name, node.attr["value"].tensor.tensor_shape) for node in rest if "value" in node.attr]
     if sum(numbers((side.size for side in shape.dim), name) for name, shape in constants) > MOST_NUMBERS:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 MOST_BYTES = 256 * 2**20  # of a notebook with its pictures
-MOST_THINGS = 2_000_000  # objects, lists and entries, each of which takes a hundred bytes of memory
+MOST_THINGS = 2_000_000  # objects, lists and entries; each takes a hundred bytes of memory
 
 
 def read(file: Path) -> object:

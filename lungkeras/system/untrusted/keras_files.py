@@ -116,9 +116,11 @@ def check_weights_file(path: Path | str) -> None:
         with Path(path).open("rb") as file:
             _check_hdf5(file)
     except Refused as reason:
-        raise RunError(f"{path} is refused before Keras opens it: {printable(reason)}. Get the weights anew.") from None
+        raise RunError(
+            f"{path} is refused before Keras opens it: {printable(reason)}. Download the weights again."
+        ) from None
     except Exception as error:
-        raise RunError(f"{path} could not be read as a file of weights. Get the weights anew.") from error
+        raise RunError(f"{path} could not be read as a file of weights. Download the weights again.") from error
 
 
 def check_keras_version(version: str) -> None:
@@ -170,13 +172,13 @@ def _check_hdf5(file: io.IOBase) -> int:
                 member = group[key]
                 address = h5py.h5o.get_info(member.id).addr
                 if address in seen:
-                    raise Refused(f"{inner[:80]!r} of its weights stands twice")
+                    raise Refused(f"{inner[:80]!r} of its weights occurs twice")
                 seen.add(address)
                 if isinstance(member, h5py.Group):
                     waiting.append((inner, member))
                     continue
                 if not isinstance(member, h5py.Dataset):
-                    raise Refused(f"{inner[:80]!r} of its weights is no array")
+                    raise Refused(f"{inner[:80]!r} of its weights is not an array")
                 _check_array(member, inner)
                 numbers += member.size
                 claimed += member.nbytes
@@ -188,11 +190,11 @@ def _check_hdf5(file: io.IOBase) -> int:
 def _check_array(array, name: str) -> None:
     _check_attributes(array, name)
     if array.is_virtual or array.external:
-        raise Refused(f"{name[:80]!r} of its weights lies in another file")
+        raise Refused(f"{name[:80]!r} of its weights is in another file")
     if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16" and array.dtype.kind != "S":
-        raise Refused(f"{name[:80]!r} of its weights is no array of numbers")
+        raise Refused(f"{name[:80]!r} of its weights is not an array of numbers")
     if array.id.get_create_plist().get_nfilters():
-        raise Refused(f"{name[:80]!r} of its weights is packed")
+        raise Refused(f"{name[:80]!r} of its weights is compressed")
     if array.id.get_storage_size() < array.nbytes:
         raise Refused(f"{name[:80]!r} of its weights claims {array.nbytes:,} bytes and has fewer")
 
@@ -226,7 +228,7 @@ def _check_graph(config: dict, numbers: int) -> None:
         sources[name] = calls
         needed += _weights_of(layer)
     if needed > numbers:
-        raise Refused(f"its layers want {needed:,} weights, and it holds {numbers:,}")
+        raise Refused(f"its layers need {needed:,} weights, and it holds {numbers:,}")
     waiting = list(_ends(graph["output_layers"], sources))
     _ = list(_ends(graph["input_layers"], sources))
     reached: set[str] = set()
@@ -250,7 +252,7 @@ def _expect_keys(thing: dict, known: set[str]) -> None:
 
 def _check_name(name: object) -> str:
     if not isinstance(name, str) or not NAME.fullmatch(name) or ".." in name:
-        raise Refused(f"{str(name)[:80]!r} is no name for a layer")
+        raise Refused(f"{str(name)[:80]!r} is not a valid name of a layer")
     return name
 
 

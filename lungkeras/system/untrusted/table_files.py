@@ -20,21 +20,21 @@ CODECS = {"UNCOMPRESSED", "SNAPPY"}
 def read_parquet(file: Path | str | IO[bytes]) -> pd.DataFrame:
     """`pd.read_parquet` of a file whose size is checked first, from its footer and texts.
 
-    Raises OSError, or ValueError if it is no such file or holds more than a table of lungkeras.
+    Raises OSError, or ValueError if it is not such a file or holds more than a table of lungkeras.
     """
     import pyarrow
     from pyarrow import parquet
 
     if Path(file).stat().st_size > MOST_BYTES:
         raise ValueError(f"it is larger than {MOST_BYTES // 1_000_000} MB")
-    with parquet.ParquetFile(file) as told:
-        about, schema = told.metadata, told.schema_arrow
+    with parquet.ParquetFile(file) as opened:
+        about, schema = opened.metadata, opened.schema_arrow
         groups = [about.row_group(place) for place in range(about.num_row_groups)]
     columns = [group.column(place) for group in groups for place in range(group.num_columns)]
     if about.num_rows > MOST_ROWS or about.num_rows * about.num_columns > MOST_CELLS:
         raise ValueError(f"it claims {about.num_rows:,} rows of {about.num_columns:,} columns")
     if strange := next((column for column in columns if column.compression not in CODECS), None):
-        raise ValueError(f"it is packed by {strange.compression}")
+        raise ValueError(f"it is compressed with {strange.compression}")
     texts = [
         field.name
         for field in schema
@@ -97,7 +97,7 @@ def check_csv(content: bytes | None, separators: bytes = b",") -> None:
 def read_xlsx(file: Path | str) -> pd.DataFrame:
     """The first sheet of a spreadsheet, its first row as the names of the columns, every cell a text, "" for none.
 
-    Raises OSError, ValueError or zipfile.BadZipFile where it is no such file or holds more than a table of lungkeras.
+    Raises OSError, ValueError or zipfile.BadZipFile if it is not such a file or holds more than a table of lungkeras.
     """
     import openpyxl
     import pandas as pd

@@ -17,7 +17,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent, index):
         if self.check_event(yaml.AliasEvent):
-            raise YamlError(f"line {self.peek_event().start_mark.line + 1} repeats another by an alias, *")
+            raise YamlError(f"line {self.peek_event().start_mark.line + 1} uses an alias (*)")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node, deep=False):
@@ -25,7 +25,7 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    raise YamlError(f"line {key.start_mark.line + 1} gives {key.value!r} once more")
+                    raise YamlError(f"line {key.start_mark.line + 1} repeats the key {key.value!r}")
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
 
