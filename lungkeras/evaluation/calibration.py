@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from lungkeras.scores import intervals, metrics, paired
+from lungkeras.scores import f1_scores, intervals, metrics, paired, share_intervals
 from lungkeras.scores.temperature import Correction, fit_correction, logits_of, read_correction
 from lungkeras.study.runs import Run, patients_of, split_of
 
@@ -115,7 +115,9 @@ def error_interval(sums: np.ndarray, draws: int = intervals.DRAWS) -> tuple[floa
     step = LARGEST_SCALE / (SCALES - 1) * seen
     low, high = (kept.min(), kept.max()) if len(kept) else (0.0, seen)
     sure, so = total[1].sum() / total[0].sum(), total[2].sum() / total[0].sum()
-    least, most = intervals.share_interval_of_sums(np.stack([sums[:, 2].sum(axis=1), sums[:, 0].sum(axis=1)], axis=1))
+    least, most = share_intervals.share_interval_of_sums(
+        np.stack([sums[:, 2].sum(axis=1), sums[:, 0].sum(axis=1)], axis=1)
+    )
     low = min(low - step, seen - (most - so if sure > so else so - least))
     high = max(high, low + step, abs(sure - least), abs(sure - most))
     return float(max(low, 0.0)), float(min(high, 1.0))
@@ -293,8 +295,8 @@ def thresholds(runs: Mapping[str, Run]) -> pd.DataFrame:
         row = _about(run)
         decided = {"": metrics.decide(given, run.task), "_tuned": (given >= chosen).astype(int)}
         for end, calls in decided.items():
-            counts = intervals.decision_counts(labels, calls, patients)
-            f1, (low, high) = intervals.macro_f1_of_counts(counts), intervals.f1_interval(counts)
+            counts = f1_scores.decision_counts(labels, calls, patients)
+            f1, (low, high) = f1_scores.macro_f1_of_counts(counts), f1_scores.f1_interval(counts)
             row |= {f"macro_f1{end}": f1, f"macro_f1{end}_low": low, f"macro_f1{end}_high": high}
             row[f"contradictory{end}"] = contradictory(calls, run.classes)
         row |= paired.compare_f1(labels, decided["_tuned"], decided[""], patients)

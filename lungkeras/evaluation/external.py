@@ -29,7 +29,7 @@ from lungkeras.evaluation.run_tables import resized
 from lungkeras.preparation.duplicates import across
 from lungkeras.preparation.folder import Prepared
 from lungkeras.preparation.prints import Fingerprints, load_fingerprints
-from lungkeras.scores import intervals, metrics
+from lungkeras.scores import intervals, metrics, share_intervals
 from lungkeras.study.runs import Run, patients_of, split_of
 from lungkeras.training.outputs import outputs
 
@@ -358,7 +358,7 @@ def _measures(
         if has.any():
             value = float(hits.mean())
             if len(set(of_class)) >= intervals.FEWEST_PATIENTS:
-                low, high = intervals.share_interval(hits, of_class)
+                low, high = share_intervals.share_interval(hits, of_class)
         counted = {"scans": int(has.sum()), "patients": len(set(of_class))}
         rows.append({"measure": "recall", "class": name} | counted | {"value": value, "low": low, "high": high})
     if len(scored) > 1:

@@ -24,7 +24,7 @@ from lungkeras.evaluation import calibration as calibrations
 from lungkeras.evaluation.foreign_columns import key
 from lungkeras.evaluation.judgement import CLASS_SCORES, SCORES, Asked, Judgement
 from lungkeras.evaluation.paper.claims import CANNOT_TELL, NOT_RUN, every, judge, less, some
-from lungkeras.scores import intervals
+from lungkeras.scores import f1_scores, intervals
 from lungkeras.system.errors import TableError, nearest
 from lungkeras.system.text import printable
 from lungkeras.system.untrusted import yaml_files
@@ -178,10 +178,10 @@ class _Drawn:
         short = score.removeprefix("macro_")
         if short == "f1":
             counts = asked.counts[:, :3]
-            counts = intervals.of_present(counts) if place is None else counts[..., [place]]
-            point = intervals.f1_of_counts(counts.sum(axis=0)).mean() if counts.shape[-1] else np.nan
-            doubt = intervals.doubt(counts, patient_count=asked.patients)
-            drawn = intervals.f1_of_counts(intervals.drawn_sums(counts) + doubt)
+            counts = f1_scores.of_present(counts) if place is None else counts[..., [place]]
+            point = f1_scores.f1_of_counts(counts.sum(axis=0)).mean() if counts.shape[-1] else np.nan
+            doubt = f1_scores.doubt(counts, patient_count=asked.patients)
+            drawn = f1_scores.f1_of_counts(intervals.drawn_sums(counts) + doubt)
             return float(point), drawn.mean(axis=1)
         points, moved = asked.ranked[short]
         own = asked.defined if place is None else [place]

@@ -26,7 +26,7 @@ from lungkeras.evaluation.subgroups import (
     UNKNOWN,
     age_bands,
 )
-from lungkeras.scores import delong, intervals, metrics, paired, precision
+from lungkeras.scores import delong, f1_scores, intervals, metrics, paired, precision, share_intervals
 from lungkeras.scores.temperature import Correction, fit_temperature
 
 SCORES = ("macro_f1", "macro_auroc", "macro_average_precision", "macro_sensitivity", "macro_specificity")
@@ -103,11 +103,11 @@ class Asked:
         if place is not None and not self.carriers[place]:
             return (float("nan"),) * 3
         point = (
-            intervals.macro_f1_of_counts(counts)
+            f1_scores.macro_f1_of_counts(counts)
             if place is None
-            else float(intervals.f1_of_counts(counts.sum(axis=0))[place])
+            else float(f1_scores.f1_of_counts(counts.sum(axis=0))[place])
         )
-        return point, *intervals.f1_interval(counts, column=place, patient_count=self.patients)
+        return point, *f1_scores.f1_interval(counts, column=place, patient_count=self.patients)
 
     def macro(self) -> dict[str, float]:
         """SCORES with their intervals: means over classes."""
@@ -187,7 +187,7 @@ def wilson(parts: np.ndarray, wholes: np.ndarray) -> tuple[float, float]:
     asked = wholes > 0
     reach = student.ppf((1 + intervals.LEVEL) / 2, max(np.count_nonzero(asked) - 1, 1))
     level = 2 * norm.cdf(min(reach, WIDEST)) - 1
-    return intervals.share_interval_of_sums(np.stack([parts[asked], wholes[asked]], axis=1), level)
+    return share_intervals.share_interval_of_sums(np.stack([parts[asked], wholes[asked]], axis=1), level)
 
 
 @dataclass
@@ -452,7 +452,7 @@ class Judgement:
         for name, asked in self.asked.items():
             for baseline, other in self.baselines.items():
                 scores = {
-                    f"{start}macro_f1": intervals.macro_f1_of_counts(each.counts[:, :3])
+                    f"{start}macro_f1": f1_scores.macro_f1_of_counts(each.counts[:, :3])
                     for start, each in (("", asked), ("baseline_", other))
                 }
                 rows.append({"predictor": name, "baseline": baseline} | scores | self.compared(asked, other))

@@ -21,7 +21,7 @@ from lungkeras.evaluation.paper.published import published_boxes
 from lungkeras.explanation.gradcam import METHODS as EXPLANATIONS
 from lungkeras.explanation.gradcam import enlarged, explained_layer, heat_maps
 from lungkeras.preparation.folder import Prepared
-from lungkeras.scores import intervals
+from lungkeras.scores import intervals, share_intervals
 from lungkeras.study.runs import Run
 from lungkeras.study.words import heading
 from lungkeras.system.errors import RunError
@@ -295,9 +295,9 @@ def _shares(part: pd.DataFrame, *, few: bool) -> dict[str, float]:
     nothing = (float("nan"), float("nan"))
     spans = {"hit": nothing, "above_prior": nothing}
     if not few and len(known):
-        spans["above_prior"] = intervals.paired_share_interval(known["hit"], known["prior_hit"], known["patient"])
+        spans["above_prior"] = share_intervals.paired_share_interval(known["hit"], known["prior_hit"], known["patient"])
     if not few and (told := part[part["hit"].notna()]).size:
-        spans["hit"] = intervals.share_interval(told["hit"], told["patient"])
+        spans["hit"] = share_intervals.share_interval(told["hit"], told["patient"])
     if (part["method"] == PRIOR).all():
         spans["above_prior"] = nothing
     return shares | {

@@ -9,7 +9,7 @@ from lungkeras.datasets.scans.workers import decode_alone
 from lungkeras.evaluation import calibration
 from lungkeras.prediction.predict import Predictor, predict_images
 from lungkeras.preparation.scan import preparation_steps
-from lungkeras.scores.intervals import share_interval
+from lungkeras.scores.share_intervals import share_interval
 from lungkeras.scores.temperature import no_correction
 from lungkeras.study.runs import Run, patients_of, split_of
 from lungkeras.system.errors import ScanError

@@ -7,20 +7,9 @@ from scipy.stats import beta, rankdata
 from scipy.stats import t as student
 
 from lungkeras.scores.delong import delong
-from lungkeras.scores.intervals import (
-    DRAWS,
-    LEVEL,
-    NO_VARIANCE,
-    SEED,
-    decision_counts,
-    doubt,
-    drawn_sums,
-    f1_of_counts,
-    interval,
-    of_present,
-    rarer_side,
-    sums_by_patient,
-)
+from lungkeras.scores.f1_scores import decision_counts, doubt, f1_of_counts, of_present
+from lungkeras.scores.intervals import DRAWS, LEVEL, SEED, drawn_sums, interval, rarer_side, sums_by_patient
+from lungkeras.scores.share_intervals import NO_VARIANCE
 
 
 def compare_f1(
