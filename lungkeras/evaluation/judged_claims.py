@@ -20,11 +20,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras.evaluation import calibration as calibrations
 from lungkeras.evaluation.foreign_columns import key
 from lungkeras.evaluation.judgement import CLASS_SCORES, SCORES, Asked, Judgement
-from lungkeras.evaluation.paper.claims import CANNOT_TELL, NOT_RUN, every, judge, less, some
-from lungkeras.scores import f1_scores, intervals
+from lungkeras.evaluation.paper.truth import CANNOT_TELL, NOT_RUN, every, judge, less, some
+from lungkeras.scores import calibration_error, f1_scores, intervals
 from lungkeras.system.errors import TableError, nearest
 from lungkeras.system.text import printable
 from lungkeras.system.untrusted import yaml_files
@@ -172,8 +171,8 @@ class _Drawn:
                 place = -1 if place is None else place
                 return found[place]["gain"], found[place]["gain"] + intervals.drawn_sums(moved[:, place])
             bins = judgement.bins(judgement.read.test.probabilities[name], place)
-            point = float(calibrations.error_of_bins(bins.sum(axis=0)))
-            errors = calibrations.error_of_bins(intervals.drawn_sums(bins))
+            point = float(calibration_error.error_of_bins(bins.sum(axis=0)))
+            errors = calibration_error.error_of_bins(intervals.drawn_sums(bins))
             return point, point + errors - errors.mean()
         short = score.removeprefix("macro_")
         if short == "f1":

@@ -14,8 +14,7 @@ import pandas as pd
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from lungkeras.evaluation import calibration as calibrations
-from lungkeras.evaluation import image_gain
+from lungkeras.evaluation import decision_thresholds, image_gain
 from lungkeras.evaluation.comparison import SIGNIFICANT
 from lungkeras.evaluation.foreign import Foreign
 from lungkeras.evaluation.operating_points import SPECIFICITIES, at_prevalences, threshold_at
@@ -26,7 +25,16 @@ from lungkeras.evaluation.subgroups import (
     UNKNOWN,
     age_bands,
 )
-from lungkeras.scores import delong, f1_scores, intervals, metrics, paired, precision, share_intervals
+from lungkeras.scores import (
+    calibration_error,
+    delong,
+    f1_scores,
+    intervals,
+    metrics,
+    paired,
+    precision,
+    share_intervals,
+)
 from lungkeras.scores.temperature import Correction, fit_temperature
 
 SCORES = ("macro_f1", "macro_auroc", "macro_average_precision", "macro_sensitivity", "macro_specificity")
@@ -288,8 +296,8 @@ class Judgement:
                     if name not in given:
                         continue
                     own = self.bins(given[name], place - 1 if place else None)
-                    point = float(calibrations.error_of_bins(own.sum(axis=0)))
-                    low, high = calibrations.error_interval(own)
+                    point = float(calibration_error.error_of_bins(own.sum(axis=0)))
+                    low, high = calibration_error.error_interval(own)
                     row |= dict(zip((f"ece{end}", f"ece{end}_low", f"ece{end}_high"),
                                     (point, min(low, point), max(high, point)), strict=True))  # fmt: skip
                     row[f"brier{end}"] = self.brier(given[name], place - 1 if place else None)
@@ -306,32 +314,35 @@ class Judgement:
             own = test.known[:, place]
             return given[own, place].astype(float), test.labels[own, place], self.blocks[own]
         if self.read.task == "multiclass":
-            sure, so = calibrations.answers(test.labels, given, "multiclass")
-            return sure[:, 0], so[:, 0], self.blocks
+            confidence, correct = calibration_error.answers(test.labels, given, "multiclass")
+            return confidence[:, 0], correct[:, 0], self.blocks
         return given[test.known].astype(float), test.labels[test.known], self.blocks[np.nonzero(test.known)[0]]
 
     def bins(self, given: np.ndarray, place: int | None) -> np.ndarray:
         """`calibration.in_bins`, summed by patient: float64 (patients, 3, bins)."""
-        (sure, so, blocks), bins = self.answers(given, place), calibrations.BINS
+        (confidence, correct, blocks), bins = self.answers(given, place), calibration_error.BINS
         places, count = _places(blocks)
-        at = places * bins + np.clip(np.ceil(sure * bins).astype(int) - 1, 0, bins - 1)
-        parts = [np.bincount(at, weights, minlength=count * bins) for weights in (np.ones_like(sure), sure, so)]
+        at = places * bins + np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+        parts = [
+            np.bincount(at, weights, minlength=count * bins)
+            for weights in (np.ones_like(confidence), confidence, correct)
+        ]
         return np.stack([part.reshape(count, bins) for part in parts], axis=1)
 
     def brier(self, given: np.ndarray, place: int | None) -> float:
         test = self.read.test
         if place is None and self.read.task == "multiclass":
-            return float(calibrations.brier_of_scans(test.labels, given, "multiclass").mean())
-        sure, so, _ = self.answers(given, place)
-        return float(np.mean((sure - so) ** 2)) if len(sure) else float("nan")
+            return float(calibration_error.brier_of_scans(test.labels, given, "multiclass").mean())
+        confidence, correct, _ = self.answers(given, place)
+        return float(np.mean((confidence - correct) ** 2)) if len(confidence) else float("nan")
 
     def _reliability(self) -> pd.DataFrame:
         rows = []
         for is_scaled, probabilities in ((False, self.read.test.probabilities), (True, self.calibrated)):
             for name, given in probabilities.items():
-                count, sure, so = self.bins(given, None).sum(axis=0)
+                count, confidence, correct = self.bins(given, None).sum(axis=0)
                 for place in np.flatnonzero(count):
-                    drawn = {"confidence": sure[place] / count[place], "share": so[place] / count[place]}
+                    drawn = {"confidence": confidence[place] / count[place], "share": correct[place] / count[place]}
                     row = {"predictor": name, "scaled": is_scaled, "bin": place + 1}
                     rows.append(row | drawn | {"answers": int(count[place])})
         return pd.DataFrame(rows)
@@ -517,7 +528,7 @@ class Judgement:
 
 
 def _best_f1(labels: np.ndarray, scores: np.ndarray) -> float:
-    return float(calibrations.fit_thresholds(labels[:, None], scores[:, None])[0])
+    return float(decision_thresholds.fit_thresholds(labels[:, None], scores[:, None])[0])
 
 
 def _at(labels: np.ndarray, scores: np.ndarray, specificity: float) -> float:

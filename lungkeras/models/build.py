@@ -20,7 +20,8 @@ from lungkeras.models.backbones import BACKBONES, Backbone, every_layer, extract
 from lungkeras.models.complexity import count_layers, count_multiply_accumulates, count_parameters
 from lungkeras.system import files
 from lungkeras.system.errors import ParamsError, RunError
-from lungkeras.system.untrusted.keras_files import check_keras_version, check_model_file, fault_of_layers
+from lungkeras.system.untrusted.keras_files import check_keras_version, check_model_file
+from lungkeras.system.untrusted.keras_graphs import fault_of_layers
 
 __all__ = [
     "BACKBONES",
