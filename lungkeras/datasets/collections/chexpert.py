@@ -20,6 +20,7 @@ from lungkeras.datasets.chexpert_labels import CLASS_OF, CLASSES, DRAWN_AS, draw
 from lungkeras.datasets.entry import Dataset, Names, Phantom
 from lungkeras.datasets.folders import folders_under, subfolders
 from lungkeras.datasets.listed import heading_of, read_list
+from lungkeras.datasets.listed_files import records_with_files
 from lungkeras.datasets.plans import Scan
 from lungkeras.datasets.records import leave_out
 from lungkeras.system.errors import SourceError
@@ -68,7 +69,7 @@ def read(source: Path, found: list[Path], *, require_files: bool = True, seed: i
         raise tables.missing_table("chexpert", folder, LIST, "the list of the training scans with their labels")
     lists = [folder / name for name in READERS if (folder / name).is_file()]
     entries = read_entries(lists, folder.relative_to(source).as_posix())
-    return tables.records_of("chexpert", source, entries, _frontal, tables=lists, parts=3, require_files=require_files)
+    return records_with_files("chexpert", source, entries, _frontal, lists=lists, parts=3, require_files=require_files)
 
 
 def read_entries(lists: list[Path], release: str = RELEASE) -> pd.DataFrame:

@@ -25,9 +25,10 @@ from lungkeras.datasets.drawn import SIDE, is_drawn
 from lungkeras.datasets.encoding import dicom_file
 from lungkeras.datasets.entry import Dataset, Phantom
 from lungkeras.datasets.folders import folders_under
-from lungkeras.datasets.listed import place, read_list
+from lungkeras.datasets.listed import read_list
+from lungkeras.datasets.listed_files import records_with_files
 from lungkeras.datasets.plans import Box, Scan, counts_of
-from lungkeras.datasets.records import named
+from lungkeras.datasets.records import in_folders, named
 from lungkeras.datasets.scans.headers import header_words
 from lungkeras.system.errors import SourceError
 from lungkeras.system.text import printable, say
@@ -74,8 +75,9 @@ def read(source: Path, found: list[Path], *, require_files: bool = True, seed: i
         say(f"rsna: {DETAILS} is missing: of scans without opacity it is not known which are normal", file=sys.stderr)
     records = _labelled(files)
     folder = found[0].parent.relative_to(source).as_posix()
-    records["folder"] = IMAGES if folder == "." else f"{folder}/{IMAGES}"
-    records = place("rsna", source, records, found, suffix=".dcm", require_files=require_files)
+    images = IMAGES if folder == "." else f"{folder}/{IMAGES}"
+    records["path"] = images + "/" + records["scan"] + ".dcm"
+    records = records_with_files("rsna", source, records, lists=found, others=in_folders, require_files=require_files)
     return with_headers(source, records) if require_files else records
 
 

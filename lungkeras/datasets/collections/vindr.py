@@ -26,9 +26,10 @@ import numpy as np
 from lungkeras.datasets.encoding import dicom_file
 from lungkeras.datasets.entry import Dataset, Phantom
 from lungkeras.datasets.folders import folders_under
-from lungkeras.datasets.listed import heading_of, place, plain, read_list
+from lungkeras.datasets.listed import heading_of, plain, read_list
+from lungkeras.datasets.listed_files import records_with_files
 from lungkeras.datasets.plans import Scan
-from lungkeras.datasets.records import named
+from lungkeras.datasets.records import in_folders, named
 from lungkeras.datasets.scans.headers import size_of
 from lungkeras.system.errors import SourceError
 from lungkeras.system.text import say
@@ -96,8 +97,9 @@ def read(
     lists = [*found, *(file for file in _box_files(found) if file.is_file())]
     root = found[0].parent if found[0].name == KAGGLE or found[0].parent.name != "annotations" else found[0].parents[1]
     start = root.relative_to(source).as_posix()
-    records["folder"] = records["folder"] if start == "." else start + "/" + records["folder"]
-    return place("vindr", source, records, lists, suffix=".dicom", require_files=require_files)
+    records["path"] = ("" if start == "." else f"{start}/") + records["folder"] + "/" + records["scan"] + ".dicom"
+    records = records.drop(columns="folder")
+    return records_with_files("vindr", source, records, lists=lists, others=in_folders, require_files=require_files)
 
 
 def _labelled(file: Path, votes: str) -> pd.DataFrame:
