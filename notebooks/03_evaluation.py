@@ -249,7 +249,7 @@ points[points["chosen"]].drop(columns=["run", "chosen"]).round(3)
 # with which calibrated probability.
 
 # %%
-from lungkeras.evaluation import external, subgroups, transfer
+from lungkeras.evaluation import external, external_rules, shared_scans, subgroups, transfer
 
 write_csv(study / "tables" / "failures.csv", failures.confident_errors(finished))
 for figure in figures.write_galleries(main, data, study).values():
@@ -280,8 +280,8 @@ groups.drop(columns=["macro_f1_low", "macro_f1_high"]).round(3)
 # which no copy is found in its own.
 
 # %%
-collections = external.open_collections(data, folders, from_project(prepared) / duplicates.KEPT)
-asked = external.external_scans(collections, data)
+collections = shared_scans.open_collections(data, folders, from_project(prepared) / duplicates.KEPT)
+asked = external_rules.external_scans(collections, data)
 write_csv(study / "tables" / "external_scans.csv", asked)
 asked
 

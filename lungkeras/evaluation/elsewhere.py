@@ -17,8 +17,9 @@ from lungkeras.datasets import findings, policies
 from lungkeras.datasets.kinship import called, why_kin
 from lungkeras.datasets.registry import DATASETS
 from lungkeras.datasets.split_lists import ends, look_up
-from lungkeras.evaluation.external import Collection, allowed, chain, copies, open_collections, refused, rule_of
+from lungkeras.evaluation.external_rules import allowed, refused, rule_of
 from lungkeras.evaluation.run_tables import resized
+from lungkeras.evaluation.shared_scans import Collection, chain, copies, open_collections
 from lungkeras.preparation.folder import Prepared, load_prepared
 from lungkeras.scores import metrics
 from lungkeras.study.runs import Run, read_run

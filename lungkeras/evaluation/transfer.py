@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lungkeras.datasets.kinship import why_kin
-from lungkeras.evaluation.external import Collection, copies, learnt_from
+from lungkeras.evaluation.shared_scans import Collection, copies, learnt_from
 from lungkeras.scores import f1_scores, metrics
 from lungkeras.study.runs import Run, patients_of, split_of
 
