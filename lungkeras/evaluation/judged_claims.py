@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 
 from lungkeras.evaluation.foreign_columns import key
-from lungkeras.evaluation.judgement import CLASS_SCORES, SCORES, Asked, Judgement
+from lungkeras.evaluation.judged_answers import CLASS_SCORES, SCORES, Answers
+from lungkeras.evaluation.judgement import Judgement
 from lungkeras.evaluation.paper.truth import CANNOT_TELL, NOT_RUN, every, judge, less, some
 from lungkeras.scores import calibration_error, f1_scores, intervals
 from lungkeras.system.errors import TableError, nearest
@@ -162,7 +163,7 @@ class _Drawn:
         judgement = self.judgement
         if name not in (everyone := judgement.asked | judgement.baselines):
             raise Unknown(f"no predictor is called {printable(name)[:60]!r}: there are {', '.join(everyone)}")
-        asked: Asked = everyone[name]
+        asked: Answers = everyone[name]
         if score in ("ece", "image_gain"):
             if name not in judgement.asked or (score == "image_gain" and name not in judgement.gains):
                 raise Unknown(f"{score} is not known of {name}")
@@ -170,7 +171,7 @@ class _Drawn:
                 found, moved = judgement.gains[name]
                 place = -1 if place is None else place
                 return found[place]["gain"], found[place]["gain"] + intervals.drawn_sums(moved[:, place])
-            bins = judgement.bins(judgement.read.test.probabilities[name], place)
+            bins = judgement.calibration.bins(judgement.read.test.probabilities[name], place)
             point = float(calibration_error.error_of_bins(bins.sum(axis=0)))
             errors = calibration_error.error_of_bins(intervals.drawn_sums(bins))
             return point, point + errors - errors.mean()

@@ -103,7 +103,7 @@ def test_parts_with_unknown_labels_equal_those_without():
 def test_each_scan_moves_average_precision_by_its_derivative():
     random = np.random.default_rng(4)
     labels, scores = random.integers(2, size=(50, 1)), np.round(random.random((50, 1)), 1)
-    point, shares = precision.average_precisions(labels, scores, np.arange(50).astype(str), np.ones((50, 1), bool))
+    point, shares = precision.average_precisions(labels, scores, np.arange(50).astype(str))
     assert point[0] == pytest.approx(average_precision_score(labels[:, 0], scores[:, 0]), abs=1e-12)
     order = np.argsort(np.arange(50).astype(str))
     for place, scan in enumerate(order[:8]):
