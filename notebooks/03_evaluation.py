@@ -361,7 +361,7 @@ if ablation:
 # What stands in `lungkeras/report/further` is made here too.
 
 # %%
-from lungkeras.report.extra import write_further
+from lungkeras.report.further import write_further
 
 for made in write_further(main, data, study):
     display(made)

@@ -99,6 +99,19 @@ def _errors(labels: np.ndarray, probabilities: np.ndarray, patients: Sequence, t
     }
 
 
+def within_chance(table: pd.DataFrame) -> tuple[pd.DataFrame, int, int]:
+    """(rows of `calibration` that were judged, how many err no more than chance as trained, and how many corrected).
+
+    Chance is the limit of a perfectly calibrated model in 95 % of test sets.
+    """
+    judged = ["ece", "ece_null", "ece_scaled", "ece_scaled_null"]
+    known = table.dropna(subset=judged) if len(table) else table
+    if known.empty:
+        return known, 0, 0
+    pairs = (("ece", "ece_null"), ("ece_scaled", "ece_scaled_null"))
+    return known, *(int((known[error] <= known[limit]).sum()) for error, limit in pairs)
+
+
 def reliability(runs: Mapping[str, Run]) -> pd.DataFrame:
     """What reliability diagrams show, with RELIABILITY_COLUMNS: one row per run, scaling and bin with answers.
 

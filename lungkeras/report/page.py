@@ -24,7 +24,7 @@ from lungkeras.preparation.audit.dataset import TABLES as AUDIT_TABLES
 from lungkeras.report import checklists, evidence, explanations, model_card, tables  # noqa: F401 (they mark tables)
 from lungkeras.report.audit import audit_section, read_audit
 from lungkeras.report.caveats import of_table
-from lungkeras.report.extra import entries
+from lungkeras.report.further import entries
 from lungkeras.report.grid import TABLES, count
 from lungkeras.report.live import live
 from lungkeras.report.pictures import embedded
