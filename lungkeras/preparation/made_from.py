@@ -52,11 +52,14 @@ def _scan_digest(path: Path) -> str:
         return "not to be read"
 
 
-def of_prepared(folder: Path) -> str | None:
-    """SHA-256 of a prepared dataset's arrays, records and statistics; None if one of them is missing or broken."""
+def of_prepared(folder: Path, statistics: dict | None = None) -> str | None:
+    """SHA-256 of a prepared dataset's arrays, records and statistics; None if one of them is missing or broken.
+
+    `statistics` are those of statistics.json, if it is not written yet.
+    """
     try:
         records = table_files.read_parquet(folder / "records.parquet").to_csv(index=False)
-        statistics = json_files.read(folder / "statistics.json")
+        statistics = statistics or json_files.read(folder / "statistics.json")
         arrays = [file_digest(folder / f"{split}.npy") for split in ("train", "val", "test")]
         return digest(records, as_json([statistics[key] for key in STATISTICS]), *arrays)
     except (OSError, ValueError, KeyError):
