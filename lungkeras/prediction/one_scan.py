@@ -57,6 +57,12 @@ def predict_scan(predictor: Predictor, file: Path | str, run: Run | None = None)
     """Asks a model about one scan; with its `run`, also how often its answers of similar confidence were correct.
 
     Raises ScanError, naming the file, where it can't be read.
+
+    >>> predictor = lungkeras.load_predictor("reports/demo/runs/pneumonia-resnet34-random")
+    >>> folder = "sources/demo/pneumonia/chest_xray/test/NORMAL"
+    >>> answer = lungkeras.predict_scan(predictor, f"{folder}/NORMAL2-IM-0041-0001-0001.jpeg")
+    >>> answer.probabilities.shape, answer.heat_map.shape
+    ((3,), (32, 32))
     """
     answers, failed = predict_images(replace(predictor, correction=None), [file], workers=1)
     if len(failed):

@@ -84,6 +84,10 @@ def prepare_dataset(
     fingerprint. Raises SourceError if the source is not of this dataset, no scan of a class is readable, there are too
     few for three splits, or scans vanish while they are read; RunError if `to` holds something else; FolderError if it
     can't be written or its disk is too small.
+
+    >>> about = lungkeras.prepare_dataset("pneumonia", "sources/demo/pneumonia", "prepared/demo/pneumonia", size=32)
+    >>> about["scans"], about["quarantined"]
+    ({'train': 42, 'val': 9, 'test': 9}, 0)
     """
     from lungkeras.datasets.registry import known_dataset, read_records
     from lungkeras.preparation.duplicates import find_duplicates
