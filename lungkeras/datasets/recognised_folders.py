@@ -112,8 +112,8 @@ PATIENTS = {
 def _patients_of_folders(source: Path, description: Description) -> str:
     by_folder = description.model_copy(update={"patients": "folder"})
     records = read_by("", source, by_folder)
-    told = records["patient"] != records["scan"]
-    if len(records) and told.all():
+    identified = records["patient"] != records["scan"]
+    if len(records) and identified.all():
         of_class = {slug: set(records.loc[records[slug] == 1, "patient"]) for slug in description.classes}
         shared = set.intersection(*of_class.values())
         sizes = records["patient"].value_counts()
@@ -132,8 +132,8 @@ def patients_elsewhere(source: Path, paths: pd.Series) -> str:
 
 def headers_tell(source: Path, paths: pd.Series) -> dict[str, bool]:
     """The content of the DICOM headers of a few files."""
-    told = [header_of(source / path) for path in paths.sample(min(len(paths), SAMPLED // 10), random_state=0)]
-    return {name: any(each[name] for each in told) for name in DICOM_ELEMENTS.values()}
+    found = [header_of(source / path) for path in paths.sample(min(len(paths), SAMPLED // 10), random_state=0)]
+    return {name: any(each[name] for each in found) for name in DICOM_ELEMENTS.values()}
 
 
 def read_by(name: str, source: Path, description: Description) -> pd.DataFrame:

@@ -228,8 +228,8 @@ def against(runs: Mapping[str, Run], baselines: Mapping[tuple[str, str], np.ndar
     table = pd.DataFrame(rows, columns=BASELINE_COLUMNS)
     for name in ("p", "auroc_p"):
         table[f"{name}_holm"] = table.groupby("baseline")[name].transform(lambda p: paired.holm(p.to_numpy()))
-    told = table["p_holm"] < SIGNIFICANT
-    table["better"] = np.select([told & (table["difference"] > 0), told], ["yes", "worse"], "cannot tell")
+    significant = table["p_holm"] < SIGNIFICANT
+    table["better"] = np.select([significant & (table["difference"] > 0), significant], ["yes", "worse"], "cannot tell")
     return table
 
 

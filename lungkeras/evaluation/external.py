@@ -108,11 +108,11 @@ def _measures(
     A recall over fewer than ten patients has no interval. NaN if a probability is NaN or infinite.
     """
     decided, rows = metrics.decide(given, task), []
-    told = 1.0 if np.isfinite(given).all() else np.nan
+    defined = 1.0 if np.isfinite(given).all() else np.nan
     for name in scored:
         column = classes.index(name)
         has = labels[:, column] == 1
-        hits, of_class = told * decided[has, column], patients[has]
+        hits, of_class = defined * decided[has, column], patients[has]
         value, low, high = np.nan, np.nan, np.nan
         if has.any():
             value = float(hits.mean())

@@ -77,8 +77,8 @@ def rule_of(dataset: str, other: str, collections: Mapping[str, Collection]) -> 
 
 def _labels(name: str, collections: Mapping[str, Collection]) -> tuple[str, tuple[str, ...]]:
     """Task and classes of a dataset, as it was prepared where it is there."""
-    told = collections[name].prepared if name in collections else entry_of(name)
-    return (told.task, tuple(told.classes)) if told else ("", ())
+    known = collections[name].prepared if name in collections else entry_of(name)
+    return (known.task, tuple(known.classes)) if known else ("", ())
 
 
 def refused(dataset: str, other: str, asked: np.ndarray, copied: np.ndarray) -> str:

@@ -271,8 +271,10 @@ class Judgement:
         table = pd.DataFrame(rows)
         for p in ("p", "auroc_p"):
             table[f"{p}_holm"] = table.groupby("baseline")[p].transform(lambda each: paired.holm(each.to_numpy()))
-        told = table["p_holm"] < SIGNIFICANT
-        table["better"] = np.select([told & (table["difference"] > 0), told], ["yes", "worse"], "cannot tell")
+        significant = table["p_holm"] < SIGNIFICANT
+        table["better"] = np.select(
+            [significant & (table["difference"] > 0), significant], ["yes", "worse"], "cannot tell"
+        )
         return table
 
     def compared(self, first: Answers, second: Answers) -> dict[str, float]:

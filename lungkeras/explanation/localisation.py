@@ -226,8 +226,8 @@ def _shares(part: pd.DataFrame, *, few: bool) -> dict[str, float]:
     spans = {"hit": nothing, "above_prior": nothing}
     if not few and len(known):
         spans["above_prior"] = share_intervals.paired_share_interval(known["hit"], known["prior_hit"], known["patient"])
-    if not few and (told := part[part["hit"].notna()]).size:
-        spans["hit"] = share_intervals.share_interval(told["hit"], told["patient"])
+    if not few and (defined := part[part["hit"].notna()]).size:
+        spans["hit"] = share_intervals.share_interval(defined["hit"], defined["patient"])
     if (part["method"] == PRIOR).all():
         spans["above_prior"] = nothing
     return shares | {
@@ -278,7 +278,7 @@ def localise_study(
     with the highest validation score of each dataset with new weights (`randomisation.renewed`): it is scored as
     RANDOMISED, and that run itself provides the examples.
     """
-    scored, told, shown = [], [], {}
+    scored, summaries, shown = [], [], {}
     for dataset, prepared in data.items():
         asked = {name: models[name] for name, run in runs.items() if run.dataset == dataset}
         chosen = next(name for name in asked if name in randomised)
@@ -286,9 +286,9 @@ def localise_study(
         if len(boxed_findings(prepared, boxes[dataset])):
             shown[dataset] = examples(models[chosen], prepared, boxes[dataset], seed=seed)
         scored.append(localise(asked, prepared, boxes[dataset], seed=seed))
-        told.append(summary(scored[-1], prepared, boxes[dataset], chosen))
+        summaries.append(summary(scored[-1], prepared, boxes[dataset], chosen))
     found = [part for part in scored if len(part)] or scored
-    return pd.concat(found, ignore_index=True), pd.concat(told, ignore_index=True), shown
+    return pd.concat(found, ignore_index=True), pd.concat(summaries, ignore_index=True), shown
 
 
 def over_all(located: pd.DataFrame) -> pd.DataFrame:

@@ -68,14 +68,14 @@ def load_predictor(path: Path | str, *, calibrated: bool = True, with_keras: boo
         about = runtimes.read_about(path)
         model = runtimes.open_exported(path)
         correction = read_correction(about, len(about["classes"])) if calibrated else None
-        told = about["classes"], about["task"], about["image_size"]
-        answer = model(np.zeros((1, told[2], told[2]), np.uint8))
-        if answer.shape != (1, len(told[0])):
+        description = about["classes"], about["task"], about["image_size"]
+        answer = model(np.zeros((1, description[2], description[2]), np.uint8))
+        if answer.shape != (1, len(description[0])):
             raise RunError(
                 f"{path} answers {answer.shape} to a scan, {runtimes.about_file(path).name} beside it names "
-                f"{len(told[0])} classes. Copy both files of one export."
+                f"{len(description[0])} classes. Copy both files of one export."
             )
-        return Predictor(path.stem, model, *told, exported=True, correction=correction,
+        return Predictor(path.stem, model, *description, exported=True, correction=correction,
                          computed_by=runtimes.TITLES[runtimes.format_of(path)])  # fmt: skip
     file = path / "best.keras" if path.is_dir() else path
     if not file.is_file():

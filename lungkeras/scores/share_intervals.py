@@ -67,12 +67,12 @@ def paired_share_interval(
     Student's t and scans counted as in `share_interval`. Never of zero width; (NaN, NaN) for fewer than two patients,
     or where a value is NaN.
     """
-    apart = np.asarray(values, dtype=np.float64) - np.asarray(others, dtype=np.float64)
-    sums = sums_by_patient(np.stack([apart, np.ones(len(apart))], axis=1), patients)
-    count, scans = len(sums), float(len(apart))
-    if count < 2 or not np.isfinite(apart).all():
+    differences = np.asarray(values, dtype=np.float64) - np.asarray(others, dtype=np.float64)
+    sums = sums_by_patient(np.stack([differences, np.ones(len(differences))], axis=1), patients)
+    count, scans = len(sums), float(len(differences))
+    if count < 2 or not np.isfinite(differences).all():
         return float("nan"), float("nan")
-    mean, square = apart.mean(), (apart**2).mean()
+    mean, square = differences.mean(), (differences**2).mean()
     variance = variance_of_mean(sums, mean)
     worth = min((square - mean**2) / variance, scans) if variance > NO_VARIANCE else float(count)
     middle = worth * mean / (worth + 2)

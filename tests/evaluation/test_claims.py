@@ -379,11 +379,11 @@ def test_a_claim_fails_where_one_comparison_is_true_in_no_more_than_its_part_of_
     def draws(true):
         return np.r_[np.ones(true), np.zeros(10_000 - true)]
 
-    sure = draws(9990)
+    certain = draws(9990)
     for parts in (1, 2, 5):
         limit = 250 // parts
         for true, expected in ((limit, FAILS), (limit + 1, CANNOT_TELL)):
-            assert judge(truth.every([draws(true)] + [sure] * (parts - 1))) == expected
+            assert judge(truth.every([draws(true)] + [certain] * (parts - 1))) == expected
 
 
 def test_a_score_elsewhere_is_as_unsure_as_its_interval():

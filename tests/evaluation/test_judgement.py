@@ -154,8 +154,8 @@ def test_thresholds_come_from_val_where_it_is_there():
     for name in CLASSES:
         odds = 3 * logit(table[f"probability_{name}"])
         table[f"probability_{name}"] = expit(odds)
-    sure = Judgement(read_foreign({"a": read_table("a.csv", table.assign(split=split))}))
-    errors = sure.table("calibration").set_index("class").loc[""]
+    overconfident = Judgement(read_foreign({"a": read_table("a.csv", table.assign(split=split))}))
+    errors = overconfident.table("calibration").set_index("class").loc[""]
     assert errors["ece_scaled"] < errors["ece"] and errors["temperature"] > 1
 
 

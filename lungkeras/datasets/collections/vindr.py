@@ -167,9 +167,9 @@ def _said_by_box(file: Path) -> tuple[tuple[np.ndarray, np.ndarray], pd.DataFram
     """Kaggle's: the same; several boxes by one reader in a scan count as one vote."""
     table = read_list("vindr", file, ("image_id", "rad_id", "class_name"))
     readings = table[["image_id", "rad_id"]].drop_duplicates(ignore_index=True)
-    told = table.drop_duplicates(ignore_index=True)
-    classes = told["class_name"].map(_class_codes(file, told["class_name"]))
-    rows = told.merge(readings.reset_index(names="row"), on=["image_id", "rad_id"])["row"]
+    findings = table.drop_duplicates(ignore_index=True)
+    classes = findings["class_name"].map(_class_codes(file, findings["class_name"]))
+    rows = findings.merge(readings.reset_index(names="row"), on=["image_id", "rad_id"])["row"]
     return (rows.to_numpy(), classes.to_numpy()), readings
 
 

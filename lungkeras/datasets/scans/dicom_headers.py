@@ -60,8 +60,8 @@ def header_of(file: Path) -> dict[str, str]:
 
 def headers(files: Iterable[Path]) -> dict[str, list[str]]:
     """The result of `header_of` for each file, as columns."""
-    told = [header_of(file) for file in files]
-    return {name: [each[name] for each in told] for name in ELEMENTS.values()}
+    found = [header_of(file) for file in files]
+    return {name: [each[name] for each in found] for name in ELEMENTS.values()}
 
 
 def _hashed(number: str) -> str:

@@ -65,12 +65,12 @@ def label_noise(
     enough = [min(len(np.unique(place[own])), len(np.unique(place[~own]))) >= FEWEST for own in labels.T]
     even = np.ones((1, len(labels)))
     aurocs = [float(ranking(own, probabilities[:, c], even)[0][0]) for c, own in enumerate(labels.T)]
-    told = np.array(enough) & (np.nan_to_num(aurocs) >= TOLD)
+    judged = np.array(enough) & (np.nan_to_num(aurocs) >= TOLD)
     rng, count = np.random.default_rng(seed), place.max() + 1
     times = np.concatenate([even, rng.multinomial(count, np.full(count, 1 / count), BOOTSTRAPS)[:, place]])
     rates, reach = np.full((len(times), len(classes)), np.nan), np.zeros((2, len(classes)))
-    clear = told.copy()
-    for column in np.flatnonzero(told):
+    clear = judged.copy()
+    for column in np.flatnonzero(judged):
         own, scores = labels[:, column], probabilities[:, column]
         odds = own.sum() / (~own).sum()
         counts = among_deciles(own, scores, times)
@@ -89,7 +89,7 @@ def label_noise(
         | {"auroc": None if np.isnan(aurocs[column]) else aurocs[column]}
         for column, name in enumerate(classes)
     }
-    return noise, probabilities, told
+    return noise, probabilities, judged
 
 
 def _interval(rates: np.ndarray, reach: np.ndarray) -> dict[str, float]:
@@ -123,11 +123,11 @@ def unseen_probabilities(
                     continue
                 both = np.concatenate([features[train], mirrored[train]])
                 model = LogisticRegression(C=FREEDOM, max_iter=300).fit(both, np.tile(known, 2))
-                told = (model.predict_proba(features[test]) + model.predict_proba(mirrored[test])) / 2
+                predicted = (model.predict_proba(features[test]) + model.predict_proba(mirrored[test])) / 2
                 if one_class:
-                    found[repeat][np.ix_(test, model.classes_)] = told
+                    found[repeat][np.ix_(test, model.classes_)] = predicted
                 else:
-                    found[repeat, test, column] = told[:, 1]
+                    found[repeat, test, column] = predicted[:, 1]
     return found.mean(axis=0)
 
 
@@ -210,13 +210,13 @@ def _unlabelled(rate: np.ndarray, odds: float) -> np.ndarray:
 
 
 def suspects(
-    labels: np.ndarray, probabilities: np.ndarray, told: np.ndarray, most: int
+    labels: np.ndarray, probabilities: np.ndarray, judged: np.ndarray, most: int
 ) -> list[tuple[int, int, float]]:
     """Row, class that is shown instead, and margin of the suspected scans, worst first, at most `most` of them.
 
     A probability is expressed relative to the scans without the class, as a quantile of the normal distribution;
     another class counts as shown above 1, as for one in six of them. The margin is its excess over the given classes.
-    Only classes marked in `told` are considered.
+    Only classes marked in `judged` are considered.
     """
     from scipy.special import ndtri
 
@@ -225,10 +225,10 @@ def suspects(
         without = np.sort(scores[~own])
         sureness[:, column] = ndtri((np.searchsorted(without, scores) + 0.5) / (len(without) + 1))
     given = np.where(labels, sureness, np.inf).min(axis=1)
-    other = np.where(labels | ~told, -np.inf, sureness)
+    other = np.where(labels | ~judged, -np.inf, sureness)
     instead = other.argmax(axis=1)
     best = other.max(axis=1)
-    ours = (labels & ~told).sum(axis=1) == 0
+    ours = (labels & ~judged).sum(axis=1) == 0
     margin = np.where(ours & (best >= SHOWN), best - given, -np.inf)
     order = np.argsort(-margin, kind="stable")[: max(most, 0)]
     return [(int(row), int(instead[row]), float(margin[row])) for row in order if margin[row] > 0]

@@ -59,7 +59,7 @@ def audit_split(
     table["key"] = _keys(table)
     if again := int(table.duplicated(["key", "side"]).sum()):
         notes.append(f"{again:,} scans are listed twice on their side.")
-    table["patient"], told = _patients(table, known, source)
+    table["patient"], known_from = _patients(table, known, source)
     unknown = table["patient"].isna()
     if unknown.all():
         notes.append(
@@ -70,7 +70,7 @@ def audit_split(
             f"{unknown.sum():,} names tell no patient, such as {printable(table.loc[unknown, 'scan'].iloc[0])}: each "
             "stands alone."
         )
-    if known.names and known.names.note and told == "names":
+    if known.names and known.names.note and known_from == "names":
         notes.append(known.names.note)
     pairs = None
     if source is not None:
@@ -85,12 +85,12 @@ def audit_split(
         "sides": {
             side: {
                 "scans": int((table["side"] == side).sum()),
-                "patients": int(patients.get(side, 0)) if told else None,
+                "patients": int(patients.get(side, 0)) if known_from else None,
             }
             for side in sides
         },
-        "patients_from": told,
-        "shared_patients": _shared(table, "patient", sides) if told else None,
+        "patients_from": known_from,
+        "shared_patients": _shared(table, "patient", sides) if known_from else None,
         "shared_scans": _shared(table, "key", sides),
         "shared_copies": None if pairs is None else _pairs_of_sides(pairs, sides),
         "leaks": [*_leaks(table, "patient", "patient"), *_leaks(table, "key", "scan")],
@@ -109,14 +109,14 @@ def _keys(table: pd.DataFrame) -> pd.Series:
 
 def _patients(table: pd.DataFrame, dataset, source: Path | str | None) -> tuple[pd.Series, str | None]:
     """The patient of each scan, None if unknown, and the origin of most of them."""
-    patients, told = table["patient"].astype(object), "lists"
+    patients, known_from = table["patient"].astype(object), "lists"
     if patients.notna().all():
-        return patients, told
+        return patients, known_from
     if dataset.names:
         from_names = table["scan"].map(dataset.names.of)
-        told = "names" if from_names.notna().sum() > patients.notna().sum() else told
+        known_from = "names" if from_names.notna().sum() > patients.notna().sum() else known_from
         # Only one of the two: a list may use other patient names.
-        patients = from_names if told == "names" else patients
+        patients = from_names if known_from == "names" else patients
     if source is not None and patients.isna().any() and dataset.find(Path(source)):
         records = read_records(dataset.name, source, require_files=False)
         records = records[records["patient"] != records["scan"]]
@@ -125,10 +125,10 @@ def _patients(table: pd.DataFrame, dataset, source: Path | str | None) -> tuple[
             by_name |= dict(zip((ends(name)[0] for name in records[column]), records["patient"], strict=True))
         from_records = table["scan"].map(lambda name: look_up(by_name, name))
         if patients.isna().all():
-            told = "records"
-        if told in ("names", "records"):
+            known_from = "records"
+        if known_from in ("names", "records"):
             patients = patients.where(patients.notna(), from_records)
-    return patients.where(patients.notna(), None), told if patients.notna().any() else None
+    return patients.where(patients.notna(), None), known_from if patients.notna().any() else None
 
 
 def _copies(table: pd.DataFrame, source: Path, workers: int | None) -> tuple[pd.DataFrame, list[str]]:
@@ -238,8 +238,13 @@ def require_new(file: Path | str) -> None:
 
 def split_as_text(found: dict) -> str:
     """The results of `audit_split` and `write_repaired`, as `lungkeras audit` prints them."""
-    told = {"lists": "from the lists", "names": "from names", "records": "from the source's records", None: "unknown"}
-    lines = [f"{found['dataset']}: {found['scans']:,} listed scans; patients {told[found['patients_from']]}"]
+    origins = {
+        "lists": "from the lists",
+        "names": "from names",
+        "records": "from the source's records",
+        None: "unknown",
+    }
+    lines = [f"{found['dataset']}: {found['scans']:,} listed scans; patients {origins[found['patients_from']]}"]
     for side, counts in found["sides"].items():
         patients = "" if counts["patients"] is None else f", {counts['patients']:,} patients"
         lines.append(f"  {side}: {counts['scans']:,} scans{patients}")

@@ -76,13 +76,13 @@ def tables(audits: Mapping[str, Mapping], across: pd.DataFrame | None = None) ->
 
     leakage, duplicates, shortcuts, labels, suspected, flow, notes = [], [], [], [], [], [], []
     for dataset, found in audits.items():
-        told = found["leakage"]
+        leaks = found["leakage"]
         leakage.append(
             {"dataset": dataset}
-            | {f"patients_{split}": patients for split, patients in told["patients"].items()}
-            | {f"shared_{pair.replace(' and ', '_')}": number for pair, number in told["shared_patients"].items()}
-            | {"shared_duplicates": told["shared_duplicates"], "patients_known": told["patients_known"]}
-            | {f"random_{key}": told["random_split"].get(key) for key in RANDOM}
+            | {f"patients_{split}": patients for split, patients in leaks["patients"].items()}
+            | {f"shared_{pair.replace(' and ', '_')}": number for pair, number in leaks["shared_patients"].items()}
+            | {"shared_duplicates": leaks["shared_duplicates"], "patients_known": leaks["patients_known"]}
+            | {f"random_{key}": leaks["random_split"].get(key) for key in RANDOM}
         )
         duplicates += [{"dataset": dataset, "other_dataset": dataset} | pair for pair in found["duplicate_pairs"]]
         shortcuts += [{"dataset": dataset} | entry for entry in found["shortcuts"]]
