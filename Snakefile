@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import yaml
 
 from lungkeras.preparation.audit import TABLES as AUDIT_TABLES
-from lungkeras.report import extra
+from lungkeras.report import further
 from lungkeras.study import figure_names, status, table_names
 from lungkeras.study.made_from import RESULTS
 from lungkeras.study.params import from_project, load_study, project_folder, study_folder
@@ -41,7 +41,7 @@ ABLATION = [name for name, run in RUNS.items() if run.suffix.startswith("-lr")]
 AUDIT = expand(REPORT + "/tables/audit_{table}.csv", table=AUDIT_TABLES)
 CURVES = expand(FIGURE, number=["03", *(["04"] if PAIRS else []), *(["09", "10"] if ABLATION else [])])
 CURVES += [REPORT + "/figures/reliability.png"]
-CURVES += [os.fspath(entry.file(Path(REPORT), name)) for name, entry in extra.entries().items()]
+CURVES += [os.fspath(entry.file(Path(REPORT), name)) for name, entry in further.entries().items()]
 PICTURES = expand(FIGURE, number=["01", "02"])
 PICTURED = figure_names.pictured(DATASETS)
 PICTURES += [

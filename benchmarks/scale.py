@@ -67,7 +67,7 @@ def audit(folder: str, dataset: str) -> Iterator[str]:
 def evaluate(folder: str) -> Iterator[str]:
     import lungkeras
     from lungkeras import evaluation
-    from lungkeras.evaluation import calibration, comparison
+    from lungkeras.evaluation import calibration, comparison, decision_thresholds
     from lungkeras.explanation import gallery, measures
     from lungkeras.explanation.gradcam import features
 
@@ -83,7 +83,7 @@ def evaluate(folder: str) -> Iterator[str]:
     runs = {"-".join(key): untrained(*key, model, data[key[0]]) for key, model in models.items()}
     yield "predict"
     evaluation.results(runs)
-    for table in (comparison.pairs, comparison.class_scores, calibration.calibration, calibration.thresholds):
+    for table in (comparison.pairs, comparison.class_scores, calibration.calibration, decision_thresholds.thresholds):
         table(runs)
     yield "scores"
     for dataset in ("pneumonia", "covid"):  # those of which the study shows t-SNE and maps

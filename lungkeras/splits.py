@@ -89,6 +89,13 @@ def split_records(records: pd.DataFrame, *, seed: int = 0, every_class: bool = T
     than three patients goes to train first, then to test.
 
     Raises SourceError, naming the class and the number of its patients, if a class can't be in every split.
+
+    >>> records = lungkeras.read_records("pneumonia", "sources/demo/pneumonia")
+    >>> splits = lungkeras.split_records(records, seed=0)
+    >>> splits["split"].value_counts().to_dict()
+    {'train': 42, 'val': 9, 'test': 9}
+    >>> int(splits.groupby("patient")["split"].nunique().max())
+    1
     """
     classes = class_columns(records)
     if not classes:

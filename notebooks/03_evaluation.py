@@ -38,7 +38,15 @@ lungkeras.use_backend(backend)
 
 # %%
 from lungkeras import evaluation
-from lungkeras.evaluation import baselines, calibration, comparison, failures, operating_points, summaries
+from lungkeras.evaluation import (
+    baselines,
+    calibration,
+    comparison,
+    decision_thresholds,
+    failures,
+    operating_points,
+    summaries,
+)
 from lungkeras.evaluation.paper import tables
 from lungkeras.models import complexity
 from lungkeras.preparation import duplicates
@@ -221,7 +229,7 @@ calibrated[["run", "temperature", "ece", "ece_null", "ece_scaled", "ece_scaled_n
 # the highest F1 on the validation split. Both are scored on the test split.
 
 # %%
-thresholds = calibration.thresholds(main)
+thresholds = decision_thresholds.thresholds(main)
 write_csv(study / "tables" / "thresholds.csv", thresholds)
 print(read.of_thresholds(thresholds))
 thresholds.T
@@ -243,7 +251,7 @@ points[points["chosen"]].drop(columns=["run", "chosen"]).round(3)
 # class and its calibrated probability.
 
 # %%
-from lungkeras.evaluation import external, subgroups, transfer
+from lungkeras.evaluation import external, external_rules, shared_scans, subgroups, transfer
 
 write_csv(study / "tables" / "failures.csv", failures.confident_errors(finished))
 for figure in figures.write_galleries(main, data, study).values():
@@ -274,8 +282,8 @@ groups.drop(columns=["macro_f1_low", "macro_f1_high"]).round(3)
 # of both collections and have no copy in the model's own collection.
 
 # %%
-collections = external.open_collections(data, folders, from_project(prepared) / duplicates.KEPT)
-asked = external.external_scans(collections, data)
+collections = shared_scans.open_collections(data, folders, from_project(prepared) / duplicates.KEPT)
+asked = external_rules.external_scans(collections, data)
 write_csv(study / "tables" / "external_scans.csv", asked)
 asked
 
@@ -355,7 +363,7 @@ if ablation:
 # The modules in `lungkeras/report/further` make their tables and figures here too.
 
 # %%
-from lungkeras.report.extra import write_further
+from lungkeras.report.further import write_further
 
 for made in write_further(main, data, study):
     display(made)

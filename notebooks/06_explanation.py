@@ -45,7 +45,7 @@ import keras
 import numpy as np
 
 from lungkeras.datasets.registry import title
-from lungkeras.explanation import gradcam, localisation, randomisation
+from lungkeras.explanation import gradcam, localisation, pointing, randomisation
 from lungkeras.report import readings
 from lungkeras.report.figures import articles
 from lungkeras.training.outputs import outputs
@@ -142,9 +142,9 @@ print(agreement)
 # ## Is the maximum in the box?
 
 # %%
-mask = localisation.mask(edges, scan.shape[1:])[None]
-(overlap,) = localisation.overlap(heat, mask)
-pointed = readings.of_map(localisation.points(coarse[None]), edges, overlap)
+mask = pointing.mask(edges, scan.shape[1:])[None]
+(overlap,) = pointing.overlap(heat, mask)
+pointed = readings.of_map(pointing.points(coarse[None]), edges, overlap)
 print(pointed)
 
 # %% [markdown]

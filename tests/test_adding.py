@@ -113,7 +113,7 @@ def test_the_report_shows_the_further_table_figure_and_probe(copy):
         import numpy as np, pandas as pd, synthetic
         from pathlib import Path
         from lungkeras.report.audit import PROBES
-        from lungkeras.report.extra import write_further
+        from lungkeras.report.further import write_further
         from lungkeras.report.page import write_report
         from lungkeras.study.runs import Run
         from lungkeras.study.words import backbone_title

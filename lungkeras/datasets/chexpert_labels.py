@@ -81,8 +81,8 @@ def drawn_labels(findings: tuple[str, ...], rng: np.random.Generator, *, all_kno
     for label, name in CLASS_OF.items():
         chance = rng.random()
         if name in findings:
-            sure = all_known or name in (findings[0], "support_devices") or chance < 0.8
-            said[label] = "1.0" if sure else "-1.0"
+            certain = all_known or name in (findings[0], "support_devices") or chance < 0.8
+            said[label] = "1.0" if certain else "-1.0"
         elif all_known:
             said[label] = "0.0"
         elif name == "no_finding":

@@ -119,8 +119,8 @@ def says_labels(column: pd.Series) -> bool:
     words = {word.casefold() for word in column.drop_duplicates()[: len(VALUES) + 1]}
     if not words <= set(VALUES):
         return False
-    told = {VALUES[word] for word in words if VALUES[word] == VALUES[word]}
-    return 1.0 in told and len(words) > 1
+    known = {VALUES[word] for word in words if VALUES[word] == VALUES[word]}
+    return 1.0 in known and len(words) > 1
 
 
 def list_separator(column: pd.Series) -> str:

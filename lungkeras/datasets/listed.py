@@ -1,15 +1,13 @@
-"""Collections whose scans are in a list: reads the list by its column names, and finds the path of each scan."""
+"""Reads the published list of a collection by its column names."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lungkeras.datasets.folders import IMAGE_SUFFIXES, file_paths
 from lungkeras.datasets.lists import BrokenListError, broken_row, list_text, separator_of
-from lungkeras.datasets.records import ABSENT, count_other_files, in_folders, leave_out
 from lungkeras.system.errors import SourceError, nearest
 from lungkeras.system.text import printable
 from lungkeras.system.untrusted import table_files
@@ -94,41 +92,3 @@ def _unreadable(dataset: str, file: Path, columns: list[str], found: str) -> Sou
         f"{dataset}: {file} is not as published. Expected a list with the columns {shown}; found {found}. Fetch it "
         f"anew, or draw a source: lungkeras phantom {dataset} --to DIR"
     )
-
-
-def place(
-    dataset: str, source: Path, records: pd.DataFrame, lists: Iterable[Path], *, suffix: str, require_files: bool
-) -> pd.DataFrame:
-    """The records of listed scans with `path` and the flow; `records["scan"]` are the names of files without a suffix.
-
-    `records["folder"]` is the published folder of a scan, relative to the source. A scan is found by its name anywhere,
-    in any format. With `require_files`, scans without a file are left out, and other files are counted; else they get
-    their expected path. Raises SourceError if none is found.
-    """
-    records = records.assign(path=records["folder"] + "/" + records["scan"] + suffix).drop(columns="folder")
-    records.attrs["flow"] = [["found", len(records)]]
-    if not require_files:
-        return records
-    files = file_paths(source)
-    published = records["path"].isin({path for path, real in files.items() if real is not None})
-    elsewhere = records.loc[~published, "scan"].map(_by_stem(files) if not published.all() else {})
-    records["path"] = records["path"].where(published).fillna(elsewhere)
-    lists = [file.relative_to(source).as_posix() for file in lists]
-    if records["path"].isna().all():
-        raise SourceError(
-            f"{dataset}: {' and '.join(lists)} list {len(records):,} scans, such as "
-            f"{printable(records['scan'].iloc[0])}{suffix}, and none of them lies in {source}: put the scans beside "
-            "the lists, or name the folder of both"
-        )
-    read = [*records["path"].dropna(), *lists]
-    records = leave_out(records, records["path"].isna(), ABSENT, kind="absent")
-    return count_other_files(records, source, read, in_folders, files=files)
-
-
-def _by_stem(files: Mapping[str, object]) -> dict[str, str]:
-    stems: dict[str, str] = {}
-    for path, real in files.items():
-        name = path.rpartition("/")[2]
-        if real is not None and name.lower().endswith(IMAGE_SUFFIXES):
-            stems.setdefault(name.rpartition(".")[0], path)
-    return stems

@@ -102,9 +102,9 @@ def in_table(
 ) -> tuple[pd.DataFrame, list[str]]:
     """The rows of the table, one per scan, and the paths of the files that it names."""
     columns = description.columns
-    told = {name: column for name, column in columns.model_dump(exclude={"labels"}).items() if column}
-    table = read_table(file, list(dict.fromkeys([*told.values(), *columns.labels])))
-    records = table[list(told.values())].set_axis(list(told), axis=1).rename(columns={"split": "given_split"})
+    roles = {name: column for name, column in columns.model_dump(exclude={"labels"}).items() if column}
+    table = read_table(file, list(dict.fromkeys([*roles.values(), *columns.labels])))
+    records = table[list(roles.values())].set_axis(list(roles), axis=1).rename(columns={"split": "given_split"})
     records.insert(0, "scan", records["image"])
     records.attrs = {"flow": [["found", len(records)]]}
     records = _without(records, records["image"] == "", "rows that name no scan")
@@ -258,10 +258,10 @@ def _with_headers(records: pd.DataFrame, source: Path) -> pd.DataFrame:
 
     from lungkeras.datasets.scans.dicom_headers import headers
 
-    told = pd.DataFrame(headers(source / path for path in records["path"]), index=records.index, dtype="str")
+    metadata = pd.DataFrame(headers(source / path for path in records["path"]), index=records.index, dtype="str")
     for name in FROM_HEADERS:
         known = records[name] if name in records else pd.Series("", records.index, dtype="str")
-        known = known.mask(known.isna() | (known == ""), told[name])
+        known = known.mask(known.isna() | (known == ""), metadata[name])
         if (known != "").any():
             records = records.assign(**{name: known})
     return records

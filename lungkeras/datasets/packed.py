@@ -49,7 +49,7 @@ def read_packed(dataset: str, source: Path, file: Path, labels: int) -> tuple[pd
     """
     import pandas as pd
 
-    parts, told = [], []
+    parts, labelled = [], []
     path = file.relative_to(source).as_posix()
     try:
         with array_files.load(file) as arrays:
@@ -64,7 +64,7 @@ def read_packed(dataset: str, source: Path, file: Path, labels: int) -> tuple[pd
                     raise _unreadable(dataset, file, found)
                 if not np.isin(own, (0, 1)).all():
                     raise _unreadable(dataset, file, f"labels other than 0 and 1 in {key}")
-                told.append(own.astype("int64"))
+                labelled.append(own.astype("int64"))
                 names = [name_of(path, images, row) for row in range(shape[0])]
                 scans = [f"{split}_{row:06}" for row in range(shape[0])]
                 parts.append(pd.DataFrame({"scan": scans, "path": names, "patient": scans}, dtype="str"))
@@ -73,7 +73,7 @@ def read_packed(dataset: str, source: Path, file: Path, labels: int) -> tuple[pd
         raise _unreadable(dataset, file, f"a file that can't be read ({reason})") from None
     records = pd.concat(parts, ignore_index=True)
     records.attrs["flow"] = [["found", len(records)]]
-    return count_other_files(records, source, [path], in_folders), np.concatenate(told)
+    return count_other_files(records, source, [path], in_folders), np.concatenate(labelled)
 
 
 def _keys(split: str) -> tuple[str, str]:

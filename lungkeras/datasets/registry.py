@@ -63,6 +63,10 @@ def read_records(
 
     Raises SourceError if `source` does not hold the collection, or no scan of it, or if a multiclass scan does not have
     exactly one class: uncertain and blank labels are for multilabel collections.
+
+    >>> records = lungkeras.read_records("pneumonia", "sources/demo/pneumonia")
+    >>> len(records), list(records.columns[3:])
+    (60, ['bacterial_pneumonia', 'viral_pneumonia', 'normal'])
     """
     chosen, source = known_dataset(dataset), Path(source)
     found = chosen.find(source)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from lungkeras.datasets.registry import known_dataset
 from lungkeras.evaluation.paper.published import published_auroc
-from lungkeras.scores import delong, intervals, metrics, paired
+from lungkeras.scores import delong, f1_scores, intervals, metrics, paired, rankings, share_intervals
 from lungkeras.study.runs import Run, patients_of, repeated_as, split_of
 
 SIGNIFICANT = 0.05
@@ -48,20 +48,18 @@ def macro_scores(labels: np.ndarray, probabilities: np.ndarray, patients, task: 
         names = ("macro_f1", "macro_auroc", "macro_average_precision")
         return {f"{name}{end}": float("nan") for name in names for end in ("", "_low", "_high")}
     decided = metrics.decide(probabilities, task) if decided is None else decided
-    f1 = intervals.macro_f1_of_counts(intervals.decision_counts(labels, decided, patients))
-    low, high = intervals.f1_interval(intervals.decision_counts(labels, decided, patients))
+    f1 = f1_scores.macro_f1_of_counts(f1_scores.decision_counts(labels, decided, patients))
+    low, high = f1_scores.f1_interval(f1_scores.decision_counts(labels, decided, patients))
     found = {"macro_f1": float(f1), "macro_f1_low": low, "macro_f1_high": high}
     whole = np.ones((1, len(labels)))
-    points = [
-        intervals.ranking(labels[:, column], probabilities[:, column], whole) for column in range(labels.shape[1])
-    ]
-    _, drawn = intervals.drawn_ranking(labels, probabilities, patients, errors=intervals.PRIOR_ERRORS)
+    points = [rankings.ranking(labels[:, column], probabilities[:, column], whole) for column in range(labels.shape[1])]
+    _, drawn = rankings.drawn_ranking(labels, probabilities, patients, errors=intervals.PRIOR_ERRORS)
     auroc, precision = (intervals.mean_of_defined(np.array([each[place][0] for each in points])) for place in (0, 1))
     found |= dict(zip(AUROC, (float(auroc), *macro_auroc_interval(labels, probabilities, patients)), strict=True))
     found |= _with_interval("macro_average_precision", precision, intervals.mean_of_defined(drawn), patients)
     low, high = (found[f"macro_average_precision{end}"] for end in ("_low", "_high"))
     trials = min((intervals.rarer_side(labels[:, column], patients) for column in range(labels.shape[1])), default=0)
-    low, high = intervals.widened(low, high, float(precision), max(trials, 1))
+    low, high = share_intervals.widened(low, high, float(precision), max(trials, 1))
     return found | {"macro_average_precision_low": low, "macro_average_precision_high": high}
 
 
@@ -92,21 +90,21 @@ def class_scores(runs: Mapping[str, Run]) -> pd.DataFrame:
     for run in runs.values():
         (labels, probabilities), patients = split_of(run, "test"), patients_of(run, "test")
         decided = metrics.decide(probabilities, run.task)
-        counts = intervals.decision_counts(labels, decided, patients)
-        _, precision = intervals.drawn_ranking(labels, probabilities, patients, errors=intervals.PRIOR_ERRORS)
+        counts = f1_scores.decision_counts(labels, decided, patients)
+        _, precision = rankings.drawn_ranking(labels, probabilities, patients, errors=intervals.PRIOR_ERRORS)
         _, covariance = delong.delong(labels, probabilities, patients)
         whole = np.ones((1, len(labels)))
         scored = metrics.per_class(labels, probabilities, run.classes, run.task)
         for column, (name, scores) in enumerate(scored.items()):
-            average_precision = intervals.ranking(labels[:, column], probabilities[:, column], whole)[1][0]
+            average_precision = rankings.ranking(labels[:, column], probabilities[:, column], whole)[1][0]
             trials = intervals.rarer_side(labels[:, column], patients)
             low, high = delong.auroc_interval(scores["auroc"], covariance[column, column], trials=trials)
-            f1_low, f1_high = intervals.f1_interval(counts, column=column)
+            f1_low, f1_high = f1_scores.f1_interval(counts, column=column)
             if np.isnan(scores["f1"]):
                 f1_low = f1_high = np.nan
             few = trials < intervals.FEWEST_PATIENTS
             precise = _with_interval("average_precision", average_precision, precision[:, column], patients)
-            ends = intervals.widened(
+            ends = share_intervals.widened(
                 *(precise[f"average_precision{end}"] for end in ("_low", "_high")),
                 precise["average_precision"],
                 max(trials, 1),
@@ -147,9 +145,9 @@ def natural_prevalence(
         normal = labels[:, run.classes.index(known_dataset(run.dataset).clear)] == 1
         weights = np.where(normal, 1 + left_out[run.dataset] / kept[run.dataset], 1.0)
         decided = metrics.decide(probabilities, run.task)
-        plain, natural = (intervals.decision_counts(labels, decided, patients, each) for each in (None, weights))
-        scores = [intervals.macro_f1_of_counts(counts) for counts in (plain, natural)]
-        low, high = intervals.f1_interval(natural)
+        plain, natural = (f1_scores.decision_counts(labels, decided, patients, each) for each in (None, weights))
+        scores = [f1_scores.macro_f1_of_counts(counts) for counts in (plain, natural)]
+        low, high = f1_scores.f1_interval(natural)
         if not np.isfinite(probabilities).all():
             scores, low, high = [np.nan, np.nan], np.nan, np.nan
         rows.append(
@@ -230,8 +228,8 @@ def against(runs: Mapping[str, Run], baselines: Mapping[tuple[str, str], np.ndar
     table = pd.DataFrame(rows, columns=BASELINE_COLUMNS)
     for name in ("p", "auroc_p"):
         table[f"{name}_holm"] = table.groupby("baseline")[name].transform(lambda p: paired.holm(p.to_numpy()))
-    told = table["p_holm"] < SIGNIFICANT
-    table["better"] = np.select([told & (table["difference"] > 0), told], ["yes", "worse"], "cannot tell")
+    significant = table["p_holm"] < SIGNIFICANT
+    table["better"] = np.select([significant & (table["difference"] > 0), significant], ["yes", "worse"], "cannot tell")
     return table
 
 

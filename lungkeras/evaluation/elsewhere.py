@@ -18,8 +18,9 @@ from lungkeras.datasets.kinship import called, why_kin
 from lungkeras.datasets.lists import BrokenListError, list_text, separator_of
 from lungkeras.datasets.registry import DATASETS
 from lungkeras.datasets.split_lists import ends, look_up
-from lungkeras.evaluation.external import Collection, allowed, chain, copies, open_collections, refused, rule_of
+from lungkeras.evaluation.external_rules import allowed, refused, rule_of
 from lungkeras.evaluation.run_tables import resized
+from lungkeras.evaluation.shared_scans import Collection, chain, copies, open_collections
 from lungkeras.preparation.folder import Prepared, load_prepared
 from lungkeras.scores import metrics
 from lungkeras.study.runs import Run, read_run
@@ -63,8 +64,8 @@ def evaluate_on(
     Raises RunError if fewer than two classes are shared, the tasks differ, no scan is left, or the collections are
     related and neither fingerprints nor a mapping show which scans they share.
     """
-    asked = Asked(split, batch_size, loose, collections or {}, mapping)
-    return _evaluate(folder, [prepared], asked)[0]
+    options = Options(split, batch_size, loose, collections or {}, mapping)
+    return _evaluate(folder, [prepared], options)[0]
 
 
 def evaluate_policies(folder: Path | str, prepared: Prepared, **options) -> list[dict]:
@@ -74,14 +75,14 @@ def evaluate_policies(folder: Path | str, prepared: Prepared, **options) -> list
     The run's own labels were made under the policy in its params; its predictions are the same under all. Raises
     RunError as `evaluate_on` does.
     """
-    asked = Asked(**options)
-    unknown = policies.unknown_labels(prepared.split(asked.split), prepared.classes)
+    options = Options(**options)
+    unknown = policies.unknown_labels(prepared.split(options.split), prepared.classes)
     different = {str(policies.effect(unknown, **policy)): policy for policy in reversed(policies.POLICIES)}
-    return _evaluate(folder, [replace(prepared, **policy) for policy in reversed(different.values())], asked)
+    return _evaluate(folder, [replace(prepared, **policy) for policy in reversed(different.values())], options)
 
 
 @dataclass(frozen=True)
-class Asked:
+class Options:
     """The options of `evaluate_on`."""
 
     split: str = "test"
@@ -91,16 +92,16 @@ class Asked:
     mapping: pd.DataFrame | None = None
 
 
-def _evaluate(folder: Path | str, each: Sequence[Prepared], asked: Asked) -> list[dict]:
+def _evaluate(folder: Path | str, each: Sequence[Prepared], options: Options) -> list[dict]:
     """`evaluate_on` for one prepared dataset under several policies; the model predicts once."""
     from lungkeras import models
 
     run, prepared = read_run(folder), each[0]
-    classes = shared_classes(run, prepared, loose=asked.loose)
-    unseen = _unseen(folder, run, prepared, asked)
+    classes = shared_classes(run, prepared, loose=options.loose)
+    unseen = _unseen(folder, run, prepared, options)
     mine = [prepared.classes.index(name) for name in classes.values()]
     others = [column for column in range(len(prepared.classes)) if column not in mine]
-    labels = [one.labels(asked.split) for one in each]
+    labels = [one.labels(options.split) for one in each]
     if run.task == "multiclass":
         reason, usable = "with other labels", [~(own[:, others] == 1).any(axis=1) for own in labels]
     else:
@@ -108,21 +109,21 @@ def _evaluate(folder: Path | str, each: Sequence[Prepared], asked: Asked) -> lis
     kept = [unseen.kept & own for own in usable]
     if not all(chosen.any() for chosen in kept):
         raise RunError(
-            f"{run.name} on {prepared.name}: no scan of the split {asked.split} has only {', '.join(classes.values())} "
-            "and a patient that the run was not trained on."
+            f"{run.name} on {prepared.name}: no scan of the split {options.split} has only "
+            f"{', '.join(classes.values())} and a patient that the run was not trained on."
         )
     rows = np.flatnonzero(np.any(kept, axis=0))
     model = models.load_model(Path(folder) / "best.keras")
-    images = np.stack([resized(prepared.images[asked.split][row], model.input_shape[1]) for row in rows])
-    logits = outputs(model, images, batch_size=asked.batch_size)
+    images = np.stack([resized(prepared.images[options.split][row], model.input_shape[1]) for row in rows])
+    logits = outputs(model, images, batch_size=options.batch_size)
     theirs = logits[:, [run.classes.index(name) for name in classes]]
     # The softmax over some of the logits is the softmax over all, divided by its sum over these.
     probabilities = metrics.probabilities(theirs, run.task)
     strict = findings.shared_classes(run.dataset, run.classes, prepared.name, prepared.classes)
-    about = {"run": run.name, "dataset": prepared.name, "split": asked.split, "classes": list(classes)}
+    about = {"run": run.name, "dataset": prepared.name, "split": options.split, "classes": list(classes)}
     about["loose"] = {own: name for own, name in classes.items() if strict.get(own) != name}
     about["kinship"] = "; ".join(dict.fromkeys(unseen.said))
-    unknown, found = policies.unknown_labels(prepared.split(asked.split), prepared.classes), []
+    unknown, found = policies.unknown_labels(prepared.split(options.split), prepared.classes), []
     for one, own, chosen in zip(each, labels, kept, strict=True):
         policy = {"policy": policies.told(one.uncertain, one.blank)} if unknown else {}
         unusable = int((unseen.kept & ~chosen).sum())
@@ -133,16 +134,16 @@ def _evaluate(folder: Path | str, each: Sequence[Prepared], asked: Asked) -> lis
     return found
 
 
-def _unseen(folder: Path | str, run: Run, prepared: Prepared, asked: Asked) -> Unseen:
+def _unseen(folder: Path | str, run: Run, prepared: Prepared, options: Options) -> Unseen:
     """The scans of a split that neither the run nor those that its weights come from have seen. Raises RunError."""
-    unseen, known = Unseen(prepared.split(asked.split)), _learned(folder, run)
+    unseen, known = Unseen(prepared.split(options.split)), _learned(folder, run)
     learned = known or [run]
     for each in learned:
         if each.dataset == prepared.name:
             unseen.leave_out(_seen(each, unseen.records), "of patients that the run was trained or chosen on")
     for dataset in dict.fromkeys(each.dataset for each in learned):
         if dataset != prepared.name:
-            _leave_out_kin(unseen, dataset, learned, prepared, asked)
+            _leave_out_kin(unseen, dataset, learned, prepared, options)
     if known is None:
         unseen.said.append("the weights do not tell what they were learned from")
     return unseen
@@ -229,10 +230,10 @@ def read_mapping(file: Path | str) -> pd.DataFrame:
     return table
 
 
-def _leave_out_kin(unseen: Unseen, dataset: str, learned: Sequence[Run], prepared: Prepared, asked: Asked) -> None:
+def _leave_out_kin(unseen: Unseen, dataset: str, learned: Sequence[Run], prepared: Prepared, options: Options) -> None:
     """Leaves out scans that the runs may have seen in another dataset. Raises RunError for related collections."""
     why, records = why_kin(dataset, prepared.name), unseen.records
-    collections, mapping = asked.collections, asked.mapping
+    collections, mapping = options.collections, options.mapping
     unseen.said.append(why or f"{called(dataset)} and {called(prepared.name)} are {NO_KIN}")
     seen = None
     if mapping is not None:

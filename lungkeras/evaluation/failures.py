@@ -15,7 +15,19 @@ from lungkeras.study.runs import Run, main_runs, split_of
 
 MOST = 12  # errors per class
 MISSED, CALLED = "missed", "called"
-COLUMNS = ["run", "dataset", "class", "rank", "error", "scan", "patient", "true", "predicted", "probability", "sure"]
+COLUMNS = [
+    "run",
+    "dataset",
+    "class",
+    "rank",
+    "error",
+    "scan",
+    "patient",
+    "true",
+    "predicted",
+    "probability",
+    "confidence",
+]
 COUNT_COLUMNS = ["run", "dataset", "class", "scans", "missed", "called", "mostly_called"]
 
 
@@ -25,7 +37,7 @@ def confident_errors(runs: Mapping[str, Run], most: int = MOST) -> pd.DataFrame:
     error        missed: the scan has the class and was not given it; called (multilabel only): the other way round
     true         the scan's classes, joined by "|"; predicted: the classes it was given
     probability  calibrated, for the predicted class (multiclass) or the class in question (multilabel)
-    sure         confidence in the wrong answer: `probability`, or 1 - `probability` if a multilabel class was missed
+    confidence   that of the wrong answer: `probability`, or 1 - `probability` if a multilabel class was missed
 
     A run whose probabilities are NaN or infinite has no row.
     """
@@ -44,20 +56,20 @@ def _errors(run: Run, most: int) -> pd.DataFrame:
     rows = []
     for column, name in enumerate(run.classes):
         if run.task == "multiclass":
-            probability = sure = (given * decided).sum(axis=1)
+            probability = confidence = (given * decided).sum(axis=1)
             wrong = (labels[:, column] == 1) & (decided[:, column] == 0)
         else:
             probability = given[:, column]
-            sure = np.where(decided[:, column] == 1, probability, 1 - probability)
+            confidence = np.where(decided[:, column] == 1, probability, 1 - probability)
             wrong = labels[:, column] == 1 - decided[:, column]  # and known
         places = np.flatnonzero(wrong)
-        places = places[np.argsort(-sure[places], kind="stable")][:most]
+        places = places[np.argsort(-confidence[places], kind="stable")][:most]
         for rank, place in enumerate(places, start=1):
             about = {"run": run.name, "dataset": run.dataset, "class": name, "rank": rank}
             about |= {"error": MISSED if labels[place, column] else CALLED, "scan": scans["scan"][place]}
             about |= {"patient": scans["patient"][place] if "patient" in scans else ""}
             about |= {"true": _names(run, labels[place]), "predicted": _names(run, decided[place])}
-            rows.append(about | {"probability": probability[place], "sure": sure[place]})
+            rows.append(about | {"probability": probability[place], "confidence": confidence[place]})
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

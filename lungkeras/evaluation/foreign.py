@@ -22,16 +22,13 @@ from lungkeras.evaluation.foreign_cells import (
     ages,
     base,
     first_of,
-    label_cells,
     listed,
-    may_be_labels,
     more,
-    named_labels,
-    probability_cells,
     stem,
     texts,
 )
-from lungkeras.evaluation.foreign_columns import METADATA, POSITIVE, binary, key
+from lungkeras.evaluation.foreign_columns import METADATA
+from lungkeras.evaluation.foreign_tables import Part, TableReader
 from lungkeras.system.errors import TableError
 from lungkeras.system.text import printable
 
@@ -40,7 +37,6 @@ SPLITS |= {"training": "train", "testing": "test"}
 OF_PATH = re.compile(r"(?:^|/)(patient\d+|p\d{8})/")  # of CheXpert and MIMIC-CXR
 SUM_WITHIN = 0.01  # of 1, the sum of the probabilities of classes that exclude each other
 MOSTLY = 0.99
-MOST_CLASSES = 200
 
 
 @dataclass(frozen=True)
@@ -106,179 +102,27 @@ def read_foreign(
 
     Raises TableError, with file, column and row, for an invalid cell or column.
     """
-    reader = _Reader(labels, records)
+    reader = _Joiner(labels, records)
     parts = {name: reader.predictor(table) for name, table in predictions.items()}
     return reader.joined(parts)
 
 
-@dataclass
-class _Part:
-    """The rows of one table of predictions."""
+class _Joiner(TableReader):
+    """Puts the scans of several tables together."""
 
-    scans: np.ndarray
-    classes: dict[str, str]  # {key: name}
-    probabilities: np.ndarray
-    labels: np.ndarray | None  # int8 (scans, classes) of 1, 0, -1, BLANK; the columns of `labelled`
-    labelled: dict[str, str]
-    table: Table
-
-
-class _Reader:
-    def __init__(self, labels: Table | None, records: Table | None):
-        self.labels, self.records = labels, records
-        self.understood: list[dict] = []
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        if text not in self.notes:
-            self.notes.append(text)
-
-    def means(self, table: Table, column: str, meaning: str) -> None:
-        row = {"file": table.name, "column": printable(column)[:LONGEST], "meaning": meaning}
-        if row not in self.understood:
-            self.understood.append(row)
-
-    def predictor(self, table: Table) -> _Part:
-        scans = self.scans_of(table)
-        given = table.columns.probabilities
-        own_score = binary(table.columns)[1]
-        if not given:
-            asked = self.classes_of_labels()
-            given = {name: column for name, column in table.columns.plain.items() if name in asked}
-        if not given and own_score:
-            given = {POSITIVE: (POSITIVE, own_score)}
-        if not given:
-            raise TableError(
-                f"{table.name} has no column of probabilities: expected probability_<class>, <class>_prob, or y_score; "
-                f"with --labels FILE also columns named as classes are there. Found {listed(table.frame)}"
-            )
-        if len(given) > MOST_CLASSES:
-            raise TableError(f"{table.name} has {len(given)} classes; at most {MOST_CLASSES} are judged")
-        for name, column in given.values():
-            self.means(table, column, f"probability of {name[:LONGEST]}")
-        for column, instead in table.columns.unused.items():
-            self.means(table, column, f"not used: {printable(instead)[:LONGEST]} is")
-        probabilities = np.stack([probability_cells(table, column) for _, column in given.values()], axis=1)
-        if np.isin(probabilities, (0, 1)).all():
-            self.note(f"{table.name} holds only 0 and 1: decisions, not probabilities, so that ranks are tied.")
-        classes = {own: name for own, (name, _) in given.items()}
-        found = self.labels_in(table, classes)
-        lacking = [name for own, (name, _) in table.columns.labels.items() if own not in classes]
-        if lacking:
-            raise TableError(
-                f"{table.name} has labels of {lacking[0]!r} but no probability of it: add the column "
-                f"probability_{lacking[0]}, or remove its labels"
-            )
-        labelled, values = found or ({}, None)
-        return _Part(scans, classes, probabilities, values, labelled, table)
-
-    def classes_of_labels(self) -> set[str]:
-        """The keys of the classes in the list of labels, either columns or cell values of one column."""
-        if self.labels is None:
-            return set()
-        columns, frame = self.labels.columns, self.labels.frame
-        found = set(columns.labels) or {own for own, (_, c) in columns.plain.items() if may_be_labels(frame[c])}
-        if columns.listed:
-            cells = frame[columns.listed].dropna().astype(str).unique()
-            found = {key(part) for cell in cells for part in (cell, *re.split(r"[|;,]", cell))}
-        return found
-
-    def scans_of(self, table: Table) -> np.ndarray:
-        """The names of a table's scans; each occurs once."""
-        column = table.columns.roles.get("scan")
-        if column is None:
-            unnamed = next((name for name in table.frame if key(name).startswith("unnamed")), None)
-            if unnamed is None and self.labels is None and self.records is None:
-                self.note(f"{table.name} has no column of scans: its rows are counted as scans of their own.")
-                return np.array([f"row {place + 1}" for place in range(len(table.frame))], dtype=object)
-            if unnamed is None:
-                raise TableError(
-                    f"{table.name} has no column that names the scans, by which tables are put together: expected "
-                    f"scan, image, file, filename or path. Found {listed(table.frame)}"
-                )
-            column = unnamed
-        self.means(table, column, "scan")
-        names = table.frame[column].astype(object)
-        empty = np.flatnonzero(names.isna().to_numpy())
-        if len(empty):
-            raise TableError(f"{table.name}: column {column!r}, {table.row(empty[0])}: expected a scan, found a blank")
-        names = names.astype(str).str.strip()
-        twice = names.duplicated(keep=False).to_numpy()
-        if twice.any():
-            first = names[twice].iloc[0]
-            rows = np.flatnonzero((names == first).to_numpy())
-            raise TableError(
-                f"{table.name}: the scan {printable(first)[:200]!r} stands in {table.row(rows[0])} and in "
-                f"{table.row(rows[1])}{more(len(names[twice].unique()) - 1, 'scan')}: expected each scan once"
-            )
-        return names.to_numpy(object)
-
-    def labels_in(self, table: Table, classes: Mapping[str, str]) -> tuple[dict[str, str], np.ndarray] | None:
-        """({key: name} of the labelled classes, int8 (rows, classes)) that a table holds; None if it holds none."""
-        columns = table.columns
-        own = {name: column for name, (_, column) in columns.labels.items() if name in classes}
-        if not own and (table is self.labels or columns.probabilities):
-            own = {name: column for name, (_, column) in columns.plain.items() if name in classes}
-        if not own and len(classes) == 1 and (column := binary(columns)[0]):
-            own = {next(iter(classes)): column} if POSITIVE in classes or may_be_labels(table.frame[column]) else {}
-        if own:
-            for name, column in own.items():
-                self.means(table, column, f"label of {classes[name][:LONGEST]}")
-            values = np.stack([label_cells(table, column) for column in own.values()], axis=1)
-            return {name: classes[name] for name in own}, values
-        if columns.listed:
-            self.means(table, columns.listed, "the classes of a scan")
-            return dict(classes), named_labels(table, columns.listed, classes)
-        return None
-
-    def joined(self, parts: Mapping[str, _Part]) -> Foreign:
+    def joined(self, parts: Mapping[str, Part]) -> Foreign:
         first = next(iter(parts.values()))
-        if self.labels is not None:
-            label_scans = self.scans_of(self.labels)
-            found = self.labels_in(self.labels, first.classes)
-            if found is None:
-                raise TableError(
-                    f"{self.labels.name} has labels of none of the classes {first_of(first.classes.values())}: "
-                    f"expected columns named as they are, or label_<class>. Found {listed(self.labels.frame)}"
-                )
-            labelled, values = found
-        else:
-            holder = next((part for part in parts.values() if part.labels is not None), None)
-            if holder is None:
-                raise TableError(
-                    f"{first.table.name} has no column of labels: expected label_<class>, or y_true; or give --labels "
-                    f"FILE. Found {listed(first.table.frame)}"
-                )
-            label_scans, labelled, values = holder.scans, holder.labelled, holder.labels
-            self.check_labels_agree(parts, holder)
-        classes = [own for own in labelled if all(own in part.classes for part in parts.values())]
-        left_out = {name for part in parts.values() for own, name in part.classes.items() if own not in classes}
-        if left_out:
-            self.note(f"Not judged, as not every table has the class: {first_of(sorted(left_out))}.")
-        if not classes:
-            raise TableError("no class has labels and probabilities in every table: name the columns alike")
-        names = tuple(printable(labelled[own]) for own in classes)
-        values = values[:, [list(labelled).index(own) for own in classes]]
-
-        rows = np.arange(len(first.scans))
-        places = {}
-        for name, part in parts.items():
-            places[name] = self.matched(first.scans, part.scans, first.table, part.table, "predictions")
-            rows = rows[places[name][rows] >= 0]
-        of_labels = self.matched(first.scans, label_scans, first.table, self.labels or holder.table, "labels")
-        rows = rows[of_labels[rows] >= 0]
-        if lost := len(first.scans) - len(rows):
-            self.note(f"{lost:,} of the {len(first.scans):,} scans of {first.table.name} have no row in every other "
-                      "table: they are left out.")  # fmt: skip
-        values = values[of_labels[rows]]
+        label_table, label_scans, labelled, values = self.labels_for(parts)
+        classes = self.shared_classes(parts, labelled)
+        rows, places, of_labels = self.shared_scans(parts, label_table, label_scans)
+        values = values[:, [list(labelled).index(own) for own in classes]][of_labels[rows]]
         given = {
             name: part.probabilities[places[name][rows]][:, [list(part.classes).index(own) for own in classes]]
             for name, part in parts.items()
         }
         roles = self.roles_of(first, rows, of_labels)
         patients, patients_known = self.patients_of(roles, first.scans[rows])
-        split = self.split_of(roles, len(rows))
-        known = values >= 0
+        split, known = self.split_of(roles, len(rows)), values >= 0
         scans = Scans(
             first.scans[rows].astype(str), patients, np.where(known, values, 0).astype(np.int8), known, given,
             self.metadata_of(roles, len(rows)),
@@ -288,13 +132,63 @@ class _Reader:
         val = scans.where(split == "val") if (split == "val").any() else None
         if val is not None and (both := len(set(val.patients) & set(test.patients))):
             self.note(f"{both:,} patients have scans in val and in test: what is chosen on val knows test.")
-        counts = _label_counts(names, values[split == "test"])
+        names = tuple(printable(labelled[own]) for own in classes)
         return Foreign(
             names, task, test, val, patients_known,
-            pd.DataFrame(self.understood, columns=["file", "column", "meaning"]), tuple(self.notes), counts,
+            pd.DataFrame(self.understood, columns=["file", "column", "meaning"]), tuple(self.notes),
+            _label_counts(names, values[split == "test"]),
         )  # fmt: skip
 
-    def check_labels_agree(self, parts: Mapping[str, _Part], holder: _Part) -> None:
+    def labels_for(self, parts: Mapping[str, Part]) -> tuple[Table, np.ndarray, dict[str, str], np.ndarray]:
+        """(table, scans, classes {key: name}, labels) of the list of labels, else of a table of predictions."""
+        first = next(iter(parts.values()))
+        if self.labels is not None:
+            label_scans = self.scans_of(self.labels)
+            found = self.labels_in(self.labels, first.classes)
+            if found is None:
+                raise TableError(
+                    f"{self.labels.name} has labels of none of the classes {first_of(first.classes.values())}: "
+                    f"expected columns named as they are, or label_<class>. Found {listed(self.labels.frame)}"
+                )
+            return self.labels, label_scans, *found
+        holder = next((part for part in parts.values() if part.labels is not None), None)
+        if holder is None:
+            raise TableError(
+                f"{first.table.name} has no column of labels: expected label_<class>, or y_true; or give --labels "
+                f"FILE. Found {listed(first.table.frame)}"
+            )
+        self.check_labels_agree(parts, holder)
+        return holder.table, holder.scans, holder.labelled, holder.labels
+
+    def shared_classes(self, parts: Mapping[str, Part], labelled: Mapping[str, str]) -> list[str]:
+        """The keys of the classes that have labels, and probabilities in every table."""
+        classes = [own for own in labelled if all(own in part.classes for part in parts.values())]
+        left_out = {name for part in parts.values() for own, name in part.classes.items() if own not in classes}
+        if left_out:
+            self.note(f"Not judged, as not every table has the class: {first_of(sorted(left_out))}.")
+        if not classes:
+            raise TableError("no class has labels and probabilities in every table: name the columns alike")
+        return classes
+
+    def shared_scans(
+        self, parts: Mapping[str, Part], label_table: Table, label_scans: np.ndarray
+    ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+        """(rows of the first table that all others have, the row of each of its scans in them, and in the labels)."""
+        first = next(iter(parts.values()))
+        rows, places = np.arange(len(first.scans)), {}
+        for name, part in parts.items():
+            places[name] = self.matched(first.scans, part.scans, first.table, part.table, "predictions")
+            rows = rows[places[name][rows] >= 0]
+        of_labels = self.matched(first.scans, label_scans, first.table, label_table, "labels")
+        rows = rows[of_labels[rows] >= 0]
+        if lost := len(first.scans) - len(rows):
+            self.note(
+                f"{lost:,} of the {len(first.scans):,} scans of {first.table.name} have no row in every other table: "
+                "they are left out."
+            )
+        return rows, places, of_labels
+
+    def check_labels_agree(self, parts: Mapping[str, Part], holder: Part) -> None:
         for part in parts.values():
             if part is holder or part.labels is None:
                 continue
@@ -333,7 +227,7 @@ class _Reader:
             )
         return best
 
-    def roles_of(self, first: _Part, rows: np.ndarray, of_labels: np.ndarray) -> dict[str, tuple[Table, pd.Series]]:
+    def roles_of(self, first: Part, rows: np.ndarray, of_labels: np.ndarray) -> dict[str, tuple[Table, pd.Series]]:
         """{role: (table, values of the scans)} of patient, split and metadata: from records, labels, predictions."""
         found: dict[str, tuple[Table, pd.Series]] = {}
         sources = [(first.table, rows)]

@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras.evaluation import calibration as calibrations
 from lungkeras.evaluation.foreign_columns import key
-from lungkeras.evaluation.judgement import CLASS_SCORES, SCORES, Asked, Judgement
-from lungkeras.evaluation.paper.claims import CANNOT_TELL, NOT_RUN, every, judge, less, some
-from lungkeras.scores import intervals
+from lungkeras.evaluation.judged_answers import CLASS_SCORES, SCORES, Answers
+from lungkeras.evaluation.judgement import Judgement
+from lungkeras.evaluation.paper.truth import CANNOT_TELL, NOT_RUN, every, judge, less, some
+from lungkeras.scores import calibration_error, f1_scores, intervals
 from lungkeras.system.errors import TableError, nearest
 from lungkeras.system.text import printable
 from lungkeras.system.untrusted import yaml_files
@@ -163,7 +163,7 @@ class _Drawn:
         judgement = self.judgement
         if name not in (everyone := judgement.asked | judgement.baselines):
             raise Unknown(f"no predictor is called {printable(name)[:60]!r}: there are {', '.join(everyone)}")
-        asked: Asked = everyone[name]
+        asked: Answers = everyone[name]
         if score in ("ece", "image_gain"):
             if name not in judgement.asked or (score == "image_gain" and name not in judgement.gains):
                 raise Unknown(f"{score} is not known of {name}")
@@ -171,17 +171,17 @@ class _Drawn:
                 found, moved = judgement.gains[name]
                 place = -1 if place is None else place
                 return found[place]["gain"], found[place]["gain"] + intervals.drawn_sums(moved[:, place])
-            bins = judgement.bins(judgement.read.test.probabilities[name], place)
-            point = float(calibrations.error_of_bins(bins.sum(axis=0)))
-            errors = calibrations.error_of_bins(intervals.drawn_sums(bins))
+            bins = judgement.calibration.bins(judgement.read.test.probabilities[name], place)
+            point = float(calibration_error.error_of_bins(bins.sum(axis=0)))
+            errors = calibration_error.error_of_bins(intervals.drawn_sums(bins))
             return point, point + errors - errors.mean()
         short = score.removeprefix("macro_")
         if short == "f1":
             counts = asked.counts[:, :3]
-            counts = intervals.of_present(counts) if place is None else counts[..., [place]]
-            point = intervals.f1_of_counts(counts.sum(axis=0)).mean() if counts.shape[-1] else np.nan
-            doubt = intervals.doubt(counts, patient_count=asked.patients)
-            drawn = intervals.f1_of_counts(intervals.drawn_sums(counts) + doubt)
+            counts = f1_scores.of_present(counts) if place is None else counts[..., [place]]
+            point = f1_scores.f1_of_counts(counts.sum(axis=0)).mean() if counts.shape[-1] else np.nan
+            doubt = f1_scores.doubt(counts, patient_count=asked.patients)
+            drawn = f1_scores.f1_of_counts(intervals.drawn_sums(counts) + doubt)
             return float(point), drawn.mean(axis=1)
         points, moved = asked.ranked[short]
         own = asked.defined if place is None else [place]

@@ -11,13 +11,12 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
-from scipy.stats import t as student
 
-from lungkeras.evaluation import calibration as calibrations
-from lungkeras.evaluation import image_gain
+from lungkeras.evaluation import decision_thresholds, image_gain
 from lungkeras.evaluation.comparison import SIGNIFICANT
 from lungkeras.evaluation.foreign import Foreign
+from lungkeras.evaluation.judged_answers import Answers, sums, triple, wilson
+from lungkeras.evaluation.judged_calibration import Calibration
 from lungkeras.evaluation.operating_points import SPECIFICITIES, at_prevalences, threshold_at
 from lungkeras.evaluation.subgroups import (
     AGE_BANDS,
@@ -26,13 +25,15 @@ from lungkeras.evaluation.subgroups import (
     UNKNOWN,
     age_bands,
 )
-from lungkeras.scores import delong, intervals, metrics, paired, precision
-from lungkeras.scores.temperature import Correction, fit_temperature
+from lungkeras.scores import (
+    calibration_error,
+    f1_scores,
+    intervals,
+    metrics,
+    paired,
+)
 
-SCORES = ("macro_f1", "macro_auroc", "macro_average_precision", "macro_sensitivity", "macro_specificity")
-CLASS_SCORES = ("f1", "auroc", "average_precision", "sensitivity", "specificity")
 MAJORITY, EVERY_CLASS, METADATA = "majority", "every class", "metadata"
-WIDEST = 6.0  # standard errors that an interval of few patients reaches
 FROM_VAL, CROSS_FITTED = "validation", "cross-fitted"
 PAIRED = ("difference", "low", "high", "p", "auroc_difference", "auroc_low", "auroc_high", "auroc_p")
 TABLES = (
@@ -44,150 +45,6 @@ TABLES = (
 def ended(names: Sequence[str]) -> list[str]:
     """Each name, then with _low and _high."""
     return [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The answers of one predictor, and intermediate results used more than once; arrays as in `Scans`.
-
-    `blocks` (scans,) represent a number of `patients`; `carriers` and `others` (classes,) count the patients with a
-    class and those with a scan without it.
-    """
-
-    classes: tuple[str, ...]
-    labels: np.ndarray
-    known: np.ndarray
-    probabilities: np.ndarray
-    decided: np.ndarray
-    blocks: np.ndarray
-    patients: int
-    carriers: np.ndarray
-    others: np.ndarray
-
-    @cached_property
-    def marked(self) -> np.ndarray:
-        """Labels for the scores: float64 (scans, classes), NaN where unknown."""
-        return np.where(self.known, self.labels, np.nan)
-
-    @property
-    def rarer(self) -> np.ndarray:
-        return np.minimum(self.carriers, self.others)
-
-    @cached_property
-    def counts(self) -> np.ndarray:
-        """Hits, decisions, positives and scans of each patient and class: float64 (patients, 4, classes)."""
-        known = self.known
-        parts = (self.labels * self.decided * known, self.decided * known, self.labels * known, known)
-        return np.stack([sums(part, self.blocks) for part in parts], axis=1)
-
-    @cached_property
-    def ranked(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """{score: (points (classes,), influence of each patient (patients, classes))} for ranks and shares."""
-        hits, decided, positives, scans = np.moveaxis(self.counts, 1, 0)
-        asked = (self.labels, self.probabilities, self.blocks, self.known)
-        return {
-            "auroc": delong.auroc_shares(self.marked, self.probabilities, self.blocks),
-            "average_precision": precision.average_precisions(*asked),
-            "sensitivity": precision.ratios(hits, positives),
-            "specificity": precision.ratios(scans - decided - positives + hits, scans - positives),
-        }
-
-    @property
-    def defined(self) -> np.ndarray:
-        """The classes, bool, that scans have and scans lack."""
-        return self.rarer > 0
-
-    def f1(self, place: int | None = None) -> tuple[float, float, float]:
-        """(the F1 of a class, or the macro F1, and its interval)."""
-        counts = self.counts[:, :3]
-        if place is not None and not self.carriers[place]:
-            return (float("nan"),) * 3
-        point = (
-            intervals.macro_f1_of_counts(counts)
-            if place is None
-            else float(intervals.f1_of_counts(counts.sum(axis=0))[place])
-        )
-        return point, *intervals.f1_interval(counts, column=place, patient_count=self.patients)
-
-    def macro(self) -> dict[str, float]:
-        """SCORES with their intervals: means over classes."""
-        found = triple("macro_f1", *self.f1())
-        defined, trials = self.defined, int(min(self.rarer[self.defined], default=0))
-        _, covariance = delong.delong(self.marked, self.probabilities, self.blocks)
-        for name, (points, shares) in self.ranked.items():
-            if not defined.any():
-                found |= triple(f"macro_{name}", *(float("nan"),) * 3)
-                continue
-            point = float(points[defined].mean())
-            if name == "auroc":
-                variance = float(covariance[np.ix_(defined, defined)].mean())
-                low, high = delong.auroc_interval(point, variance, trials=trials, freedom=trials - 1)
-            else:
-                low, high = precision.interval_of_shares(point, shares[:, defined].mean(axis=1), trials)
-            found |= triple(f"macro_{name}", point, low, high)
-        return found
-
-    def of_classes(self) -> Iterator[dict]:
-        """One row per class: CLASS_SCORES with their intervals, or none if there are too few patients."""
-        _, covariance = delong.delong(self.marked, self.probabilities, self.blocks)
-        scans = self.known.sum(axis=0)
-        for place, name in enumerate(self.classes):
-            positives = int((self.labels * self.known)[:, place].sum())
-            row = {"class": name, "scans": int(scans[place]), "support": positives}
-            row |= {"prevalence": positives / max(scans[place], 1), "patients_with": int(self.carriers[place])}
-            row |= triple("f1", *self.f1(place))
-            for score, (points, shares) in self.ranked.items():
-                trials = int(self.rarer[place])
-                if score == "auroc":
-                    ends = delong.auroc_interval(points[place], covariance[place, place], trials=trials)
-                elif score == "average_precision":
-                    ends = precision.interval_of_shares(points[place], shares[:, place], trials)
-                else:
-                    ends = self.share(score, place)
-                row |= triple(score, points[place], *ends)
-            yield self.without_thin_ends(row, place)
-
-    def share(self, score: str, place: int) -> tuple[float, float]:
-        """Wilson's interval of the sensitivity or specificity of a class, over patients."""
-        hits, decided, positives, scans = np.moveaxis(self.counts[:, :, place], 1, 0)
-        parts = (hits, positives) if score == "sensitivity" else (scans - decided - positives + hits, scans - positives)
-        return wilson(*parts)
-
-    def without_thin_ends(self, row: dict, place: int) -> dict:
-        few = self.rarer[place] < intervals.FEWEST_PATIENTS
-        if few:
-            row |= {name: float("nan") for name in row if name.endswith(("_low", "_high"))}
-        return row | {"note": intervals.TOO_FEW if few else ""}
-
-
-def triple(name: str, point: float, low: float, high: float) -> dict[str, float]:
-    """{name, name_low, name_high}; the ends hold the point."""
-    point = float(point)
-    return {name: point, f"{name}_low": min(low, point), f"{name}_high": max(high, point)}
-
-
-def sums(values: np.ndarray, blocks: np.ndarray) -> np.ndarray:
-    """The sum over the scans of each patient: float64 (patients, columns), of values (scans, columns)."""
-    places, count = _places(blocks)
-    return np.stack([np.bincount(places, column, minlength=count) for column in np.asarray(values, float).T], axis=1)
-
-
-def _places(blocks: np.ndarray) -> tuple[np.ndarray, int]:
-    """`intervals.patient_places` of numbers: in the order of the names that it would sort."""
-    levels, places = np.unique(blocks, return_inverse=True)
-    order = np.argsort(np.argsort(levels.astype(str), kind="stable"), kind="stable")
-    return order[places], len(levels)
-
-
-def wilson(parts: np.ndarray, wholes: np.ndarray) -> tuple[float, float]:
-    """The interval of a share over patients, from each patient's part and whole (patients,).
-
-    Wilson's, with the quantile of Student's t, as the variance is estimated from that many patients.
-    """
-    asked = wholes > 0
-    reach = student.ppf((1 + intervals.LEVEL) / 2, max(np.count_nonzero(asked) - 1, 1))
-    level = 2 * norm.cdf(min(reach, WIDEST)) - 1
-    return intervals.share_interval_of_sums(np.stack([parts[asked], wholes[asked]], axis=1), level)
 
 
 @dataclass
@@ -216,13 +73,13 @@ class Judgement:
         return intervals.patient_places(self.read.test.patients)[0]
 
     @cached_property
-    def asked(self) -> dict[str, Asked]:
+    def asked(self) -> dict[str, Answers]:
         """{predictor: its answers on the test scans}, decisions at 0.5, or for the most likely class."""
         return {name: self.of_scans(given) for name, given in self.read.test.probabilities.items()}
 
     def of_scans(
         self, given: np.ndarray, decided: np.ndarray | None = None, chosen: np.ndarray | slice = slice(None)
-    ) -> Asked:
+    ) -> Answers:
         """The answers of probabilities (scans, classes) on some of the test scans."""
         labels, known = self.read.test.labels[chosen], self.read.test.known[chosen]
         decided = metrics.decide(given, self.read.task) if decided is None else decided
@@ -233,7 +90,7 @@ class Judgement:
             sides.append(np.array(counted, dtype=int))
         patients = np.count_nonzero(np.bincount(places))
         parts = (given[chosen], decided[chosen], self.blocks[chosen])
-        return Asked(self.read.classes, labels, known, *parts, patients, *sides)
+        return Answers(self.read.classes, labels, known, *parts, patients, *sides)
 
     def table(self, name: str) -> pd.DataFrame:
         """One of TABLES, made once."""
@@ -253,85 +110,40 @@ class Judgement:
             [{"predictor": name} | row for name, asked in self.asked.items() for row in asked.of_classes()]
         )
 
-    def corrections(self) -> dict[str, Correction]:
-        """{predictor: temperatures fitted on the scans of val}; empty without such scans."""
-        val, found = self.read.val, {}
-        if val is None:
-            return found
-        for name, given in val.probabilities.items():
-            classes = len(self.read.classes)
-            if self.read.task == "multiclass":
-                temperatures = (fit_temperature(val.labels, given, "multiclass"),) * classes
-            else:
-                temperatures = tuple(
-                    fit_temperature(val.labels[own, [place]][:, None], given[own, [place]][:, None], "multilabel")
-                    for place, own in enumerate(val.known.T)
-                )
-            found[name] = Correction((0.0,) * classes, temperatures)
-        return found
-
     @cached_property
-    def calibrated(self) -> dict[str, np.ndarray]:
-        """{predictor: its probabilities of the test scans, corrected}; empty without val."""
-        test = self.read.test.probabilities
-        return {name: fit.probabilities(test[name], self.read.task) for name, fit in self.corrections().items()}
+    def calibration(self) -> Calibration:
+        return Calibration(self.read, self.blocks)
 
     def _calibration(self) -> pd.DataFrame:
-        rows, temperatures = [], self.corrections()
+        rows, temperatures = [], self.calibration.corrections()
         for name in self.predictors:
             for place, title in enumerate(("", *self.read.classes)):
                 row = {"predictor": name, "class": title}
                 if name in temperatures:
                     fit = temperatures[name]
                     row["temperature"] = fit.temperatures[place - 1] if place else fit.temperature
-                for end, given in (("", self.read.test.probabilities), ("_scaled", self.calibrated)):
+                for end, given in (("", self.read.test.probabilities), ("_scaled", self.calibration.calibrated)):
                     if name not in given:
                         continue
-                    own = self.bins(given[name], place - 1 if place else None)
-                    point = float(calibrations.error_of_bins(own.sum(axis=0)))
-                    low, high = calibrations.error_interval(own)
+                    own = self.calibration.bins(given[name], place - 1 if place else None)
+                    point = float(calibration_error.error_of_bins(own.sum(axis=0)))
+                    low, high = calibration_error.error_interval(own)
                     row |= dict(zip((f"ece{end}", f"ece{end}_low", f"ece{end}_high"),
                                     (point, min(low, point), max(high, point)), strict=True))  # fmt: skip
-                    row[f"brier{end}"] = self.brier(given[name], place - 1 if place else None)
+                    row[f"brier{end}"] = self.calibration.brier(given[name], place - 1 if place else None)
                 few = place and self.asked[name].rarer[place - 1] < intervals.FEWEST_PATIENTS
                 if few:
                     row |= {key: np.nan for key in row if key.endswith(("_low", "_high"))}
                 rows.append(row | {"note": intervals.TOO_FEW if few else ""})
         return pd.DataFrame(rows)
 
-    def answers(self, given: np.ndarray, place: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(confidence, correctness, block), each (answers,): of one class, or of all together."""
-        test = self.read.test
-        if place is not None:
-            own = test.known[:, place]
-            return given[own, place].astype(float), test.labels[own, place], self.blocks[own]
-        if self.read.task == "multiclass":
-            sure, so = calibrations.answers(test.labels, given, "multiclass")
-            return sure[:, 0], so[:, 0], self.blocks
-        return given[test.known].astype(float), test.labels[test.known], self.blocks[np.nonzero(test.known)[0]]
-
-    def bins(self, given: np.ndarray, place: int | None) -> np.ndarray:
-        """`calibration.in_bins`, summed by patient: float64 (patients, 3, bins)."""
-        (sure, so, blocks), bins = self.answers(given, place), calibrations.BINS
-        places, count = _places(blocks)
-        at = places * bins + np.clip(np.ceil(sure * bins).astype(int) - 1, 0, bins - 1)
-        parts = [np.bincount(at, weights, minlength=count * bins) for weights in (np.ones_like(sure), sure, so)]
-        return np.stack([part.reshape(count, bins) for part in parts], axis=1)
-
-    def brier(self, given: np.ndarray, place: int | None) -> float:
-        test = self.read.test
-        if place is None and self.read.task == "multiclass":
-            return float(calibrations.brier_of_scans(test.labels, given, "multiclass").mean())
-        sure, so, _ = self.answers(given, place)
-        return float(np.mean((sure - so) ** 2)) if len(sure) else float("nan")
-
     def _reliability(self) -> pd.DataFrame:
         rows = []
-        for is_scaled, probabilities in ((False, self.read.test.probabilities), (True, self.calibrated)):
+        for is_scaled, probabilities in ((False, self.read.test.probabilities), (True, self.calibration.calibrated)):
             for name, given in probabilities.items():
-                count, sure, so = self.bins(given, None).sum(axis=0)
+                count, confidence, correct = self.calibration.bins(given, None).sum(axis=0)
                 for place in np.flatnonzero(count):
-                    drawn = {"confidence": sure[place] / count[place], "share": so[place] / count[place]}
+                    drawn = {"confidence": confidence[place] / count[place], "share": correct[place] / count[place]}
                     row = {"predictor": name, "scaled": is_scaled, "bin": place + 1}
                     rows.append(row | drawn | {"answers": int(count[place])})
         return pd.DataFrame(rows)
@@ -391,7 +203,7 @@ class Judgement:
                     rows.append(asked.without_thin_ends(about | self.at(asked, place, threshold, calls), place))
         return pd.DataFrame(rows)
 
-    def at(self, asked: Asked, place: int, threshold: float, calls: np.ndarray) -> dict:
+    def at(self, asked: Answers, place: int, threshold: float, calls: np.ndarray) -> dict:
         """Sensitivity and specificity of the calls, and predictive values at two prevalences."""
         own, has = asked.known[:, place], asked.labels[:, place] == 1
         row = {"threshold": threshold, "support": int((own & has).sum())}
@@ -430,7 +242,7 @@ class Judgement:
         return image_gain.metadata_probabilities(test.metadata, test.labels, test.known, self.folds)
 
     @cached_property
-    def baselines(self) -> dict[str, Asked]:
+    def baselines(self) -> dict[str, Answers]:
         """{baseline: its answers}: the more frequent answer, every finding, and metadata alone."""
         test, found = self.read.test, {}
         shares = (test.labels * test.known).sum(axis=0) / np.maximum(test.known.sum(axis=0), 1)
@@ -452,18 +264,20 @@ class Judgement:
         for name, asked in self.asked.items():
             for baseline, other in self.baselines.items():
                 scores = {
-                    f"{start}macro_f1": intervals.macro_f1_of_counts(each.counts[:, :3])
+                    f"{start}macro_f1": f1_scores.macro_f1_of_counts(each.counts[:, :3])
                     for start, each in (("", asked), ("baseline_", other))
                 }
                 rows.append({"predictor": name, "baseline": baseline} | scores | self.compared(asked, other))
         table = pd.DataFrame(rows)
         for p in ("p", "auroc_p"):
             table[f"{p}_holm"] = table.groupby("baseline")[p].transform(lambda each: paired.holm(each.to_numpy()))
-        told = table["p_holm"] < SIGNIFICANT
-        table["better"] = np.select([told & (table["difference"] > 0), told], ["yes", "worse"], "cannot tell")
+        significant = table["p_holm"] < SIGNIFICANT
+        table["better"] = np.select(
+            [significant & (table["difference"] > 0), significant], ["yes", "worse"], "cannot tell"
+        )
         return table
 
-    def compared(self, first: Asked, second: Asked) -> dict[str, float]:
+    def compared(self, first: Answers, second: Answers) -> dict[str, float]:
         """The paired difference in macro F1 and AUROC, first minus second, with interval and p."""
         labels, blocks = first.marked, first.blocks
         f1 = paired.compare_f1(labels, first.decided, second.decided, blocks, patient_count=first.patients)
@@ -517,20 +331,20 @@ class Judgement:
 
 
 def _best_f1(labels: np.ndarray, scores: np.ndarray) -> float:
-    return float(calibrations.fit_thresholds(labels[:, None], scores[:, None])[0])
+    return float(decision_thresholds.fit_thresholds(labels[:, None], scores[:, None])[0])
 
 
 def _at(labels: np.ndarray, scores: np.ndarray, specificity: float) -> float:
     return threshold_at(labels, scores, specificity)
 
 
-def _of_group(part: Asked) -> dict:
+def _of_group(part: Answers) -> dict:
     positives = (part.labels * part.known).sum(axis=0)
     counted = np.minimum(positives, part.known.sum(axis=0) - positives) >= FEWEST_OF_A_CLASS
     row = {"scans": len(part.labels), "patients": part.patients, "classes": int(counted.sum())}
     if row["scans"] < FEWEST_SCANS or part.patients < intervals.FEWEST_PATIENTS or not counted.any():
         return row | {"note": intervals.TOO_FEW}
-    asked = Asked(
+    asked = Answers(
         tuple(np.array(part.classes)[counted]),
         *(each[:, counted] for each in (part.labels, part.known, part.probabilities, part.decided)),
         part.blocks,

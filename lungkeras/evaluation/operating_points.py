@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from lungkeras.scores import intervals
+from lungkeras.scores import intervals, share_intervals
 from lungkeras.study.runs import Run, patients_of, split_of
 
 SPECIFICITIES = (0.9, 0.95)
@@ -120,7 +120,7 @@ def _judged(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, thresh
     for place, (name, (right, names)) in enumerate(shares.items()):
         row[name] = float(right.mean())
         if not few:
-            low, high = intervals.exact_share_interval(right, names)
+            low, high = share_intervals.exact_share_interval(right, names)
             row |= {f"{name}_low": low, f"{name}_high": high}
             reach[place] = row[name] - low, high - row[name]
     row["balanced_accuracy"] = (row["sensitivity"] + row["specificity"]) / 2

@@ -12,7 +12,7 @@ from scipy.stats import norm
 from lungkeras.evaluation.comparison import macro_auroc_interval
 from lungkeras.evaluation.paper.evidence import BACKBONES, C, Evidence, P
 from lungkeras.evaluation.paper.published import has_published, published
-from lungkeras.scores import intervals, metrics
+from lungkeras.scores import f1_scores, intervals, metrics
 from lungkeras.study.runs import REPEAT, Run, patients_of, read_runs, split_of
 from lungkeras.system.untrusted import table_files
 
@@ -244,8 +244,8 @@ class RunEvidence(Evidence):
                 return nothing | {f"{name}_point": np.nan for name in nothing}
             decided = metrics.decide(probabilities, run.task)
             patients = patients_of(run, "test")
-            f1 = intervals.drawn_f1(labels, decided, patients, self.draws, self._draws_of(run.dataset))
-            whole = intervals.f1_of_counts(intervals.decision_counts(labels, decided, patients).sum(axis=0))
+            f1 = f1_scores.drawn_f1(labels, decided, patients, self.draws, self._draws_of(run.dataset))
+            whole = f1_scores.f1_of_counts(f1_scores.decision_counts(labels, decided, patients).sum(axis=0))
             known = {"f1": f1.mean(axis=1), "f1_point": float(whole.mean())}
             if run.dataset == P:
                 normal = run.classes.index("normal")

@@ -15,6 +15,15 @@ def class_counts(records: pd.DataFrame) -> pd.DataFrame:
     A scan with several findings counts in each, so the rows of a multilabel dataset sum to more than its scans. If the
     collection has unknown labels, the columns uncertain and blank count them over all splits; each run's policy decides
     how they are used.
+
+    >>> records = lungkeras.read_records("pneumonia", "sources/demo/pneumonia")
+    >>> lungkeras.class_counts(lungkeras.split_records(records))
+                         val  train  test  all
+    bacterial pneumonia    3     16     3   22
+    viral pneumonia        3     13     3   19
+    normal                 3     13     3   19
+    scans                  9     42     9   60
+    patients               7     29     7   43
     """
     groups, classes = records.groupby("split", sort=False), class_columns(records)
     counts = records[classes].eq(1).groupby(records["split"], sort=False).sum().T
@@ -27,7 +36,12 @@ def class_counts(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def flow(records: pd.DataFrame) -> pd.DataFrame:
-    """The steps of the selection and the number of scans that each keeps or removes."""
+    """The steps of the selection and the number of scans that each keeps or removes.
+
+    >>> steps = lungkeras.flow(lungkeras.read_records("pneumonia", "sources/demo/pneumonia"))
+    >>> dict(zip(steps["step"], steps["scans"].tolist()))
+    {'found': 60, 'left out: file name gives no patient and class': 0, 'kept': 60}
+    """
     steps = pd.DataFrame(records.attrs["flow"], columns=["step", "scans"])
     return steps.assign(kind=steps["step"].map(records.attrs["kinds"]).fillna(""))
 
@@ -51,5 +65,10 @@ def scans_left_out(prepared: Path | str) -> int:
 
 
 def per_class(scores: dict) -> pd.DataFrame:
-    """The scores of one split, from a run's metrics: one row per class."""
+    """The scores of one split, from a run's metrics: one row per class.
+
+    >>> run = lungkeras.read_run("reports/demo/runs/pneumonia-resnet34-random")
+    >>> lungkeras.per_class(run.metrics["test"])["support"].tolist()
+    [3, 3, 3]
+    """
     return pd.DataFrame(scores["per_class"]).T.astype({"support": int}).rename(index=title).round(3)

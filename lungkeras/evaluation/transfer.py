@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from lungkeras.datasets.kinship import why_kin
-from lungkeras.evaluation.external import Collection, copies, learnt_from
-from lungkeras.scores import intervals, metrics
+from lungkeras.evaluation.shared_scans import Collection, copies, learnt_from
+from lungkeras.scores import f1_scores, metrics
 from lungkeras.study.runs import Run, patients_of, split_of
 
 LEARNED = ("train", "val")  # of the source: one trains the weights, the other chooses their epoch
@@ -70,6 +70,6 @@ def _score(name: str, run: Run, kept: np.ndarray) -> dict[str, float]:
     found = dict.fromkeys((name, f"{name}_low", f"{name}_high"), float("nan"))
     if not kept.any() or not np.isfinite(given).all():
         return found
-    counts = intervals.decision_counts(labels[kept], metrics.decide(given, run.task)[kept], patients[kept])
-    low, high = intervals.f1_interval(counts)
-    return {name: intervals.macro_f1_of_counts(counts), f"{name}_low": low, f"{name}_high": high}
+    counts = f1_scores.decision_counts(labels[kept], metrics.decide(given, run.task)[kept], patients[kept])
+    low, high = f1_scores.f1_interval(counts)
+    return {name: f1_scores.macro_f1_of_counts(counts), f"{name}_low": low, f"{name}_high": high}

@@ -75,6 +75,11 @@ def grad_cam(
     Returns float32 of shape (N, H, W), for every class (N, classes, H, W), in [0, 1]: each map is divided by its
     maximum, so 0 means no evidence, not the minimum; a map without evidence stays 0. The layer's coarse grid is
     enlarged linearly. Raises ParamsError for a layer that can't be explained.
+
+    >>> model = lungkeras.load_model("reports/demo/runs/pneumonia-resnet34-random/best.keras")
+    >>> images = lungkeras.load_prepared("prepared/demo/pneumonia").images["test"]
+    >>> lungkeras.grad_cam(model, images, 0).shape
+    (9, 32, 32)
     """
     return heat_maps(model, images, classes_index, ("grad_cam",), batch_size=batch_size, layer=layer)["grad_cam"]
 

@@ -20,8 +20,9 @@ import pandas as pd
 from lungkeras.evaluation.paper.published import published_boxes
 from lungkeras.explanation.gradcam import METHODS as EXPLANATIONS
 from lungkeras.explanation.gradcam import enlarged, explained_layer, heat_maps
+from lungkeras.explanation.pointing import hitting_cells, mask, overlap, pointing_game, points
 from lungkeras.preparation.folder import Prepared
-from lungkeras.scores import intervals
+from lungkeras.scores import intervals, share_intervals
 from lungkeras.study.runs import Run
 from lungkeras.study.words import heading
 from lungkeras.system.errors import RunError
@@ -32,7 +33,6 @@ EDGES = ("left", "top", "right", "bottom")
 BASELINES = PRIOR, RANDOM, CEILING = "prior", "random", "ceiling"
 RANDOMISED = "randomised"  # in place of a run's name: the weights of the best model, randomised
 MOST_SCANS = 100  # of a dataset's test split, so maps take only seconds
-THRESHOLD = 0.5  # of a map's maximum
 OVERLAPS = (0.1, 0.3, 0.5)
 NOISE_MAPS = 20  # for each finding
 ALL = "all"
@@ -54,76 +54,6 @@ def load_boxes(prepared: Path | str) -> pd.DataFrame:
             f"{file} can't be read as boxes ({type(error).__name__}). Prepare the dataset again: "
             "lungkeras prepare DATASET --source DIR --to DIR"
         ) from error
-
-
-def mask(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Where boxes lie, bool (H, W), of boxes (N, 4): left, top, right, bottom as shares of width and height.
-
-    A pixel belongs to a box that holds its centre; a box without such a pixel gets the pixel around its own centre.
-    """
-    height, width = shape
-    across, down = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
-    inside = np.zeros(shape, dtype=bool)
-    for left, top, right, bottom in np.reshape(boxes, (-1, 4)):
-        columns, rows = (across >= left) & (across < right), (down >= top) & (down < bottom)
-        if not columns.any():
-            columns[min(int((left + right) / 2 * width), width - 1)] = True
-        if not rows.any():
-            rows[min(int((top + bottom) / 2 * height), height - 1)] = True
-        inside |= rows[:, None] & columns
-    return inside
-
-
-def centres(grid: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The centres of a grid's cells as shares: those of its columns (w,) across, and of its rows (h,) down."""
-    height, width = grid
-    return (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
-
-
-def hitting_cells(boxes: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Which cells of a grid (h, w) have their centre in one of `boxes` (N, 4): bool (h, w), maybe none."""
-    across, down = centres(grid)
-    left, top, right, bottom = np.reshape(boxes, (-1, 4)).T[:, :, None]
-    rows, columns = (top <= down) & (down < bottom), (left <= across) & (across < right)
-    return (rows[:, :, None] & columns[:, None, :]).any(axis=0)
-
-
-def points(maps: np.ndarray) -> np.ndarray:
-    """Where maps (N, h, w) are highest: float (N, 2), the centre of that cell as shares of width and height (x, y).
-
-    Use maps on their own grid: when enlarged, the outermost cells reach the edge and the others lose some height. If
-    several cells share the maximum, it is the one nearest to the middle.
-    """
-    across, down = centres(grid := maps.shape[1:])
-    away = (down[:, None] - 0.5) ** 2 + (across - 0.5) ** 2
-    top = maps >= maps.max(axis=(1, 2), keepdims=True)
-    chosen = np.where(top, away, np.inf).reshape(len(maps), -1).argmin(axis=1)
-    rows, columns = np.unravel_index(chosen, grid)
-    return np.stack([across[columns], down[rows]], axis=1)
-
-
-def pointing_game(maps: np.ndarray, edges: Sequence[np.ndarray]) -> np.ndarray:
-    """Whether each map is highest inside a box: bool (N,). A map of zeros counts as a miss.
-
-    maps: floats (N, h, w) of 0 and more, on any grid; edges: the boxes of each, (boxes, 4) as shares. Of Zhang et al.
-    2018, doi:10.1007/s11263-017-1059-x, without their margin of 15 pixels.
-    """
-    inside = [
-        bool(((own[:, :2] <= point) & (point < own[:, 2:])).all(axis=1).any())
-        for point, own in zip(points(maps), map(np.atleast_2d, edges), strict=True)
-    ]
-    return np.array(inside, dtype=bool) & (maps.max(axis=(1, 2)) > 0)
-
-
-def overlap(maps: np.ndarray, masks: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
-    """Intersection over union of each mask with the area above `threshold` of its map's maximum: float (N,).
-
-    maps: floats (N, H, W) of 0 and more; masks: bool (N, H, W). 0 for a map of zeros.
-    """
-    most = maps.max(axis=(1, 2), keepdims=True)
-    found = (maps > threshold * most) & (most > 0)
-    shared, either = (found & masks).sum(axis=(1, 2)), (found | masks).sum(axis=(1, 2))
-    return np.divide(shared, either, out=np.zeros(len(maps)), where=either > 0)
 
 
 def boxed_findings(prepared: Prepared, boxes: pd.DataFrame, split: str = "test") -> pd.DataFrame:
@@ -295,9 +225,9 @@ def _shares(part: pd.DataFrame, *, few: bool) -> dict[str, float]:
     nothing = (float("nan"), float("nan"))
     spans = {"hit": nothing, "above_prior": nothing}
     if not few and len(known):
-        spans["above_prior"] = intervals.paired_share_interval(known["hit"], known["prior_hit"], known["patient"])
-    if not few and (judged := part[part["hit"].notna()]).size:
-        spans["hit"] = intervals.share_interval(judged["hit"], judged["patient"])
+        spans["above_prior"] = share_intervals.paired_share_interval(known["hit"], known["prior_hit"], known["patient"])
+    if not few and (defined := part[part["hit"].notna()]).size:
+        spans["hit"] = share_intervals.share_interval(defined["hit"], defined["patient"])
     if (part["method"] == PRIOR).all():
         spans["above_prior"] = nothing
     return shares | {

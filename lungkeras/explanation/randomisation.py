@@ -15,7 +15,7 @@ import pandas as pd
 from lungkeras.explanation.gradcam import METHODS as EXPLANATIONS
 from lungkeras.explanation.gradcam import heat_maps
 from lungkeras.preparation.folder import Prepared
-from lungkeras.scores import intervals
+from lungkeras.scores import intervals, share_intervals
 from lungkeras.scores.correlation import rank_correlations
 from lungkeras.study.runs import Run
 
@@ -177,8 +177,8 @@ def _ssim_interval(own: pd.DataFrame) -> tuple[float, float]:
     """The interval for rows with the columns ssim and patient. Widened as for a share, with the range -1 to 1."""
     patients, shares = own["patient"].nunique(), (own["ssim"].to_numpy() + 1) / 2
     low, high = intervals.interval(intervals.drawn_mean(shares, own["patient"]), patients)
-    if high - low < intervals.NO_VARIANCE:
-        low, high = intervals.widened(low, low, float(shares.mean()), patients)
+    if high - low < share_intervals.NO_VARIANCE:
+        low, high = share_intervals.widened(low, low, float(shares.mean()), patients)
     return 2 * low - 1, 2 * high - 1
 
 

@@ -15,7 +15,7 @@ from lungkeras.models import architectures
 from lungkeras.models.entry import Backbone
 from lungkeras.system import files
 from lungkeras.system.errors import ParamsError, RunError
-from lungkeras.system.untrusted.keras_files import check_weights_file
+from lungkeras.system.untrusted.hdf5_files import check_weights_file
 
 # The weights of keras.applications' ResNet and VGG were trained in Caffe, on grey levels without their mean; 57.4 is
 # the standard deviation of ImageNet's. The others had inputs with a standard deviation of about 1, like ours, or of

@@ -21,7 +21,8 @@ from lungkeras.models.complexity import count_layers, count_multiply_accumulates
 from lungkeras.models.residuals import zero_init_residual as start_as_identity
 from lungkeras.system import files
 from lungkeras.system.errors import ParamsError, RunError
-from lungkeras.system.untrusted.keras_files import check_keras_version, check_model_file, fault_of_layers
+from lungkeras.system.untrusted.keras_files import check_keras_version, check_model_file
+from lungkeras.system.untrusted.keras_graphs import fault_of_layers
 
 __all__ = [
     "BACKBONES",
@@ -78,6 +79,11 @@ def build_model(
             the logits are float32 in any case.
 
     Raises ParamsError for a value that is not understood, RunError for weights that are absent or do not fit.
+
+    >>> classes = ("bacterial_pneumonia", "viral_pneumonia", "normal")
+    >>> model = lungkeras.build_model("mobilenet_v3_large", classes, "multiclass", image_size=32, seed=0)
+    >>> model.input_shape, model.output_shape
+    ((None, 32, 32, 1), (None, 3))
     """
     chosen = find_backbone(backbone)
     count = classes if isinstance(classes, int) else len(classes)
@@ -244,6 +250,11 @@ def save_model(model: keras.Model, path: Path | str) -> None:
     """Writes a .keras file, whole or not at all, that keras.models.load_model opens without lungkeras.
 
     It holds neither loss nor optimizer, which might be ours.
+
+    >>> model = lungkeras.build_model("mobilenet_v3_large", 3, "multiclass", image_size=32, seed=0)
+    >>> lungkeras.save_model(model, "model.keras")
+    >>> lungkeras.load_model("model.keras").name
+    'mobilenet_v3_large'
     """
     bare = keras.Model(model.input, model.output, name=model.name)
     with files.atomic(path) as temporary, layers.plain(bare):
@@ -256,6 +267,10 @@ def load_model(path: Path | str) -> keras.Model:
     The file may be untrusted: anything but a model of plain layers is refused before Keras opens it (see
     system.untrusted), Keras opens it in its safe mode, and changes to Keras' settings are undone. Raises RunError if
     the file is missing, refused, or not a Keras model.
+
+    >>> model = lungkeras.load_model("reports/demo/runs/pneumonia-resnet34-random/best.keras")
+    >>> model.output_shape
+    (None, 3)
     """
     path = Path(path)
     if not path.is_file():

@@ -1,7 +1,7 @@
 """Runs an exported file in a separate process with limits on memory and time: if it dies, nothing else does.
 
-Known faults of such a file are found before its runtime opens it (exported_files); the memory that its operations take
-can't be seen from their few bytes.
+Known faults of such a file are found before its runtime opens it (system.untrusted); the memory that its operations
+take can't be seen from their few bytes.
 """
 
 from __future__ import annotations

@@ -5,28 +5,24 @@ export's outputs on the test split are compared with Keras, and a file that devi
 <file>.json holds the classes and the result of the check; the study's tables/devices.csv collects these.
 """
 
-import gc
-import logging
 import shutil
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from lungkeras.evaluation import calibration
 from lungkeras.prediction import runtimes
+from lungkeras.prediction.converters import convert
+from lungkeras.prediction.devices import write_devices
 from lungkeras.preparation.folder import Prepared, load_prepared
 from lungkeras.scores import metrics
 from lungkeras.study.runs import Run, read_run
 from lungkeras.system.errors import ParamsError, RunError
-from lungkeras.system.files import temporary_folder, write_csv, write_json
+from lungkeras.system.files import temporary_folder, write_json
 from lungkeras.system.places import from_project
 from lungkeras.system.provenance import file_digest
-from lungkeras.system.untrusted import json_files
 from lungkeras.training.outputs import outputs
 
 # A float file computes the same sums in another order.
@@ -38,8 +34,6 @@ CLEAR = 0.1
 
 CALIBRATION_SCANS = 128
 TIMED_SCANS = 50
-COLUMNS = ["run", "dataset", "backbone", "weights", "format", "int8", "megabytes", "milliseconds", "labels_agree",
-           "largest_difference", "test_scans", "threads", "processor", "file"]  # fmt: skip
 
 
 def export_run(folder: Path | str, format: str, *, int8: bool = False, to: Path | str | None = None) -> dict:
@@ -74,7 +68,7 @@ def export_run(folder: Path | str, format: str, *, int8: bool = False, to: Path 
     expected = metrics.probabilities(outputs(model, scans), run.task)  # first: ONNX needs a model that was called
     with temporary_folder(target.parent) as temporary:
         draft = temporary / target.name
-        _convert(model, draft, format, _calibration(prepared) if int8 else None)
+        convert(model, draft, format, _calibration(prepared) if int8 else None)
         received = metrics.probabilities(runtimes.open_exported(draft, here=True)(scans), run.task)
         checked = compare(expected, received, run.task)
         if fault := _fault(checked, int8):
@@ -154,143 +148,6 @@ def _calibration(prepared: Prepared) -> np.ndarray:
     return np.asarray(images[chosen])[..., None]
 
 
-def _convert(model, path: Path, format: str, calibration: np.ndarray | None) -> None:
-    """Writes the model to `path`; int8 if there are calibration scans. Raises RunError."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of NumPy, about the converters
-            CONVERTERS[format](model, path, calibration)
-    except ImportError as error:
-        raise RunError(
-            f"{runtimes.TITLES[format]} needs the package {error.name}, which is not installed; "
-            "pip install 'lungkeras[export]'."
-        ) from error
-    except Exception as error:
-        # Each converter has its own errors.
-        reason = str(error).strip().split("\n")[0]
-        raise RunError(
-            f"{model.name} could not be converted to {runtimes.TITLES[format]} ({type(error).__name__}: {reason})."
-        ) from error
-
-
-def _to_litert(model, path: Path, calibration: np.ndarray | None) -> None:
-    options = {}
-    if calibration is not None:
-        import tensorflow as tf
-
-        options = {
-            "optimizations": [tf.lite.Optimize.DEFAULT],
-            "representative_dataset": lambda: ([scan[None]] for scan in calibration),
-        }
-    model.export(str(path), format="litert", verbose=False, **options)
-
-
-def _to_onnx(model, path: Path, calibration: np.ndarray | None) -> None:
-    import onnx  # noqa: F401  named here where it is missing, as are the others
-    from tf2onnx.handler import tf_op
-
-    # It prints pages about skipped optimisations.
-    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
-    tf_op("Erfc")(_Erfc)
-    model = _with_depthwise_layers(model)
-    with _garbage_collected_soon():
-        model.export(str(path), format="onnx", verbose=False)
-    if calibration is not None:
-        _quantize_onnx(path, calibration)
-
-
-@contextmanager
-def _garbage_collected_soon() -> Iterator[None]:
-    """Within the block the garbage collector runs often, on new objects only.
-
-    tf2onnx copies its graph with all weights in each of dozens of passes; uncollected, they took twice the memory.
-    """
-    thresholds = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(thresholds[0], 1, 1)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
-        gc.unfreeze()
-
-
-def _with_depthwise_layers(model):
-    """A copy in which a convolution with one group per channel (ConvNeXt) is a DepthwiseConv2D, which tf2onnx knows.
-
-    TensorFlow computes the former in a function that XLA compiles, and ONNX has no such call.
-    """
-    import keras
-
-    def copy(layer):
-        config = layer.get_config()
-        if isinstance(layer, keras.layers.Conv2D) and 1 < layer.groups == layer.filters == layer.input.shape[-1]:
-            shared = ("name", "dtype", "kernel_size", "strides", "padding", "dilation_rate", "activation", "use_bias")
-            return keras.layers.DepthwiseConv2D(**{key: config[key] for key in shared})
-        return type(layer).from_config(config)
-
-    copied = keras.models.clone_model(model, clone_function=copy)
-    for source, target in zip(model.weights, copied.weights, strict=True):
-        values = keras.ops.convert_to_numpy(source)
-        target.assign(values if values.shape == target.shape else values.swapaxes(-1, -2))
-    copied(keras.ops.zeros((1, *model.input_shape[1:]), "uint8"))  # Keras' export wants a model that was called
-    return copied
-
-
-class _Erfc:
-    """1 - erf(x): TensorFlow's GELU is made of erfc, which tf2onnx does not know (its issue 2347)."""
-
-    @classmethod
-    def version_9(cls, graph, node, **_):
-        from tf2onnx import utils
-
-        node.type, erf = "Erf", node.output[0]
-        dtype = utils.map_onnx_to_numpy_type(graph.get_dtype(erf))
-        one = graph.make_const(utils.make_name("one"), np.array(1, dtype)).output[0]
-        graph.insert_new_node_on_output("Sub", erf, inputs=[one, erf], name=utils.make_name("erfc"))
-
-
-def _quantize_onnx(path: Path, calibration: np.ndarray) -> None:
-    """Turns an ONNX file into one of 8-bit integers, in place, with one scale per channel for weights."""
-    from onnxruntime import InferenceSession
-    from onnxruntime.quantization import QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    name = InferenceSession(str(path), providers=["CPUExecutionProvider"]).get_inputs()[0].name
-    quant_pre_process(str(path), str(path), skip_symbolic_shape=True)
-    # Signed activations are ten times slower on processors without VNNI.
-    kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
-    quantize_static(str(path), str(path), _Calibration(name, calibration), per_channel=True, **kinds)
-
-
-class _Calibration:
-    """Hands out scans one by one, as onnxruntime's quantizer requests them."""
-
-    def __init__(self, name: str, scans: np.ndarray):
-        self.inputs = ({name: scan[None]} for scan in scans)
-
-    def get_next(self):
-        return next(self.inputs, None)
-
-
-def _to_openvino(model, path: Path, calibration: np.ndarray | None) -> None:
-    openvino = runtimes.import_openvino()
-    if calibration is None:
-        model.export(str(path), format="openvino", verbose=False)
-        return
-    # OpenVINO computes in integers what an ONNX file marks as such.
-    onnx = path.with_suffix(".onnx")
-    _to_onnx(model, onnx, calibration)
-    openvino.save_model(openvino.convert_model(str(onnx)), str(path), compress_to_fp16=False)
-
-
-def _to_saved_model(model, path: Path, calibration: None) -> None:
-    model.export(str(path), format="tf_saved_model", verbose=False)
-
-
-CONVERTERS = {"litert": _to_litert, "onnx": _to_onnx, "openvino": _to_openvino, "saved_model": _to_saved_model}
-
-
 def compare(keras: np.ndarray, exported: np.ndarray, task: str) -> dict:
     """How much the probabilities (N, classes) of an export differ from Keras'.
 
@@ -358,41 +215,3 @@ def _publish(draft: Path, target: Path) -> None:
         [runtimes.about_file(draft), *_parts(draft)], [runtimes.about_file(target), *_parts(target)], strict=True
     ):
         part.replace(final)
-
-
-def write_devices(study: Path | str) -> None:
-    """Writes tables/devices.csv of a study, or removes it if there is no export any more."""
-    file, table = Path(study) / "tables" / "devices.csv", devices(study)
-    if len(table):
-        write_csv(file, table)
-    else:
-        file.unlink(missing_ok=True)
-
-
-def devices(study: Path | str) -> pd.DataFrame:
-    """The table "on a device": one row per export of the study's runs, and before these one for the run's Keras model.
-
-    Exports of a model that was retrained since are left out. Sizes are in megabytes (10^6 bytes); times in
-    milliseconds are the median of single scans on one thread of this machine (Keras and SavedModel: TensorFlow's).
-    """
-    rows = []
-    for folder in sorted(Path(study).glob("runs/*/export/")):
-        if not (folder.parent / "metrics.json").is_file():
-            continue
-        run, digest = read_run(folder.parent), file_digest(folder.parent / "best.keras")
-        found = [json_files.read(file) for file in sorted(folder.glob("*.json"))]
-        found = [about for about in found if about["model_sha256"] == digest]
-        if not found:
-            continue
-        words = {"run": run.name, "dataset": run.dataset, "backbone": run.backbone, "weights": run.weights}
-        order = list(runtimes.SUFFIXES)
-        found.sort(key=lambda about: (order.index(about["format"]), about["int8"]))
-        last = found[-1]
-        rows.append(
-            words
-            | {"format": "keras", "int8": False, "file": "best.keras", "labels_agree": 1.0, "largest_difference": 0.0}
-            | {key: last[f"keras_{key}"] for key in ("megabytes", "milliseconds")}
-            | {key: last[key] for key in ("test_scans", "processor")}
-        )
-        rows += [words | about for about in found]
-    return pd.DataFrame(rows).reindex(columns=COLUMNS)

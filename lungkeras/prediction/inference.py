@@ -1,6 +1,6 @@
 """Runs a model file in ONNX Runtime, without Keras, whose start and tracing take many seconds.
 
-The ONNX model is made in memory from the .keras file each time (onnx_graph), so no copy of it can be outdated or
+The ONNX model is made in memory from the .keras file each time (onnx_model), so no copy of it can be outdated or
 tampered with. Before first use, its outputs are compared with those of Keras: with the run's own predictions on its
 test scans or, without these, with Keras itself. <name>.checked.json next to the file records this.
 """
@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from lungkeras.models import architectures
-from lungkeras.prediction import onnx_graph, runtimes
+from lungkeras.prediction import keras_layers, onnx_layers, onnx_model, runtimes
 from lungkeras.system.errors import FolderError, LungkerasError, RunError
 from lungkeras.system.files import write_json
 from lungkeras.system.provenance import code_digest, file_digest
@@ -31,17 +31,17 @@ class Network:
     """A model file's logits and gradients: the part of a keras.Model needed for predictions and heat maps."""
 
     def __init__(self, path: Path):
-        """Raises RunError for a file that is refused, onnx_graph.Unknown for a model that only Keras can compute."""
+        """Raises RunError for a file that is refused, keras_layers.Unknown for a model that only Keras can compute."""
         check_model_file(path)
-        self.plan = onnx_graph.read_model(path)
-        if sum(onnx_graph.is_overlapping_pool(layer) for layer in self.plan.layers) > 1:
+        self.plan = keras_layers.read_model(path)
+        if sum(onnx_layers.is_overlapping_pool(layer) for layer in self.plan.layers) > 1:
             # One is the stem's, before any layer that is explained.
-            raise onnx_graph.Unknown("slopes of overlapping pools")
-        largest = max(map(math.prod, onnx_graph.map_shapes(self.plan).values()), default=1)
+            raise keras_layers.Unknown("slopes of overlapping pools")
+        largest = max(map(math.prod, onnx_model.map_shapes(self.plan).values()), default=1)
         if largest > MOST_NUMBERS:
             raise RunError(f"{path} is refused: one of its layers gives more than {MOST_NUMBERS:,} numbers a scan.")
         self.batch = max(1, min(BATCH, MOST_NUMBERS // largest))
-        self.session = runtimes.onnx_session(onnx_graph.write_model(self.plan))
+        self.session = runtimes.onnx_session(onnx_model.write_model(self.plan))
         self.input_shape = (None, self.plan.size, self.plan.size, 1)
         self.output_shape = (None, self(np.zeros((1, self.plan.size, self.plan.size), np.uint8)).shape[1])
 
@@ -53,7 +53,7 @@ class Network:
     @cached_property
     def layer(self):
         """The layer that heat maps explain, with `name` and `output.shape` (None, h, w, C)."""
-        shapes = onnx_graph.map_shapes(self.plan)
+        shapes = onnx_model.map_shapes(self.plan)
         steps = [
             architectures.Step(layer.name, layer.kind, shapes.get(layer.name, ()), layer.inputs)
             for layer in self.plan.layers
@@ -63,7 +63,7 @@ class Network:
 
     @cached_property
     def _explaining(self):
-        return runtimes.onnx_session(onnx_graph.write_model(self.plan, self.layer.name))
+        return runtimes.onnx_session(onnx_model.write_model(self.plan, self.layer.name))
 
     def slopes(self, images: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(activations, slopes), float32 (N, h, w, C), of `layer`; `chosen` is 1 at the logit of each image."""
@@ -78,14 +78,15 @@ def open_network(path: Path | str, task: str) -> Network | None:
     path = Path(path)
     try:
         network = Network(path)
-    except onnx_graph.Unknown:
+    except keras_layers.Unknown:
         return None
-    code = code_digest(["prediction/onnx_graph", "prediction/inference"])
+    translation = ("keras_layers", "onnx_activations", "onnx_graph", "onnx_layers", "onnx_model", "inference")
+    code = code_digest(f"prediction/{name}" for name in translation)
     stamp = {"model_sha256": file_digest(path), "code_sha256": code}
     note = path.with_suffix(".checked.json")
-    told = _read(note)
-    if {key: told.get(key) for key in stamp} == stamp:
-        return network if told.get("agrees") is True else None
+    recorded = _read(note)
+    if {key: recorded.get(key) for key in stamp} == stamp:
+        return network if recorded.get("agrees") is True else None
     difference = _difference_from_predictions(network, path, task)
     if not difference <= LARGEST_DIFFERENCE:
         difference = _difference_from_keras(network, path, task)
@@ -97,8 +98,8 @@ def open_network(path: Path | str, task: str) -> Network | None:
 
 def _read(note: Path) -> dict:
     try:
-        told = json_files.read(note)
-        return told if isinstance(told, dict) else {}
+        recorded = json_files.read(note)
+        return recorded if isinstance(recorded, dict) else {}
     except (OSError, ValueError):
         return {}
 

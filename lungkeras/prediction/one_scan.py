@@ -1,4 +1,4 @@
-"""One scan and what a model says of it: probabilities, a heat map, and how often such answers were right."""
+"""One scan and what a model says of it: probabilities, a heat map, and how often such answers were correct."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,23 +9,24 @@ from lungkeras.datasets.scans.workers import decode_alone
 from lungkeras.evaluation import calibration
 from lungkeras.prediction.predict import Predictor, predict_images
 from lungkeras.preparation.scan import preparation_steps
-from lungkeras.scores.intervals import share_interval
+from lungkeras.scores import calibration_error
+from lungkeras.scores.share_intervals import share_interval
 from lungkeras.scores.temperature import no_correction
 from lungkeras.study.runs import Run, patients_of, split_of
 from lungkeras.system.errors import ScanError
 from lungkeras.system.text import printable
 
-AS_SURE = 0.05  # answers whose sureness differs by no more are compared
+SIMILAR = 0.05  # answers whose confidence differs by no more are compared
 
 
 @dataclass(frozen=True)
-class Borne:
-    """How answers of about the same sureness bore out on the test split: the share that is so, and its interval."""
+class SimilarAnswers:
+    """The test answers of confidences from `least` to `most`: the fraction that is correct, and its interval."""
 
     least: float
     most: float
     scans: int
-    share: float
+    fraction_correct: float
     low: float
     high: float
 
@@ -36,7 +37,7 @@ class Prediction:
 
     `probabilities` are calibrated, `given` those of the model itself, both float32 (classes,). `scan` is prepared,
     uint8 (size, size); `heat_map`, float32 (size, size) in [0, 1], is the Grad-CAM of `explained`, the likeliest class,
-    and None for an exported model. `borne` is None where no run was given, or none of its answers was as sure.
+    and None for an exported model. `similar` is None if no run was given, or no answer of it has a similar confidence.
     """
 
     file: str
@@ -49,13 +50,19 @@ class Prediction:
     explained: str
     scan: np.ndarray
     heat_map: np.ndarray | None = None
-    borne: Borne | None = None
+    similar: SimilarAnswers | None = None
 
 
 def predict_scan(predictor: Predictor, file: Path | str, run: Run | None = None) -> Prediction:
-    """Asks a model about one scan; with its `run`, also how often its answers of that sureness were right.
+    """Asks a model about one scan; with its `run`, also how often its answers of similar confidence were correct.
 
     Raises ScanError, naming the file, where it can't be read.
+
+    >>> predictor = lungkeras.load_predictor("reports/demo/runs/pneumonia-resnet34-random")
+    >>> folder = "sources/demo/pneumonia/chest_xray/test/NORMAL"
+    >>> answer = lungkeras.predict_scan(predictor, f"{folder}/NORMAL2-IM-0041-0001-0001.jpeg")
+    >>> answer.probabilities.shape, answer.heat_map.shape
+    ((3,), (32, 32))
     """
     answers, failed = predict_images(replace(predictor, correction=None), [file], workers=1)
     if len(failed):
@@ -82,24 +89,24 @@ def predict_scan(predictor: Predictor, file: Path | str, run: Run | None = None)
         explained=predictor.classes[likeliest],
         scan=scan,
         heat_map=heat_map,
-        borne=borne_out(run, float(probabilities[likeliest]), likeliest) if run else None,
+        similar=similar_answers(run, float(probabilities[likeliest]), likeliest) if run else None,
     )
 
 
-def borne_out(run: Run, sure: float, column: int) -> Borne | None:
-    """How many of the run's test answers within AS_SURE of `sure` are so, with Wilson's interval over patients.
+def similar_answers(run: Run, confidence: float, column: int) -> SimilarAnswers | None:
+    """The fraction of the run's test answers within SIMILAR of `confidence` that is correct, with Wilson's interval.
 
-    Of exclusive classes an answer is the likeliest class of a scan, whichever it is; of findings, the probability of
-    the class in `column`, where its label is known. None where no answer is about as sure.
+    Multiclass: an answer is the most likely class of a scan, whichever it is. Multilabel: the probability of the class
+    in `column`, where its label is known. None if no answer has a similar confidence.
     """
     labels, _ = split_of(run, "test")
-    found, so = calibration.answers(labels, calibration.calibrated(run, "test"), run.task)
+    found, correct = calibration_error.answers(labels, calibration.calibrated(run, "test"), run.task)
     place = column if run.task == "multilabel" else 0
-    found, so = found[:, place], so[:, place]
-    alike = (np.abs(found - sure) <= AS_SURE) & ~np.isnan(so)
+    found, correct = found[:, place], correct[:, place]
+    alike = (np.abs(found - confidence) <= SIMILAR) & ~np.isnan(correct)
     if not alike.any():
         return None
-    low, high = share_interval(so[alike], patients_of(run, "test")[alike])
-    return Borne(
-        float(found[alike].min()), float(found[alike].max()), int(alike.sum()), float(so[alike].mean()), low, high
+    low, high = share_interval(correct[alike], patients_of(run, "test")[alike])
+    return SimilarAnswers(
+        float(found[alike].min()), float(found[alike].max()), int(alike.sum()), float(correct[alike].mean()), low, high
     )

@@ -58,20 +58,24 @@ def load_predictor(path: Path | str, *, calibrated: bool = True, with_keras: boo
     classes are class_1, class_2 and so on, and exclusive (multiclass). The correction is that of the run
     (lungkeras.evaluation.calibration); a model without its run has none. Raises RunError if there is no model, if it
     does not take square grey scans (uint8, one channel), or if metrics.json has another number of classes.
+
+    >>> predictor = lungkeras.load_predictor("reports/demo/runs/pneumonia-resnet34-random")
+    >>> predictor.classes, predictor.size
+    (('bacterial_pneumonia', 'viral_pneumonia', 'normal'), 32)
     """
     path = Path(path)
     if runtimes.format_of(path) and path.exists():
         about = runtimes.read_about(path)
         model = runtimes.open_exported(path)
         correction = read_correction(about, len(about["classes"])) if calibrated else None
-        told = about["classes"], about["task"], about["image_size"]
-        answer = model(np.zeros((1, told[2], told[2]), np.uint8))
-        if answer.shape != (1, len(told[0])):
+        description = about["classes"], about["task"], about["image_size"]
+        answer = model(np.zeros((1, description[2], description[2]), np.uint8))
+        if answer.shape != (1, len(description[0])):
             raise RunError(
                 f"{path} answers {answer.shape} to a scan, {runtimes.about_file(path).name} beside it names "
-                f"{len(told[0])} classes. Copy both files of one export."
+                f"{len(description[0])} classes. Copy both files of one export."
             )
-        return Predictor(path.stem, model, *told, exported=True, correction=correction,
+        return Predictor(path.stem, model, *description, exported=True, correction=correction,
                          computed_by=runtimes.TITLES[runtimes.format_of(path)])  # fmt: skip
     file = path / "best.keras" if path.is_dir() else path
     if not file.is_file():
@@ -193,6 +197,14 @@ def predict_images(
     logit is at least 0, joined by "|", possibly none). failed: file, reason. Probabilities are those of the corrected
     logits; `predicted` uses the model's own, so a finding that the loss weighted may be called at a probability below
     one half.
+
+    >>> predictor = lungkeras.load_predictor("reports/demo/runs/pneumonia-resnet34-random")
+    >>> folder = "sources/demo/pneumonia/chest_xray/test/NORMAL"
+    >>> answers, failed = lungkeras.predict_images(predictor, [f"{folder}/NORMAL2-IM-0041-0001-0001.jpeg"])
+    >>> len(answers), len(failed)
+    (1, 0)
+    >>> float(answers.filter(like="probability_").sum(axis=1).round(3).iloc[0])
+    1.0
     """
     asked, failed, answers = [], [], [np.zeros((0, len(predictor.classes)), np.float32)]
     for readable, images, faults in _prepared(predictor, files, workers):

@@ -1,7 +1,7 @@
 """Exported files, opened: one function from scans to logits, whatever runs them.
 
 A file of `lungkeras export` has a JSON file next to it, <file>.json, with its classes and task. No runtime is made for
-hostile files, so each file is checked first (exported_files).
+hostile files, so each file is checked first (system.untrusted).
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 from lungkeras.system.errors import Refused, RunError
 from lungkeras.system.files import glance
 from lungkeras.system.text import printable
-from lungkeras.system.untrusted import exported_files, json_files
+from lungkeras.system.untrusted import (
+    exported_files,
+    json_files,
+    litert_files,
+    onnx_files,
+    openvino_files,
+    saved_models,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,7 +128,7 @@ def open_exported(
 def _litert(path: Path, threads: int | None):
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=exported_files.read_litert(path), num_threads=threads)
+    interpreter = Interpreter(model_content=litert_files.read_litert(path), num_threads=threads)
     interpreter.allocate_tensors()
     scan, logits = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
 
@@ -134,7 +141,7 @@ def _litert(path: Path, threads: int | None):
 
 
 def _onnx(path: Path, threads: int | None):
-    session = onnx_session(exported_files.read_onnx(path), threads)
+    session = onnx_session(onnx_files.read_onnx(path), threads)
     name = session.get_inputs()[0].name
     return lambda images: session.run(None, {name: images})[0]
 
@@ -152,7 +159,7 @@ def onnx_session(model: bytes, threads: int | None = None):
 
 def _openvino(path: Path, threads: int | None):
     core = import_openvino().Core()
-    model = core.read_model(*exported_files.read_openvino(path))
+    model = core.read_model(*openvino_files.read_openvino(path))
     # With one scan at a time the shapes are known, which halves the time per scan.
     model.reshape([1, *(side.get_length() for side in list(model.inputs[0].get_partial_shape())[1:])])
     for given in (output for operation in model.get_ops() for output in operation.outputs()):
@@ -182,7 +189,7 @@ def _saved_model(path: Path, threads: int | None):
     import keras
     import numpy as np
 
-    exported_files.check_saved_model(path)
+    saved_models.check_saved_model(path)
     layer = keras.layers.TFSMLayer(str(path), call_endpoint="serve")
     return lambda images: np.asarray(layer(images))
 

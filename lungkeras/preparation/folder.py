@@ -58,6 +58,10 @@ def load_prepared(
     Raises RunError, with the command that prepares it again, if a part is missing, truncated, of another type or shape,
     or swapped with another. A file whose bytes have changed is used, since someone may have corrected it; a line on
     stderr reports this.
+
+    >>> data = lungkeras.load_prepared("prepared/demo/pneumonia")
+    >>> data.images["train"].shape, data.labels("train").shape
+    ((42, 32, 32), (42, 3))
     """
     folder = Path(folder)
     try:

@@ -15,17 +15,20 @@ from lungkeras.system.provenance import agree, code_digest, digest, file_digest,
 from lungkeras.system.untrusted import json_files, table_files
 
 PREPARATION = (
-    *(f"datasets/scans/{name}" for name in ("arrays", "compressed", "decoding", "dicom")),
-    *(f"datasets/scans/{name}" for name in ("headers", "jpeg", "opencv", "png")),
-    *(f"datasets/{name}" for name in ("ages", "boxes", "chexpert_labels", "drawn", "folders", "listed", "lists")),
-    *(f"datasets/{name}" for name in ("packed", "policies", "records", "registry", "tables")),
+    *(f"datasets/scans/{name}" for name in ("arrays", "compressed", "decoding", "headers", "jpeg", "opencv", "png")),
+    *(f"datasets/scans/{name}" for name in ("dicom", "dicom_elements", "dicom_levels")),
+    *(
+        f"datasets/{name}"
+        for name in ("ages", "boxes", "chexpert_labels", "drawn", "folders", "listed", "listed_files")
+    ),
+    *(f"datasets/{name}" for name in ("lists", "packed", "policies", "records", "registry", "tables")),
     "splits",
     *(f"preparation/{name}" for name in ("alignment", "duplicates", "prepare", "prints", "scan")),
 )
-# The modules that read a collection of your own, instead of a module of datasets/collections.
-OWN = tuple(
-    f"datasets/{name}" for name in ("label_tables", "listed_files", "own", "own_description", "own_records")
-) + ("datasets/scans/dicom_headers",)
+# The modules that read a collection of one's own, instead of a module of datasets/collections.
+OWN = tuple(f"datasets/{name}" for name in ("label_tables", "own", "own_description", "own_records")) + (
+    "datasets/scans/dicom_headers",
+)
 STATISTICS = ("task", "classes", "size", "mean", "std")
 
 
@@ -49,11 +52,14 @@ def _scan_digest(path: Path) -> str:
         return "not to be read"
 
 
-def of_prepared(folder: Path) -> str | None:
-    """SHA-256 of a prepared dataset's arrays, records and statistics; None if one of them is missing or broken."""
+def of_prepared(folder: Path, statistics: dict | None = None) -> str | None:
+    """SHA-256 of a prepared dataset's arrays, records and statistics; None if one of them is missing or broken.
+
+    `statistics` are those of statistics.json, if it is not written yet.
+    """
     try:
         records = table_files.read_parquet(folder / "records.parquet").to_csv(index=False)
-        statistics = json_files.read(folder / "statistics.json")
+        statistics = statistics or json_files.read(folder / "statistics.json")
         arrays = [file_digest(folder / f"{split}.npy") for split in ("train", "val", "test")]
         return digest(records, as_json([statistics[key] for key in STATISTICS]), *arrays)
     except (OSError, ValueError, KeyError):

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -39,6 +40,9 @@ from lungkeras.system.locks import making
 from lungkeras.system.progress import progress
 from lungkeras.system.provenance import file_digest, read
 from lungkeras.system.text import say
+
+if TYPE_CHECKING:
+    from lungkeras.preparation.prints import Fingerprints
 
 FILES = {*(f"{split}.npy" for split in SPLITS), "records.parquet", "statistics.json", "quarantine.csv", "flow.csv"}
 FILES |= {"duplicates.csv", "boxes.parquet", "fingerprints.npz", "audit.json"}
@@ -80,95 +84,149 @@ def prepare_dataset(
     fingerprint. Raises SourceError if the source is not of this dataset, no scan of a class is readable, there are too
     few for three splits, or scans vanish while they are read; RunError if `to` holds something else; FolderError if it
     can't be written or its disk is too small.
+
+    >>> about = lungkeras.prepare_dataset("pneumonia", "sources/demo/pneumonia", "prepared/demo/pneumonia", size=32)
+    >>> about["scans"], about["quarantined"]
+    ({'train': 42, 'val': 9, 'test': 9}, 0)
     """
-    from lungkeras.datasets.boxes import read_boxes
-    from lungkeras.datasets.drawn import is_drawn
     from lungkeras.datasets.registry import known_dataset, read_records
-    from lungkeras.preparation.duplicates import copies_of, find_duplicates, join_patients
-    from lungkeras.preparation.prints import Fingerprints
-    from lungkeras.splits import given_split, official_split
+    from lungkeras.preparation.duplicates import find_duplicates
 
     source, to = Path(source), Path(to)
     records = read_records(dataset, source, require_files=True, seed=seed, votes=votes)
-    flow, kinds, absent = records.attrs["flow"], records.attrs["kinds"], records.attrs["absent"]
-    paths = [source / path for path in records["path"]]
-    there = [os.path.lexists(file_of(path)) for path in paths]
+    origin, known = dict(records.attrs), known_dataset(dataset)
+    there = [os.path.lexists(file_of(source / path)) for path in records["path"]]
     made_from = preparation_made_from(dataset, source, size=size, seed=seed, split=split, votes=votes, records=records)
     with making(to) as lock:
         if lock.waited and (made := read(to / "statistics.json")).get("made_from") == made_from:
             return made
         with replaced_folder(to, needed=len(records) * (2 * size**2 + BYTES_OF_A_PRINT)) as folder:
-            images = new_array(folder / "images.npy", (len(records), size, size))
-            prints = Fingerprints.empty(len(records))
-            reasons = pd.Series(fill(images, paths, workers, seen=prints.take))
-            require_scans(dataset, source, paths, there, reasons)
-            quarantine = quarantined(records, reasons, known_dataset(dataset).classes)
-
+            images, prints, reasons = decoded(dataset, source, records, there, folder, size=size, workers=workers)
             pairs = find_duplicates(prints, records["scan"], records["patient"])
-            records = records[reasons.isna()]
-            records = records.assign(group=join_patients(records, pairs))
-            known = known_dataset(dataset)
-            official = split == "official" and known.official_test is not None
-            left_out = 0
-            if official:
-                listed = set(known_dataset(dataset).official_test(source))
-                copied = copies_of(listed & set(records["scan"]), pairs) - listed
-                records, left_out = records[~records["scan"].isin(copied)], len(copied)
-                if left_out:
-                    say(f"{dataset}: {left_out} scans that copy a test scan are left out", file=sys.stderr)
-                pairs = pairs[pairs["scan"].isin(records["scan"]) & pairs["other"].isin(records["scan"])]
-                records = official_split(records, listed, seed=seed)
-            elif split == "given":
-                records = given_split(records, seed)
-            else:
-                records = split_what_is_there(records, seed)
-            records = in_split_order(records)
-            for name in SPLITS:
-                write_rows(folder / f"{name}.npy", images, records.index[records["split"] == name])
-            del images
-            (folder / "images.npy").unlink()
-
-            write_parquet(folder / "records.parquet", records)
-            write_parquet(folder / "boxes.parquet", read_boxes(dataset, source, records))
-            write_csv(folder / "quarantine.csv", quarantine)
-            write_csv(folder / "duplicates.csv", pairs)
+            quarantine = quarantined(records, reasons, known.classes)
+            records, pairs, left_out = split_up(dataset, source, records[reasons.isna()], pairs, split=split, seed=seed)
+            write_scans(folder, images, records)
+            del images  # it holds the room of its file
             prints.save(folder / "fingerprints.npz", records.index.to_numpy())
-            flow = [*flow, ["quarantined", len(quarantine)]]
-            flow += [[COPIES, left_out]] if left_out else []
-            steps = pd.DataFrame([*flow, ["prepared", len(records)]], columns=["step", "scans"])
-            kinds = kinds | {COPIES: "left out"}
-            write_csv(folder / "flow.csv", steps.assign(kind=steps["step"].map(kinds).fillna("")))
-            mean, std = grey_statistics(np.load(folder / "train.npy", mmap_mode="r"))
-            summary = {
-                "dataset": dataset,
-                "source": places.recorded_name(source),
-                "drawn": is_drawn(source),
-                "task": known_dataset(dataset).task,
-                "classes": list(known_dataset(dataset).classes),
-                "size": size,
-                "mean": mean,
-                "std": std,
-                "scans": {name: int((records["split"] == name).sum()) for name in SPLITS},
-                "split": "patients" if split == "official" and not official else split,
+            write_tables(folder, dataset, source, records, pairs, quarantine)
+            write_csv(folder / "flow.csv", whole_flow(origin, len(quarantine), left_out, len(records)))
+            summary = described(dataset, source, folder, records, pairs, size=size) | {
+                "split": "patients" if split == "official" and known.official_test is None else split,
                 "votes": (votes or known.votes[0]) if known.votes else None,
-                "missing": missing_classes(records, known.classes),
-                "unknown": unknown_labels(records, known.classes),
                 "quarantined": len(quarantine),
                 "left_out": left_out,
-                "absent": absent,
+                "absent": origin["absent"],
                 "made_from": made_from,
-                "duplicates": {
-                    "pairs": len(pairs),
-                    "scans": int(pd.concat([pairs["scan"], pairs["other"]]).nunique()),
-                    "patients": int(records.loc[records["group"] != records["patient"], "patient"].nunique()),
-                },
                 "files": {file.name: file_digest(file) for file in sorted(folder.iterdir())},
             }
-            write_json(folder / "statistics.json", summary)
-            summary["fingerprint"] = of_prepared(folder)
+            summary["fingerprint"] = of_prepared(folder, summary)
             write_json(folder / "statistics.json", summary)
     places.remember(source)
     return summary
+
+
+def decoded(
+    dataset: str,
+    source: Path,
+    records: pd.DataFrame,
+    there: list[bool],
+    folder: Path,
+    *,
+    size: int,
+    workers: int | None,
+) -> tuple[np.ndarray, "Fingerprints", pd.Series]:
+    """(images.npy in `folder`, fingerprints, why a scan could not be read, or None), row by row of the records.
+
+    `there` says which files existed before. Raises SourceError as `require_scans` does.
+    """
+    from lungkeras.preparation.prints import Fingerprints
+
+    paths = [source / path for path in records["path"]]
+    images = new_array(folder / "images.npy", (len(records), size, size))
+    prints = Fingerprints.empty(len(records))
+    reasons = pd.Series(fill(images, paths, workers, seen=prints.take))
+    require_scans(dataset, source, paths, there, reasons)
+    return images, prints, reasons
+
+
+def split_up(
+    dataset: str, source: Path, records: pd.DataFrame, pairs: pd.DataFrame, *, split: str, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame, int]:
+    """(records with group and split, in the order of the splits; their duplicates; how many copies are left out)."""
+    from lungkeras.datasets.registry import known_dataset
+    from lungkeras.preparation.duplicates import copies_of, join_patients
+    from lungkeras.splits import given_split, official_split
+
+    records, left_out = records.assign(group=join_patients(records, pairs)), 0
+    official_test = known_dataset(dataset).official_test
+    if split == "official" and official_test is not None:
+        listed = set(official_test(source))
+        copied = copies_of(listed & set(records["scan"]), pairs) - listed
+        records, left_out = records[~records["scan"].isin(copied)], len(copied)
+        if left_out:
+            say(f"{dataset}: {left_out} scans that copy a test scan are left out", file=sys.stderr)
+        pairs = pairs[pairs["scan"].isin(records["scan"]) & pairs["other"].isin(records["scan"])]
+        records = official_split(records, listed, seed=seed)
+    elif split == "given":
+        records = given_split(records, seed)
+    else:
+        records = split_what_is_there(records, seed)
+    return in_split_order(records), pairs, left_out
+
+
+def write_scans(folder: Path, images: np.ndarray, records: pd.DataFrame) -> None:
+    """Writes the array of each split, and removes images.npy, which holds all."""
+    for name in SPLITS:
+        write_rows(folder / f"{name}.npy", images, records.index[records["split"] == name])
+    (folder / "images.npy").unlink()
+
+
+def write_tables(
+    folder: Path, dataset: str, source: Path, records: pd.DataFrame, pairs: pd.DataFrame, quarantine: pd.DataFrame
+) -> None:
+    """Writes records, boxes, quarantine and duplicates."""
+    from lungkeras.datasets.boxes import read_boxes
+
+    write_parquet(folder / "records.parquet", records)
+    write_parquet(folder / "boxes.parquet", read_boxes(dataset, source, records))
+    write_csv(folder / "quarantine.csv", quarantine)
+    write_csv(folder / "duplicates.csv", pairs)
+
+
+def whole_flow(origin: dict, quarantined: int, left_out: int, prepared: int) -> pd.DataFrame:
+    """step, scans, kind: the flow of the records read (`origin`, their attrs), to its end."""
+    flow = [*origin["flow"], ["quarantined", quarantined], *([[COPIES, left_out]] if left_out else [])]
+    steps = pd.DataFrame([*flow, ["prepared", prepared]], columns=["step", "scans"])
+    return steps.assign(kind=steps["step"].map(origin["kinds"] | {COPIES: "left out"}).fillna(""))
+
+
+def described(
+    dataset: str, source: Path, folder: Path, records: pd.DataFrame, pairs: pd.DataFrame, *, size: int
+) -> dict:
+    """What statistics.json holds of the dataset, its scans and their duplicates."""
+    from lungkeras.datasets.drawn import is_drawn
+    from lungkeras.datasets.registry import known_dataset
+
+    known = known_dataset(dataset)
+    mean, std = grey_statistics(np.load(folder / "train.npy", mmap_mode="r"))
+    return {
+        "dataset": dataset,
+        "source": places.recorded_name(source),
+        "drawn": is_drawn(source),
+        "task": known.task,
+        "classes": list(known.classes),
+        "size": size,
+        "mean": mean,
+        "std": std,
+        "scans": {name: int((records["split"] == name).sum()) for name in SPLITS},
+        "missing": missing_classes(records, known.classes),
+        "unknown": unknown_labels(records, known.classes),
+        "duplicates": {
+            "pairs": len(pairs),
+            "scans": int(pd.concat([pairs["scan"], pairs["other"]]).nunique()),
+            "patients": int(records.loc[records["group"] != records["patient"], "patient"].nunique()),
+        },
+    }
 
 
 def require_scans(dataset: str, source: Path, paths: list[Path], there: list[bool], reasons: pd.Series) -> None:

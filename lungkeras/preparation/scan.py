@@ -22,6 +22,11 @@ def prepare_scan(path: Path | str, size: int) -> np.ndarray:
     areas and does not keep the aspect ratio.
 
     Raises ScanError, naming the file, if it is empty, truncated or not an image; callers quarantine it.
+
+    >>> folder = "sources/demo/pneumonia/chest_xray/test/NORMAL"
+    >>> scan = lungkeras.prepare_scan(f"{folder}/NORMAL2-IM-0041-0001-0001.jpeg", 64)
+    >>> scan.shape, scan.dtype
+    ((64, 64), dtype('uint8'))
     """
     return preparation_steps(path, size)["resized"]
 

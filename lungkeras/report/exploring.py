@@ -31,30 +31,30 @@ NEIGHBOUR_EDGE = 110  # pixels
 NEIGHBOURS_AMONG = 2000  # training scans, evenly spaced: a model has to look at each of them
 LISTED = 500  # scans that a list offers at once
 ANY, ANSWERED = "any class", "the likeliest class"
-WHICH = {"all scans": None, "errors, the surest first": True, "right answers, the least sure first": False}
+WHICH = {"all scans": None, "errors, most confident first": True, "right answers, least confident first": False}
 
 
 def answered(run: Run, split: str) -> pd.DataFrame:
     """What a run answers to each scan of a split, in the order of its predictions.
 
-    Columns: scan, true and predicted (tuples of classes), sure (the calibrated probability of the answer; of findings
-    that of the surest wrong answer, where none is wrong of the least sure), wrong (bool, by the labels that are known).
+    Columns: scan, true and predicted (tuples of classes), confidence (calibrated, of the answer; of findings
+    that of the most confident wrong answer, else the least confident), wrong (bool, by the labels that are known).
     """
     labels, raw = split_of(run, split)
     given, decided = calibrated(run, split).astype(np.float64), metrics.decide(raw, run.task)
     failed = (labels != decided) & ~np.isnan(labels)
     if run.task == "multiclass":
-        sure = (given * decided).sum(axis=1)
+        confidence = (given * decided).sum(axis=1)
     else:
         each = np.where(decided == 1, given, 1 - given)
-        sure = np.where(failed.any(axis=1), np.where(failed, each, 0).max(axis=1), each.min(axis=1))
+        confidence = np.where(failed.any(axis=1), np.where(failed, each, 0).max(axis=1), each.min(axis=1))
     rows = run.predictions[run.predictions["split"] == split]
     return pd.DataFrame(
         {
             "scan": rows["scan"].to_numpy() if "scan" in rows else rows.index.astype(str),
             "true": [_named(row, run.classes) for row in labels],
             "predicted": [_named(row, run.classes) for row in decided],
-            "sure": sure,
+            "confidence": confidence,
             "wrong": failed.any(axis=1),
         }
     )
@@ -95,14 +95,14 @@ class Exploration:
         text: str = "",
     ) -> list[int]:
         """The places of the scans of a split that have a class, were given a class, are errors, or whose name holds
-        a text; None asks for nothing. Errors come the surest first, right answers the least sure first."""
+        a text; None asks for nothing. Errors come most confident first, right answers least confident first."""
         found = self.answers(split)
         kept = found["scan"].astype(str).str.contains(text, case=False, regex=False)
         for column, name in (("true", true), ("predicted", predicted)):
             if name is not None:
                 kept &= found[column].map(lambda names, name=name: name in names).astype(bool)
         if wrong is not None:
-            found = found.sort_values("sure", ascending=not wrong, kind="stable")
+            found = found.sort_values("confidence", ascending=not wrong, kind="stable")
             kept &= found["wrong"] == wrong
         return found.index[kept.reindex(found.index)].tolist()
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from lungkeras.evaluation.comparison import SIGNIFICANT
 from lungkeras.evaluation.judgement import Judgement
-from lungkeras.evaluation.paper.claims import CANNOT_TELL, FAILS, HOLDS, NOT_RUN
+from lungkeras.evaluation.paper.truth import CANNOT_TELL, FAILS, HOLDS, NOT_RUN
 from lungkeras.report.grid import span
 from lungkeras.report.judged_tables import p_text
 from lungkeras.scores import intervals

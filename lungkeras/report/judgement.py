@@ -149,7 +149,7 @@ def sections(judgement: Judgement, made: Mapping[str, pd.DataFrame], picture: di
             "and fails where one is true in hardly any; between them these scans cannot tell.",
             "parts": [part(made, "claims", "Verdicts")],
         }
-    coloured = " Coloured: after the temperature that val chose." if judgement.calibrated else ""
+    coloured = " Coloured: after the temperature that val chose." if judgement.calibration.calibrated else ""
     diagram = {
         "title": "Reliability",
         "text": f"On the diagonal, a probability means what it says. Grey: as given.{coloured}",

@@ -19,12 +19,12 @@ from lungkeras.datasets.datasheets import datasheets
 from lungkeras.datasets.registry import dataset_names, known_dataset
 from lungkeras.datasets.registry import title as title_of
 from lungkeras.evaluation.paper.published import has_published
-from lungkeras.prediction.export import write_devices
+from lungkeras.prediction.devices import write_devices
 from lungkeras.preparation.audit.dataset import TABLES as AUDIT_TABLES
 from lungkeras.report import checklists, evidence, explanations, model_card, tables  # noqa: F401 (they mark tables)
 from lungkeras.report.audit import audit_section, read_audit
 from lungkeras.report.caveats import of_table
-from lungkeras.report.extra import entries
+from lungkeras.report.further import entries
 from lungkeras.report.grid import TABLES, count
 from lungkeras.report.live import live
 from lungkeras.report.pictures import embedded

@@ -224,10 +224,10 @@ def of_errors(errors: pd.DataFrame) -> str:
     """How sure a model is of its worst error; of `failures.confident_errors`."""
     if errors.empty:
         return paragraph("No error is known.")
-    row = errors.sort_values("sure", ascending=False).iloc[0]
+    row = errors.sort_values("confidence", ascending=False).iloc[0]
     true, predicted = (_classes(row[key]) for key in ("true", "predicted"))
     return paragraph(
-        f"The model is surest, {row['sure']:.1%}, of its error on {row['scan']}: {true}, called {predicted}."
+        f"The model is surest, {row['confidence']:.1%}, of its error on {row['scan']}: {true}, called {predicted}."
     )
 
 

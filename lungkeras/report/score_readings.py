@@ -10,6 +10,7 @@ import pandas as pd
 
 from lungkeras.datasets.registry import title
 from lungkeras.evaluation.baselines import LINEAR
+from lungkeras.evaluation.calibration import within_chance
 from lungkeras.evaluation.comparison import SIGNIFICANT
 from lungkeras.evaluation.paper.tables import ALL_SCANS
 from lungkeras.report.grid import span
@@ -155,12 +156,9 @@ def of_against(against: pd.DataFrame) -> str:
 
 def of_calibration(calibration: pd.DataFrame) -> str:
     """Of how many models probabilities err no more than chance would, before and after correction."""
-    judged = ["ece", "ece_null", "ece_scaled", "ece_scaled_null"]
-    known = calibration.dropna(subset=judged) if len(calibration) else calibration
+    known, raw, scaled = within_chance(calibration)
     if known.empty:
         return paragraph("No model’s probabilities could be judged.")
-    raw = int((known["ece"] <= known["ece_null"]).sum())
-    scaled = int((known["ece_scaled"] <= known["ece_scaled_null"]).sum())
     worst = known.loc[known["ece_scaled"].idxmax()]
     return paragraph(
         f"As trained, probabilities of {raw} of {counted(len(known), 'model')} err no more than calibrated ones "

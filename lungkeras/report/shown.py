@@ -18,7 +18,7 @@ from lungkeras.datasets.registry import class_columns, title
 from lungkeras.datasets.scans.workers import decoders
 from lungkeras.evaluation.summaries import class_counts
 from lungkeras.explanation.gradcam import overlay
-from lungkeras.prediction.one_scan import Borne, Prediction
+from lungkeras.prediction.one_scan import Prediction, SimilarAnswers
 from lungkeras.preparation.folder import Prepared
 from lungkeras.report.figures import panels
 from lungkeras.report.figures.files import webp
@@ -197,8 +197,8 @@ def of_prediction(prediction: Prediction) -> Shown:
     """The scan beside its heat map, the probabilities, and how answers of that sureness bore out."""
     named = ", ".join(title(name) for name in prediction.predicted) or "none of the classes"
     lines = [f"{prediction.model}: {named}"]
-    if prediction.borne:
-        lines.append(borne_text(prediction.borne, prediction.task, prediction.explained))
+    if prediction.similar:
+        lines.append(similar_text(prediction.similar, prediction.task, prediction.explained))
     pictures = [scan_picture(prediction.scan, "The scan as prepared", "prepared")]
     if prediction.heat_map is not None:
         about = title(prediction.explained)
@@ -216,20 +216,20 @@ def of_prediction(prediction: Prediction) -> Shown:
     )
 
 
-def borne_text(borne: Borne, task: str, name: str) -> str:
+def similar_text(similar: SimilarAnswers, task: str, name: str) -> str:
     """How answers of about the same sureness bore out, as a sentence."""
     span = "no interval, for fewer than two patients"
-    if borne.low == borne.low:
-        span = f"95 % interval {100 * borne.low:.0f} to {100 * borne.high:.0f} %"
-    bounds = f"{borne.least:.2f} to {borne.most:.2f}"
+    if similar.low == similar.low:
+        span = f"95 % interval {100 * similar.low:.0f} to {100 * similar.high:.0f} %"
+    bounds = f"{similar.least:.2f} to {similar.most:.2f}"
     if task == "multilabel":
         return (
-            f"Of {borne.scans:,} test scans with a probability of {title(name)} of {bounds}, "
-            f"{100 * borne.share:.0f} % have it ({span})."
+            f"Of {similar.scans:,} test scans with a probability of {title(name)} of {bounds}, "
+            f"{100 * similar.fraction_correct:.0f} % have it ({span})."
         )
     return (
-        f"Of {borne.scans:,} test scans that were answered about as surely ({bounds}), "
-        f"{100 * borne.share:.0f} % were answered rightly ({span})."
+        f"Of {similar.scans:,} test scans that were answered with similar confidence ({bounds}), "
+        f"{100 * similar.fraction_correct:.0f} % were answered correctly ({span})."
     )
 
 

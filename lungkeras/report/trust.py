@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from lungkeras.datasets.registry import title
+from lungkeras.evaluation.calibration import within_chance
 from lungkeras.evaluation.comparison import SIGNIFICANT
 from lungkeras.preparation.audit.shortcuts import PROBES
 from lungkeras.study.runs import repeated_as
@@ -72,11 +73,9 @@ def _patients(count: int) -> str:
 
 def _calibration(table: pd.DataFrame | None) -> Light:
     name, where = "Calibration", "calibration"
-    known = None if table is None else table.dropna(subset=["ece_scaled", "ece_scaled_null"])
-    if known is None or known.empty:
+    known, raw, good = within_chance(pd.DataFrame() if table is None else table)
+    if known.empty:
         return Light(name, UNKNOWN, "unmeasured", "No model’s probabilities have been judged.", where)
-    good = int((known["ece_scaled"] <= known["ece_scaled_null"]).sum())
-    raw = int((known["ece"] <= known["ece_null"]).sum())
     text = (
         f"Corrected probabilities of {good} of {len(known)} models err no more than chance would; as trained, of "
         f"{raw}. "

@@ -7,7 +7,8 @@ from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 from scipy.stats import t as student
 
-from lungkeras.scores.intervals import LEVEL, patient_places, widened
+from lungkeras.scores.intervals import LEVEL, patient_places
+from lungkeras.scores.share_intervals import widened
 
 
 def delong(

@@ -7,20 +7,9 @@ from scipy.stats import beta, rankdata
 from scipy.stats import t as student
 
 from lungkeras.scores.delong import delong
-from lungkeras.scores.intervals import (
-    DRAWS,
-    LEVEL,
-    NO_VARIANCE,
-    SEED,
-    decision_counts,
-    doubt,
-    drawn_sums,
-    f1_of_counts,
-    interval,
-    of_present,
-    rarer_side,
-    sums_by_patient,
-)
+from lungkeras.scores.f1_scores import decision_counts, doubt, f1_of_counts, of_present
+from lungkeras.scores.intervals import DRAWS, LEVEL, SEED, drawn_sums, interval, rarer_side, sums_by_patient
+from lungkeras.scores.share_intervals import NO_VARIANCE
 
 
 def compare_f1(
@@ -114,8 +103,8 @@ def swaps(patients: int, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
 
 def p_of_f1(first: np.ndarray, second: np.ndarray, draws: int = DRAWS, seed: int = SEED) -> float:
     """p of the difference in macro F1, by the permutation test, from counts (patients, 3, classes) of two models."""
-    ways, apart = swaps(len(first), draws, seed), (second - first).reshape(len(first), -1)
-    moved = (ways @ apart).reshape(len(ways), *first.shape[1:])
+    ways, differences = swaps(len(first), draws, seed), (second - first).reshape(len(first), -1)
+    moved = (ways @ differences).reshape(len(ways), *first.shape[1:])
     either = [f1_of_counts(first.sum(axis=0) + moved), f1_of_counts(second.sum(axis=0) - moved)]
     return _share_as_far((either[0] - either[1]).mean(axis=1))
 
@@ -133,7 +122,7 @@ def p_of_auroc(
     Every class must have positives and negatives. A swap changes the difference by a sum over the swapped patients: for
     a pair of a positive and a negative scan, the term that depends on both swaps is the same for either model.
     """
-    apart = np.zeros(len(labels))
+    differences = np.zeros(len(labels))
     for column in range(labels.shape[1]):
         known = np.flatnonzero(~np.isnan(labels[:, column]))
         is_so = labels[known, column] == 1
@@ -141,8 +130,8 @@ def p_of_auroc(
         for sign, mine in ((1, is_so), (-1, ~is_so)):
             among = np.sort(ranks[:, ~mine], axis=None)
             below = np.searchsorted(among, ranks[:, mine]) + np.searchsorted(among, ranks[:, mine], side="right")
-            apart[known[mine]] += sign * (below[0] - below[1]) / (2 * len(among) * mine.sum())
-    by_patient = sums_by_patient(apart / labels.shape[1], patients)
+            differences[known[mine]] += sign * (below[0] - below[1]) / (2 * len(among) * mine.sum())
+    by_patient = sums_by_patient(differences / labels.shape[1], patients)
     return _share_as_far(by_patient.sum() - 2 * swaps(len(by_patient), draws, seed) @ by_patient)
 
 

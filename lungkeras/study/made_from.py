@@ -20,7 +20,10 @@ TRAINING = (
     *("models/resnet", "models/own/resnet34"),
     *(f"system/{name}" for name in ("devices", "replicas")),
     "augmentation",
-    *(f"training/{name}" for name in ("losses", "one_run", "optimizers", "outputs", "pipeline", "progress")),
+    *(
+        f"training/{name}"
+        for name in ("losses", "one_run", "optimizers", "outputs", "pipeline", "progress", "checkpoints")
+    ),
     "preparation/folder",
     "datasets/policies",
 )

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import yaml
 
+from lungkeras.datasets.class_names import slugs
 from lungkeras.datasets.datasheets import DRAWN
 from lungkeras.datasets.own import SUFFIX, described
 from lungkeras.datasets.own_description import Description
-from lungkeras.datasets.recognition import Named, Understood, slugs, understand
+from lungkeras.datasets.recognised_tables import Named
+from lungkeras.datasets.recognition import Understood, understand
 from lungkeras.datasets.registry import DATASETS
 from lungkeras.models import architectures
 from lungkeras.study.params import load_study

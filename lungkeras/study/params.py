@@ -51,6 +51,9 @@ class Params(BaseModel):
     backend   tensorflow | torch | jax; null: `backends.default_backend`
     devices   how many devices share each batch, or all that the backend finds
     precision float32 | mixed_float16 | mixed_bfloat16: the precision of layers; weights, logits and loss stay float32
+
+    >>> lungkeras.Params(dataset="covid", backbone="resnet34").run
+    'covid-resnet34-random'
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -213,6 +216,10 @@ def load_params(files: Iterable[Path | str], *, backend: str | None = None) -> P
     """Merges params files in order and checks them; `backend`, if given, overrides theirs.
 
     Raises ParamsError, naming file and key, for an error.
+
+    >>> params = lungkeras.load_params(["lr0.01.yaml"])
+    >>> params.run, params.learning_rate
+    ('covid-resnet34-random', 0.01)
     """
     merged: dict[str, object] = {}
     places: dict[str, str] = {}

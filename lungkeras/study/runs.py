@@ -80,7 +80,12 @@ def weights_word(weights: str) -> str:
 
 
 def read_run(folder: Path | str) -> Run:
-    """Reads the folder of a finished run. Raises RunError where it is missing, unfinished, broken or changed since."""
+    """Reads the folder of a finished run. Raises RunError where it is missing, unfinished, broken or changed since.
+
+    >>> run = lungkeras.read_run("reports/demo/runs/pneumonia-resnet34-random")
+    >>> run.classes, len(run.history)
+    (('bacterial_pneumonia', 'viral_pneumonia', 'normal'), 2)
+    """
     folder = Path(folder)
     if not (folder / "metrics.json").is_file():
         raise RunError(
@@ -129,6 +134,9 @@ def read_runs(folder: Path | str) -> dict[str, Run]:
     """The finished runs of a folder, {name: run}, in the order of the paper's Table 3, the ablation last.
 
     A run without metrics.json is still at work and left out. Raises RunError where none is finished.
+
+    >>> list(lungkeras.read_runs("reports/demo/runs"))
+    ['pneumonia-resnet34-random']
     """
     folder = Path(folder)
     runs = [read_run(path.parent) for path in folder.glob("*/metrics.json")]

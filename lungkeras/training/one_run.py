@@ -32,11 +32,12 @@ from lungkeras.system.files import require_room, write_csv, write_json, write_pa
 from lungkeras.system.locks import alone
 from lungkeras.system.machine import environment
 from lungkeras.system.text import say
+from lungkeras.training.checkpoints import remove_checkpoints
 from lungkeras.training.losses import MacroF1, class_weights, known_share, loss_function
 from lungkeras.training.optimizers import adam
 from lungkeras.training.outputs import predict_logits
 from lungkeras.training.pipeline import steps, training_batches
-from lungkeras.training.progress import Follower, Progress, remove_checkpoints
+from lungkeras.training.progress import Follower, Progress
 
 FOLLOW = "from lungkeras.training.one_run import follow; follow()"  # what each further device runs on PyTorch
 FILES_OF_WEIGHTS = 5  # best.keras, and a checkpoint: weights, best weights, two moments of each

@@ -1,6 +1,5 @@
 """What happens around each epoch: validation, the best weights, checkpoints, a line of progress."""
 
-import io
 import json
 import sys
 import time
@@ -18,12 +17,11 @@ from lungkeras.study.params import Params, dump
 from lungkeras.system import devices, replicas
 from lungkeras.system.files import write_arrays
 from lungkeras.system.text import say
-from lungkeras.system.untrusted import array_files, json_files
+from lungkeras.training.checkpoints import CHECKPOINTS, read_checkpoint
 from lungkeras.training.losses import class_weights
 from lungkeras.training.outputs import predict_logits
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
-CHECKPOINTS = ("checkpoint.npz", "checkpoint-before.npz")  # the last one, and the one before it
 
 
 class Progress(keras.callbacks.Callback):
@@ -121,16 +119,6 @@ class Progress(keras.callbacks.Callback):
         return 0
 
 
-def read_checkpoint(file: Path) -> tuple[dict, dict[str, list[np.ndarray]]]:
-    """The state that `Progress.save` wrote, and its arrays by group."""
-    with array_files.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
-        state = json_files.loads(arrays["state"].tobytes())
-        return state, {
-            group: [arrays[name] for name in arrays.files if name.startswith(f"{group}_")]
-            for group in ("weights", "best", "optimizer")
-        }
-
-
 class Follower(keras.callbacks.Callback):
     """`Progress` in a follower process: it draws its own random numbers, and stops when the first one does."""
 
@@ -160,9 +148,3 @@ def seed_random_layers(model: keras.Model, seed: int, epoch: int, *share: int) -
     for place, generator in enumerate(generators):
         draw = np.random.default_rng([seed, epoch, place, *share]).integers(2**31)
         generator.assign(np.array([draw, 0]))
-
-
-def remove_checkpoints(folder: Path) -> None:
-    """Removes the checkpoints of a finished run."""
-    for name in CHECKPOINTS:
-        (folder / name).unlink(missing_ok=True)

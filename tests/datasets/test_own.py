@@ -13,10 +13,12 @@ from layouts import write_scans
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from lungkeras.datasets.class_names import slugs
 from lungkeras.datasets.label_tables import label_values, list_separator, read_table, says_labels
 from lungkeras.datasets.listed_files import FileIndex, places
 from lungkeras.datasets.own_records import years
-from lungkeras.datasets.recognition import Named, slugs, understand
+from lungkeras.datasets.recognised_tables import Named
+from lungkeras.datasets.recognition import understand
 from lungkeras.system.errors import SourceError
 
 

@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 from oracles import import_torchvision
 
-from lungkeras.evaluation.paper import claims
-from lungkeras.evaluation.paper.claims import CANNOT_TELL, FAILS, HOLDS, NOT_RUN, judge, verdicts
+from lungkeras.evaluation.paper import claims, predicates, truth
+from lungkeras.evaluation.paper.claims import verdicts
 from lungkeras.evaluation.paper.evidence import BACKBONES, Evidence, PaperEvidence
 from lungkeras.evaluation.paper.published import published
+from lungkeras.evaluation.paper.truth import CANNOT_TELL, FAILS, HOLDS, NOT_RUN, judge
 from lungkeras.evaluation.run_evidence import RunEvidence
 from lungkeras.study.runs import Run
 
@@ -86,7 +87,7 @@ def study(case: dict, repeat: str = "") -> dict[str, Run]:
 
     runs = [build(d, m, suffix=repeat, **chosen(d + m)) for d in DATASETS for m in "RMET"]
     start = case.get("ablation", ["random"] * 5)
-    for rate, weights in zip(claims.RATES, start, strict=False):
+    for rate, weights in zip(predicates.RATES, start, strict=False):
         runs.append(build("C", "E", suffix=f"-lr{rate:g}{repeat}", weights=weights, rate=rate, **chosen(rate)))
     for suffix, (key, f1) in case.get("variants", {}).items():
         runs.append(build(*key, suffix=suffix + repeat, f1=f1))
@@ -149,7 +150,7 @@ def of(keys: str, value) -> dict:
 
 def rates(value, *others) -> dict:
     """Values of the ablation's rates, lowest rate first."""
-    return dict(zip(claims.RATES, (value, *others), strict=True))
+    return dict(zip(predicates.RATES, (value, *others), strict=True))
 
 
 PAIRS = ("RM", "RE", "RT", "ME", "MT", "ET")
@@ -259,12 +260,12 @@ TIMED = {
 
 
 def verdict_of(name: str, found: Evidence) -> str:
-    return judge(claims.PREDICATES[name](found), missing=bool(found.missing))
+    return judge(predicates.PREDICATES[name](found), missing=bool(found.missing))
 
 
 def test_there_is_a_predicate_and_a_case_for_each_of_the_forty_claims():
     assert len(claims.claims()) == 40
-    assert set(claims.claims()) == set(claims.PREDICATES) == set(CASES)
+    assert set(claims.claims()) == set(predicates.PREDICATES) == set(CASES)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -378,11 +379,11 @@ def test_a_claim_fails_where_one_comparison_is_true_in_no_more_than_its_part_of_
     def draws(true):
         return np.r_[np.ones(true), np.zeros(10_000 - true)]
 
-    sure = draws(9990)
+    certain = draws(9990)
     for parts in (1, 2, 5):
         limit = 250 // parts
         for true, expected in ((limit, FAILS), (limit + 1, CANNOT_TELL)):
-            assert judge(claims.every([draws(true)] + [sure] * (parts - 1))) == expected
+            assert judge(truth.every([draws(true)] + [certain] * (parts - 1))) == expected
 
 
 def test_a_score_elsewhere_is_as_unsure_as_its_interval():

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ import yaml
 
 from lungkeras import cli
 from lungkeras.evaluation.elsewhere import Unseen, evaluate_on, open_for, read_mapping
-from lungkeras.evaluation.external import Collection
+from lungkeras.evaluation.shared_scans import Collection, beside
 from lungkeras.preparation.folder import Prepared, load_prepared
 from lungkeras.preparation.prints import Fingerprints
 from lungkeras.system import files, places
@@ -28,7 +29,20 @@ SIZE, SCANS = 16, 60
 SPLITS = np.repeat(["train", "val", "test"], SCANS // 3)
 
 
-def collection_of(dataset: str, seed: int) -> Collection:
+class Drawn(NamedTuple):
+    """A prepared dataset with the fingerprints of its scans."""
+
+    prepared: Prepared
+    prints: Fingerprints
+
+
+def searched(*drawn: Drawn) -> dict[str, Collection]:
+    """The collections, in which copies have been searched for."""
+    named = {each.prepared.name: each for each in drawn}
+    return beside(*({name: each[part] for name, each in named.items()} for part in range(2)))
+
+
+def collection_of(dataset: str, seed: int) -> Drawn:
     """Scans of noise, one in three of each class; two a patient; of every second, the folder is `test`."""
     random, classes = np.random.default_rng(seed), CLASSES[dataset]
     scans = random.integers(0, 256, (SCANS, 24, 24), dtype=np.uint8).repeat(8, axis=1).repeat(8, axis=2)
@@ -46,10 +60,10 @@ def collection_of(dataset: str, seed: int) -> Collection:
         records[name] = (np.arange(SCANS) % 3 == place).astype(int)
     images = {split: scans[split == SPLITS][:, :SIZE, :SIZE] for split in ("train", "val", "test")}
     task = "multilabel" if several else "multiclass"
-    return Collection(Prepared(dataset, task, classes, SIZE, 127.5, 64.0, records, images), prints)
+    return Drawn(Prepared(dataset, task, classes, SIZE, 127.5, 64.0, records, images), prints)
 
 
-def write_run(folder, collection: Collection, weights: str = "random", backbone: str = "resnet34"):
+def write_run(folder, collection: Drawn, weights: str = "random", backbone: str = "resnet34"):
     """A finished run that knows all scans of its collection, with a model of random weights."""
     prepared = collection.prepared
     kind = weights if weights == "random" else "transfer"
@@ -71,20 +85,20 @@ def write_run(folder, collection: Collection, weights: str = "random", backbone:
     return run
 
 
-def with_copies(other: Collection, own: Collection, pairs: dict[int, int]) -> Collection:
+def with_copies(other: Drawn, own: Drawn, pairs: dict[int, int]) -> Drawn:
     """The other collection with fingerprints of own scans at some rows, {row of other: row of own}."""
     arrays = [array.copy() for array in other.prints.arrays()]
     for array, source in zip(arrays, own.prints.arrays(), strict=True):
         for row, origin in pairs.items():
             array[row] = source[origin]
-    return Collection(other.prepared, Fingerprints(*arrays))
+    return Drawn(other.prepared, Fingerprints(*arrays))
 
 
-def called(collection: Collection, name: str, classes: tuple[str, ...]) -> Collection:
+def called(collection: Drawn, name: str, classes: tuple[str, ...]) -> Drawn:
     """The collection under another name, its first classes called otherwise."""
     prepared = collection.prepared
     records = prepared.records.rename(columns=dict(zip(prepared.classes, classes, strict=False)))
-    return Collection(replace(prepared, name=name, classes=classes, records=records), collection.prints)
+    return Drawn(replace(prepared, name=name, classes=classes, records=records), collection.prints)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +117,7 @@ def test_a_child_a_parent_and_a_sibling_are_refused_with_the_reason(both, tmp_pa
     parent = write_run(tmp_path, both["pneumonia"])
     with pytest.raises(RunError, match="holds 1,345 viral and 1,341 normal scans of the folder train"):
         evaluate_on(parent, both["covid"].prepared)
-    found = {name: both[name] for name in ("pneumonia", "covid")}
+    found = searched(both["pneumonia"], both["covid"])
     with pytest.raises(RunError, match=r"never asked, which leaves one class"):
         evaluate_on(parent, both["covid"].prepared, collections=found)
 
@@ -112,14 +126,13 @@ def test_with_fingerprints_copies_are_left_out_with_their_patients_and_counted(b
     """Of the test split, rows 40 to 59, those in the folder test may be asked; row 45 copies a scan of covid."""
     run = write_run(tmp_path, both["covid"])
     copied = with_copies(both["pneumonia"], both["covid"], {45: 3})
-    found = evaluate_on(run, copied.prepared, collections={"covid": both["covid"], "pneumonia": copied})
+    found = evaluate_on(run, copied.prepared, collections=searched(both["covid"], copied))
     rows = np.arange(40, 60)
     may = (rows // 3 % 2 == 1) & (rows % 3 > 0)
     # Row 45 is bacterial: not asked as it is. Its patient's other scan is row 44, of the folder train.
     assert found["scans"] == may.sum() and found["left_out"] == 20 - may.sum()
     copied = with_copies(both["pneumonia"], both["covid"], {46: 3, 52: 4})
-    own = Collection(both["covid"].prepared, both["covid"].prints)  # which remembers no search
-    found = evaluate_on(run, copied.prepared, collections={"covid": own, "pneumonia": copied})
+    found = evaluate_on(run, copied.prepared, collections=searched(both["covid"], copied))
     gone = np.isin(rows, [46, 47, 52, 53])
     assert found["scans"] == (may & ~gone).sum()
     counts = found["left_out_as"]
@@ -135,9 +148,9 @@ def test_where_most_are_copies_a_mapping_is_asked_for_and_says_whom_the_run_has_
     there = other.prepared
     copied = with_copies(other, own, {row: row - 40 for row in range(40, 60)})
     with pytest.raises(RunError, match="of 20 scans, 20 are found to be copies"):
-        evaluate_on(run, there, collections={"xray8": own, "rsna": copied}, loose=True)
+        evaluate_on(run, there, collections=searched(own, copied), loose=True)
     # rsna's scan 40 + i is the run's scan 2 i + 20: patients 10 to 19 of train and val, 20 to 29 of test.
-    nih = [own.records["scan"][2 * place + 20] for place in range(20)]
+    nih = [own.prepared.records["scan"][2 * place + 20] for place in range(20)]
     table = pd.DataFrame({"patientId": [f"rsna-{40 + place:02}" for place in range(20)], "nih": nih})
     table.loc[19, "nih"] = "00000003_099.png"  # a scan that the study leaves out, of a patient whom it trained on
     table.to_csv(tmp_path / "same.csv", index=False)
@@ -163,15 +176,15 @@ def test_classes_that_mean_about_the_same_are_shared_on_request_and_named(both, 
 
 def test_what_transferred_weights_have_seen_is_kin_too(both, tmp_path):
     write_run(tmp_path, both["xray8"])
-    heir = write_run(tmp_path, both["vindr"], "xray8-resnet34-random/best.keras")
+    transferred = write_run(tmp_path, both["vindr"], "xray8-resnet34-random/best.keras")
     with pytest.raises(RunError, match=r"vindr-resnet34-transfer .* RSNA .* holds 26,684 scans"):
-        evaluate_on(heir, both["rsna"].prepared)
-    found = evaluate_on(heir, both["xray8"].prepared)  # whose test split alone the weights have not seen
+        evaluate_on(transferred, both["rsna"].prepared)
+    found = evaluate_on(transferred, both["xray8"].prepared)  # whose test split alone the weights have not seen
     assert found["scans"] == 20 and found["left_out_as"] == {}
     with pytest.raises(RunError, match="no scan of the split train"):
-        evaluate_on(heir, both["xray8"].prepared, split="train")
-    orphan = write_run(tmp_path, both["vindr"], "nowhere/best.keras", "vgg16")
-    assert "do not tell what they were learned from" in evaluate_on(orphan, both["xray8"].prepared)["kinship"]
+        evaluate_on(transferred, both["xray8"].prepared, split="train")
+    untraced = write_run(tmp_path, both["vindr"], "nowhere/best.keras", "vgg16")
+    assert "do not tell what they were learned from" in evaluate_on(untraced, both["xray8"].prepared)["kinship"]
 
 
 def test_the_command_finds_the_fingerprints_of_both(both, tmp_path, monkeypatch, capsys):
@@ -191,7 +204,7 @@ def test_the_command_finds_the_fingerprints_of_both(both, tmp_path, monkeypatch,
     assert "none.csv can't be read" in capsys.readouterr().err
 
 
-def write_prepared(folder, collection: Collection):
+def write_prepared(folder, collection: Drawn):
     folder.mkdir(parents=True)
     prepared = collection.prepared
     prepared.records.to_parquet(folder / "records.parquet")

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score, recall_score
 
-from lungkeras.evaluation import external
+from lungkeras.evaluation import external, external_rules, shared_scans
 from lungkeras.preparation.folder import load_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.scores.metrics import probabilities
@@ -37,13 +37,14 @@ def collections(phantom_source, tmp_path_factory):
     for name, source in sources.items():
         prepare_dataset(name, source, folders[name], size=SIZE)
     planted = {path.name for path in normal[:PLANTED]}
-    found = external.open_collections({name: load_prepared(path) for name, path in folders.items()}, folders)
+    found = shared_scans.open_collections({name: load_prepared(path) for name, path in folders.items()}, folders)
     return found, planted
 
 
 @pytest.fixture
 def scored_from_one(monkeypatch):
-    monkeypatch.setattr(external, "FEWEST_SCANS", 1)
+    for module in (external, external_rules):
+        monkeypatch.setattr(module, "FEWEST_SCANS", 1)
 
 
 def model_of(classes: int):
@@ -69,30 +70,30 @@ def run_of(name: str, collection, weights: str | None = None) -> Run:
 
 def test_the_rules_follow_from_the_table_of_kinship(collections):
     found, _ = collections
-    asked = {(rule.dataset, rule.other): rule for rule in external.rules(found, found)}
+    asked = {(rule.dataset, rule.other): rule for rule in external_rules.rules(found, found)}
     assert set(asked) == {("pneumonia", "covid"), ("covid", "pneumonia")}
     assert dict(asked["pneumonia", "covid"].classes) == {"normal": "normal"} and not asked["pneumonia", "covid"].folder
     assert list(asked["covid", "pneumonia"].classes) == ["viral_pneumonia", "normal"]
     assert asked["covid", "pneumonia"].folder == "test"
-    assert external.rules(["xray8"], {}) == []  # of another task than the other two
+    assert external_rules.rules(["xray8"], {}) == []  # of another task than the other two
 
 
 def test_of_kin_of_which_it_is_not_known_what_they_share_nothing_is_asked_where_many_are_copies(
     collections, scored_from_one, monkeypatch
 ):
     found, planted = collections
-    monkeypatch.setattr(external, "direct", lambda *_: None)
+    monkeypatch.setattr(external_rules, "direct", lambda *_: None)
     run = run_of("pneumonia-resnet34-random", found["pneumonia"])
     several = external.external_validation({run.name: run}, found, {run.name: model_of(3)}.get)
     assert len(several) and set(several["other"]) == {"covid"}
-    notes = external.external_scans(found).set_index("dataset").loc["pneumonia", "note"]
+    notes = external_rules.external_scans(found).set_index("dataset").loc["pneumonia", "note"]
     assert notes.str.contains("1,341 normal scans of the folder train .*: copies are left out").all()
     copied = found["covid"].records["scan"].isin(planted).sum()
     shared = found["covid"].records[["viral_pneumonia", "normal"]].any(axis=1).sum()
     assert several["scans"].max() == shared - copied
-    monkeypatch.setattr(external, "MOST_COPIES", (copied - 0.5) / shared)
+    monkeypatch.setattr(external_rules, "MOST_COPIES", (copied - 0.5) / shared)
     assert external.external_validation({run.name: run}, found, {}.get).empty
-    table = external.external_scans(found).set_index("dataset").loc["pneumonia"]
+    table = external_rules.external_scans(found).set_index("dataset").loc["pneumonia"]
     assert (table["left"] == 0).all() and table["note"].str.contains(f"of {shared} scans, {copied} are found").all()
     assert table["note"].str.contains("1,345 viral and 1,341 normal scans").all()
 
@@ -105,7 +106,7 @@ def test_multilabel_findings_are_asked_by_what_they_mean(collections, scored_fro
         labels = pd.DataFrame(random.integers(0, 2, (len(asked.records), 3)), columns=list(classes))
         records = pd.concat([asked.records[["scan", "patient", "split", "path"]], labels], axis=1)
         prepared = replace(asked.prepared, name=dataset, task="multilabel", classes=classes, records=records)
-        both[dataset] = external.Collection(prepared, asked.prints)
+        both[dataset] = shared_scans.Collection(prepared, asked.pairs)
     run, model = run_of("xray8-resnet34-random", both["xray8"]), model_of(3)
     run = replace(run, task="multilabel")
     monkeypatch.setattr(external, "copies", lambda own, other, may: np.arange(len(may)) < 5)
@@ -122,7 +123,7 @@ def test_multilabel_findings_are_asked_by_what_they_mean(collections, scored_fro
 def test_copies_are_found_and_left_out_and_viral_scans_of_covid_are_never_asked(collections):
     found, planted = collections
     records = found["covid"].records
-    table = external.external_scans(found).set_index(["dataset", "class"])
+    table = external_rules.external_scans(found).set_index(["dataset", "class"])
     normal, viral = (table.loc[("pneumonia", name)] for name in ("normal", "viral_pneumonia"))
     expected = records["scan"].isin(planted).sum()
     assert expected >= 5 and normal["copies"] == expected
@@ -136,7 +137,7 @@ def test_copies_are_found_and_left_out_and_viral_scans_of_covid_are_never_asked(
 def test_of_the_pneumonia_collection_the_folder_test_alone_is_asked(collections):
     found, _ = collections
     records = found["pneumonia"].records
-    table = external.external_scans(found).set_index(["dataset", "class"])
+    table = external_rules.external_scans(found).set_index(["dataset", "class"])
     for name in ("viral_pneumonia", "normal"):
         in_test = records["path"].str.startswith("chest_xray/test/") & (records[name] == 1)
         assert table.loc[("covid", name), "allowed"] == in_test.sum()
@@ -145,11 +146,11 @@ def test_of_the_pneumonia_collection_the_folder_test_alone_is_asked(collections)
 
 def test_where_nothing_can_be_asked_the_reason_is_told(collections):
     found, _ = collections
-    alone = external.external_scans({"covid": found["covid"]}, ("covid", "xray8")).set_index("dataset")["note"]
+    alone = external_rules.external_scans({"covid": found["covid"]}, ("covid", "xray8")).set_index("dataset")["note"]
     assert "no fingerprints of Chest X-ray pneumonia" in alone["covid"]
     assert "no class means the same" in alone["xray8"]
-    real = external.Collection(replace(found["covid"].prepared, drawn=False), found["covid"].prints)
-    mixed = external.external_scans({**found, "covid": real})
+    real = shared_scans.Collection(replace(found["covid"].prepared, drawn=False), found["covid"].pairs)
+    mixed = external_rules.external_scans({**found, "covid": real})
     assert mixed["note"].str.contains("one collection is drawn, the other real").all()
     runs = {"pneumonia-resnet34-random": run_of("pneumonia-resnet34-random", found["pneumonia"])}
     assert external.external_validation(runs, {**found, "covid": real}, None).empty
@@ -157,10 +158,10 @@ def test_where_nothing_can_be_asked_the_reason_is_told(collections):
 
 def test_few_scans_are_counted_and_not_scored(collections):
     found, _ = collections
-    assert found["covid"].records["normal"].sum() - PLANTED < external.FEWEST_SCANS
+    assert found["covid"].records["normal"].sum() - PLANTED < external_rules.FEWEST_SCANS
     run = run_of("pneumonia-resnet34-random", found["pneumonia"])
     assert external.external_validation({run.name: run}, found, None).empty
-    assert "not scored" in external.external_scans(found).set_index("dataset").loc["pneumonia", "note"].iloc[-1]
+    assert "not scored" in external_rules.external_scans(found).set_index("dataset").loc["pneumonia", "note"].iloc[-1]
 
 
 def test_the_recall_of_one_class_alone_is_never_scored(collections, scored_from_one):
@@ -168,7 +169,7 @@ def test_the_recall_of_one_class_alone_is_never_scored(collections, scored_from_
     found, _ = collections
     run = run_of("pneumonia-resnet34-random", found["pneumonia"])
     assert external.external_validation({run.name: run}, found, {run.name: model_of(3)}.get).empty
-    note = external.external_scans(found).set_index(["dataset", "class"]).loc[("pneumonia", "normal"), "note"]
+    note = external_rules.external_scans(found).set_index(["dataset", "class"]).loc[("pneumonia", "normal"), "note"]
     assert "always answers" in note
 
 
@@ -187,8 +188,8 @@ def test_two_classes_have_recalls_and_macro_scores(collections, scored_from_one)
     found, _ = collections
     run, model = run_of("covid-resnet34-random", found["covid"]), model_of(3)
     pneumonia = found["pneumonia"]
-    kept = external.allowed(external.rule_of("covid", "pneumonia", found), pneumonia)
-    kept = kept & ~external.copies(found["covid"], pneumonia, kept)
+    kept = external_rules.allowed(external_rules.rule_of("covid", "pneumonia", found), pneumonia)
+    kept = kept & ~shared_scans.copies(found["covid"], pneumonia, kept)
     labels = pneumonia.records.loc[kept, ["viral_pneumonia", "normal"]].to_numpy()
     assert labels.any(axis=0).all()
     table = external.external_validation({run.name: run}, found, {run.name: model}.get)
@@ -203,23 +204,25 @@ def test_two_classes_have_recalls_and_macro_scores(collections, scored_from_one)
 def test_what_a_runs_weights_have_seen_is_not_asked(collections, scored_from_one, monkeypatch):
     found, _ = collections
     first = run_of("pneumonia-resnet34-random", found["pneumonia"])
-    heir = run_of("covid-resnet34-transfer", found["covid"], "pneumonia-resnet34-random/best.keras")
-    runs = {run.name: run for run in (first, heir)}
-    assert external.learnt_from(heir, runs) == ["covid", "pneumonia"]
-    assert external.learnt_from(first, runs) == ["pneumonia"]
-    assert external.learnt_from(heir, {heir.name: heir}) is None
-    circle = replace(first, params=first.params | {"weights": f"{heir.name}/best.keras"})
-    assert external.learnt_from(heir, {heir.name: heir, circle.name: circle}) is None
+    transferred = run_of("covid-resnet34-transfer", found["covid"], "pneumonia-resnet34-random/best.keras")
+    runs = {run.name: run for run in (first, transferred)}
+    assert shared_scans.learnt_from(transferred, runs) == ["covid", "pneumonia"]
+    assert shared_scans.learnt_from(first, runs) == ["pneumonia"]
+    assert shared_scans.learnt_from(transferred, {transferred.name: transferred}) is None
+    circle = replace(first, params=first.params | {"weights": f"{transferred.name}/best.keras"})
+    assert shared_scans.learnt_from(transferred, {transferred.name: transferred, circle.name: circle}) is None
     pneumonia = found["pneumonia"]
-    rule = replace(external.rule_of("covid", "pneumonia", found), folder="")
+    rule = replace(external_rules.rule_of("covid", "pneumonia", found), folder="")
     monkeypatch.setattr(external, "rules", lambda *_: [rule])
-    may = external.allowed(rule, pneumonia)
-    kept = may & ~external.copies(found["covid"], pneumonia, may)
+    may = external_rules.allowed(rule, pneumonia)
+    kept = may & ~shared_scans.copies(found["covid"], pneumonia, may)
     kept &= (pneumonia.records["split"] == "test").to_numpy()
-    table = external.external_validation({heir.name: heir}, found, {heir.name: model_of(3)}.get, runs)
+    table = external.external_validation(
+        {transferred.name: transferred}, found, {transferred.name: model_of(3)}.get, runs
+    )
     assert table.set_index("measure").loc["macro_f1", "scans"] == kept.sum()
-    orphan = replace(heir, params=heir.params | {"weights": "elsewhere/best.keras"})
-    assert external.external_validation({orphan.name: orphan}, found, None, runs).empty
+    untraced = replace(transferred, params=transferred.params | {"weights": "elsewhere/best.keras"})
+    assert external.external_validation({untraced.name: untraced}, found, None, runs).empty
 
 
 def test_a_darker_scanner_shows_as_a_drop_beside_the_own_test_split(collections, scored_from_one):
@@ -237,6 +240,6 @@ def test_a_darker_scanner_shows_as_a_drop_beside_the_own_test_split(collections,
 
     darker = {split: images // 3 for split, images in asked.prepared.images.items()}
     here = scored(asked)
-    there = scored(external.Collection(replace(asked.prepared, images=darker), asked.prints))
+    there = scored(shared_scans.Collection(replace(asked.prepared, images=darker), asked.pairs))
     assert here["value"] == 1 and there["value"] == 0
     assert here["own_value"] == there["own_value"] and here["scans"] == there["scans"]

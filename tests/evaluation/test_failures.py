@@ -71,10 +71,10 @@ def test_probabilities_are_calibrated_and_every_row_is_an_error(multiclass):
     assert len(table) == (labels.argmax(axis=1) != raw.argmax(axis=1)).sum()
     for row in table.itertuples():
         scan = int(row.scan.removeprefix("test-").removesuffix(".png"))
-        assert row.probability == row.sure == pytest.approx(given[scan].max())
+        assert row.probability == row.confidence == pytest.approx(given[scan].max())
         assert row.true == CLASSES["covid"][labels[scan].argmax()] != row.predicted
     for _, own in table.groupby("class"):
-        assert own["sure"].is_monotonic_decreasing
+        assert own["confidence"].is_monotonic_decreasing
     assert (failures.confident_errors({multiclass.name: multiclass}, most=2)["class"].value_counts() == 2).all()
 
 
@@ -84,8 +84,8 @@ def test_a_finding_is_wrong_both_ways(multilabel):
     first, second = (table.set_index("scan").query("`class` == 'atelectasis'").loc[f"test-{n}.png"] for n in (1, 0))
     assert (first["error"], second["error"]) == (failures.MISSED, failures.CALLED)
     assert (first["rank"], second["rank"]) == (1, 2)
-    assert first["sure"] == pytest.approx(0.9999) and first["probability"] == pytest.approx(0.0001)
-    assert second["sure"] == second["probability"] == pytest.approx(0.999)
+    assert first["confidence"] == pytest.approx(0.9999) and first["probability"] == pytest.approx(0.0001)
+    assert second["confidence"] == second["probability"] == pytest.approx(0.999)
     assert "atelectasis" in first["true"].split("|") and "atelectasis" in second["predicted"].split("|")
 
 

@@ -103,7 +103,7 @@ def test_parts_with_unknown_labels_equal_those_without():
 def test_each_scan_moves_average_precision_by_its_derivative():
     random = np.random.default_rng(4)
     labels, scores = random.integers(2, size=(50, 1)), np.round(random.random((50, 1)), 1)
-    point, shares = precision.average_precisions(labels, scores, np.arange(50).astype(str), np.ones((50, 1), bool))
+    point, shares = precision.average_precisions(labels, scores, np.arange(50).astype(str))
     assert point[0] == pytest.approx(average_precision_score(labels[:, 0], scores[:, 0]), abs=1e-12)
     order = np.argsort(np.arange(50).astype(str))
     for place, scan in enumerate(order[:8]):
@@ -154,8 +154,8 @@ def test_thresholds_come_from_val_where_it_is_there():
     for name in CLASSES:
         odds = 3 * logit(table[f"probability_{name}"])
         table[f"probability_{name}"] = expit(odds)
-    sure = Judgement(read_foreign({"a": read_table("a.csv", table.assign(split=split))}))
-    errors = sure.table("calibration").set_index("class").loc[""]
+    overconfident = Judgement(read_foreign({"a": read_table("a.csv", table.assign(split=split))}))
+    errors = overconfident.table("calibration").set_index("class").loc[""]
     assert errors["ece_scaled"] < errors["ece"] and errors["temperature"] > 1
 
 

@@ -10,7 +10,7 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
 from lungkeras.evaluation import operating_points
 from lungkeras.report import evidence
-from lungkeras.scores import intervals
+from lungkeras.scores import share_intervals
 from lungkeras.study.runs import Run
 
 CLASSES = ("effusion", "mass", "no_finding")
@@ -81,11 +81,11 @@ def test_the_threshold_never_reads_the_test_split_and_a_class_of_few_patients_ha
 
 def test_scans_of_one_patient_do_not_narrow_the_interval():
     share = np.r_[np.ones(30), np.zeros(10)]
-    once = intervals.exact_share_interval(share, np.arange(40))
-    fivefold = intervals.exact_share_interval(np.repeat(share, 5), np.repeat(np.arange(40), 5))
+    once = share_intervals.exact_share_interval(share, np.arange(40))
+    fivefold = share_intervals.exact_share_interval(np.repeat(share, 5), np.repeat(np.arange(40), 5))
     assert fivefold == pytest.approx(once, abs=1e-9)
-    assert intervals.exact_share_interval(np.ones(20), np.arange(20)) == pytest.approx((0.025 ** (1 / 20), 1))
-    assert np.isnan(intervals.exact_share_interval(np.ones(3), np.zeros(3))).all()
+    assert share_intervals.exact_share_interval(np.ones(20), np.arange(20)) == pytest.approx((0.025 ** (1 / 20), 1))
+    assert np.isnan(share_intervals.exact_share_interval(np.ones(3), np.zeros(3))).all()
 
 
 def test_a_model_without_numbers_has_no_operating_point():

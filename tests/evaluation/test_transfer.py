@@ -1,4 +1,4 @@
-"""Test scans that transferred weights know: copies are planted, and the counts and scores are theirs."""
+"""Test scans that transferred weights know: copies are planted, and the counts and scores are ttransferreds."""
 
 from types import SimpleNamespace
 
@@ -10,7 +10,7 @@ from sklearn.metrics import f1_score
 
 from lungkeras.datasets.scans.decoding import decode_grey
 from lungkeras.evaluation import transfer
-from lungkeras.evaluation.external import Collection
+from lungkeras.evaluation.shared_scans import Collection, beside
 from lungkeras.preparation.prints import Fingerprints
 from lungkeras.report import evidence, tables
 from lungkeras.report.summary import headlines
@@ -23,18 +23,24 @@ CLASSES = {
 EACH, PLANTED = 30, 4
 
 
-def collection_of(dataset: str, scans: list[np.ndarray]) -> Collection:
-    """Scans in thirds of train, val and test, of the classes in turn."""
+def drawn(dataset: str, scans: list[np.ndarray]) -> tuple[SimpleNamespace, Fingerprints]:
+    """Scans in thirds of train, val and test, of the classes in turn, and ttransferred fingerprints."""
     prints = Fingerprints.empty(len(scans))
     for row, scan in enumerate(scans):
         prints.take(row, scan)
     names = [f"{dataset}-{row:02}.png" for row in range(len(scans))]
     records = pd.DataFrame({"scan": names, "patient": names, "split": np.repeat(["train", "val", "test"], EACH // 3)})
-    return Collection(SimpleNamespace(name=dataset, records=records, classes=CLASSES[dataset]), prints)
+    return SimpleNamespace(name=dataset, records=records, classes=CLASSES[dataset]), prints
+
+
+def searched(scans: dict[str, list[np.ndarray]]) -> dict[str, Collection]:
+    """The collections of these scans, in which copies have been searched for."""
+    prepared, prints = zip(*(drawn(name, own) for name, own in scans.items()), strict=True)
+    return beside(dict(zip(scans, prepared, strict=True)), dict(zip(scans, prints, strict=True)))
 
 
 @pytest.fixture(scope="module")
-def collections(phantom_source):
+def scans(phantom_source):
     """Of covid's test scans, four are copies of scans that pneumonia trains on, and two of scans that it tests."""
     files = {name: sorted(path for path in phantom_source(name).rglob("*.*g") if path.suffix in (".png", ".jpeg"))
              for name in CLASSES}  # fmt: skip
@@ -44,7 +50,12 @@ def collections(phantom_source):
         scans["covid"][20 + place] = cv2.resize(source, (280, 280), interpolation=cv2.INTER_AREA)
     for place in range(2):
         scans["covid"][25 + place] = scans["pneumonia"][20 + place].copy()
-    return {name: collection_of(name, own) for name, own in scans.items()}
+    return scans
+
+
+@pytest.fixture(scope="module")
+def collections(scans):
+    return searched(scans)
 
 
 def run_of(collection: Collection, name: str, weights: str) -> Run:
@@ -62,10 +73,15 @@ def run_of(collection: Collection, name: str, weights: str) -> Run:
 
 def test_copies_of_what_the_weights_were_learned_from_are_counted_and_left_out_of_a_second_score(collections):
     source = run_of(collections["pneumonia"], "pneumonia-resnet34-random", "random")
-    heir = run_of(collections["covid"], "covid-resnet34-transfer", "pneumonia-resnet34-random/best.keras")
-    runs = {run.name: run for run in (source, heir)}
+    transferred = run_of(collections["covid"], "covid-resnet34-transfer", "pneumonia-resnet34-random/best.keras")
+    runs = {run.name: run for run in (source, transferred)}
     (row,) = transfer.transferred(runs, collections).to_dict("records")
-    assert (row["run"], row["sources"], row["test_scans"], row["copies"]) == (heir.name, "pneumonia", 10, PLANTED)
+    assert (row["run"], row["sources"], row["test_scans"], row["copies"]) == (
+        transferred.name,
+        "pneumonia",
+        10,
+        PLANTED,
+    )
     assert "holds 1,345 viral and 1,341 normal scans of the folder train of Chest X-ray pneumonia" in row["note"]
     truth = np.arange(10) % 3
     decided = np.where(np.arange(10) < PLANTED, truth, (truth + 1) % 3)
@@ -74,20 +90,20 @@ def test_copies_of_what_the_weights_were_learned_from_are_counted_and_left_out_o
     assert row["macro_f1_low"] < row["macro_f1"] < row["macro_f1_high"]
 
 
-def test_a_run_whose_weights_know_no_copy_says_0_and_one_that_can_not_be_traced_says_so(collections):
+def test_a_run_whose_weights_know_no_copy_says_0_and_one_that_can_not_be_traced_says_so(scans, collections):
     source = run_of(collections["covid"], "covid-resnet34-random", "random")
-    heir = run_of(collections["pneumonia"], "pneumonia-resnet34-transfer", "covid-resnet34-random/best.keras")
+    transferred = run_of(collections["pneumonia"], "pneumonia-resnet34-transfer", "covid-resnet34-random/best.keras")
     imagenet = run_of(collections["covid"], "covid-resnet34-imagenet", "imagenet")
-    orphan = run_of(collections["covid"], "covid-resnet34-transfer", "elsewhere/best.keras")
-    runs = {run.name: run for run in (source, heir, imagenet, orphan)}
+    untraced = run_of(collections["covid"], "covid-resnet34-transfer", "elsewhere/best.keras")
+    runs = {run.name: run for run in (source, transferred, imagenet, untraced)}
     none = {name: own for name, own in collections.items() if name == "covid"}
     bars = [np.roll(np.eye(64, dtype=np.uint8) * 200, place, axis=0) for place in range(EACH)]
-    clean = collections | {"covid": collection_of("covid", bars)}
+    clean = searched(scans | {"covid": bars})
     found = transfer.transferred(runs, clean).set_index("run")
-    assert found.loc[heir.name, "copies"] == found.loc[imagenet.name, "copies"] == 0
-    assert found.loc[heir.name, "macro_f1"] == found.loc[heir.name, "macro_f1_without"]
-    assert pd.isna(found.loc[orphan.name, "copies"]) and found.loc[orphan.name, "note"] == transfer.UNTRACED
-    without = transfer.transferred({heir.name: heir}, none, runs).set_index("run").loc[heir.name]
+    assert found.loc[transferred.name, "copies"] == found.loc[imagenet.name, "copies"] == 0
+    assert found.loc[transferred.name, "macro_f1"] == found.loc[transferred.name, "macro_f1_without"]
+    assert pd.isna(found.loc[untraced.name, "copies"]) and found.loc[untraced.name, "note"] == transfer.UNTRACED
+    without = transfer.transferred({transferred.name: transferred}, none, runs).set_index("run").loc[transferred.name]
     assert pd.isna(without["copies"]) and "no fingerprints of pneumonia" in without["note"]
     assert list(transfer.transferred({source.name: source}, collections).columns) == transfer.COLUMNS
 

@@ -56,8 +56,8 @@ def test_the_explained_scan_has_the_highest_mean_confidence(prepared):
     model = keras.Model(images, keras.layers.Dense(3, name="logits")(keras.layers.GlobalAveragePooling2D()(maps)))
     labels = prepared.labels("test").astype(int)
     probabilities = np.full(labels.shape, 0.2, np.float32)
-    sure = {column: int(np.flatnonzero(labels[:, column])[-1]) for column in range(3)}
-    for column, place in sure.items():
+    most_confident = {column: int(np.flatnonzero(labels[:, column])[-1]) for column in range(3)}
+    for column, place in most_confident.items():
         probabilities[place, column] = 0.9
     predictions = pd.DataFrame({"split": "test", "scan": "", "patient": ""}, index=range(len(labels)))
     for column, name in enumerate(prepared.classes):
@@ -65,6 +65,6 @@ def test_the_explained_scan_has_the_highest_mean_confidence(prepared):
     run = Run("pneumonia-resnet34-random", {}, pd.DataFrame(), predictions, {}, prepared.classes, "multiclass")
     scans, heatmaps, given = gallery.explanations({run.name: model}, {run.name: run}, prepared)
     for column, name in enumerate(prepared.classes):
-        np.testing.assert_array_equal(scans[name], prepared.images["test"][sure[column]])
+        np.testing.assert_array_equal(scans[name], prepared.images["test"][most_confident[column]])
         assert given[run.name][name] == pytest.approx(0.9)
         assert heatmaps[run.name][name].shape == (32, 32)

@@ -13,63 +13,13 @@ from lungkeras.datasets.phantoms.phantom import draw_source
 from lungkeras.datasets.phantoms.planting import read_truth
 from lungkeras.datasets.scans.decoding import decode_grey
 from lungkeras.evaluation.comparison import macro_scores
-from lungkeras.explanation import localisation, randomisation
+from lungkeras.explanation import localisation, pointing, randomisation
 from lungkeras.explanation.gradcam import heat_maps
 from lungkeras.preparation.folder import Prepared, load_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.scores import metrics
 from lungkeras.system.errors import RunError
 from lungkeras.training.outputs import predict_logits
-
-
-def one(value_at: tuple[int, int], size: int = 10) -> np.ndarray:
-    found = np.zeros((size, size), np.float32)
-    found[value_at] = 1
-    return found
-
-
-def test_a_mask_holds_the_pixels_with_centres_in_a_box():
-    found = localisation.mask(np.array([[0.0, 0.0, 0.5, 0.25], [0.75, 0.75, 1.0, 1.0]]), (4, 8))
-    expected = np.zeros((4, 8), bool)
-    expected[0, :4] = expected[3, 6:] = True
-    np.testing.assert_array_equal(found, expected)
-
-
-def test_a_box_smaller_than_a_pixel_is_the_pixel_around_its_centre():
-    found = localisation.mask(np.array([[0.51, 0.99, 0.52, 1.0]]), (10, 10))
-    assert np.argwhere(found).tolist() == [[9, 5]]
-
-
-def test_a_point_inside_is_a_hit_and_a_map_of_zeros_points_nowhere():
-    box = np.array([[0.2, 0.4, 0.5, 0.6]])
-    maps = np.stack([one((4, 2)), one((5, 4)), one((4, 5)), one((3, 2)), np.zeros((10, 10), np.float32)])
-    assert localisation.pointing_game(maps, [box] * 5).tolist() == [True, True, False, False, False]
-    two = np.array([[0.9, 0.9, 1.0, 1.0], [0.2, 0.3, 0.3, 0.4]])
-    assert localisation.pointing_game(maps, [two] * 5).tolist() == [False, False, False, True, False]
-
-
-def test_the_point_of_a_map_is_the_centre_of_its_highest_cell():
-    for row, column in np.ndindex(4, 8):
-        coarse = np.zeros((1, 4, 8), np.float32)
-        coarse[0, row, column] = 1
-        assert localisation.points(coarse).tolist() == [[(column + 0.5) / 8, (row + 0.5) / 4]]
-
-
-def test_among_equal_cells_the_one_nearest_to_the_middle_counts():
-    maps = np.zeros((1, 5, 5), np.float32)
-    maps[0, 0, 0] = maps[0, 1, 3] = maps[0, 4, 4] = 1
-    assert localisation.points(maps).tolist() == [[0.7, 0.3]]
-
-
-def test_iou_of_a_map_is_that_of_the_area_above_half_of_its_maximum():
-    box = localisation.mask(np.array([[0.0, 0.0, 0.4, 0.5]]), (10, 10))  # 20 pixels
-    maps = np.zeros((4, 10, 10))
-    maps[0, :5, :4] = 7.0  # the box itself
-    maps[1, :5, 2:6] = 0.2  # half of it and as much beside it
-    maps[1, 9, 9] = 0.1  # not above half
-    maps[2, 8, 8] = 1.0
-    found = localisation.overlap(maps, np.stack([box] * 4))
-    np.testing.assert_allclose(found, [1, 10 / 30, 0, 0])
 
 
 def prepared_of(labels: dict[str, list[str]], size: int = 20, classes=("effusion", "mass")) -> Prepared:
@@ -107,7 +57,7 @@ def test_the_prior_is_learned_on_other_splits_and_points_to_most_of_their_boxes(
     maps = localisation.prior_maps(prepared, boxes, findings, (20, 20))
     assert maps[0, 2, 2] == pytest.approx(1 / 3) and maps[0, 7, 7] == pytest.approx(2 / 3) and maps[0, 19, 0] == 0
     np.testing.assert_array_equal(maps[0], maps[2])
-    assert localisation.pointing_game(maps, findings["edges"]).tolist() == [False, True, True]
+    assert pointing.pointing_game(maps, findings["edges"]).tolist() == [False, True, True]
 
 
 def test_without_boxes_in_other_splits_each_half_of_the_patients_is_the_prior_of_the_other():
@@ -120,13 +70,6 @@ def test_without_boxes_in_other_splits_each_half_of_the_patients_is_the_prior_of
     changed = (before != after)[:10].any(axis=(1, 2))
     assert 3 <= changed.sum() <= 7 and not changed[3], "a scan's own box moves the map of the other half alone"
     assert np.isnan(before[10]).all(), "a class with one patient has no other half"
-
-
-def test_cells_hit_if_a_box_holds_their_centre():
-    boxes = np.array([[0.1, 0.1, 0.3, 0.3], [0.5, 0.25, 0.75, 0.9]])
-    found = localisation.hitting_cells(boxes, (2, 4))  # centres at 1/8, 3/8, 5/8, 7/8 across and 1/4, 3/4 down
-    assert found.astype(int).tolist() == [[1, 0, 1, 0], [0, 0, 1, 0]]
-    assert not localisation.hitting_cells(np.array([[0.3, 0.3, 0.6, 0.6]]), (2, 2)).any(), "between all centres"
 
 
 def test_baselines_can_name_no_more_points_than_the_map():
@@ -160,7 +103,7 @@ def test_no_baseline_beats_the_ceiling_of_its_grid_nor_does_a_model(study):
 def test_noise_hits_as_often_as_a_box_is_large():
     box = np.array([[0.125, 0.25, 0.625, 0.75]])
     maps = np.random.default_rng(0).random((4000, 8, 8))
-    rate = localisation.pointing_game(maps, [box] * len(maps)).mean()
+    rate = pointing.pointing_game(maps, [box] * len(maps)).mean()
     assert rate == pytest.approx(0.25, abs=0.035)  # five standard errors
 
 
@@ -316,6 +259,6 @@ def test_maps_point_at_a_planted_marker_and_not_at_its_place_where_there_is_none
             edges.append(box + np.array([-cell, -cell, cell, cell]))
         images = np.asarray(prepared.images["test"][marked.index])
         maps = heat_maps(model, images, prepared.classes.index("bacterial_pneumonia"), enlarge=False)
-        rates[plant] = {method: localisation.pointing_game(found, edges).mean() for method, found in maps.items()}
+        rates[plant] = {method: pointing.pointing_game(found, edges).mean() for method, found in maps.items()}
     for method in localisation.METHODS:
         assert rates["marker=1.0"][method] >= 0.8 and rates["clean"][method] < 0.1, rates

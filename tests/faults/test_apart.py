@@ -96,10 +96,10 @@ def concatenated(doublings: int) -> keras.Model:
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow makes the exports")
 @pytest.mark.parametrize("kind", ["saved_model", "litert", "openvino"])
 def test_other_runtimes_have_the_same_bound(kind, tmp_path, injected):
-    from lungkeras.prediction import export
+    from lungkeras.prediction import converters
 
     file = tmp_path / f"model{runtimes.SUFFIXES[kind]}"
-    export._convert(concatenated(DOUBLINGS), file, kind, None)
+    converters.convert(concatenated(DOUBLINGS), file, kind, None)
     done = measured(ASK, file)
     assert (done.said.splitlines()[-1].startswith("RunError: ") and "no answer" in done.said) or "refused" in done.said
     injected("exported files that would fill memory", 1)

@@ -14,7 +14,7 @@ import pytest
 from lungkeras.models import build
 from lungkeras.system.errors import RunError
 from lungkeras.system.text import printable
-from lungkeras.system.untrusted import keras_files
+from lungkeras.system.untrusted import hdf5_files, keras_files
 
 
 def module(place: str, kind: str, **config) -> dict:
@@ -285,7 +285,7 @@ def test_weights_of_imagenet_are_looked_through_too(tmp_path):
     path = tmp_path / "weights.h5"
     with h5py.File(path, "w") as file:
         file["layer/kernel"] = np.ones(3)
-    keras_files.check_weights_file(path)
+    hdf5_files.check_weights_file(path)
     with h5py.File(path, "a") as file:
         file["other"] = h5py.ExternalLink("/etc/hostname", "/")
     with pytest.raises(RunError, match="is a link"):

@@ -16,7 +16,7 @@ from small_study import small_study
 from small_training import params_of, small_model
 
 from lungkeras.datasets.phantoms.phantom import draw_source
-from lungkeras.evaluation import baselines, calibration, comparison, failures, run_tables
+from lungkeras.evaluation import baselines, calibration, comparison, decision_thresholds, failures, run_tables
 from lungkeras.evaluation.paper import claims, tables
 from lungkeras.evaluation.run_evidence import RunEvidence
 from lungkeras.explanation import gallery, measures
@@ -221,7 +221,7 @@ def test_every_table_and_figure_of_a_stressed_study_is_made_and_says_what_is_und
             "class_scores": comparison.class_scores(found),
             "prevalence": comparison.natural_prevalence(main, {"covid": 9, "xray8": 9}, {"covid": 3, "xray8": 3}),
             "calibration": calibration.calibration(main),
-            "thresholds": calibration.thresholds(main),
+            "thresholds": decision_thresholds.thresholds(main),
             "baselines": tables.baselines(scored, {"covid": 0.3, "xray8": NAN}, failures.best_on_validation(main)),
             "claims": claims.verdicts(RunEvidence(found, draws=200)),
         }

@@ -13,7 +13,7 @@ import pytest
 from lungkeras import cli
 from lungkeras.models import build as models
 from lungkeras.models import layers
-from lungkeras.prediction import export, predict, runtimes
+from lungkeras.prediction import converters, devices, export, predict, runtimes
 from lungkeras.preparation.folder import load_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.report import tables
@@ -156,7 +156,7 @@ def test_the_exports_of_a_study_are_a_table_that_the_report_shows(run, study):
     file = run / "export" / "saved_model.json"
     kept = file.read_text()
     file.write_text(json.dumps(json.loads(kept) | {"model_sha256": "of an earlier model"}))
-    assert "saved_model" not in set(export.devices(study)["format"])
+    assert "saved_model" not in set(devices.devices(study)["format"])
     file.write_text(kept)
 
 
@@ -186,7 +186,7 @@ def test_a_file_that_is_off_is_refused_and_not_kept(run, monkeypatch, tmp_path, 
         spoiled.set_weights([weight + 0.05 for weight in model.get_weights()])
         spoiled.export(str(path), format="tf_saved_model", verbose=False)
 
-    monkeypatch.setitem(export.CONVERTERS, "saved_model", wrong)
+    monkeypatch.setitem(converters.CONVERTERS, "saved_model", wrong)
     target = tmp_path / "off"
     assert cli.main(["export", str(run), "--format", "saved_model", "--to", str(target)]) == 1
     error = capsys.readouterr().err.strip()

@@ -10,7 +10,7 @@ import pytest
 
 from lungkeras.explanation import gradcam
 from lungkeras.models.build import build_model, save_model
-from lungkeras.prediction import inference, onnx_graph
+from lungkeras.prediction import inference, keras_layers, onnx_activations, onnx_model
 from lungkeras.prediction.predict import load_predictor, predict_images
 from lungkeras.scores import metrics
 from lungkeras.system import files
@@ -50,7 +50,7 @@ def test_logits_and_heat_maps_are_those_of_keras(tmp_path, backbone):
         np.testing.assert_allclose(gradcam.heat_maps(network, scans, chosen)[method], maps, atol=2e-3)
 
 
-@pytest.mark.parametrize("name", sorted(onnx_graph.ACTIVATIONS))
+@pytest.mark.parametrize("name", sorted(onnx_activations.ACTIVATIONS))
 def test_slopes_pass_every_layer_that_is_known(tmp_path, name):
     scans = keras.Input((SIZE, SIZE, 1), dtype="uint8", name="scan")
     x = explained = keras.layers.Conv2D(6, 3, strides=2, padding="same", name="explained")(
@@ -67,8 +67,8 @@ def test_slopes_pass_every_layer_that_is_known(tmp_path, name):
     y = keras.layers.Dense(5, activation=name)(keras.layers.GlobalAveragePooling2D()(y))
     model = keras.Model(scans, keras.layers.Dense(3, name="logits")(y))
     save_model(model, tmp_path / "best.keras")
-    plan, images = onnx_graph.read_model(tmp_path / "best.keras"), random_scans(3)
-    session = inference.runtimes.onnx_session(onnx_graph.write_model(plan, "explained"))
+    plan, images = keras_layers.read_model(tmp_path / "best.keras"), random_scans(3)
+    session = inference.runtimes.onnx_session(onnx_model.write_model(plan, "explained"))
     chosen = np.eye(3, dtype=np.float32)
     logits, activations, slopes = session.run(None, {"scan": images[..., None], "chosen": chosen})
     np.testing.assert_allclose(logits, model.predict(images[..., None], verbose=0), atol=1e-5)
@@ -83,7 +83,7 @@ def test_a_layer_that_is_not_known_is_left_to_keras(tmp_path):
     x = keras.layers.LayerNormalization()(keras.layers.Rescaling(1 / 64)(scans))
     model = keras.Model(scans, keras.layers.Dense(3, name="logits")(keras.layers.GlobalAveragePooling2D()(x)))
     save_model(model, tmp_path / "best.keras")
-    with pytest.raises(onnx_graph.Unknown, match="LayerNormalization"):
+    with pytest.raises(keras_layers.Unknown, match="LayerNormalization"):
         inference.Network(tmp_path / "best.keras")
     assert inference.open_network(tmp_path / "best.keras", "multiclass") is None
     assert load_predictor(tmp_path, with_keras=False).computed_by.startswith("Keras on ")
@@ -107,7 +107,7 @@ def test_a_model_is_compared_with_keras_once_and_again_when_it_changes(tmp_path,
 
 def test_a_model_that_answers_other_than_keras_is_left_to_it(tmp_path, monkeypatch):
     written(tmp_path, "mobilenet_v3_large")
-    monkeypatch.setitem(onnx_graph.ACTIVATIONS, "hard_silu", onnx_graph.ACTIVATIONS["relu"])
+    monkeypatch.setitem(onnx_activations.ACTIVATIONS, "hard_silu", onnx_activations.ACTIVATIONS["relu"])
     assert inference.open_network(tmp_path / "best.keras", "multiclass") is None
     assert json.loads((tmp_path / "best.checked.json").read_text())["agrees"] is False
 

@@ -21,7 +21,7 @@ from lungkeras.preparation.audit import labels, leakage, shortcuts
 from lungkeras.preparation.audit.summary import as_text, tables
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.preparation.prints import Fingerprints, load_fingerprints, take_fingerprints
-from lungkeras.scores.intervals import ranking
+from lungkeras.scores.rankings import ranking
 from lungkeras.splits import split_records
 from lungkeras.system.errors import RunError
 

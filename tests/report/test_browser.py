@@ -74,7 +74,8 @@ def write_errors(folder: Path) -> None:
     """Two errors of each of two models: black as published, grey as prepared, white under the heat map."""
     rows = [
         {"run": run, "dataset": "pneumonia", "class": name, "rank": 1, "error": "missed", "scan": f"{name}.png",
-         "true": name, "predicted": "normal", "probability": 0.9, "sure": 0.9, "explained": "normal", "chosen": chosen}
+         "true": name, "predicted": "normal", "probability": 0.9, "confidence": 0.9,
+         "explained": "normal", "chosen": chosen}
         for run, chosen in ((NAMES[0], True), (NAMES[1], False))
         for name in CLASSES[:2]
     ]  # fmt: skip

@@ -71,7 +71,7 @@ def test_errors_come_the_surest_first_and_all_of_them(explorer, parts):
     wrong = np.flatnonzero((metrics.decide(given, "multiclass") != labels).any(axis=1))
     assert listed(explorer)[0] == ("test", 0)
     assert sorted(place for _, place in listed(explorer)) == wrong.tolist()
-    explorer.controls["which"].value = "right answers, the least sure first"
+    explorer.controls["which"].value = "right answers, least confident first"
     assert len(listed(explorer)) == len(labels) - len(wrong)
 
 
@@ -115,7 +115,7 @@ def test_answers_to_findings_are_wrong_by_known_labels_alone():
     run = findings_run(labels=[[1, 0], [1, np.nan], [0, 1]], given=[[0.9, 0.8], [0.7, 0.6], [0.2, 0.9]])
     found = exploring.answered(run, "test")
     assert found["wrong"].tolist() == [True, False, False]
-    np.testing.assert_allclose(found["sure"], [0.8, 0.6, 0.8], atol=1e-6)
+    np.testing.assert_allclose(found["confidence"], [0.8, 0.6, 0.8], atol=1e-6)
 
 
 def test_what_does_not_fit_is_refused_in_a_sentence(parts, tmp_path):

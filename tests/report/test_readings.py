@@ -140,7 +140,8 @@ def test_a_confusion_names_the_most_frequent_error():
 
 def test_an_error_names_its_scan_and_a_scan_without_findings():
     errors = pd.DataFrame(
-        [("a.png", "sick", "", 0.7), ("b.png", "sick|worn", "well", 0.9)], columns=["scan", "true", "predicted", "sure"]
+        [("a.png", "sick", "", 0.7), ("b.png", "sick|worn", "well", 0.9)],
+        columns=["scan", "true", "predicted", "confidence"],
     )
     assert flat(readings.of_errors(errors)) == (
         "The model is surest, 90.0%, of its error on b.png: sick and worn, called well."
@@ -262,7 +263,7 @@ EMPTY = {
     read.of_groups: pd.DataFrame(columns=["run", "dataset", "attribute", "group", "macro_auroc"]),
     read.of_external: pd.DataFrame(columns=["measure"]), read.of_transfer: pd.DataFrame(columns=["copies"]),
     read.of_rates: pd.DataFrame(columns=["rate", "macro_f1"]),
-    readings.of_claims: pd.DataFrame(columns=["verdict"]), readings.of_errors: pd.DataFrame(columns=["sure"]),
+    readings.of_claims: pd.DataFrame(columns=["verdict"]), readings.of_errors: pd.DataFrame(columns=["confidence"]),
     readings.of_features: pd.DataFrame(columns=["run", "purity"]),
     readings.of_maps: pd.DataFrame(columns=["run", "label", "area", "correct"]),
     readings.of_randomisation: pd.DataFrame(columns=["dataset", "method", "step"]),

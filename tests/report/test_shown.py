@@ -15,7 +15,7 @@ import pytest
 from prepared_data import CLASSES, COUNTS, write_prepared
 
 from lungkeras.explanation import grad_cam
-from lungkeras.prediction.one_scan import borne_out, predict_scan
+from lungkeras.prediction.one_scan import predict_scan, similar_answers
 from lungkeras.prediction.predict import Predictor, predict_images
 from lungkeras.preparation.folder import load_prepared
 from lungkeras.preparation.scan import prepare_scan
@@ -148,21 +148,21 @@ def test_a_prediction_is_the_calibrated_answer_with_its_heat_map(tmp_path):
         predict_scan(predictor, tmp_path / "no.png")
 
 
-def test_answers_of_about_the_same_sureness_bear_out_as_counted():
+def test_answers_of_similar_confidence_are_counted():
     from scipy.stats import binomtest
 
     rng = np.random.default_rng(0)
     given = rng.uniform(0, 1, (2000, 2))
     labels = (rng.random((2000, 2)) < given).astype(float)  # calibrated by construction
     labels[:50, 0] = np.nan
-    found = borne_out(findings_run(labels, given), 0.7, 0)
+    found = similar_answers(findings_run(labels, given), 0.7, 0)
     alike = (np.abs(given[:, 0] - 0.7) <= 0.05) & ~np.isnan(labels[:, 0])
-    assert found.scans == alike.sum() and found.share == pytest.approx(labels[alike, 0].mean())
+    assert found.scans == alike.sum() and found.fraction_correct == pytest.approx(labels[alike, 0].mean())
     wilson = binomtest(int(labels[alike, 0].sum()), int(alike.sum())).proportion_ci(method="wilson")
     assert (found.low, found.high) == pytest.approx((wilson.low, wilson.high), abs=0.005)
     assert found.low < 0.7 < found.high and 0.65 <= found.least < found.most <= 0.75
     only_low = findings_run(labels, given / 10)
-    assert borne_out(only_low, 0.9, 0) is None
+    assert similar_answers(only_low, 0.9, 0) is None
 
 
 def test_the_answer_of_exclusive_classes_counts_whichever_class_it_is():
@@ -170,8 +170,8 @@ def test_the_answer_of_exclusive_classes_counts_whichever_class_it_is():
         np.eye(3)[[0, 1, 2, 0]],
         np.array([[0.8, 0.1, 0.1], [0.8, 0.1, 0.1], [0.1, 0.1, 0.8], [0.4, 0.3, 0.3]]),
     )
-    found = borne_out(findings_run(labels, given, CLASSES, "multiclass"), 0.79, 1)
-    assert (found.scans, found.share) == (3, pytest.approx(2 / 3))
+    found = similar_answers(findings_run(labels, given, CLASSES, "multiclass"), 0.79, 1)
+    assert (found.scans, found.fraction_correct) == (3, pytest.approx(2 / 3))
 
 
 def test_what_can_not_be_shown_is_named():

@@ -34,7 +34,7 @@ def options(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options) -> None:
-    from lungkeras.datasets.recognition import Named
+    from lungkeras.datasets.recognised_tables import Named
     from lungkeras.study.new import new_study
     from lungkeras.study.runs import BACKBONES
 

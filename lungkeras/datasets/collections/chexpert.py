@@ -20,6 +20,7 @@ from lungkeras.datasets.chexpert_labels import CLASS_OF, CLASSES, DRAWN_AS, draw
 from lungkeras.datasets.entry import Dataset, Names, Phantom
 from lungkeras.datasets.folders import folders_under, subfolders
 from lungkeras.datasets.listed import heading_of, read_list
+from lungkeras.datasets.listed_files import records_with_files
 from lungkeras.datasets.plans import Scan
 from lungkeras.datasets.records import leave_out
 from lungkeras.system.errors import SourceError
@@ -68,7 +69,7 @@ def read(source: Path, found: list[Path], *, require_files: bool = True, seed: i
         raise tables.missing_table("chexpert", folder, LIST, "the list of the training scans with their labels")
     lists = [folder / name for name in READERS if (folder / name).is_file()]
     entries = read_entries(lists, folder.relative_to(source).as_posix())
-    return tables.records_of("chexpert", source, entries, _frontal, tables=lists, parts=3, require_files=require_files)
+    return records_with_files("chexpert", source, entries, _frontal, lists=lists, parts=3, require_files=require_files)
 
 
 def read_entries(lists: list[Path], release: str = RELEASE) -> pd.DataFrame:
@@ -88,8 +89,13 @@ def read_entries(lists: list[Path], release: str = RELEASE) -> pd.DataFrame:
                 f"{RELEASE}/train/patient00001/study1/view1_frontal.jpg: fetch it anew"
             )
         below = parts[0].str.extract(r"([^/]+/)$")[0].fillna("")  # train/, valid/ or test/
-        told = {"scan": parts[1] + "/" + parts[3], "study": parts[1], "patient": parts[2], "reader": READERS[file.name]}
-        table = table.assign(**told)
+        names = {
+            "scan": parts[1] + "/" + parts[3],
+            "study": parts[1],
+            "patient": parts[2],
+            "reader": READERS[file.name],
+        }
+        table = table.assign(**names)
         table["path"] = ("" if release == "." else f"{release}/") + below + table["scan"]
         earlier = [scan for other in each for scan in other["scan"]]
         each.append(table[~table["scan"].isin(earlier)] if earlier else table)
@@ -149,8 +155,8 @@ def write_lists(to: Path, planned: list[Scan], boxes: dict, chest: Callable) -> 
         frontal = "frontal" in name
         view = ("AP" if is_ap(scan.patient, int(study[5:])) else "PA") if frontal else ""
         sex, age = "Female" if chest(scan.patient).breasts else "Male", 18 + scan.patient * 7 % 73
-        told = [scan.path, sex, str(age), "Frontal" if frontal else "Lateral", view, said["No Finding"]]
-        rows[f"{part}.csv"].append(",".join((*told, *(said[label] for label in list(CLASS_OF)[:-1]))))
+        cells = [scan.path, sex, str(age), "Frontal" if frontal else "Lateral", view, said["No Finding"]]
+        rows[f"{part}.csv"].append(",".join((*cells, *(said[label] for label in list(CLASS_OF)[:-1]))))
     for name, lines in rows.items():
         (to / RELEASE / name).write_bytes("".join(line + "\n" for line in lines).encode())
 

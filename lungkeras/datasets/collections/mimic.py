@@ -22,6 +22,7 @@ from lungkeras.datasets.chexpert_labels import CLASS_OF, CLASSES, DRAWN_AS, draw
 from lungkeras.datasets.entry import Dataset, Names, Phantom
 from lungkeras.datasets.folders import folders_under, subfolders
 from lungkeras.datasets.listed import read_list
+from lungkeras.datasets.listed_files import records_with_files
 from lungkeras.datasets.plans import Scan
 from lungkeras.datasets.records import leave_out
 from lungkeras.system.errors import SourceError
@@ -61,7 +62,7 @@ def read(source: Path, found: list[Path], *, require_files: bool = True, seed: i
     place = folder.relative_to(source).as_posix()
     entries["path"] = ("" if place == "." else f"{place}/") + entries["path"]
     lists = [file for name in (METADATA, LABELS, SPLIT, PATIENTS) if (file := tables.find_table(folder, name))]
-    return tables.records_of("mimic", source, entries, _frontal, tables=lists, require_files=require_files)
+    return records_with_files("mimic", source, entries, _frontal, lists=lists, require_files=require_files)
 
 
 def _table(folder: Path, name: str, holds: str) -> Path:

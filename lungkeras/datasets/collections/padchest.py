@@ -21,6 +21,7 @@ from lungkeras.datasets import tables
 from lungkeras.datasets.entry import Dataset, Phantom
 from lungkeras.datasets.folders import files_in, folders_under
 from lungkeras.datasets.listed import read_list
+from lungkeras.datasets.listed_files import records_with_files
 from lungkeras.datasets.plans import Scan, scans_of_patients
 from lungkeras.datasets.records import leave_out
 from lungkeras.system.errors import SourceError
@@ -82,8 +83,8 @@ def read(source: Path, found: list[Path], *, require_files: bool = True, seed: i
     folder = found[0].parent.relative_to(source).as_posix()
     inner = entries["folder"] + "/" if "folder" in entries else ""
     entries["path"] = ("" if folder == "." else f"{folder}/") + inner + entries["scan"]
-    return tables.records_of(
-        "padchest", source, entries, _stated_and_frontal, tables=found, require_files=require_files
+    return records_with_files(
+        "padchest", source, entries, _stated_and_frontal, lists=found, require_files=require_files
     )
 
 

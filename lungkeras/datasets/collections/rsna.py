@@ -25,9 +25,10 @@ from lungkeras.datasets.drawn import SIDE, is_drawn
 from lungkeras.datasets.encoding import dicom_file
 from lungkeras.datasets.entry import Dataset, Phantom
 from lungkeras.datasets.folders import folders_under
-from lungkeras.datasets.listed import place, read_list
+from lungkeras.datasets.listed import read_list
+from lungkeras.datasets.listed_files import records_with_files
 from lungkeras.datasets.plans import Box, Scan, counts_of
-from lungkeras.datasets.records import named
+from lungkeras.datasets.records import in_folders, named
 from lungkeras.datasets.scans.headers import header_words
 from lungkeras.system.errors import SourceError
 from lungkeras.system.text import printable, say
@@ -74,8 +75,9 @@ def read(source: Path, found: list[Path], *, require_files: bool = True, seed: i
         say(f"rsna: {DETAILS} is missing: of scans without opacity it is not known which are normal", file=sys.stderr)
     records = _labelled(files)
     folder = found[0].parent.relative_to(source).as_posix()
-    records["folder"] = IMAGES if folder == "." else f"{folder}/{IMAGES}"
-    records = place("rsna", source, records, found, suffix=".dcm", require_files=require_files)
+    images = IMAGES if folder == "." else f"{folder}/{IMAGES}"
+    records["path"] = images + "/" + records["scan"] + ".dcm"
+    records = records_with_files("rsna", source, records, lists=found, others=in_folders, require_files=require_files)
     return with_headers(source, records) if require_files else records
 
 
@@ -96,18 +98,18 @@ def _labelled(files: Mapping[str, Path]) -> pd.DataFrame:
         others = opacity.map({0: UNCERTAIN, 1: 0.0})
         parts.append(pd.DataFrame({"lung_opacity": opacity, "not_normal": others, "normal": others}))
     if DETAILS in files:
-        told = read_list("rsna", files[DETAILS], ("patientid", "class")).drop_duplicates()
-        names = told["class"].str.casefold().map(CLASS_OF_NAME)
+        details = read_list("rsna", files[DETAILS], ("patientid", "class")).drop_duplicates()
+        names = details["class"].str.casefold().map(CLASS_OF_NAME)
         if names.isna().any():
-            strange = named(told.loc[names.isna(), "class"].value_counts())
+            strange = named(details.loc[names.isna(), "class"].value_counts())
             raise SourceError(f"rsna: {files[DETAILS]}: expected the classes of RSNA, found {strange}: fetch it anew")
-        if (twice := told["patientid"].duplicated()).any():
+        if (twice := details["patientid"].duplicated()).any():
             raise SourceError(
                 f"rsna: {files[DETAILS]}: expected one class of each scan, found two of "
-                f"{told.loc[twice, 'patientid'].iloc[0]}: fetch it anew"
+                f"{details.loc[twice, 'patientid'].iloc[0]}: fetch it anew"
             )
         columns = {name: (names == name).to_numpy("float64") for name in CLASSES}
-        parts.append(pd.DataFrame(columns, index=told["patientid"]))
+        parts.append(pd.DataFrame(columns, index=details["patientid"]))
     records = parts[0] if len(parts) == 1 else _agreed(*parts, files)
     records = records.rename_axis("scan").reset_index()
     return records.assign(patient=records["scan"])
@@ -116,11 +118,11 @@ def _labelled(files: Mapping[str, Path]) -> pd.DataFrame:
 def _agreed(of_boxes: pd.DataFrame, of_details: pd.DataFrame, files: Mapping[str, Path]) -> pd.DataFrame:
     """What both lists say. Raises SourceError if they contradict each other."""
     both = of_boxes.index.intersection(of_details.index)
-    apart = of_boxes.loc[both, "lung_opacity"] != of_details.loc[both, "lung_opacity"]
-    if apart.any():
+    contradictory = of_boxes.loc[both, "lung_opacity"] != of_details.loc[both, "lung_opacity"]
+    if contradictory.any():
         raise SourceError(
-            f"rsna: {LABELS} and {DETAILS} in {files[LABELS].parent} say otherwise of {int(apart.sum()):,} scans, such "
-            f"as {apart.index[apart][0]}: fetch both anew"
+            f"rsna: {LABELS} and {DETAILS} in {files[LABELS].parent} say otherwise of "
+            f"{int(contradictory.sum()):,} scans, such as {contradictory.index[contradictory][0]}: fetch both anew"
         )
     return of_details.combine_first(of_boxes).reindex(of_boxes.index.union(of_details.index, sort=False))
 
@@ -130,11 +132,11 @@ def with_headers(source: Path, records: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     words = [header_words(source / path, tuple(TOLD)) for path in records["path"]]
-    told = pd.DataFrame(words, columns=list(TOLD), index=records.index, dtype="str").rename(columns=TOLD)
-    told = told.loc[:, (told != "").any()]
-    if "age" in told:
-        told["age"] = known_ages(told["age"])
-    return records.assign(**{name: told[name] for name in told})
+    metadata = pd.DataFrame(words, columns=list(TOLD), index=records.index, dtype="str").rename(columns=TOLD)
+    metadata = metadata.loc[:, (metadata != "").any()]
+    if "age" in metadata:
+        metadata["age"] = known_ages(metadata["age"])
+    return records.assign(**{name: metadata[name] for name in metadata})
 
 
 def known_ages(texts: pd.Series) -> pd.Series:

@@ -80,12 +80,12 @@ def with_readings(records: pd.DataFrame, files: list[Path]) -> pd.DataFrame:
     import pandas as pd
 
     texts = {file.stem.upper(): _text(file) for file in files if file.suffix.lower() == ".txt"}
-    told = records["patient"].map(texts).fillna("").astype("str")
-    if (told == "").all():
+    clinical = records["patient"].map(texts).fillna("").astype("str")
+    if (clinical == "").all():
         return records
-    ages = told.str.extract(r"(?i)age:\s*(\d+\s*[a-z]*)")[0]
-    ages = ages.fillna(told.str.extract(r"(?i)\b(\d+\s*(?:y|m|w|d)[a-z]*)")[0]).fillna("")
-    sexes = told.str.extract(r"(?i)(?:sex:\s*|\b)(f|m)(?:emale|ale)?\b")[0].str.upper()
+    ages = clinical.str.extract(r"(?i)age:\s*(\d+\s*[a-z]*)")[0]
+    ages = ages.fillna(clinical.str.extract(r"(?i)\b(\d+\s*(?:y|m|w|d)[a-z]*)")[0]).fillna("")
+    sexes = clinical.str.extract(r"(?i)(?:sex:\s*|\b)(f|m)(?:emale|ale)?\b")[0].str.upper()
     ages = years(ages)
     attrs = records.attrs
     records = records.assign(age=ages if ages.hasnans else ages.astype("int64"), sex=sexes.astype("str"))

@@ -26,9 +26,10 @@ import numpy as np
 from lungkeras.datasets.encoding import dicom_file
 from lungkeras.datasets.entry import Dataset, Phantom
 from lungkeras.datasets.folders import folders_under
-from lungkeras.datasets.listed import heading_of, place, plain, read_list
+from lungkeras.datasets.listed import heading_of, plain, read_list
+from lungkeras.datasets.listed_files import records_with_files
 from lungkeras.datasets.plans import Scan
-from lungkeras.datasets.records import named
+from lungkeras.datasets.records import in_folders, named
 from lungkeras.datasets.scans.headers import size_of
 from lungkeras.system.errors import SourceError
 from lungkeras.system.text import say
@@ -96,8 +97,9 @@ def read(
     lists = [*found, *(file for file in _box_files(found) if file.is_file())]
     root = found[0].parent if found[0].name == KAGGLE or found[0].parent.name != "annotations" else found[0].parents[1]
     start = root.relative_to(source).as_posix()
-    records["folder"] = records["folder"] if start == "." else start + "/" + records["folder"]
-    return place("vindr", source, records, lists, suffix=".dicom", require_files=require_files)
+    records["path"] = ("" if start == "." else f"{start}/") + records["folder"] + "/" + records["scan"] + ".dicom"
+    records = records.drop(columns="folder")
+    return records_with_files("vindr", source, records, lists=lists, others=in_folders, require_files=require_files)
 
 
 def _labelled(file: Path, votes: str) -> pd.DataFrame:
@@ -165,9 +167,9 @@ def _said_by_box(file: Path) -> tuple[tuple[np.ndarray, np.ndarray], pd.DataFram
     """Kaggle's: the same; several boxes by one reader in a scan count as one vote."""
     table = read_list("vindr", file, ("image_id", "rad_id", "class_name"))
     readings = table[["image_id", "rad_id"]].drop_duplicates(ignore_index=True)
-    told = table.drop_duplicates(ignore_index=True)
-    classes = told["class_name"].map(_class_codes(file, told["class_name"]))
-    rows = told.merge(readings.reset_index(names="row"), on=["image_id", "rad_id"])["row"]
+    findings = table.drop_duplicates(ignore_index=True)
+    classes = findings["class_name"].map(_class_codes(file, findings["class_name"]))
+    rows = findings.merge(readings.reset_index(names="row"), on=["image_id", "rad_id"])["row"]
     return (rows.to_numpy(), classes.to_numpy()), readings
 
 

@@ -13,14 +13,14 @@ import os
 import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from lungkeras.datasets.drawn import BOXES, NOTE, SIDE, is_drawn
-from lungkeras.datasets.entry import Dataset
+from lungkeras.datasets.entry import Dataset, Phantom
 from lungkeras.datasets.phantoms.anatomy import Chest, draw_patient
 from lungkeras.datasets.phantoms.film import draw_film
 from lungkeras.datasets.phantoms.planting import (
@@ -97,69 +97,25 @@ def _refuse_other(to: Path) -> None:
 def _draw(
     dataset: Dataset, to: Path, scans: int, seed: int, workers: int, plants: Mapping[str, float | None] | None = None
 ) -> None:
-    plants = plants or {}
-    phantom, child = dataset.phantom, dataset.phantom.child
+    plants, phantom = plants or {}, dataset.phantom
     key = (seed, zlib.crc32(dataset.name.encode()) if phantom.stream is None else phantom.stream)
     shares = SHARE_OF_LEAKY_PATIENTS if "leaky" in plants else SHARE_OF_PATIENTS
     planned = phantom.plan(scans, np.random.default_rng(key), shares)
     if "multilabel" in plants:
         planned = pair_findings(planned, plants["multilabel"], key)
-    truth = plant(plants, planned, key, dataset.classes)
-    markers: dict[str, tuple[int, int, int, int]] = {}
-    shapes: dict[str, tuple[int, int]] = {}
+    drawing = _Drawing(phantom, to, planned, plant(plants, planned, key, dataset.classes), plants, key)
     for folder in {(to / scan.path).parent for scan in planned}:
         folder.mkdir(parents=True)
-
-    def chest(patient: int) -> Chest:
-        return draw_patient(np.random.default_rng((*key, patient)), child=child)
-
-    def stream(scan: Scan, number: int) -> np.random.Generator:
-        return np.random.default_rng((*key, scan.patient, number))
-
-    def film(place: int) -> tuple[bytes, list[Box]]:
-        scan = planned[place]
-        rng = stream(scan, scan.number + 1)
-        shape = (int(rng.integers(192, 225)), int(rng.integers(216, 273))) if child else (SIDE, SIDE)
-        shapes[scan.path] = shape
-        class_of = {phantom.drawn_as.get(name, name): name for name in truth[place].shown}
-        image, boxes = draw_film(chest(scan.patient), tuple(class_of), rng, shape)
-        boxes = [replace(box, finding=class_of.get(box.finding, box.finding)) for box in boxes]
-        if plants:
-            code, own = stream(scan, STREAM), stream(scan, STREAM + scan.number + 1)
-            image, marker = develop(image, truth[place], plants, code, own)
-            if marker:
-                markers[scan.path] = marker
-        return cv2.imencode(suffix(scan), image)[1].tobytes(), boxes
-
-    def suffix(scan: Scan) -> str:
-        return ".png" if phantom.encode else Path(scan.path).suffix
-
-    def draw(place: int) -> list[Box]:
-        scan, planted = planned[place], truth[place]
-        if planted.copy_of is None:
-            encoded, boxes = film(place)
-        else:
-            original, boxes = film(planted.copy_of)[0], []
-            encoded = copied(original, planted.copy, suffix(scan), stream(scan, STREAM))
-        if phantom.encode:
-            image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE)
-            # An exact copy is its original's file; any other is encoded as the copy's own scanner does.
-            written = planned[planted.copy_of] if planted.copy == "exact" else scan
-            encoded = phantom.encode(written, image, chest(written.patient))
-        # A write by Python, as imwrite can't write to every path that Python can.
-        (to / scan.path).write_bytes(encoded)
-        return boxes
-
     with ThreadPoolExecutor(workers) as pool:
         places = range(len(planned))
-        drawn = progress(pool.map(draw, places), total=len(planned), description=f"drawing {dataset.name}")
+        drawn = progress(pool.map(drawing.write, places), total=len(planned), description=f"drawing {dataset.name}")
         boxes = dict(zip((scan.path for scan in planned), drawn, strict=True))
     if phantom.write_lists:
-        phantom.write_lists(to, planned, boxes, chest)
+        phantom.write_lists(to, planned, boxes, drawing.chest)
     if not (dataset.boxes or dataset.box_table):  # the others have a published list
-        _write_boxes(to, planned, boxes, shapes)
+        _write_boxes(to, planned, boxes, drawing.shapes)
     if plants:
-        write_truth(to, planned, truth, boxes, markers)
+        write_truth(to, planned, drawing.truth, boxes, drawing.markers)
     named = ", ".join(name if value is None else f"{name}={value:g}" for name, value in plants.items())
     (to / NOTE).write_text(
         f"Drawings, not scans of patients: {len(planned)} chest phantoms in the layout of the dataset {dataset.name},\n"
@@ -167,6 +123,62 @@ def _draw(
         "pixels of the files here. Not for medical use.\n" + (f"Planted: {named}.\n" if named else ""),
         encoding="utf-8",
     )
+
+
+@dataclass
+class _Drawing:
+    """The scans to draw, their truth, and what was drawn: {path: place of its marker}, {path: (height, width)}."""
+
+    phantom: Phantom
+    to: Path
+    planned: list[Scan]
+    truth: list
+    plants: Mapping[str, float | None]
+    key: tuple[int, int]
+    markers: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
+    shapes: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def chest(self, patient: int) -> Chest:
+        return draw_patient(np.random.default_rng((*self.key, patient)), child=self.phantom.child)
+
+    def stream(self, scan: Scan, number: int) -> np.random.Generator:
+        return np.random.default_rng((*self.key, scan.patient, number))
+
+    def suffix(self, scan: Scan) -> str:
+        return ".png" if self.phantom.encode else Path(scan.path).suffix
+
+    def film(self, place: int) -> tuple[bytes, list[Box]]:
+        """(the encoded film of a scan, its boxes)."""
+        scan = self.planned[place]
+        rng = self.stream(scan, scan.number + 1)
+        shape = (int(rng.integers(192, 225)), int(rng.integers(216, 273))) if self.phantom.child else (SIDE, SIDE)
+        self.shapes[scan.path] = shape
+        class_of = {self.phantom.drawn_as.get(name, name): name for name in self.truth[place].shown}
+        image, boxes = draw_film(self.chest(scan.patient), tuple(class_of), rng, shape)
+        boxes = [replace(box, finding=class_of.get(box.finding, box.finding)) for box in boxes]
+        if self.plants:
+            code, own = self.stream(scan, STREAM), self.stream(scan, STREAM + scan.number + 1)
+            image, marker = develop(image, self.truth[place], self.plants, code, own)
+            if marker:
+                self.markers[scan.path] = marker
+        return cv2.imencode(self.suffix(scan), image)[1].tobytes(), boxes
+
+    def write(self, place: int) -> list[Box]:
+        """Writes the file of a scan, drawn or copied from another one; returns its boxes."""
+        scan, planted = self.planned[place], self.truth[place]
+        if planted.copy_of is None:
+            encoded, boxes = self.film(place)
+        else:
+            original, boxes = self.film(planted.copy_of)[0], []
+            encoded = copied(original, planted.copy, self.suffix(scan), self.stream(scan, STREAM))
+        if self.phantom.encode:
+            image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE)
+            # An exact copy is its original's file; any other is encoded as the copy's own scanner does.
+            written = self.planned[planted.copy_of] if planted.copy == "exact" else scan
+            encoded = self.phantom.encode(written, image, self.chest(written.patient))
+        # A write by Python, as imwrite can't write to every path that Python can.
+        (self.to / scan.path).write_bytes(encoded)
+        return boxes
 
 
 def _write_boxes(to: Path, planned: list[Scan], boxes: dict, shapes: Mapping[str, tuple[int, int]]) -> None:

@@ -12,7 +12,7 @@ from pydicom import uid
 from pydicom.datadict import tag_for_keyword
 from pydicom.filereader import read_dataset
 
-from lungkeras.datasets.scans import dicom
+from lungkeras.datasets.scans import dicom_elements
 
 ELEMENTS = {
     "PatientID": "patient",
@@ -37,18 +37,22 @@ def header_of(file: Path) -> dict[str, str]:
     try:
         with open(file, "rb") as stream:
             data = stream.read(MOST_BYTES)
-        stream = dicom._Counted(data)
+        stream = dicom_elements._Counted(data)
         stream.seek(132 if data[128:132] == b"DICM" else 0)
         meta = read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
-        syntax = dicom._text(meta, "TransferSyntaxUID")
+        syntax = dicom_elements.text_of(meta, "TransferSyntaxUID")
         content = data[stream.tell() :]
         if syntax == uid.DeflatedExplicitVRLittleEndian:
-            content = dicom._inflated(Path(file).read_bytes()[stream.tell() :])[:MOST_BYTES]
-        implicit, little = dicom._encoding(syntax, content)
+            content = dicom_elements._inflated(Path(file).read_bytes()[stream.tell() :])[:MOST_BYTES]
+        implicit, little = dicom_elements._encoding(syntax, content)
         header = read_dataset(
-            dicom._Counted(content), implicit, little, stop_when=lambda tag, *_: tag > max(TAGS), specific_tags=TAGS
+            dicom_elements._Counted(content),
+            implicit,
+            little,
+            stop_when=lambda tag, *_: tag > max(TAGS),
+            specific_tags=TAGS,
         )
-        told = {name: dicom._text(header, element) for element, name in ELEMENTS.items()}
+        told = {name: dicom_elements.text_of(header, element) for element, name in ELEMENTS.items()}
     except Exception:  # pydicom ends in any of a dozen classes on a damaged file, which the preparation reports
         return nothing
     return told | {name: _hashed(told[name]) for name in HASHED}
@@ -56,8 +60,8 @@ def header_of(file: Path) -> dict[str, str]:
 
 def headers(files: Iterable[Path]) -> dict[str, list[str]]:
     """The result of `header_of` for each file, as columns."""
-    told = [header_of(file) for file in files]
-    return {name: [each[name] for each in told] for name in ELEMENTS.values()}
+    found = [header_of(file) for file in files]
+    return {name: [each[name] for each in found] for name in ELEMENTS.values()}
 
 
 def _hashed(number: str) -> str:

@@ -14,6 +14,37 @@ from lungkeras.study.words import heading
 P, C, X = "pneumonia", "covid", "xray8"
 BACKBONES = {"R": "resnet34", "M": "mobilenet_v3_large", "E": "efficientnet_b1", "T": "efficientnet_b1"}
 NAMES = {"R": "ResNet", "M": "MobileNet", "E": "EfficientNet", "T": "pretrained"}
+# {kind: what figures call it}, of a model trained on a dataset, of a backbone, of its test scans, of a learning rate.
+MODEL = {
+    "f1": "macro F1",
+    "seconds": "seconds an epoch",
+    "best_epoch": "best epoch",
+    "epochs": "epochs trained",
+    "instability": "change of the validation loss from epoch to epoch",
+    "first_validation_f1": "validation F1 after one epoch",
+    "best_validation_f1": "best validation F1",
+    "normal_f1": "F1 of normal against the rest",
+    "share_between_pneumonias": "share of errors between the pneumonias",
+    "external_f1": "macro F1 on a held-out source",
+}
+BACKBONE = {
+    "parameters": "parameters (million)",
+    "operations": "multiply-accumulates (giga)",
+    "top5": "ImageNet top-5 (%)",
+}
+SCANS = {
+    "asymmetry": "one-sidedness of heat maps",
+    "area": "area of heat maps",
+    "row": "depth of heat maps",
+    "purity": "purity of 10 neighbours",
+    "silhouette": "silhouette",
+}
+RATE = {
+    "f1": MODEL["f1"],
+    "instability": MODEL["instability"],
+    "lowest_loss": "lowest validation loss",
+    "earliest": "first epoch near the best validation F1 of all rates",
+}
 
 
 class Evidence:
@@ -72,106 +103,43 @@ class Evidence:
         """A mean over test scans of a measure of heat maps or features."""
         return None
 
-    def _asked(self, quantity: str, name: str, answer: tuple[np.ndarray, float] | None) -> np.ndarray:
-        return self.answer(quantity, name, *(answer or (None,)))
+    def value(self, kind: str, model: str, dataset: str = "", *, label: str = "") -> np.ndarray:
+        """A quantity of MODEL, BACKBONE or SCANS for a model; `label` limits the test scans to a class.
 
-    def f1(self, model: str, dataset: str) -> np.ndarray:
-        return self._model("macro F1", "f1", model, dataset)
+        A backbone needs no dataset. NaN if the quantity is unknown.
+        """
+        if kind in BACKBONE:
+            return self.answer(BACKBONE[kind], self.name(model), self.of_backbone(kind, BACKBONES[model]))
+        name = f"{heading(dataset)}{f', {title(label)}' if label else ''}: {self.name(model)}"
+        if kind in MODEL:
+            return self._asked(MODEL[kind], name, self.of_model(kind, model, dataset))
+        which = {"label": label} if label else {}
+        return self._asked(SCANS[kind], name, self.of_test_scans(kind, model, dataset, **which))
 
-    def seconds(self, model: str, dataset: str) -> np.ndarray:
-        return self._model("seconds an epoch", "seconds", model, dataset)
+    def at_rate(self, kind: str, rate: float) -> np.ndarray:
+        """A quantity of RATE for the ablation's run at a learning rate."""
+        return self._asked(RATE[kind], f"{rate:g}", self.of_rate(kind, rate))
 
-    def best_epoch(self, model: str, dataset: str) -> np.ndarray:
-        return self._model("best epoch", "best_epoch", model, dataset)
-
-    def epochs(self, model: str, dataset: str) -> np.ndarray:
-        return self._model("epochs trained", "epochs", model, dataset)
-
-    def instability(self, model: str, dataset: str) -> np.ndarray:
-        return self._model("change of the validation loss from epoch to epoch", "instability", model, dataset)
-
-    def first_validation_f1(self, model: str, dataset: str) -> np.ndarray:
-        return self._model("validation F1 after one epoch", "first_validation_f1", model, dataset)
-
-    def best_validation_f1(self, model: str, dataset: str) -> np.ndarray:
-        return self._model("best validation F1", "best_validation_f1", model, dataset)
-
-    def normal_f1(self, model: str, dataset: str) -> np.ndarray:
-        return self._model("F1 of normal against the rest", "normal_f1", model, dataset)
-
-    def share_between_pneumonias(self, model: str, dataset: str) -> np.ndarray:
-        return self._model("share of errors between the pneumonias", "share_between_pneumonias", model, dataset)
-
-    def external_f1(self, model: str, dataset: str) -> np.ndarray:
-        return self._model("macro F1 on a held-out source", "external_f1", model, dataset)
-
-    def _model(self, quantity: str, kind: str, model: str, dataset: str) -> np.ndarray:
-        return self._asked(quantity, f"{heading(dataset)}: {self.name(model)}", self.of_model(kind, model, dataset))
-
-    def name(self, model: str) -> str:
-        """What figures call a model: the paper's short words."""
-        return NAMES[model]
-
-    def parameters(self, model: str) -> np.ndarray:
-        return self._backbone("parameters (million)", "parameters", model)
-
-    def operations(self, model: str) -> np.ndarray:
-        return self._backbone("multiply-accumulates (giga)", "operations", model)
-
-    def top5(self, model: str) -> np.ndarray:
-        return self._backbone("ImageNet top-5 (%)", "top5", model)
-
-    def _backbone(self, quantity: str, kind: str, model: str) -> np.ndarray:
-        return self.answer(quantity, self.name(model), self.of_backbone(kind, BACKBONES[model]))
-
-    def rate_f1(self, rate: float) -> np.ndarray:
-        return self._asked("macro F1", f"{rate:g}", self.of_rate("f1", rate))
-
-    def rate_instability(self, rate: float) -> np.ndarray:
-        quantity = "change of the validation loss from epoch to epoch"
-        return self._asked(quantity, f"{rate:g}", self.of_rate("instability", rate))
-
-    def rate_lowest_loss(self, rate: float) -> np.ndarray:
-        return self._asked("lowest validation loss", f"{rate:g}", self.of_rate("lowest_loss", rate))
-
-    def rate_earliest(self, rate: float) -> np.ndarray:
-        quantity = "first epoch near the best validation F1 of all rates"
-        return self._asked(quantity, f"{rate:g}", self.of_rate("earliest", rate))
-
-    def ablation_pretrained(self) -> np.ndarray:
+    def share_pretrained(self) -> np.ndarray:
         """The share of the ablation's runs that started from ImageNet weights."""
         return self._asked("share of the ablation's runs", "from ImageNet weights", self.of_rate("pretrained", 0.0))
 
     def variant_f1(self, model: str, dataset: str, suffix: str, about: str) -> np.ndarray:
         name = f"{heading(dataset)}: {self.name(model)} {about}"
-        return self._asked("macro F1", name, self.of_variant(model, dataset, suffix))
+        return self._asked(MODEL["f1"], name, self.of_variant(model, dataset, suffix))
 
-    def heatmap(self, kind: str, model: str, dataset: str, label: str) -> np.ndarray:
-        quantity = {
-            "asymmetry": "one-sidedness of heat maps",
-            "area": "area of heat maps",
-            "row": "depth of heat maps",
-        }
-        name = f"{heading(dataset)}, {title(label)}: {self.name(model)}"
-        return self._asked(quantity[kind], name, self.of_test_scans(kind, model, dataset, label=label))
-
-    def heatmap_area(self, model: str, dataset: str) -> np.ndarray:
-        name = f"{heading(dataset)}: {self.name(model)}"
-        return self._asked("area of heat maps", name, self.of_test_scans("area", model, dataset))
-
-    def heatmap_agreement(self, first: str, second: str, dataset: str) -> np.ndarray:
+    def agreement(self, first: str, second: str, dataset: str) -> np.ndarray:
+        """The correlation of the heat maps of two models on the same scans."""
         name = f"{heading(dataset)}: {self.name(first)} and {self.name(second)}"
-        return self._asked(
-            "correlation of heat maps", name, self.of_test_scans("agreement", first, dataset, other=second)
-        )
+        answer = self.of_test_scans("agreement", first, dataset, other=second)
+        return self._asked("correlation of heat maps", name, answer)
 
-    def purity(self, model: str, dataset: str) -> np.ndarray:
-        name = f"{heading(dataset)}: {self.name(model)}"
-        return self._asked("purity of 10 neighbours", name, self.of_test_scans("purity", model, dataset))
+    def name(self, model: str) -> str:
+        """What figures call a model: the paper's short words."""
+        return NAMES[model]
 
-    def silhouette(self, model: str, dataset: str) -> np.ndarray:
-        name = f"{heading(dataset)}: {self.name(model)}"
-        return self._asked("silhouette", name, self.of_test_scans("silhouette", model, dataset))
+    def _asked(self, quantity: str, name: str, answer: tuple[np.ndarray, float] | None) -> np.ndarray:
+        return self.answer(quantity, name, *(answer or (None,)))
 
 
 class PaperEvidence(Evidence):

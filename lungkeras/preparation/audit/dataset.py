@@ -49,6 +49,10 @@ def audit_source(dataset: str, source: Path | str, *, seed: int = 0, workers: in
     """Audits a source folder as published. Returns what `audit_records` does.
 
     Raises SourceError if the source is not of this dataset, or none of its scans can be read.
+
+    >>> audit = lungkeras.audit_source("pneumonia", "sources/demo/pneumonia")
+    >>> audit["leakage"]["shared_patients"]
+    {'train and val': 0, 'train and test': 0, 'val and test': 0}
     """
     from lungkeras.datasets.registry import read_records
     from lungkeras.splits import given_split, split_what_is_there

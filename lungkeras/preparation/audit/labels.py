@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lungkeras.preparation.audit.shortcuts import FEWEST
-from lungkeras.scores.intervals import ranking
+from lungkeras.scores.rankings import ranking
 
 FOLDS, REPEATS = 5, 2
 FREEDOM = 0.3  # of the logistic regression: less is smoother

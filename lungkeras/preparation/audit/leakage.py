@@ -9,7 +9,7 @@ import numpy as np
 
 from lungkeras.datasets.registry import class_columns
 from lungkeras.preparation.audit.shortcuts import unseen_scores
-from lungkeras.scores.intervals import ranking
+from lungkeras.scores.rankings import ranking
 from lungkeras.splits import SHARES
 
 if TYPE_CHECKING:

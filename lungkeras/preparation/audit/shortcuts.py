@@ -24,7 +24,8 @@ import numpy as np
 
 from lungkeras.preparation.alignment import HALF as SIDE
 from lungkeras.preparation.prints import Fingerprints
-from lungkeras.scores.intervals import ranking, widened
+from lungkeras.scores.rankings import ranking
+from lungkeras.scores.share_intervals import widened
 
 if TYPE_CHECKING:
     import pandas as pd

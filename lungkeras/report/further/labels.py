@@ -8,7 +8,7 @@ import pandas as pd
 
 from lungkeras.datasets.policies import POLICIES, told
 from lungkeras.preparation.folder import Prepared
-from lungkeras.report.entry import Further
+from lungkeras.report.further import Further
 from lungkeras.report.grid import NUMBER, Column, count, grid, table
 from lungkeras.splits import SPLITS
 from lungkeras.study.words import heading
