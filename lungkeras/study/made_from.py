@@ -16,8 +16,8 @@ from lungkeras.system.provenance import agree, code_digest, digest, file_digest,
 TRAINING = (
     "datasets/scans/opencv",
     *(f"scores/{name}" for name in ("divergence", "metrics", "temperature")),
-    *(f"models/{name}" for name in ("architectures", "backbones", "build", "depthwise", "entry", "layers", "residuals")),
-    *("models/resnet", "models/own/resnet34"),
+    *(f"models/{name}" for name in ("architectures", "backbones", "build", "depthwise", "entry", "layers")),
+    *("models/residuals", "models/resnet", "models/own/resnet34"),
     *(f"system/{name}" for name in ("devices", "replicas")),
     "augmentation",
     *(

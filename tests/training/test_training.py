@@ -379,7 +379,7 @@ def test_the_streamed_macro_f1_leaves_out_labels_that_are_not_known():
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.25])
-def test_the_learning_rate_rises_linearly_during_the_warm_up_and_falls_along_a_cosine(prepared_folder, tmp_path, warmup):
+def test_the_learning_rate_rises_linearly_in_the_warm_up_then_falls_along_a_cosine(prepared_folder, tmp_path, warmup):
     params = params_of(prepared_folder, tmp_path, learning_rate=0.02, final_learning_rate=0.001, warmup=warmup)
     rates = one_run.schedule(params, 40)
     rising = int(40 * warmup)
