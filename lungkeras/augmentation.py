@@ -71,9 +71,9 @@ def autocontrast(images):
     A channel with a single grey level is unchanged.
 
     >>> import numpy as np
-    >>> image = np.array([50, 100, 150], np.uint8).reshape(1, 1, 3, 1)
-    >>> np.ravel(lungkeras.autocontrast(image)).astype(int).tolist()
-    [0, 127, 255]
+    >>> image = np.array([100, 125, 151], np.uint8).reshape(1, 1, 3, 1)
+    >>> np.ravel(lungkeras.autocontrast(image)).tolist()
+    [0, 125, 255]
     """
     return through_float(images, stretched)
 

@@ -1,6 +1,8 @@
-"""The examples of what a user calls first run, one after another, on a phantom."""
+"""The examples in docstrings run: those of what a user calls first on a phantom, the others as they stand."""
 
 import doctest
+import importlib
+from pathlib import Path
 
 import pytest
 from small_training import small_model
@@ -15,6 +17,12 @@ FIRST = (
     *("build_model", "save_model", "load_model", "grad_cam"),
     *("Params", "load_params", "read_run", "read_runs", "per_class"),
     *("load_predictor", "predict_images", "predict_scan"),
+)
+PACKAGE = Path(lungkeras.__file__).parent
+WITH_EXAMPLES = sorted(
+    path.relative_to(PACKAGE.parent).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+    for path in PACKAGE.rglob("*.py")
+    if "    >>> " in path.read_text(encoding="utf-8")
 )
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -40,4 +48,14 @@ def test_the_example_of_a_docstring_runs_and_gives_what_it_says(name, project):
     assert test.examples, f"{name} has no example"
     printed: list[str] = []
     doctest.DocTestRunner(optionflags=OPTIONS).run(test, out=printed.append)
+    assert not printed, "".join(printed)
+
+
+@pytest.mark.parametrize("module", WITH_EXAMPLES)
+def test_the_other_examples_of_a_module_are_true(module):
+    loaded = importlib.import_module(module)
+    runner, printed = doctest.DocTestRunner(optionflags=OPTIONS), []
+    for test in doctest.DocTestFinder().find(loaded):
+        if test.name.rpartition(".")[2] not in FIRST:
+            runner.run(test, out=printed.append)
     assert not printed, "".join(printed)

@@ -1,6 +1,7 @@
 """Lists of labels as text: their encoding, their separator, and broken rows."""
 
 import gzip
+import re
 import sys
 import zlib
 from functools import cache
@@ -130,3 +131,12 @@ def broken_row(text: str, last_needed: int) -> str | None:
     if len(lines) > 2 and lines[-1].strip() and counts[-1] < max(counts[1:-1]):
         return f"its last row cut short ({printable(lines[-1][:60])!r})"
     return None
+
+
+def letters_of(column: str) -> str:
+    """The letters and digits of a column's name, without case, by which columns are found.
+
+    >>> letters_of("Patient_ID"), letters_of("Image Index")
+    ('patientid', 'imageindex')
+    """
+    return re.sub(r"[\W_]+", "", column).casefold()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from lungkeras.datasets.class_names import clear_class, distinct, slugs
 from lungkeras.datasets.folders import file_paths, files_in
 from lungkeras.datasets.label_tables import SUFFIXES, list_separator, read_table, require_column, says_labels
 from lungkeras.datasets.listed_files import FileIndex, places
+from lungkeras.datasets.lists import letters_of
 from lungkeras.datasets.own_description import MOST_CLASSES, Columns, Description
 from lungkeras.datasets.own_records import parts_of, plain
 from lungkeras.datasets.recognised_folders import (
@@ -172,12 +172,8 @@ def _where_found(description: Description, roles: Mapping[str, str]) -> dict[str
     return how
 
 
-def _simple(heading: str) -> str:
-    return re.sub(r"[\W_]+", "", heading.casefold())
-
-
 def _by_heading(headings: list[str], role: str) -> str | None:
-    simple = {_simple(heading): heading for heading in reversed(headings)}
+    simple = {letters_of(heading): heading for heading in reversed(headings)}
     return next((simple[name] for name in HEADINGS[role] if name in simple), None)
 
 
@@ -205,7 +201,7 @@ def _image_column(
 ) -> tuple[str | None, float]:
     """(the column with most cells that name a file, their share); without files, the one with such a header."""
     headings = [named] if named else [heading for heading in table.columns if heading not in others]
-    likely = [by for name in HEADINGS["image"] for by in headings if _simple(by) == name]
+    likely = [by for name in HEADINGS["image"] for by in headings if letters_of(by) == name]
     order = list(dict.fromkeys([*likely, *headings]))
     rows = table.iloc[:: max(1, len(table) // SAMPLED)][:SAMPLED] if len(table) > SAMPLED else table
     hits: dict[str, float] = {}
@@ -231,7 +227,7 @@ def _label_columns(file: Path, table: pd.DataFrame, named: Named, used: set[str]
                 "give --labels-are columns"
             )
         return list(named.label), are
-    listed = [heading for name in HEADINGS["labels"] for heading in free if _simple(heading) == name]
+    listed = [heading for name in HEADINGS["labels"] for heading in free if letters_of(heading) == name]
     listed = [heading for heading in listed if (table[heading] != "").any()]
     binary = [heading for heading in free if says_labels(table[heading])]
     texts = [heading for heading in listed if heading not in binary]

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lungkeras.datasets.folders import IMAGE_SUFFIXES, file_paths
-from lungkeras.datasets.lists import BrokenListError, list_text, separator_of
+from lungkeras.datasets.listed_files import stem
+from lungkeras.datasets.lists import BrokenListError, letters_of, list_text, separator_of
 from lungkeras.system.errors import SourceError
 from lungkeras.system.text import printable
 from lungkeras.system.untrusted import table_files
@@ -97,7 +98,7 @@ def _read(file: Path, side: str) -> pd.DataFrame:
         said = getattr(error, "strerror", None) or error
         raise SourceError(f"{file} can't be read: {said}. Give lists of scans as text, CSV or parquet") from None
     heading = text.partition("\n")[0]
-    columns = [_plain(column) for column in heading.split(separator_of(heading))]
+    columns = [letters_of(column) for column in heading.split(separator_of(heading))]
     if set(columns) & {*COLUMNS["scan"], *COLUMNS["side"], *COLUMNS["patient"]}:
         try:
             table = table_files.parse_csv(text, sep=separator_of(heading), dtype="str", keep_default_na=False)
@@ -112,7 +113,7 @@ def _of_table(file: Path, table: pd.DataFrame, side: str) -> pd.DataFrame:
     """The columns that are read, of a table. Raises SourceError."""
     import pandas as pd
 
-    plain = {_plain(str(column)): column for column in reversed(list(table))}
+    plain = {letters_of(str(column)): column for column in reversed(list(table))}
     found = {kind: next((plain[name] for name in names if name in plain), None) for kind, names in COLUMNS.items()}
     if found["scan"] is None:  # as of RSNA, whose patientId is that of a scan
         found["scan"], found["patient"] = found["patient"], None
@@ -122,10 +123,6 @@ def _of_table(file: Path, table: pd.DataFrame, side: str) -> pd.DataFrame:
     sides = table[found["side"]] if found["side"] is not None else side
     patients = table[found["patient"]].str.strip().replace("", None) if found["patient"] is not None else None
     return pd.DataFrame({"scan": table[found["scan"]], "side": sides, "patient": patients}, dtype="str")
-
-
-def _plain(column: str) -> str:
-    return re.sub(r"[\W_]+", "", column).casefold()
 
 
 def scan_of(line: str) -> str:
@@ -139,17 +136,6 @@ def scan_of(line: str) -> str:
         return named[1]
     first, *others = re.split(r"[\s,;]+", line)
     return first if len(others) > 1 and LABELS.issuperset(others) else line
-
-
-def stem(name: str) -> str:
-    """A file's name without its folders and its suffix, where that is one: ids may hold dots.
-
-    >>> stem("images/00000013_005.png"), stem("1.2.840")
-    ('00000013_005', '1.2.840')
-    """
-    name = name.replace("\\", "/").rpartition("/")[2]
-    start, dot, suffix = name.rpartition(".")
-    return start if dot and suffix[:1].isalpha() else name
 
 
 def ends(name: str) -> list[str]:

@@ -1,12 +1,9 @@
 """Labels that a collection does not know, under every policy."""
 
-import doctest
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from lungkeras.datasets import policies
 from lungkeras.datasets.policies import POLICIES, effect, labels_under, unknown_labels, words
 
 BLANK = float("nan")
@@ -20,10 +17,6 @@ def under(**policy) -> list[list[float]]:
     found = labels_under(RECORDS, CLASSES, **policy)
     assert found.dtype == np.float32 and found.shape == (4, 3)
     return np.nan_to_num(found, nan=9).T.tolist()
-
-
-def test_the_examples_of_the_docstrings():
-    assert doctest.testmod(policies).failed == 0
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: "-".join(policy.values()))
