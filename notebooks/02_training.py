@@ -45,6 +45,7 @@ dropout = False
 backend = None
 devices = 1
 precision = "float32"
+tracker = "none"
 
 # %%
 # %matplotlib inline

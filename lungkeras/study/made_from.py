@@ -27,7 +27,8 @@ TRAINING = (
 # Params with paths or names, which do not affect the computation. For `weights` the file counts, for `split` and
 # `votes` the data, for `seeds` the run's own seed, for POLICIES the resulting labels.
 POLICIES = {"uncertain", "blank"}
-PLACES = {"title", "source", "acquire", "scans", "prepared", "runs", "weights", "seeds", "split", "votes", *POLICIES}
+PLACES = {"title", "source", "acquire", "scans", "prepared", "runs", "weights", "seeds", "split", "votes", "tracker"}
+PLACES |= POLICIES
 RESULTS = ("params.yaml", "environment.json", "best.keras", "history.csv", "predictions.parquet", "metrics.json")
 
 
