@@ -97,5 +97,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.test-installed: $(VENV)/.installed
-	$(INSTALL) ".[tensorflow,jupyter,test,docs,hub,keras-cv,export,dicom,slurm,kubernetes]"
+	$(INSTALL) ".[tensorflow,jupyter,test,docs,hub,keras-cv,export,dicom,slurm,kubernetes,tensorboard,mlflow,tf-keras-vis]"
 	@touch $@

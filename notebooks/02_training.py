@@ -47,6 +47,7 @@ zero_init_residual = True
 backend = None
 devices = 1
 precision = "float32"
+tracker = "none"
 
 # %%
 # %matplotlib inline

@@ -45,7 +45,7 @@ import keras
 import numpy as np
 
 from lungkeras.datasets.registry import title
-from lungkeras.explanation import gradcam, localisation, pointing, randomisation
+from lungkeras.explanation import gradcam, localisation, other_methods, pointing, randomisation
 from lungkeras.report import readings
 from lungkeras.report.figures import articles
 from lungkeras.training.outputs import outputs
@@ -137,6 +137,21 @@ articles.titled({method: gradcam.overlay(scan[0], found) for method, found in ma
 # %%
 agreement = readings.of_agreement(maps)
 print(agreement)
+
+# %% [markdown]
+# Other methods go other ways, and tf-keras-vis has them (extra `[tf-keras-vis]`, TensorFlow). Score-CAM takes no
+# gradient: it covers the scan by each channel and asks the network again, here by the ten channels that vary most.
+# Saliency is the gradient by each pixel, and SmoothGrad its mean over noisy copies of the scan.
+
+# %%
+if other_methods.available():
+    asked = ("faster_score_cam", "saliency", "smooth_grad")
+    found = other_methods.other_heat_maps(model, scan, column, asked, seed=seed)
+    further = {other_methods.METHODS[method]: maps_of_it[0] for method, maps_of_it in found.items()}
+    display(articles.titled({method: gradcam.overlay(scan[0], each) for method, each in further.items()}, edges))
+    print(readings.of_agreement({"Grad-CAM": heat[0]} | further))
+else:
+    print("tf-keras-vis is not installed here.")
 
 # %% [markdown]
 # ## Is the maximum in the box?

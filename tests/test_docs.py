@@ -1,11 +1,13 @@
 """The documentation: each block of code runs, each command is one that the program knows, and the site has no fault."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pytest
 import yaml
@@ -34,7 +36,7 @@ FIRST = {
 }
 FIRST["sources/first/pneumonia"] = FIRST["sources/demo/pneumonia"] = "sources/first"
 RUN = "pneumonia-mobilenet_v3_large-random"
-SHELL = {"git", "cd", "export", "mkdir", "python3", "python3.11", ".", "source"}
+SHELL = {"git", "cd", "export", "mkdir", "python3", "python3.11", ".", "source", "tensorboard", "mlflow"}
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,13 @@ def test_a_page_that_continues_from_the_tutorial_runs(page, project):
 
     draw_source("xray8", project / "sources" / "demo" / "xray8", scans=60)
     run_page(page, FIRST)
+
+
+def test_the_page_on_trackers_runs_and_the_finished_run_is_in_tensorboard(project):
+    pytest.importorskip("tensorboard", reason='needs lungkeras[tensorboard]: pip install ".[tensorboard]"')
+    run_page("tracking.md", FIRST)
+    (events,) = (project / "reports" / "first" / "tensorboard" / RUN).iterdir()
+    assert b"test_macro_f1" in events.read_bytes()
 
 
 def test_what_is_printed_on_the_page_about_sureness_is_what_its_blocks_print(project):
@@ -121,6 +130,7 @@ def test_the_reference_has_every_public_name():
 def test_every_block_of_python_of_the_other_pages_runs(project):
     """From top to bottom of a page; a block that several start pages share runs once."""
     done, seen = {"tutorial.md", "reference.md", "coming-from.md", "how-sure.md", "gallery.md", *ELSEWHERE}, set()
+    done.add("tracking.md")
     for page in (page for page in PAGES if page.name not in done):
         names = {"__name__": "__page__"}
         for block in blocks(page.read_text(encoding="utf-8")):
@@ -176,13 +186,53 @@ def make_targets() -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def demo(tmp_path_factory):
+    """A finished study in small: a report that links to a table, weights, a page and a file elsewhere."""
+    folder = tmp_path_factory.mktemp("finished") / "demo"
+    files = ["tables/table_2.csv", "runs/covid-a b/best.keras", "runs/covid-a b/params.yaml", "../elsewhere.csv"]
+    pages = [
+        "01_data_preparation-covid",
+        "01_data_preparation-xray8",
+        "02_training-covid-resnet34-random",
+        "03_evaluation",
+    ]
+    pages = [f"notebooks/{name}.html" for name in [*pages, "04_visualization", "05_report", "mine"]]
+    for file in [*files, *pages]:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text(f"<p>{file}</p>")
+    links = [f'<a class="x" href="{quote(file)}">{file}</a>' for file in [*files, pages[0], "#key", "tables/none.csv"]]
+    (folder / "report.html").write_text("".join(links))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, demo):
     pytest.importorskip("mkdocs", reason='needs lungkeras[docs]: pip install ".[docs]"')
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=CHECKOUT)
+    environment = os.environ | {"LUNGKERAS_DEMO": str(demo)}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=CHECKOUT, env=environment)
     assert done.returncode == 0, done.stderr
     return folder
+
+
+def test_the_site_holds_the_finished_demo_and_all_that_its_report_links_to_but_weights(site, demo):
+    held = {file.relative_to(site / "demo").as_posix() for file in (site / "demo").rglob("*") if file.is_file()}
+    pages = {f"notebooks/{page.name}" for page in (demo / "notebooks").glob("0*.html")}
+    assert held == {"report.html", "tables/table_2.csv", "runs/covid-a b/params.yaml", *pages} and len(pages) == 6
+    assert all((site / "demo" / name).read_bytes() == (demo / name).read_bytes() for name in held)
+    links = re.findall(r'href="?(demo/[^">\s]+)', (site / "demo.html").read_text(encoding="utf-8"))
+    assert {unquote(link).removeprefix("demo/") for link in links} == {"report.html", *pages}
+
+
+def test_where_no_demo_is_finished_the_page_says_how_to_make_one(tmp_path, monkeypatch):
+    pytest.importorskip("mkdocs", reason='needs lungkeras[docs]: pip install ".[docs]"')
+    monkeypatch.syspath_prepend(str(DOCS))
+    import hooks
+
+    page = hooks.demo_page(tmp_path / "none")
+    assert "`make report`" in page and "](" not in page
+    assert hooks.demo_pages(tmp_path / "none") == hooks.linked_files(tmp_path / "none") == []
 
 
 def test_the_site_is_built_without_a_warning_and_fetches_nothing(site):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 if not (CHECKOUT / "environment.yml").is_file():
@@ -26,7 +28,8 @@ def test_the_environment_has_the_python_of_the_project_and_every_extra():
     assert environment["name"] == "lungkeras" and environment["channels"] == ["conda-forge"]
     conda = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
     pip = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
-    assert "pip" in conda and any(entry.startswith("python=3.11") for entry in conda)
+    (python,) = (entry.removeprefix("python=") for entry in conda if entry.startswith("python"))
+    assert "pip" in conda and SpecifierSet(PROJECT["requires-python"]).contains(python)
     assert "--constraint constraints.txt" in pip and (CHECKOUT / "constraints.txt").is_file()
     installed = set(re.search(r"--editable \.\[([\w,-]+)\]", " ".join(pip))[1].split(","))
     assert installed == set(EXTRAS) - APART
@@ -41,3 +44,15 @@ def test_constraints_pin_every_declared_package_once():
         name_of(text) for text in (*PROJECT["dependencies"], *(text for own in EXTRAS.values() for text in own))
     }
     assert declared - {"setuptools"} <= set(pins)
+
+
+def test_every_pin_lies_within_the_bounds_of_each_declaration():
+    lines = (CHECKOUT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = {name_of(line): line.partition("==")[2] for line in lines if "==" in line}
+    environment = yaml.safe_load((CHECKOUT / "environment.yml").read_text(encoding="utf-8"))
+    pip = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    declared = [*PROJECT["dependencies"], *(text for own in EXTRAS.values() for text in own)]
+    declared += [entry for entry in pip if not entry.startswith("--")]
+    bounds = [Requirement(text) for text in declared if name_of(text) != "setuptools"]
+    assert len(bounds) > 40
+    assert not [str(bound) for bound in bounds if not bound.specifier.contains(pins[name_of(bound.name)])]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from lungkeras.datasets.registry import title
 from lungkeras.evaluation.calibration import calibrated
-from lungkeras.explanation import gallery
+from lungkeras.explanation import gallery, other_methods
 from lungkeras.explanation.gradcam import METHODS, cuts, explained_layer, features, heat_maps, overlay
 from lungkeras.explanation.neighbours import nearest
 from lungkeras.preparation.folder import Prepared, load_prepared
@@ -134,8 +134,10 @@ class Exploration:
 
         `explained` is a class, None the likeliest. Raises ParamsError for a method, layer or class that is not known.
         """
-        if method not in METHODS:
-            raise ParamsError(f"method: expected one of {', '.join(METHODS)}, received {method!r}; choose one of these")
+        if method not in methods():
+            raise ParamsError(
+                f"method: expected one of {', '.join(methods())}, received {method!r}; choose one of these"
+            )
         if explained is not None and explained not in self.run.classes:
             raise ParamsError(
                 f"explained: expected one of {', '.join(self.run.classes)}, received {explained!r}; choose one of these"
@@ -145,19 +147,20 @@ class Exploration:
         scaled = calibrated(self.run, split)[place]
         column = self.run.classes.index(explained) if explained else int(np.nan_to_num(scaled).argmax())
         scan = np.asarray(self.prepared.images[split][place])
-        heat = heat_maps(self.model, scan[None], column, (method,), layer=layer)[method][0]
+        maps = heat_maps if method in METHODS else other_methods.other_heat_maps
+        heat = maps(self.model, scan[None], column, (method,), layer=layer)[method][0]
         pictures = [
             scan_picture(image, f"The scan, {step}", f"{step}, {image.shape[1]} × {image.shape[0]}")
             for step, image in gallery.steps(self.prepared, split, place).items()
         ]
-        about = f"{method_title(method)}: {title(self.run.classes[column])}"
+        about = f"{_method_title(method)}: {title(self.run.classes[column])}"
         pictures.append(scan_picture(overlay(scan, heat), f"{about}, over the scan", about + _empty(heat)))
-        train = self.prepared.split("train")
+        train, small = self.prepared.split("train"), []
         for at, cosine in self.neighbours(split, place):
             label = names_of(train.loc[at, list(self.prepared.classes)].tolist(), self.prepared.classes)
             told = f"{label} ({decimal(cosine, 3)})"
             near = np.asarray(self.prepared.images["train"][at])
-            pictures.append(scan_picture(near, f"Neighbour: {told}", told, NEIGHBOUR_EDGE))
+            small.append(scan_picture(near, f"Neighbour: {told}", told, NEIGHBOUR_EDGE))
         labels = split_of(self.run, split)[0][place]
         rows = [
             [title(name), _label(label), decimal(calibrated_one, 3), decimal(given, 3)]
@@ -170,7 +173,16 @@ class Exploration:
             "of the model, with their labels and the cosine",
         )
         table = Table("Probabilities", ("class", "label", "calibrated", "as the model gives it"), rows)
-        return Shown(printable(row["scan"]), lines, pictures, [table])
+        return Shown(printable(row["scan"]), lines, pictures, [table], small)
+
+
+def methods() -> tuple[str, ...]:
+    """The methods of heat maps: ours, and those of tf-keras-vis where it is installed."""
+    return (*METHODS, *(other_methods.METHODS if other_methods.available() else ()))
+
+
+def _method_title(method: str) -> str:
+    return other_methods.METHODS.get(method) or method_title(method)
 
 
 def _empty(heat: np.ndarray) -> str:
@@ -191,15 +203,19 @@ class Explorer:
         classes = {title(name): name for name in run.classes}
         splits = [split for split in SPLITS if split in set(run.predictions["split"])]
         layers = [layer.name for layer in cuts(exploration.model)][::-1]
-        dropdown = functools.partial(ipywidgets.Dropdown, style={"description_width": "initial"})
+        style = {"description_width": "initial"}
+        dropdown = functools.partial(ipywidgets.Dropdown, style=style)
+        wrapping = functools.partial(ipywidgets.HBox, layout=ipywidgets.Layout(flex_flow="row wrap"))
         self.controls = {
             "split": dropdown(description="split", options=splits, value="test" if "test" in splits else splits[-1]),
             "true": dropdown(description="has", options={ANY: ""} | classes),
             "predicted": dropdown(description="answered", options={ANY: ""} | classes),
             "which": dropdown(description="show", options=list(WHICH)),
-            "file": ipywidgets.Text(description="file", placeholder="part of its name", continuous_update=False),
-            "scan": ipywidgets.Select(description="scan", options=[], rows=6),
-            "method": dropdown(description="heat map", options={method_title(name): name for name in METHODS}),
+            "file": ipywidgets.Text(
+                description="file", placeholder="part of its name", continuous_update=False, style=style
+            ),
+            "scan": ipywidgets.Select(description="scan", options=[], rows=6, style=style),
+            "method": dropdown(description="heat map", options={_method_title(name): name for name in methods()}),
             "layer": dropdown(
                 description="of the layer", options=layers, value=explained_layer(exploration.model).name
             ),
@@ -210,10 +226,10 @@ class Explorer:
         self.widget = ipywidgets.VBox(
             [
                 ipywidgets.Label(printable(f"{heading(run.dataset)}: {run_name_title(run.name)}")),
-                ipywidgets.HBox([c["split"], c["true"], c["predicted"]]),
-                ipywidgets.HBox([c["which"], c["file"], self.found]),
+                wrapping([c["split"], c["true"], c["predicted"]]),
+                wrapping([c["which"], c["file"], self.found]),
                 c["scan"],
-                ipywidgets.HBox([c["method"], c["layer"], c["explained"]]),
+                wrapping([c["method"], c["layer"], c["explained"]]),
                 self.page,
             ]
         )

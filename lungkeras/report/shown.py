@@ -53,12 +53,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Shown:
-    """What a notebook shows of a thing: a title, lines, pictures and tables; all of it plain text, or data URIs."""
+    """What a notebook shows of a thing: a title, lines, pictures and tables; all of it plain text, or data URIs.
+
+    Small pictures have a row of their own below the others, with captions as wide as they are.
+    """
 
     title: str
     lines: Sequence[str] = ()
     pictures: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
+    small: Sequence[Picture] = ()
 
     @property
     def html(self) -> str:

@@ -30,7 +30,8 @@ TRAINING = (
 # Params with paths or names, which do not affect the computation. For `weights` the file counts, for `split` and
 # `votes` the data, for `seeds` the run's own seed, for POLICIES the resulting labels.
 POLICIES = {"uncertain", "blank"}
-PLACES = {"title", "source", "acquire", "scans", "prepared", "runs", "weights", "seeds", "split", "votes", *POLICIES}
+PLACES = {"title", "source", "acquire", "scans", "prepared", "runs", "weights", "seeds", "split", "votes", "tracker"}
+PLACES |= POLICIES
 # Params that came later: a run made before them was made with these values.
 LATER = {"warmup": 0.0, "zero_init_residual": False}
 RESULTS = ("params.yaml", "environment.json", "best.keras", "history.csv", "predictions.parquet", "metrics.json")

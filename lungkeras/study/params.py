@@ -51,6 +51,7 @@ class Params(BaseModel):
     backend   tensorflow | torch | jax; null: `backends.default_backend`
     devices   how many devices share each batch, or all that the backend finds
     precision float32 | mixed_float16 | mixed_bfloat16: the precision of layers; weights, logits and loss stay float32
+    tracker   none | tensorboard | mlflow: where a run can be watched, beside its folder; it changes nothing of the run
 
     >>> lungkeras.Params(dataset="covid", backbone="resnet34").run
     'covid-resnet34-random'
@@ -91,6 +92,7 @@ class Params(BaseModel):
     backend: str = Field(None, validate_default=True)
     devices: int | str = 1
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    tracker: Literal["none", "tensorboard", "mlflow"] = "none"
 
     @field_validator("dataset")
     @classmethod
@@ -368,8 +370,11 @@ def with_seeds(params: Params) -> list[Params]:
 
 
 def dump(params: Params) -> str:
-    """The params of a run as YAML text, in the order of the model: every key but `seeds`, which is its study's."""
-    return yaml.safe_dump(params.model_dump(exclude={"seeds"}), sort_keys=False)
+    """The params of a run as YAML text, in the order of the model: all that make the run what it is.
+
+    Without `seeds`, which is its study's, and `tracker`, which a run may be given or lose at any time.
+    """
+    return yaml.safe_dump(params.model_dump(exclude={"seeds", "tracker"}), sort_keys=False)
 
 
 __all__ = ["Params", "check", "dump", "load_params", "load_study", "study_folder"]

@@ -108,10 +108,10 @@ def code_digest(modules: Iterable[str]) -> str:
 def syntax(tree: ast.AST) -> str:
     """A syntax tree as text, without parts that affect no number; the tree is changed in place.
 
-    Left out are imports, docstrings, annotations, statements that print, warn or log, what an exception is made of (its
-    class stays, as it decides who catches it), messages of assertions, descriptions of progress bars, what the entry of
-    a dataset says to readers, texts that only these used, places in the file, and fields that only newer Pythons have
-    empty.
+    Left out are imports, docstrings, annotations, statements that print, warn, log or track, what an exception is made
+    of (its class stays, as it decides who catches it), messages of assertions, descriptions of progress bars, what the
+    entry of a dataset says to readers, texts that only these used, places in the file, and fields that only newer
+    Pythons have empty.
     """
     return _as_text(_Words().visit(tree))
 
@@ -200,10 +200,12 @@ def _last_name(node: ast.AST) -> str:
 
 
 def _speaks(node: ast.AST) -> bool:
-    """Whether an expression prints, warns, or logs: print(...), warnings.warn(...), logger.info(...), say(...)."""
+    """Whether an expression prints, warns, logs or tracks: say(...), warnings.warn(...), trackers.epoch(...)."""
     if not isinstance(node, ast.Call):
         return False
     if isinstance(node.func, ast.Attribute):
+        if _last_name(node.func.value) == "trackers":
+            return True
         return _last_name(node.func.value) in ("warnings", "logging", "logger") and node.func.attr in LOGGING
     return _last_name(node.func) in ("print", "say")
 

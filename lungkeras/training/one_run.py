@@ -32,6 +32,7 @@ from lungkeras.system.files import require_room, write_csv, write_json, write_pa
 from lungkeras.system.locks import alone
 from lungkeras.system.machine import environment
 from lungkeras.system.text import say
+from lungkeras.training import trackers
 from lungkeras.training.checkpoints import remove_checkpoints
 from lungkeras.training.losses import MacroF1, class_weights, known_share, loss_function
 from lungkeras.training.optimizers import adam
@@ -51,18 +52,21 @@ def train(params: Params, model: keras.Model | None = None) -> Path:
     its last checkpoint, with the same batches and random draws as without interruption.
 
     If another process trains the run, this one waits for it. Raises RunError if the prepared dataset or the weights are
-    missing or of another size, or memory runs out, ParamsError if the backend or the devices are missing, FolderError
-    if the run can't be written.
+    missing or of another size, memory runs out, or the package of the tracker is missing, ParamsError if the backend or
+    the devices are missing, FolderError if the run can't be written.
     """
     use_backend(params.backend)
+    trackers.require(params)
     folder = params.run_folder
     data = of_prepared(params.prepared_folder)
     if is_trained(folder, params, data):
         remove_checkpoints(folder)
+        trackers.finished(params)
         return folder
     with alone(folder / ".lock", f"{params.run} is being trained") as lock:
         if not (lock.waited and is_trained(folder, params, data)):
             _train(params, data, model)
+    trackers.finished(params)
     return folder
 
 

@@ -17,6 +17,7 @@ from lungkeras.study.params import Params, dump
 from lungkeras.system import devices, replicas
 from lungkeras.system.files import write_arrays
 from lungkeras.system.text import say
+from lungkeras.training import trackers
 from lungkeras.training.checkpoints import CHECKPOINTS, read_checkpoint
 from lungkeras.training.losses import class_weights
 from lungkeras.training.outputs import predict_logits
@@ -74,6 +75,7 @@ class Progress(keras.callbacks.Callback):
             f"epoch {row['epoch']}/{self.run_params.epochs}: loss {row['loss']:.3f}, macro F1 {row['macro_f1']:.3f}; "
             f"validation {row['val_loss']:.3f}, {row['val_macro_f1']:.3f}; {row['seconds']:.1f} s",
         )
+        trackers.epoch(self.run_params, self.rows, self.made_from)
 
     def save(self) -> None:
         """Writes everything that the next epoch depends on as one file."""

@@ -43,7 +43,7 @@ def test_it_opens_on_the_first_test_scan_and_shows_it_whole(explorer, parts):
     assert explorer.controls["scan"].value == ("test", 0) and len(listed(explorer)) == study.COUNTS["test"]
     shown = explorer.shown
     assert shown.title == "test-0.png" and "wrong" in shown.lines[0]
-    step, heat, *neighbours = shown.pictures
+    (step, heat), neighbours = shown.pictures, shown.small
     assert step == scan_picture(prepared.images["test"][0], "The scan, resized", "resized, 32 × 32")
     expected = grad_cam(model, prepared.images["test"][:1], 1)[0]
     assert heat.uri == scan_picture(overlay(prepared.images["test"][0], expected), "").uri

@@ -35,7 +35,7 @@ HARMLESS = {
     *("system/provenance", "system/text"),
     *(f"system/untrusted/{kind}_files" for kind in ("array", "json", "keras", "table")),
     "system/untrusted/archives",
-    *("preparation/made_from", "study/made_from"),
+    *("preparation/made_from", "study/made_from", "training/trackers"),
 }
 
 COLLECTIONS = [f"datasets/collections/{dataset}" for dataset in DATASETS]
@@ -52,6 +52,7 @@ def scale(x: float, by=[]) -> float:
     if x < 0:
         raise RunError(f"x: expected a positive number; {said}. {advice}") from None
     print("doubling", x, flush=True)
+    trackers.epoch(x, by)
     warnings.warn("slow", stacklevel=2)
     column = f"label_{x}"
     for row in progress(by[column], description="doubling"):
@@ -72,6 +73,8 @@ WORDS = [
     (" from None", ""),
     ('print("doubling", x', 'print("twice"'),
     ('    print("doubling", x, flush=True)\n', ""),
+    ("trackers.epoch(x, by)", "trackers.epoch(by)"),
+    ("    trackers.epoch(x, by)\n", ""),
     ("slow", "very slow"),
     ('description="doubling"', 'description="working"'),
     ("too small", "small"),
