@@ -25,7 +25,7 @@ from lungkeras.study.runs import Run, read_run
 from lungkeras.system.errors import RunError
 from lungkeras.system.places import from_project
 from lungkeras.system.text import printable
-from lungkeras.system.untrusted import table_files
+from lungkeras.system.untrusted import json_files, table_files
 from lungkeras.training.outputs import outputs
 
 NO_KIN = "not known to hold scans of each other"
@@ -214,10 +214,19 @@ def open_for(folder: Path | str, on: Path | str) -> dict[str, Collection]:
 
 
 def read_mapping(file: Path | str) -> pd.DataFrame:
-    """A list of which scans are the same: two or more columns of names, one row per pair. Raises RunError."""
+    """A list of which scans are the same: two or more columns of names, one row per pair.
+
+    A CSV, or JSON with a list of objects, as the RSNA publishes its mapping to NIH ChestX-ray14. Raises RunError.
+    """
     try:
-        table = table_files.read_csv(file, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
+        if Path(file).suffix.lower() == ".json":
+            listed = pd.DataFrame(json_files.read(Path(file)))
+            # Names alone: lists of labels, say, are no names of scans.
+            is_name = listed.map(lambda cell: isinstance(cell, str)).all()
+            table = listed.loc[:, is_name].astype("str")
+        else:
+            table = table_files.read_csv(file, dtype=str, keep_default_na=False)
+    except (OSError, ValueError, AttributeError) as error:
         raise RunError(f"{file} can't be read ({error}): expected a CSV with a column of scans of each") from None
     if table.shape[1] < 2:
         raise RunError(f"{file}: expected a column of scans of each collection, found {', '.join(table.columns)}")

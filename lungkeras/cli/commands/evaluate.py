@@ -14,7 +14,9 @@ def options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     sub.add_argument("--on", type=Path, required=True, metavar="PREPARED", help="a prepared dataset's folder")
     sub.add_argument("--loose", action="store_true", help="share classes that mean about the same too, and name them")
-    sub.add_argument("--mapping", type=Path, metavar="FILE", help="a CSV of which scans of the two are the same")
+    sub.add_argument(
+        "--mapping", type=Path, metavar="FILE", help="which scans of the two are the same: a CSV, or the RSNA's JSON"
+    )
     sub.add_argument(
         "--policies", action="store_true", help="under each policy of labels that the dataset does not know"
     )
