@@ -26,7 +26,7 @@ from lungkeras.evaluation.subgroups import (
     UNKNOWN,
     age_bands,
 )
-from lungkeras.scores import delong, intervals, metrics, paired, precision
+from lungkeras.scores import delong, intervals, left_out, metrics, paired, precision
 from lungkeras.scores.temperature import Correction, fit_temperature
 
 SCORES = ("macro_f1", "macro_auroc", "macro_average_precision", "macro_sensitivity", "macro_specificity")
@@ -87,7 +87,7 @@ class Asked:
         asked = (self.labels, self.probabilities, self.blocks, self.known)
         return {
             "auroc": delong.auroc_shares(self.marked, self.probabilities, self.blocks),
-            "average_precision": precision.average_precisions(*asked),
+            "average_precision": left_out.average_precisions(*asked),
             "sensitivity": precision.ratios(hits, positives),
             "specificity": precision.ratios(scans - decided - positives + hits, scans - positives),
         }
