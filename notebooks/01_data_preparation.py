@@ -32,6 +32,8 @@ image_size = 64
 seed = 0
 split = "patients"
 votes = "majority"
+uncertain = "ignore"
+blank = "zeros"
 
 # %%
 # %matplotlib inline
@@ -114,7 +116,7 @@ data.records.groupby("patient")["split"].nunique().value_counts().rename("patien
 # what the collection says about a patient. An AUROC of 0.5 is chance. An interval beyond the dotted line is an alarm.
 
 # %%
-found = audit.audit_prepared(params.prepared_folder, seed=seed)
+found = audit.audit_prepared(params.prepared_folder, seed=seed, uncertain=params.uncertain, blank=params.blank)
 audited = tables({dataset: found})
 articles.shortcuts(audited["audit_shortcuts"])
 

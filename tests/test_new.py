@@ -21,7 +21,7 @@ from lungkeras.preparation.made_from import is_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.study.new import settings_for
 from lungkeras.study.params import load_study
-from lungkeras.system.errors import SourceError
+from lungkeras.system.errors import ParamsError, SourceError
 
 CHECKOUT = Path(cli.__file__).resolve().parents[2]
 
@@ -105,6 +105,17 @@ def test_two_studies_of_one_name_and_the_name_of_a_published_collection_differ(p
         assert run("new", study, "--source", source, "--backbone", "resnet34") == 0
     names = {file.parent.name: file.name.partition(".")[0] for file in (project / "params").glob("*/*.collection.yaml")}
     assert names == {"covid": "covid_2", "A b": "a_b", "a-b": "a_b_2", "2024": "scans_2024"}
+
+
+def test_a_policy_may_name_a_class_of_ones_own(project, tmp_path):
+    assert run("new", "mine", "--source", draw(tmp_path / "scans", side=16), "--backbone", "resnet34") == 0
+    study = project / "params" / "mine" / "study.yaml"
+    text = study.read_text()
+    study.write_text(f"{text}blank: zeros, lung_tumour=ignore\n")
+    assert load_study(study.parent)[0].blank == "zeros, lung_tumour=ignore"
+    study.write_text(f"{text}blank: zeros, helthy=ignore\n")
+    with pytest.raises(ParamsError, match="did you mean healthy"):
+        load_study(study.parent)
 
 
 def test_settings_grow_with_the_scans():

@@ -27,7 +27,7 @@ from lungkeras.study.runs import Run, read_run
 from lungkeras.system.errors import RunError
 from lungkeras.system.places import from_project
 from lungkeras.system.text import printable
-from lungkeras.system.untrusted import table_files
+from lungkeras.system.untrusted import json_files, table_files
 from lungkeras.training.outputs import outputs
 
 NO_KIN = "not known to hold scans of each other"
@@ -216,18 +216,30 @@ def open_for(folder: Path | str, on: Path | str) -> dict[str, Collection]:
 
 
 def read_mapping(file: Path | str) -> pd.DataFrame:
-    """A list of which scans are the same: two or more columns of names, one row per pair. Raises RunError."""
+    """A list of which scans are the same: two or more columns of names, one row per pair.
+
+    A CSV, or JSON with a list of objects, as the RSNA publishes its mapping to NIH ChestX-ray14. Raises RunError.
+    """
     try:
-        text = list_text(Path(file), own=True)
-        separator = separator_of(text.partition("\n")[0])
-        table = table_files.parse_csv(text, sep=separator, dtype=str, keep_default_na=False)
-    except (OSError, ValueError, BrokenListError) as error:
+        if Path(file).suffix.lower() == ".json":
+            table = _names_in_json(Path(file))
+        else:
+            text = list_text(Path(file), own=True)
+            separator = separator_of(text.partition("\n")[0])
+            table = table_files.parse_csv(text, sep=separator, dtype=str, keep_default_na=False)
+    except (OSError, ValueError, AttributeError, BrokenListError) as error:
         raise RunError(
             f"{file} can't be read ({error}): expected a CSV with a column of scans for each collection"
         ) from None
     if table.shape[1] < 2:
         raise RunError(f"{file}: expected a column of scans of each collection, found {', '.join(table.columns)}")
     return table
+
+
+def _names_in_json(file: Path) -> pd.DataFrame:
+    """The columns of a list of objects that hold text alone: lists of labels are no names of scans."""
+    listed = pd.DataFrame(json_files.read(file))
+    return listed.loc[:, listed.map(lambda cell: isinstance(cell, str)).all()].astype("str")
 
 
 def _leave_out_kin(unseen: Unseen, dataset: str, learned: Sequence[Run], prepared: Prepared, options: Options) -> None:

@@ -16,6 +16,7 @@ from lungkeras.scores import (
     delong,
     f1_scores,
     intervals,
+    left_out,
     precision,
     share_intervals,
 )
@@ -65,7 +66,7 @@ class Answers:
         hits, decided, positives, scans = np.moveaxis(self.counts, 1, 0)
         return {
             "auroc": delong.auroc_shares(self.marked, self.probabilities, self.blocks),
-            "average_precision": precision.average_precisions(self.marked, self.probabilities, self.blocks),
+            "average_precision": left_out.average_precisions(self.marked, self.probabilities, self.blocks),
             "sensitivity": precision.ratios(hits, positives),
             "specificity": precision.ratios(scans - decided - positives + hits, scans - positives),
         }

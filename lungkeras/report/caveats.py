@@ -19,7 +19,8 @@ def caveats(datasets: Iterable[str], unknown: Iterable[str], params: Mapping[str
     """
     names = list(dict.fromkeys(datasets))
     entries = {name: entry for name in names if (entry := entry_of(name))}
-    alone = [heading(name) for name, entry in entries.items() if not entry.patients]
+    alone = [heading(name) for name, entry in entries.items() if not (entry.patients or entry.patients_in)]
+    listed = {heading(name): entry.patients_in for name, entry in entries.items() if entry.patients_in}
     studies = [heading(name) for name, entry in entries.items() if entry.label_unit == "study"]
     partly = [heading(name) for name in names if name in set(unknown)]
     said = []
@@ -28,6 +29,11 @@ def caveats(datasets: Iterable[str], unknown: Iterable[str], params: Mapping[str
             f"{' and '.join(alone)}: the collection does not tell which scans are of one patient. Splits and intervals "
             "take each scan for a patient; copies of a scan share a split."
         )
+    said += [
+        f"{name}: only the file {file}, published apart, tells which scans are of one patient. Without it, splits and "
+        "intervals take each scan for a patient; copies of a scan share a split."
+        for name, file in listed.items()
+    ]
     if studies:
         said.append(f"{' and '.join(studies)}: a label is that of a study, and all its images share it.")
     if partly:

@@ -93,11 +93,13 @@ def asked(datasets: list[Mapping], results: pd.DataFrame | None, *, of_the_paper
     models = runs.drop_duplicates(["backbone", "weights"])
     titles = [run_title(row.backbone, row.weights) for row in models.itertuples()]
     tested = sum(facts["scans"]["test"] for facts in datasets)
-    return (
-        f"Which of {len(titles)} networks ({'; '.join(titles)}) classifies the chest X-rays of {listed(names)} best, "
-        f"{sure}? {len(results)} models were trained and tested on "
-        f"{tested:,} scans that none of them was trained or chosen on."
-    )
+    which = f"Which of {len(titles)} networks ({'; '.join(titles)}) classifies the chest X-rays of {listed(names)} best"
+    if len(titles) == 1:
+        which = f"How well does {titles[0]} classify the chest X-rays of {listed(names)}"
+    trained, unseen = f"{len(results)} models were", "none of them was"
+    if len(results) == 1:
+        trained, unseen = "One model was", "it was not"
+    return f"{which}, {sure}? {trained} trained and tested on {tested:,} scans that {unseen} trained or chosen on."
 
 
 def competing(results: pd.DataFrame) -> pd.DataFrame:

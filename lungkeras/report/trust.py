@@ -171,13 +171,16 @@ def cautions(datasets: Sequence[Mapping], frames: Mapping[str, pd.DataFrame], *,
             if told < len(pairs)
             else "That architectures differ by nature: what differs significantly are these trained models."
         )
-    if not seeds:
+    results = frames.get("table_3")
+    if not seeds and results is not None and len(set(results["backbone"])) == 1:
+        said.append("That the architecture always scores so: it was trained once, and another seed may differ.")
+    elif not seeds:
         said.append(
             "That one architecture is better than another: each was trained once, and another seed may differ as much."
         )
     said.append("Performance in another hospital: intervals speak of other patients of the same collection.")
     multilabel = [heading(facts["dataset"]) for facts in datasets if facts.get("task") == "multilabel"]
-    if multilabel:
+    if multilabel and len(datasets) > 1:
         said.append(
             f"That {listed(multilabel)} is harder by its score alone: F1 of several findings at a threshold of one "
             "half can’t be compared with F1 of one class among few."

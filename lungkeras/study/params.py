@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from lungkeras.datasets import policies
-from lungkeras.datasets.own import SUFFIX
+from lungkeras.datasets.own import SUFFIX, own_titles
 from lungkeras.datasets.registry import DATASETS, dataset_names
 from lungkeras.models import architectures
 from lungkeras.system.backends import BACKENDS, choose_backend, default_backend
@@ -126,8 +126,11 @@ class Params(BaseModel):
     @field_validator("uncertain", "blank")
     @classmethod
     def known_policy(cls, policy: str, about: ValidationInfo) -> str:
+        named = policies.words(about.field_name, policy)
         classes = {name for dataset in DATASETS.values() for name in dataset.classes}
-        for name in policies.words(about.field_name, policy):
+        if set(named) - classes - {""}:
+            classes |= set(own_titles())
+        for name in named:
             if name and name not in classes:
                 raise ValueError(f"expected classes of a dataset{nearest(name, classes)}")
         return policy

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
+from lungkeras.datasets.policies import told
 from lungkeras.models.build import build_model, load_model, save_model
 from lungkeras.models.layers import synchronized
 from lungkeras.preparation.folder import Prepared, load_prepared
@@ -78,6 +79,14 @@ def _train(params: Params, data: str | None, model: keras.Model | None) -> None:
         raise RunError(
             f"{params.prepared_folder} holds scans of {prepared.size} pixels, image_size is {params.image_size}: "
             "prepare it again at that size, or name another folder in `prepared`"
+        )
+    unknown = np.isnan(prepared.labels("train")).all(axis=0)
+    if unknown.any():
+        names = ", ".join(name for name, none in zip(prepared.classes, unknown, strict=True) if none)
+        raise RunError(
+            f"{params.prepared_folder}: no label of {names} is known in the training split "
+            f"({told(params.uncertain, params.blank)}): let such labels count in study.yaml, as by blank: zeros, or "
+            "leave the class out of the collection"
         )
     # Existing files belong to other params, unless the checkpoint says otherwise: metrics.json is removed first, since
     # its presence alone marks a run as finished.

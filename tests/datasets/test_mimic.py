@@ -91,6 +91,28 @@ def test_age_and_sex_come_from_the_patients_of_mimic_iv(source):
     assert set(records["sex"][known]) == {"F"}
 
 
+def test_labels_by_hand_replace_those_of_the_program_and_reader_says_so(source):
+    program = read_records("mimic", source).set_index("scan")
+    assert "reader" not in program
+    studies = list(dict.fromkeys(program["study"]))
+    names = {**CLASS_OF, "Lung Opacity": None, "Airspace Opacity": "lung_opacity"}
+    hand = pd.DataFrame({"study_id": [*studies[:9], "59999999"]})  # one study that is not in the collection
+    for place, (label, name) in enumerate(names.items()):
+        if name:
+            hand[label] = [("1.0", "0.0", "-1.0", "")[(row + place) % 4] for row in range(len(hand))]
+    hand.to_csv(source / "mimic-cxr-2.1.0-test-set-labeled.csv", index=False)
+    records = read_records("mimic", source).set_index("scan")
+    by_hand = records["study"].isin(studies[:9])
+    assert records["reader"].tolist() == by_hand.map({True: "radiologist", False: "program"}).tolist()
+    own = pd.to_numeric(hand.set_index("study_id")["Airspace Opacity"]).loc[records.loc[by_hand, "study"]]
+    assert records.loc[by_hand, "lung_opacity"].fillna(9).tolist() == own.fillna(9).tolist()
+    pd.testing.assert_frame_equal(records.loc[~by_hand, list(CLASSES)], program.loc[~by_hand, list(CLASSES)])
+    assert not any("csv" in step for step, _ in records.attrs["flow"])
+    hand.drop(columns="Airspace Opacity").to_csv(source / "mimic-cxr-2.1.0-test-set-labeled.csv", index=False)
+    with pytest.raises(SourceError, match=r"test-set-labeled\.csv is not as published.*no column lung_opacity"):
+        read_records("mimic", source)
+
+
 def test_the_published_test_split_is_that_of_its_list(source):
     split = table(source, SPLIT)
     assert set(split["split"]) == {"train", "validate", "test"}

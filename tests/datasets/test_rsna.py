@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import shutil
 import zipfile
 
@@ -14,6 +15,8 @@ from published_lists import published_list
 from lungkeras.datasets.boxes import read_boxes
 from lungkeras.datasets.collections.rsna import CLASSES, known_ages
 from lungkeras.datasets.registry import DATASETS, read_records
+from lungkeras.evaluation.elsewhere import read_mapping
+from lungkeras.preparation.audit import audit_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.system.errors import SourceError
 
@@ -161,3 +164,28 @@ def test_the_twin_is_prepared(source, tmp_path):
     summary = prepare_dataset("rsna", source, tmp_path / "prepared", size=32)
     assert sum(summary["scans"].values()) == 60 and not summary["quarantined"] and summary["votes"] is None
     assert len(pd.read_parquet(tmp_path / "prepared" / "boxes.parquet")) > 10
+
+
+def test_patients_are_those_of_the_nih_where_the_list_of_mappings_is_there(copy, tmp_path, capsys):
+    scans = sorted({row["patientId"] for row in rows(copy / LABELS)})
+    listed = [
+        {"subset_img_id": scan, "img_id": f"{place // 3:08}_{place % 3:03}.png", "orig_labels": ["Mass"]}
+        for place, scan in enumerate(scans[:-2])
+    ]
+    mapping = copy / "pneumonia-challenge-dataset-mappings_2018.json"
+    mapping.write_text(json.dumps(listed))
+    records = read_records("rsna", copy).set_index("scan")
+    assert "does not name 2 scans: each counts as a patient of its own" in capsys.readouterr().err
+    assert records.loc[scans[:4], "patient"].tolist() == ["00000000"] * 3 + ["00000001"]
+    assert not any("json" in step for step, _ in records.attrs["flow"])
+    assert records.loc[scans[-2:], "patient"].tolist() == scans[-2:]
+    prepare_dataset("rsna", copy, tmp_path / "prepared", size=32)
+    prepared = pd.read_parquet(tmp_path / "prepared" / "records.parquet")
+    assert not prepared.drop_duplicates(["patient", "split"])["patient"].duplicated().any()
+    assert audit_prepared(tmp_path / "prepared")["leakage"]["patients_known"]
+    pairs = read_mapping(mapping)
+    assert list(pairs) == ["subset_img_id", "img_id"] and pairs.iloc[3].tolist() == [scans[3], "00000001_000.png"]
+    for wrong in ("[1]", '[{"subset_img_id": "a", "img_id": "b.png"}]', "{", '[{"img_id": "00000001_000.png"}]'):
+        mapping.write_text(wrong)
+        with pytest.raises(SourceError, match=r"mappings_2018\.json: expected a list of entries with subset_img_id"):
+            read_records("rsna", copy)

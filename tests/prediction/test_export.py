@@ -9,8 +9,10 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from lungkeras import cli
+from lungkeras.datasets.registry import DATASETS, read_records
 from lungkeras.models import build as models
 from lungkeras.models import layers
 from lungkeras.prediction import converters, devices, export, predict, runtimes
@@ -160,11 +162,38 @@ def test_the_exports_of_a_study_are_a_table_that_the_report_shows(run, study):
     file.write_text(kept)
 
 
-def test_predict_takes_an_exported_file_with_the_names_of_its_classes(run, study, phantom_source, tmp_path, capsys):
+@pytest.fixture(scope="module")
+def onnx_file(run, tmp_path_factory):
     _need("onnx")
-    file = tmp_path / "lungs.onnx"
+    file = tmp_path_factory.mktemp("exported") / "lungs.onnx"
     assert cli.main(["export", str(run), "--format", "onnx", "--to", str(file)]) == 0
-    assert str(file) in capsys.readouterr().out
+    return file
+
+
+def test_judge_asks_an_exported_file_about_the_scans_of_a_folder(onnx_file, phantom_source, tmp_path, capsys):
+    source = phantom_source("pneumonia")
+    records = read_records("pneumonia", source)
+    names = {name: f"label_{name}" for name in DATASETS["pneumonia"].classes}
+    labels = records[["path", "patient", *names]].rename(columns=names)
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    words = ("--source", source, "--labels", tmp_path / "labels.csv", "--to", tmp_path / "judged")
+    assert cli.main(["judge", str(onnx_file), *map(str, words)]) == 0
+    said = capsys.readouterr().out
+    assert "60 scans, 3 classes (multiclass)" in said and "lungs: macro AUROC" in said
+    answers, _ = predict.predict_images(predict.load_predictor(onnx_file), [source / path for path in records["path"]])
+    given = answers[[f"probability_{name}" for name in names]].to_numpy()
+    expected = roc_auc_score(records[list(names)].to_numpy(), given, average="macro")
+    scores = pd.read_csv(tmp_path / "judged" / "tables" / "scores.csv")
+    assert scores["macro_auroc"][0] == pytest.approx(expected, abs=1e-5) and scores["patients"][0] < 60
+    assert (tmp_path / "judged" / "report.html").is_file()
+    assert cli.main(["judge", str(onnx_file), "--to", str(tmp_path / "again")]) == 1
+    assert "give the folder of scans that it is asked about, with --source DIR" in capsys.readouterr().err
+
+
+def test_predict_takes_an_exported_file_with_the_names_of_its_classes(run, onnx_file, phantom_source, tmp_path):
+    file = tmp_path / "lungs.onnx"
+    for each in onnx_file.parent.iterdir():
+        shutil.copy(each, tmp_path)
     scans = predict.find_images([phantom_source("pneumonia")])[:3]
     answers, failed = predict.predict_images(predict.load_predictor(file), scans)
     expected, _ = predict.predict_images(predict.load_predictor(run), scans)

@@ -139,6 +139,59 @@ def test_scores_of_labels_at_random_are_at_chance_and_intervals_hold_it():
     assert low < 0.5 < high
 
 
+@pytest.fixture(scope="module")
+def partly_known():
+    """Features that tell two classes, their true labels, and the same with half of each class's scans unknown."""
+    rng = np.random.default_rng(6)
+    truth = (rng.random((400, 2)) < 0.4).astype(float)
+    features = np.concatenate([truth + 0.2 * rng.normal(size=truth.shape), rng.normal(size=(400, 4))], axis=1)
+    unknown = (truth == 1) & (rng.random(truth.shape) < 0.5)
+    return features, truth, np.where(unknown, np.nan, truth), np.arange(400).astype(str)
+
+
+def test_no_class_is_fitted_to_or_scored_on_scans_whose_label_of_it_is_unknown(partly_known, monkeypatch):
+    features, truth, given, groups = partly_known
+    scores = shortcuts.unseen_scores(features, given, groups)
+    for place in range(2):  # scans that it has not seen, the unknown ones too, are ranked as they are
+        assert roc_auc_score(truth[:, place], scores[:, place]) > 0.99
+    probe = shortcuts.Probe("all", 0.6, lambda prints, records: features)
+    monkeypatch.setattr(shortcuts, "PROBES", {"all": probe})
+    for row, place in zip(shortcuts.probe_shortcuts(None, None, given, ["a", "b"], groups), range(2), strict=True):
+        known = ~np.isnan(given[:, place])
+        assert row["auroc"] == pytest.approx(roc_auc_score(truth[known, place], scores[known, place]), abs=1e-12)
+        assert row["auroc"] > 0.99 and row["low"] > 0.98
+    assert leakage.leaked_auroc(features, given, groups)["auroc_by_patient"] > 0.99
+
+
+def test_an_unknown_label_is_neither_wrong_nor_suspected(partly_known):
+    features, truth, given, groups = partly_known
+    noise, probabilities, told = labels.label_noise(features, features, given, groups, ["a", "b"])
+    for place, entry in enumerate(noise["classes"].values()):
+        known = ~np.isnan(given[:, place])
+        assert entry["auroc"] == pytest.approx(roc_auc_score(truth[known, place], probabilities[known, place]))
+        assert entry["auroc"] > 0.98 and entry["rate"] < 0.05
+    rows = labels.suspects(given, probabilities, told, 400)
+    assert not any(np.isnan(given[row, place]) for row, place, _ in rows)
+    as_zeros = labels.suspects(np.nan_to_num(given), probabilities, told, 400)
+    assert sum(np.isnan(given[row, place]) for row, place, _ in as_zeros) > 5, "as if absent, they are suspected"
+
+
+def test_an_audit_says_what_it_made_of_unknown_labels(phantom_source, tmp_path, monkeypatch):
+    monkeypatch.setattr(audit, "FEWEST_SCANS", 1000)  # without the search for wrong labels, which takes longest
+    prepare_dataset("chexpert", phantom_source("chexpert"), tmp_path / "prepared", size=32)
+    found = audit.audit_prepared(tmp_path / "prepared", uncertain="ignore, edema=ones", blank="zeros")
+    assert found["unknown_as"]["uncertain"]["edema"] == "ones"
+    assert set(found["unknown_as"]["blank"].values()) == {"zeros"}
+    said = " ".join(found["notes"])
+    assert "Blank labels were counted as absent, in shortcuts" in said and "counted as present for edema" in said
+    ignored = audit.audit_prepared(tmp_path / "prepared", blank="ignore")
+    records = pd.read_parquet(tmp_path / "prepared" / "records.parquet")
+    absent = {name: records.loc[records[name] == 0, "patient"].nunique() for name in found["unknown_as"]["blank"]}
+    few = {name for name, patients in absent.items() if patients < shortcuts.FEWEST}
+    assert few and all(entry["auroc"] is None for entry in ignored["shortcuts"] if entry["class"] in few)
+    assert any(entry["auroc"] is not None for entry in found["shortcuts"] if entry["class"] in few)
+
+
 def scored(apart: float, wrong: float):
     """Truth, partly wrong labels, and normal scores of 40,000 scans; a quarter of them has the class."""
     rng = np.random.default_rng(2)
@@ -374,7 +427,8 @@ def test_a_marker_is_flagged_if_it_is_informative_and_nothing_else_is(plant, see
         records = read_records(dataset, source)
         prints = take_fingerprints([source / path for path in records["path"]])
         with threadpool_limits(1):
-            probes = shortcuts.probe_shortcuts(prints, records, classes, records["patient"].to_numpy(object))
+            asked = (prints, records, records[list(classes)].to_numpy(float), classes)
+            probes = shortcuts.probe_shortcuts(*asked, records["patient"].to_numpy(object))
         raised = alarms({"shortcuts": probes})
         assert (("border", classes[0]) in raised) == (plant in ("marker=0.8", "marker=1.0"))
         if plant in ("marker=0.5", "null", "clean"):

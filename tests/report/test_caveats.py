@@ -24,6 +24,7 @@ def test_collections_without_patients_and_labels_are_named_with_the_policy():
     assert without & {"covid", "pneumonia", "xray8"} == {"covid"}
     assert caveats(["pneumonia", "xray8"], [], {}) == ""
     assert caveats(["xray8", "covid", "covid"], [], {}).startswith("COVID-19: the collection " + NO_PATIENTS)
+    assert "mappings_2018.json, published apart, tells which scans are of one patient" in caveats(["rsna"], [], {})
     said = caveats(["xray8"], ["xray8", "covid"], {"uncertain": "ones, mass=zeros"})
     assert "some labels are uncertain or blank (uncertain: ones, mass=zeros; blank: zeros)" in said
     assert "COVID-19" not in said

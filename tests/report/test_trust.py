@@ -81,5 +81,8 @@ def test_what_is_not_to_be_concluded_depends_on_the_study():
     pairs = pd.DataFrame({"p_holm": [0.01, 0.4, 0.6]})
     said = " ".join(cautions([drawn], {"model_pairs": pairs}, seeds=False))
     assert "every scan here is a drawing" in said and "1 of 3 pairs differ" in said and "trained once" in said
+    alone = pd.DataFrame({"backbone": ["resnet34"]})
+    said = " ".join(cautions([drawn | {"task": "multilabel"}], {"table_3": alone}, seeds=False))
+    assert "That the architecture always scores so" in said and "harder" not in said and "better" not in said
     said = " ".join(cautions([drawn | {"drawn": False}], {}, seeds=True))
     assert "drawing" not in said and "trained once" not in said and "clinical use" in said

@@ -187,6 +187,17 @@ def test_a_policy_that_makes_other_labels_makes_another_run(partly_known):
         assert not is_finished(partly_known.model_copy(update=change)), change
 
 
+def test_a_class_of_which_no_label_is_known_in_train_is_refused(partly_known, tmp_path):
+    folder = shutil.copytree(partly_known.prepared_folder, tmp_path / "pneumonia")
+    records = pd.read_parquet(folder / "records.parquet")
+    records.loc[records["split"] == "train", CLASSES[1]] = np.nan
+    records.to_parquet(folder / "records.parquet")
+    params = params_of(folder, tmp_path / "runs", blank="ignore")
+    with pytest.raises(RunError, match=f"no label of {CLASSES[1]} is known in the training split.*blank: ignore"):
+        one_run.train(params, small_model())
+    assert not (params.run_folder / "metrics.json").exists()
+
+
 def test_one_changed_pixel_label_or_result_is_noticed(copied):
     assert is_finished(copied)
     records = copied.prepared_folder / "records.parquet"

@@ -15,7 +15,7 @@ def options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--on", type=Path, required=True, metavar="PREPARED", help="a prepared dataset's folder")
     sub.add_argument("--loose", action="store_true", help="also share classes that mean about the same, and name them")
     sub.add_argument(
-        "--mapping", type=Path, metavar="FILE", help="a CSV that lists which scans of the two are the same"
+        "--mapping", type=Path, metavar="FILE", help="which scans of the two are the same: a CSV, or the RSNA's JSON"
     )
     sub.add_argument("--policies", action="store_true", help="scores under each policy for unknown labels")
 

@@ -4,8 +4,10 @@
     mimic-cxr-2.0.0-metadata.csv.gz      dicom_id, subject_id, study_id, ViewPosition, StudyDate, ...: a row per scan
     mimic-cxr-2.0.0-chexpert.csv.gz      subject_id, study_id and 14 labels: a row per study
     mimic-cxr-2.0.0-split.csv.gz         dicom_id, study_id, subject_id, split: for `split: official`
+    mimic-cxr-2.1.0-test-set-labeled.csv study_id and 14 labels of a radiologist: 687 studies, in 2.1.0 alone
 
-The lists may be unpacked; 2.1.0 keeps these names. Labels belong to the study: 1, 0, -1 (uncertain) or blank. Age and
+The lists may be unpacked; 2.1.0 keeps these names. Labels belong to the study: 1, 0, -1 (uncertain) or blank. Where the
+radiologist's list is there, its labels replace those of CheXpert's program, and `reader` says whose they are. Age and
 sex are not in the collection: they are read from MIMIC-IV's patients.csv.gz if it is next to the lists.
 """
 
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,7 @@ from lungkeras.datasets import tables
 from lungkeras.datasets.chexpert_labels import CLASS_OF, CLASSES, DRAWN_AS, drawn_labels, is_ap, plan_studies
 from lungkeras.datasets.entry import Dataset, Names, Phantom
 from lungkeras.datasets.folders import folders_under, subfolders
-from lungkeras.datasets.listed import read_list
+from lungkeras.datasets.listed import heading_of, read_list
 from lungkeras.datasets.listed_files import records_with_files
 from lungkeras.datasets.plans import Scan
 from lungkeras.datasets.records import leave_out
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+HAND = "mimic-cxr-2.1.0-test-set-labeled.csv"
+AIRSPACE = "airspace_opacity"  # what that list calls lung_opacity
+PROGRAM, RADIOLOGIST = "program", "radiologist"
 METADATA, LABELS, SPLIT = (f"mimic-cxr-2.0.0-{name}.csv" for name in ("metadata", "chexpert", "split"))
 PATIENTS = "patients.csv"
 SCANS = {"dicom_id": "scan", "subject_id": "patient", "study_id": "study", "viewposition": "view"}
@@ -58,10 +63,12 @@ def read(source: Path, found: list[Path], *, require_files: bool = True, seed: i
     folder = found[0]
     scans = _table(folder, METADATA, "the list of the scans with their views")
     labels = _table(folder, LABELS, "the labels of the studies")
-    entries = read_entries(scans, labels, tables.find_table(folder, PATIENTS))
+    hand = tables.find_table(folder, HAND)
+    entries = read_entries(scans, labels, tables.find_table(folder, PATIENTS), hand)
     place = folder.relative_to(source).as_posix()
     entries["path"] = ("" if place == "." else f"{place}/") + entries["path"]
-    lists = [file for name in (METADATA, LABELS, SPLIT, PATIENTS) if (file := tables.find_table(folder, name))]
+    names = (METADATA, LABELS, SPLIT, PATIENTS, HAND)
+    lists = [file for name in names if (file := tables.find_table(folder, name))]
     return records_with_files("mimic", source, entries, _frontal, lists=lists, require_files=require_files)
 
 
@@ -72,26 +79,41 @@ def _table(folder: Path, name: str, holds: str) -> Path:
     return file
 
 
-def read_entries(scans: Path, labels: Path, patients: Path | None = None) -> pd.DataFrame:
+def read_entries(scans: Path, labels: Path, patients: Path | None = None, hand: Path | None = None) -> pd.DataFrame:
     """Every row of the list of scans: scan (its file name), study, patient, view, the labels of its study.
 
-    The column `labelled` says whether the study has a row of labels. Raises SourceError.
+    With the list of labels by `hand`, `reader` says whose labels they are. The column `labelled` says whether the study
+    has a row of labels. Raises SourceError.
     """
+    import pandas as pd
+
     entries = read_list("mimic", scans, SCANS, also=["studydate"]).rename(columns=SCANS)
-    of_study = read_list("mimic", labels, ["study_id"], numbers=CLASSES)
-    if (twice := of_study["study_id"][of_study["study_id"].duplicated()]).size:
-        raise SourceError(
-            f"mimic: expected one row per study in {labels}, found {len(twice):,} more, such as of {twice.iloc[0]}: "
-            "fetch it anew"
-        )
-    entries["labelled"] = entries["study"].isin(of_study["study_id"])
-    entries[list(CLASSES)] = of_study.set_index("study_id")[list(CLASSES)].reindex(entries["study"]).to_numpy()
+    of_study = _of_studies(labels, CLASSES)
+    if hand is not None:
+        renamed = AIRSPACE in heading_of(hand)
+        names = [AIRSPACE if renamed and name == "lung_opacity" else name for name in CLASSES]
+        by_hand = _of_studies(hand, names).set_axis(list(CLASSES), axis=1)
+        of_study = pd.concat([by_hand, of_study[~of_study.index.isin(by_hand.index)]])
+        entries["reader"] = entries["study"].isin(by_hand.index).map({True: RADIOLOGIST, False: PROGRAM})
+    entries["labelled"] = entries["study"].isin(of_study.index)
+    entries[list(CLASSES)] = of_study.reindex(entries["study"]).to_numpy()
     if patients is not None:
         _add_age_and_sex(entries, patients)
     patient, study = entries["patient"], entries["study"]
     entries["scan"] += ".jpg"
     entries["path"] = "files/p" + patient.str[:2] + "/p" + patient + "/s" + study + "/" + entries["scan"]
     return entries
+
+
+def _of_studies(file: Path, classes: Sequence[str]) -> pd.DataFrame:
+    """The labels of a list, by study. Raises SourceError if it names a study twice."""
+    of_study = read_list("mimic", file, ["study_id"], numbers=classes)
+    if (twice := of_study["study_id"][of_study["study_id"].duplicated()]).size:
+        raise SourceError(
+            f"mimic: expected one row per study in {file}, found {len(twice):,} more, such as of {twice.iloc[0]}: "
+            "fetch it anew"
+        )
+    return of_study.set_index("study_id")[list(classes)]
 
 
 def _add_age_and_sex(entries: pd.DataFrame, file: Path) -> None:
@@ -217,7 +239,8 @@ DATASET = Dataset(
         ),
         "the reference standard": (
             "Mined from the reports by CheXpert's program (used here) and by NegBio: 1, 0, -1 for uncertain, or blank, "
-            "of the study. Release 2.1.0 adds 687 studies that one radiologist labelled, some of them still uncertain."
+            "of the study. Release 2.1.0 adds 687 studies that one radiologist labelled, some of them still uncertain: "
+            "these labels are used where their list is there."
         ),
         "told of each scan": (
             "Fourteen labels, patient, study, view; age and sex only where MIMIC-IV's patients.csv lies beside them."

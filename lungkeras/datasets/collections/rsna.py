@@ -4,14 +4,17 @@
     stage_2_detailed_class_info.csv    patientId, class: its rows repeat as the boxes do
     stage_2_train_images/<patientId>.dcm    1024 x 1024
     stage_2_test_images/<patientId>.dcm     no labels
+    pneumonia-challenge-dataset-mappings_2018.json    subset_img_id, img_id: published apart from the competition
 
-A `patientId` names an image: the scans are from NIH and have fewer patients, whom the collection does not identify.
+A `patientId` names an image: the scans are from NIH and have fewer patients, whom the collection does not identify. The
+RSNA's list of mappings does, if it is next to the lists: it gives the name of each scan in NIH ChestX-ray14.
 Age, sex and view are only in the headers of the DICOM files. Each scan is of one of three classes. Without the second
 list, a scan without opacity may be either of the other two, so both labels are uncertain.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,6 +35,7 @@ from lungkeras.datasets.records import in_folders, named
 from lungkeras.datasets.scans.headers import header_words
 from lungkeras.system.errors import SourceError
 from lungkeras.system.text import printable, say
+from lungkeras.system.untrusted import json_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +47,8 @@ CLASS_OF_NAME = {
     "normal": "normal",
 }
 LABELS, DETAILS = "stage_2_train_labels.csv", "stage_2_detailed_class_info.csv"
+MAPPING = "pneumonia-challenge-dataset-mappings_2018.json"
+NIH_NAME = re.compile(r"(\d{8})_\d{3}\.png")
 IMAGES, TEST_IMAGES = "stage_2_train_images", "stage_2_test_images"
 PUBLISHED_SIDE = 1024
 EDGES = ("x", "y", "width", "height")
@@ -64,7 +70,8 @@ def find(source: Path) -> list[Path]:
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
     """Records of the lists in `found`. Nothing is drawn: `seed` changes nothing.
 
-    Raises SourceError if both lists are missing, or one is not as published.
+    Patients are NIH's if the list of mappings is there. Raises SourceError if both lists are missing, or one is not as
+    published.
     """
     if found[0].is_dir():
         raise SourceError(
@@ -74,10 +81,15 @@ def read(source: Path, found: list[Path], *, require_files: bool = True, seed: i
     if DETAILS not in files:
         say(f"rsna: {DETAILS} is missing: of scans without opacity it is not known which are normal", file=sys.stderr)
     records = _labelled(files)
+    mapping = found[0].parent / MAPPING
+    lists = [*found]
+    if mapping.is_file():
+        records = with_patients(records, mapping)
+        lists.append(mapping)
     folder = found[0].parent.relative_to(source).as_posix()
     images = IMAGES if folder == "." else f"{folder}/{IMAGES}"
     records["path"] = images + "/" + records["scan"] + ".dcm"
-    records = records_with_files("rsna", source, records, lists=found, others=in_folders, require_files=require_files)
+    records = records_with_files("rsna", source, records, lists=lists, others=in_folders, require_files=require_files)
     return with_headers(source, records) if require_files else records
 
 
@@ -113,6 +125,25 @@ def _labelled(files: Mapping[str, Path]) -> pd.DataFrame:
     records = parts[0] if len(parts) == 1 else _agreed(*parts, files)
     records = records.rename_axis("scan").reset_index()
     return records.assign(patient=records["scan"])
+
+
+def with_patients(records: pd.DataFrame, mapping: Path) -> pd.DataFrame:
+    """The records with NIH's patients; a scan that the list does not name stays its own patient, and is counted.
+
+    Raises SourceError if the list is not as published.
+    """
+    try:
+        listed = json_files.read(mapping)
+        names = {entry["subset_img_id"]: NIH_NAME.fullmatch(entry["img_id"])[1] for entry in listed}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SourceError(
+            f"rsna: {mapping}: expected a list of entries with subset_img_id and img_id, such as 00000013_005.png; "
+            f"found another ({printable(error)}): fetch it anew, or remove it"
+        ) from None
+    patients = records["scan"].map(names)
+    if unnamed := int(patients.isna().sum()):
+        say(f"rsna: {MAPPING} does not name {unnamed:,} scans: each counts as a patient of its own", file=sys.stderr)
+    return records.assign(patient=patients.fillna(records["scan"]))
 
 
 def _agreed(of_boxes: pd.DataFrame, of_details: pd.DataFrame, files: Mapping[str, Path]) -> pd.DataFrame:
@@ -238,6 +269,7 @@ DATASET = Dataset(
         drawn_as={"lung_opacity": "consolidation", "not_normal": "nodule", UNLABELLED: "normal"},
     ),
     patients=False,
+    patients_in=MAPPING,
     box_table=box_table,
     page="https://www.kaggle.com/competitions/rsna-pneumonia-detection-challenge",
     gate="a Kaggle account and the acceptance of the competition's rules",
@@ -262,7 +294,7 @@ DATASET = Dataset(
         ),
         "told of each scan": (
             "One of three classes, with boxes for opacities; in the headers age, sex and view. A patientId names an "
-            "image, not a patient."
+            "image, not a patient; the RSNA's list of mappings, published apart, names the scan of NIH ChestX-ray14."
         ),
         "known faults": (
             "No patients: a split by patientId leaks, 68 % of the test scans of one published split are of patients in "

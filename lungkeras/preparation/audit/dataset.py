@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lungkeras.datasets.policies import DEFAULTS, effect, labels_under, unknown_labels
 from lungkeras.preparation.audit.labels import label_noise, suspects
 from lungkeras.preparation.audit.leakage import find_leaks, leaked_auroc
 from lungkeras.preparation.audit.shortcuts import coarse, probe_shortcuts, standardised
@@ -73,13 +74,19 @@ def audit_source(dataset: str, source: Path | str, *, seed: int = 0, workers: in
     return audit_records(dataset, records, prints, pairs, seed=seed) | {"flow": flow}
 
 
-def audit_prepared(prepared: Path | str, *, seed: int = 0) -> dict:
+def audit_prepared(
+    prepared: Path | str,
+    *,
+    seed: int = 0,
+    uncertain: str = DEFAULTS["uncertain"],
+    blank: str = DEFAULTS["blank"],
+) -> dict:
     """Audits a prepared dataset, from its records and fingerprints, and keeps the result there as audit.json.
 
-    Returns what `audit_records` does, and made_from: {seed, code}. Raises RunError if the folder was prepared without
-    records or fingerprints.
+    `uncertain` and `blank` are as in `audit_records`. Returns what it returns, and made_from: {seed, code, uncertain,
+    blank}. Raises RunError if the folder was prepared without records or fingerprints.
     """
-    found = _audited(Path(prepared), seed)
+    found = _audited(Path(prepared), seed, uncertain, blank)
     write_json(Path(prepared) / AUDIT, found)
     return found
 
@@ -96,7 +103,8 @@ def kept_audit(prepared: Path | str) -> dict:
     if made_from.get("code") == code_digest(MODULES):
         return kept
     try:
-        found = _audited(folder, made_from.get("seed", 0))
+        policies = (made_from.get(kind, default) for kind, default in DEFAULTS.items())
+        found = _audited(folder, made_from.get("seed", 0), *policies)
     except RunError:
         return kept | {"notes": [*kept["notes"], EARLIER]}
     with suppress(OSError):  # a colleague's folder may be read only
@@ -104,7 +112,7 @@ def kept_audit(prepared: Path | str) -> dict:
     return json_files.loads(as_json(found))
 
 
-def _audited(folder: Path, seed: int) -> dict:
+def _audited(folder: Path, seed: int, uncertain: str, blank: str) -> dict:
     try:
         records = table_files.read_parquet(folder / "records.parquet")
         statistics = json_files.read(folder / "statistics.json")
@@ -116,16 +124,25 @@ def _audited(folder: Path, seed: int) -> dict:
         raise RunError(
             f"{folder} can't be audited: it holds no {Path(error.filename).name}: prepare it again"
         ) from None
-    found = audit_records(statistics["dataset"], records, prints, pairs, seed=seed) | {"flow": flow}
-    return found | {"made_from": {"seed": seed, "code": code_digest(MODULES)}}
+    policies = {"uncertain": uncertain, "blank": blank}
+    found = audit_records(statistics["dataset"], records, prints, pairs, seed=seed, **policies) | {"flow": flow}
+    return found | {"made_from": {"seed": seed, "code": code_digest(MODULES), **policies}}
 
 
 def audit_records(
-    dataset: str, records: pd.DataFrame, prints: Fingerprints, pairs: pd.DataFrame, *, seed: int = 0
+    dataset: str,
+    records: pd.DataFrame,
+    prints: Fingerprints,
+    pairs: pd.DataFrame,
+    *,
+    seed: int = 0,
+    uncertain: str = DEFAULTS["uncertain"],
+    blank: str = DEFAULTS["blank"],
 ) -> dict:
     """The audit of records that have a column `split`, with their fingerprints, row by row, and their duplicates.
 
-    A label that is uncertain or blank counts as 0.
+    `uncertain` and `blank` are the policies of labels that the collection does not know (lungkeras.datasets.policies);
+    no probe of a class is fitted to, or scored on, scans whose label of it is ignored.
 
     Returns
         dataset, scans     what was audited
@@ -135,20 +152,21 @@ def audit_records(
         label_noise        {rate, low, high, classes: {class: {rate, low, high, auroc}}}, see `labels`
         suspected_labels   scans, worst first; `suspects` has the given and the shown class of each: [{scan, given,
                            shown, margin}]
+        unknown_as         {uncertain: {class: word}, blank: {class: word}}: the policy of each class with such labels
         notes              what the data can't answer
     """
     from threadpoolctl import threadpool_limits
 
-    from lungkeras.datasets.registry import class_columns, known_dataset
+    from lungkeras.datasets.registry import class_columns
 
     classes = class_columns(records)
     groups = records["group" if "group" in records else "patient"].to_numpy(object)
     rows = probed_rows(groups, seed)
     chosen, seen = records.iloc[rows].reset_index(drop=True), prints[rows]
-    labels = chosen[classes].eq(1).to_numpy()
+    labels = labels_under(chosen, classes, uncertain, blank)
     # One thread: on shared cores, threads that wait for each other take many times as long for so small a task.
     with threadpool_limits(1):
-        shortcuts = probe_shortcuts(seen, chosen, classes, groups[rows], seed=seed)
+        shortcuts = probe_shortcuts(seen, chosen, labels, classes, groups[rows], seed=seed)
         grey_levels = standardised(np.stack([coarse(thumbnail) for thumbnail in seen.thumbnails]))
         leaked = leaked_auroc(grey_levels, labels, groups[rows], seed=seed)
         noise, suspected = no_noise(classes), []
@@ -157,7 +175,6 @@ def audit_records(
     pairs_found = pairs[["scan", "other"]].to_numpy(object).tolist()
     leakage = find_leaks(records, pairs_found, seed=seed)
     leakage["random_split"] |= leaked
-    leakage["patients_known"] &= known_dataset(dataset).patients
     found = {
         "dataset": dataset,
         "scans": len(records),
@@ -169,6 +186,7 @@ def audit_records(
         "suspected_labels": [entry["scan"] for entry in suspected],
         "suspects": suspected,
     }
+    found["unknown_as"] = effect(unknown_labels(records, classes), uncertain, blank)
     return found | {"notes": notes(found, len(rows))}
 
 
@@ -180,7 +198,7 @@ def _labels(records, prints, labels, groups, classes, seed) -> tuple[dict, list[
     suspected = [
         {
             "scan": records["scan"][row],
-            "given": "|".join(name for name, own in zip(classes, labels[row], strict=True) if own),
+            "given": "|".join(name for name, own in zip(classes, labels[row], strict=True) if own == 1),
             "shown": classes[column],
             "margin": round(margin, 4),
         }
@@ -224,6 +242,7 @@ def notes(found: dict, probed: int) -> list[str]:
         said.append(
             "The collection gives no age, sex, view, follow-up, scanner or reader, so none of these can be probed."
         )
+    said += [_unknown(kind, words) for kind, words in found["unknown_as"].items()]
     unsure = [name for name, entry in found["label_noise"]["classes"].items() if entry["rate"] is None]
     if unsure:
         said.append(
@@ -234,3 +253,13 @@ def notes(found: dict, probed: int) -> list[str]:
         said.append(f"Shortcuts and labels were probed on {probed:,} of {found['scans']:,} scans, sampled by patient.")
     said.append("No reader has looked at these scans: a suspected label is a question, not an error.")
     return said
+
+
+def _unknown(kind: str, words: dict[str, str]) -> str:
+    """A sentence on what was made of the labels of a kind, uncertain or blank."""
+    counted = {"zeros": "counted as absent", "ones": "counted as present", "ignore": "left out, a class at a time"}
+    by_word = {word: [name.replace("_", " ") for name, own in words.items() if own == word] for word in counted}
+    parts = [f"{counted[word]} for {', '.join(names)}" for word, names in by_word.items() if names]
+    if len(parts) == 1:
+        parts = [counted[next(iter(words.values()))]]
+    return f"{kind.capitalize()} labels were {', '.join(parts)}, in shortcuts and wrong labels."

@@ -51,7 +51,8 @@ def label_noise(
 
     Args:
         features: float (N, features), and `mirrored` those of the same scans mirrored.
-        labels: bool (N, classes). groups: (N,), patients.
+        labels: float (N, classes), 1, 0, or NaN where unknown: such a scan is left out of that class.
+        groups: (N,), patients.
 
     Returns {rate, low, high, classes: {class: {rate, low, high, auroc}}}, float (N, classes) of probabilities, and
     which classes are recognised well enough to suspect a label (bool: an AUROC of at least RECOGNISED). The rate of a
@@ -62,7 +63,8 @@ def label_noise(
     """
     probabilities = unseen_probabilities(features, mirrored, labels, groups, seed=seed)
     place = np.unique(groups, return_inverse=True)[1]
-    enough = [min(len(np.unique(place[own])), len(np.unique(place[~own]))) >= FEWEST for own in labels.T]
+    sides = [(own == 1, own == 0) for own in labels.T]
+    enough = [min(len(np.unique(place[side])) for side in both) >= FEWEST for both in sides]
     even = np.ones((1, len(labels)))
     aurocs = [float(ranking(own, probabilities[:, c], even)[0][0]) for c, own in enumerate(labels.T)]
     recognised = np.array(enough) & (np.nan_to_num(aurocs) >= RECOGNISED)
@@ -71,14 +73,15 @@ def label_noise(
     rates, reach = np.full((len(times), len(classes)), np.nan), np.zeros((2, len(classes)))
     clear = recognised.copy()
     for column in np.flatnonzero(recognised):
-        own, scores = labels[:, column], probabilities[:, column]
-        odds = own.sum() / (~own).sum()
-        counts = among_deciles(own, scores, times)
+        known = ~np.isnan(labels[:, column])
+        own, others = sides[column]
+        odds = own.sum() / others.sum()
+        counts = among_deciles(own[known], probabilities[known, column], times[:, known])
         rates[:, column] = contamination(counts, odds)
         worth = len(np.unique(place[own])) / own.sum()  # scans of a patient count as one
         reach[:, column] = np.abs(likely(worth * counts[0], odds) - rates[0, column])
         clear[column] = auroc_of_right_labels(aurocs[column], rates[0, column], odds) >= CLEAR
-    scans = labels.sum(axis=0) * clear
+    scans = (labels == 1).sum(axis=0) * clear
     overall = np.nansum(rates * scans, axis=1) / max(scans.sum(), 1)
     apart = np.sqrt(((reach * scans) ** 2).sum(axis=1)) / max(scans.sum(), 1)
     noise = _interval(overall, apart) if clear.any() else dict.fromkeys(("rate", "low", "high"))
@@ -104,8 +107,9 @@ def unseen_probabilities(
 ) -> np.ndarray:
     """Probabilities (N, classes) by logistic regression on five folds by group, the mean of two such rounds.
 
-    Each scan is used as it is and mirrored, in training and prediction. If every scan has one class, the model chooses
-    one of them; else each class has its own model.
+    Each scan is used as it is and mirrored, in training and prediction. If every scan has one class and no label is
+    unknown (NaN), the model chooses one of them; else each class has its own model, fitted to the scans of which it is
+    known.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
@@ -118,11 +122,12 @@ def unseen_probabilities(
     for repeat in range(REPEATS if folds > 1 else 0):
         for train, test in folding(folds, shuffle=True, random_state=seed + repeat).split(features, kinds, groups):
             for column in [None] if one_class else range(labels.shape[1]):
-                known = kinds[train] if one_class else labels[train, column].astype(int)
-                if len(np.unique(known)) < 2:
+                fit = train if one_class else train[~np.isnan(labels[train, column])]
+                given = kinds[fit] if one_class else labels[fit, column].astype(int)
+                if len(np.unique(given)) < 2:
                     continue
-                both = np.concatenate([features[train], mirrored[train]])
-                model = LogisticRegression(C=FREEDOM, max_iter=300).fit(both, np.tile(known, 2))
+                both = np.concatenate([features[fit], mirrored[fit]])
+                model = LogisticRegression(C=FREEDOM, max_iter=300).fit(both, np.tile(given, 2))
                 predicted = (model.predict_proba(features[test]) + model.predict_proba(mirrored[test])) / 2
                 if one_class:
                     found[repeat][np.ix_(test, model.classes_)] = predicted
@@ -216,19 +221,19 @@ def suspects(
 
     A probability is expressed relative to the scans without the class, as a quantile of the normal distribution;
     another class counts as shown above 1, as for one in six of them. The margin is its excess over the given classes.
-    Only classes marked in `recognised` are considered.
+    Only classes marked in `recognised` are considered, and no class whose label of a scan is unknown (NaN).
     """
     from scipy.special import ndtri
 
-    sureness = np.empty(labels.shape)
-    for column, (own, scores) in enumerate(zip(labels.T, probabilities.T, strict=True)):
-        without = np.sort(scores[~own])
+    sureness, given_so = np.empty(labels.shape), labels == 1
+    for column, scores in enumerate(probabilities.T):
+        without = np.sort(scores[labels[:, column] == 0])
         sureness[:, column] = ndtri((np.searchsorted(without, scores) + 0.5) / (len(without) + 1))
-    given = np.where(labels, sureness, np.inf).min(axis=1)
-    other = np.where(labels | ~recognised, -np.inf, sureness)
+    given = np.where(given_so, sureness, np.inf).min(axis=1)
+    other = np.where((labels == 0) & recognised, sureness, -np.inf)
     instead = other.argmax(axis=1)
     best = other.max(axis=1)
-    ours = (labels & ~recognised).sum(axis=1) == 0
+    ours = (given_so & ~recognised).sum(axis=1) == 0
     margin = np.where(ours & (best >= SHOWN), best - given, -np.inf)
     order = np.argsort(-margin, kind="stable")[: max(most, 0)]
     return [(int(row), int(instead[row]), float(margin[row])) for row in order if margin[row] > 0]

@@ -66,7 +66,8 @@ def random_split(records: pd.DataFrame, *, draws: int = DRAWS, seed: int = 0) ->
 def leaked_auroc(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int = 0) -> dict:
     """The effect of a split by scan on a linear model: {auroc_by_patient, auroc_by_scan}.
 
-    Means over the classes of `labels`, bool (N, classes), of the AUROC on five folds of `groups`, and of single scans.
+    Means over the classes of `labels`, (N, classes) of 1, 0, or NaN where unknown, of the AUROC on five folds of
+    `groups`, and of single scans.
     """
     found = {}
     for name, parts in (("auroc_by_patient", groups), ("auroc_by_scan", np.arange(len(groups)))):

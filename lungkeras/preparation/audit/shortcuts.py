@@ -40,20 +40,29 @@ FREEDOMS = np.logspace(-1, 5, 7)
 
 
 def probe_shortcuts(
-    prints: Fingerprints, records: pd.DataFrame, classes: Sequence[str], groups: np.ndarray, *, seed: int = 0
+    prints: Fingerprints,
+    records: pd.DataFrame,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    groups: np.ndarray,
+    *,
+    seed: int = 0,
 ) -> list[dict]:
     """The AUROC of every probe for every class: [{name, class, auroc, low, high, alarm}].
 
-    `low` and `high` bound the 95 % interval by bootstrap over `groups` (patients); if a class has too few patients, or
-    too few are without it, the three are None. Rows of prints and records correspond.
+    `labels`, float (N, classes), are 1, 0, or NaN where unknown: such a scan is left out of that class. `low` and
+    `high` bound the 95 % interval by bootstrap over `groups` (patients); if a class has too few patients, or too few
+    are without it, the three are None. Rows of prints, records, labels and groups correspond.
     """
-    labels, found = records[list(classes)].eq(1).to_numpy(), []
+    found = []
     for name, features in probe_features(prints, records).items():
         scores = unseen_scores(features, labels, groups, seed=seed)
-        for column, known in enumerate(classes):
-            auroc = auroc_interval(labels[:, column], scores[:, column], groups, seed=seed)
+        for column, title in enumerate(classes):
+            known = ~np.isnan(labels[:, column])
+            is_so = labels[known, column] == 1
+            auroc = auroc_interval(is_so, scores[known, column], groups[known], seed=seed)
             alarm = auroc[1] is not None and auroc[1] > PROBES[name].limit
-            found.append({"name": name, "class": known, **dict(zip(("auroc", "low", "high"), auroc, strict=True)),
+            found.append({"name": name, "class": title, **dict(zip(("auroc", "low", "high"), auroc, strict=True)),
                           "alarm": bool(alarm)})  # fmt: skip
     return found
 
@@ -128,8 +137,9 @@ def principal(values: np.ndarray, components: int = COMPONENTS) -> np.ndarray:
 def unseen_scores(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Scores (N, classes) of ridge regressions on five folds by group, each for the scans that it was not fitted to.
 
-    The penalty of each class is chosen by leave-one-out cross-validation. The fold's base rate is not part of the
-    score: it is low if the class is frequent among the scans left out.
+    `labels` are 1, 0, or NaN where unknown: such a scan is not fitted to in that class. The penalty of each class is
+    chosen by leave-one-out cross-validation. The fold's base rate is not part of the score: it is low if the class is
+    frequent among the scans left out.
     """
     from sklearn.linear_model import RidgeCV
     from sklearn.model_selection import GroupKFold
@@ -138,9 +148,18 @@ def unseen_scores(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, 
     folds = min(FOLDS, len(np.unique(groups)))
     if folds < 2:
         return scores
+    labels = np.asarray(labels, float)
+    unknown = np.isnan(labels)
+    # Classes that are known of the same scans are fitted together, which is faster.
+    kinds = np.unique(unknown, axis=1, return_inverse=True)[1].ravel()
     for train, test in GroupKFold(folds, shuffle=True, random_state=seed).split(features, groups=groups):
-        model = RidgeCV(FREEDOMS, alpha_per_target=True).fit(features[train], labels[train].astype(float))
-        scores[test] = (features[test] - features[train].mean(axis=0)) @ model.coef_.reshape(labels.shape[1], -1).T
+        for kind in range(kinds.max() + 1):
+            columns = np.flatnonzero(kinds == kind)
+            fit = train[~unknown[train, columns[0]]]
+            if len(fit) > 1:
+                model = RidgeCV(FREEDOMS, alpha_per_target=True).fit(features[fit], labels[np.ix_(fit, columns)])
+                slopes = model.coef_.reshape(len(columns), -1)
+                scores[np.ix_(test, columns)] = (features[test] - features[fit].mean(axis=0)) @ slopes.T
     return scores
 
 
