@@ -71,7 +71,7 @@ def autocontrast(images):
     A channel with a single grey level is unchanged.
 
     >>> import numpy as np
-    >>> image = np.array([100, 125, 151], np.uint8).reshape(1, 1, 3, 1)
+    >>> image = np.array([100, 150, 202], np.uint8).reshape(1, 1, 3, 1)
     >>> np.ravel(lungkeras.autocontrast(image)).tolist()
     [0, 125, 255]
     """

@@ -65,8 +65,8 @@ def test_a_class_chooses_its_scans(explorer):
     assert all(split == "val" for split, _ in listed(explorer))
 
 
-def test_errors_come_the_surest_first_and_all_of_them(explorer, parts):
-    explorer.controls["which"].value = "errors, the surest first"
+def test_errors_come_most_confident_first_and_all_of_them(explorer, parts):
+    explorer.controls["which"].value = "errors, most confident first"
     labels, given = split_of(parts[0], "test")
     wrong = np.flatnonzero((metrics.decide(given, "multiclass") != labels).any(axis=1))
     assert listed(explorer)[0] == ("test", 0)

@@ -128,7 +128,7 @@ class Evidence:
         name = f"{heading(dataset)}: {self.name(model)} {about}"
         return self._asked(MODEL["f1"], name, self.of_variant(model, dataset, suffix))
 
-    def agreement(self, first: str, second: str, dataset: str) -> np.ndarray:
+    def heatmap_agreement(self, first: str, second: str, dataset: str) -> np.ndarray:
         """The correlation of the heat maps of two models on the same scans."""
         name = f"{heading(dataset)}: {self.name(first)} and {self.name(second)}"
         answer = self.of_test_scans("agreement", first, dataset, other=second)

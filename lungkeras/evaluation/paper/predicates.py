@@ -254,8 +254,8 @@ def separation_implies_generalisation(runs):
 @predicate
 def resnet_low_on_pneumonia(runs):
     others = ("ME", "MT", "ET")
-    apart = [runs.agreement("R", m, P) for m in "MET"]
-    together = [runs.agreement(first, second, P) for first, second in others]
+    apart = [runs.heatmap_agreement("R", m, P) for m in "MET"]
+    together = [runs.heatmap_agreement(first, second, P) for first, second in others]
     return every(
         [least(runs.value("f1", "R", P), [runs.value("f1", m, P) for m in "MET"]), less(sum(apart), sum(together))]
     )
