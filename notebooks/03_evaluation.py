@@ -38,15 +38,7 @@ lungkeras.use_backend(backend)
 
 # %%
 from lungkeras import evaluation
-from lungkeras.evaluation import (
-    baselines,
-    calibration,
-    comparison,
-    decision_thresholds,
-    failures,
-    operating_points,
-    summaries,
-)
+from lungkeras.evaluation import baselines, calibration, comparison, failures, operating_points, summaries
 from lungkeras.evaluation.paper import tables
 from lungkeras.models import complexity
 from lungkeras.preparation import duplicates
@@ -229,6 +221,8 @@ calibrated[["run", "temperature", "ece", "ece_null", "ece_scaled", "ece_scaled_n
 # the highest F1 on the validation split. Both are scored on the test split.
 
 # %%
+from lungkeras.evaluation import decision_thresholds
+
 thresholds = decision_thresholds.thresholds(main)
 write_csv(study / "tables" / "thresholds.csv", thresholds)
 print(read.of_thresholds(thresholds))

@@ -22,7 +22,7 @@ from small_training import params_of, small_model
 
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.system.files import TEMPORARY, atomic, atomic_folder, sweep, write_json
-from lungkeras.training import one_run
+from lungkeras.training import one_run, progress
 
 EPOCHS = 8
 
@@ -100,7 +100,7 @@ def test_thirty_killed_preparations_end_byte_for_byte_as_an_undisturbed_one(phan
 
 
 def train(prepared: Path, runs: Path, seed: int = 0) -> None:
-    one_run.SECONDS_BETWEEN_CHECKPOINTS = 0.0  # in the child alone
+    progress.SECONDS_BETWEEN_CHECKPOINTS = 0.0  # in the child alone
     one_run.train(params_of(prepared, runs, epochs=EPOCHS, seed=seed), small_model())
 
 

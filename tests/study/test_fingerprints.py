@@ -33,8 +33,8 @@ HARMLESS = {
         for name in ("backends", "errors", "files", "lazy", "locks", "machine", "places", "processes", "progress")
     ),
     *("system/provenance", "system/text"),
-    *(f"system/untrusted/{kind}_files" for kind in ("array", "json", "keras", "table")),
-    "system/untrusted/archives",
+    *(f"system/untrusted/{kind}_files" for kind in ("array", "hdf5", "json", "keras", "table")),
+    *("system/untrusted/archives", "system/untrusted/keras_graphs"),
     *("preparation/made_from", "study/made_from", "training/trackers"),
 }
 
