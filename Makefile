@@ -22,7 +22,7 @@ test: $(VENV)/.test-installed  ## the tests, in minutes
 test-study: $(VENV)/.test-installed  ## the whole study on a small scale: every run, few scans, one epoch
 	$(BIN)/python -m pytest -m study
 
-test-slow: $(VENV)/.test-installed  ## every model of keras.applications, the figures of the gallery, a small study from a wheel
+test-slow: $(VENV)/.test-installed  ## every model of keras.applications, the figures of the gallery, the widget in JupyterLab, a small study from a wheel
 	$(BIN)/python -m pytest -m slow
 
 test-sharing: $(VENV)/.test-installed  ## a copied study is recognised, and only what changed is trained again

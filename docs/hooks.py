@@ -126,5 +126,6 @@ def demo_page(demo: Path) -> str:
         own = {page.stem.partition("-")[2]: page for page in pages if page.stem.partition("-")[0] == name}
         title = f"{name[:2]} {words}"
         links = [f"[{of or title}](demo/notebooks/{page.name})" for of, page in own.items()]
-        lines.append(f"- {title}: {', '.join(links)}" if any(own) else f"- {', '.join(links)}")
+        if links:
+            lines.append(f"- {title}: {', '.join(links)}" if any(own) else f"- {', '.join(links)}")
     return "\n".join(lines) + "\n"

@@ -203,8 +203,9 @@ class Explorer:
         classes = {title(name): name for name in run.classes}
         splits = [split for split in SPLITS if split in set(run.predictions["split"])]
         layers = [layer.name for layer in cuts(exploration.model)][::-1]
-        style = {"description_width": "initial"}
-        dropdown = functools.partial(ipywidgets.Dropdown, style=style)
+        look = {"style": {"description_width": "initial"}}
+        look["layout"] = ipywidgets.Layout(width="auto", flex="1 1 14em", max_width="24em")
+        dropdown = functools.partial(ipywidgets.Dropdown, **look)
         wrapping = functools.partial(ipywidgets.HBox, layout=ipywidgets.Layout(flex_flow="row wrap"))
         self.controls = {
             "split": dropdown(description="split", options=splits, value="test" if "test" in splits else splits[-1]),
@@ -212,9 +213,9 @@ class Explorer:
             "predicted": dropdown(description="answered", options={ANY: ""} | classes),
             "which": dropdown(description="show", options=list(WHICH)),
             "file": ipywidgets.Text(
-                description="file", placeholder="part of its name", continuous_update=False, style=style
+                description="file", placeholder="part of its name", continuous_update=False, **look
             ),
-            "scan": ipywidgets.Select(description="scan", options=[], rows=6, style=style),
+            "scan": ipywidgets.Select(description="scan", options=[], rows=6, **look),
             "method": dropdown(description="heat map", options={_method_title(name): name for name in methods()}),
             "layer": dropdown(
                 description="of the layer", options=layers, value=explained_layer(exploration.model).name
@@ -228,7 +229,7 @@ class Explorer:
                 ipywidgets.Label(printable(f"{heading(run.dataset)}: {run_name_title(run.name)}")),
                 wrapping([c["split"], c["true"], c["predicted"]]),
                 wrapping([c["which"], c["file"], self.found]),
-                c["scan"],
+                wrapping([c["scan"]]),
                 wrapping([c["method"], c["layer"], c["explained"]]),
                 self.page,
             ]

@@ -72,8 +72,9 @@ def _track(params: Params, rows: Sequence[Mapping], made_from: Mapping | None, s
 
 
 def _compared(params: Params) -> dict[str, str | int | float | bool]:
-    """The params by which runs are compared, those that are not null."""
-    return params.model_dump(exclude=NOT_COMPARED, exclude_none=True)
+    """The params by which runs are compared. null is a word, as TensorBoard takes an absent one for equal to any."""
+    held = params.model_dump(exclude=NOT_COMPARED)
+    return {key: "null" if value is None else value for key, value in held.items()}
 
 
 def _ends(rows: Sequence[Mapping]) -> list[float]:

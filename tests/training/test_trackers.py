@@ -131,22 +131,29 @@ def test_a_tracker_is_no_part_of_what_a_run_is(params):
 
 def test_tensorboard_compares_runs_by_the_params_that_differ(params):
     needs("tensorboard")
+    from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
     from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+    from tensorboard.context import RequestContext
+    from tensorboard.plugins.base_plugin import TBContext
     from tensorboard.plugins.hparams import metadata
+    from tensorboard.plugins.hparams.backend_context import Context
 
-    for run in (params("tensorboard"), params("tensorboard", clip_norm=1.0, learning_rate=0.02, suffix="-lr0.02")):
+    first, second = params("tensorboard"), params("tensorboard", clip_norm=1.0, learning_rate=0.02, suffix="-lr0.02")
+    for run in (first, second):
         one_run.train(run, small_model())
-    events = EventMultiplexer().AddRunsFromDirectory(str(run.study_folder / "tensorboard")).Reload()
-    starts = {}
-    for name, tags in events.PluginRunToTagToContent("hparams").items():
-        assert metadata.SESSION_END_INFO_TAG in tags
-        held = metadata.parse_session_start_info_plugin_data(tags[metadata.SESSION_START_INFO_TAG]).hparams
-        starts[name] = {key: getattr(value, value.WhichOneof("kind")) for key, value in held.items()}
-    first, second = starts["pneumonia-resnet34-random"], starts["pneumonia-resnet34-random-lr0.02"]
-    differ = {key for key in first.keys() | second.keys() if first.get(key) != second.get(key)}
-    assert differ == {"learning_rate", "clip_norm", "suffix"}
-    assert (first["learning_rate"], first["class_weights"], first["backbone"]) == (0.01, True, "resnet34")
-    assert not {"prepared", "runs", "title", "tracker"} & first.keys()
+    folder = str(first.study_folder / "tensorboard")
+    events = EventMultiplexer().AddRunsFromDirectory(folder).Reload()
+    page = Context(TBContext(data_provider=MultiplexerDataProvider(events, folder)))
+    about = page.hparams_metadata(RequestContext(), "")
+    assert about.keys() == {first.run, second.run}
+    assert all(metadata.SESSION_END_INFO_TAG in tags for tags in about.values())
+    compared = page.experiment_from_metadata(RequestContext(), "", True, about, [], None)
+    assert {each.name for each in compared.hparam_infos if each.differs} == {"learning_rate", "clip_norm", "suffix"}
+    assert {"test_macro_f1", "val_loss"} <= {each.name.tag for each in compared.metric_infos}
+    given = metadata.parse_session_start_info_plugin_data(about[first.run][metadata.SESSION_START_INFO_TAG]).hparams
+    assert given["learning_rate"].number_value == 0.01 and given["class_weights"].bool_value
+    assert (given["backbone"].string_value, given["clip_norm"].string_value) == ("resnet34", "null")
+    assert not {"prepared", "runs", "title", "tracker"} & set(given)
 
 
 def test_events_are_records_that_tensorflow_reads(params):
