@@ -109,7 +109,7 @@ def test_finished_runs_come_in_the_order_of_table_3_and_the_ablation_last(folder
 def test_where_no_run_is_finished_the_error_says_what_is_there(tmp_path, folder):
     with pytest.raises(RunError, match="an empty folder"):
         read_runs(tmp_path)
-    with pytest.raises(RunError, match="no finished run"):
+    with pytest.raises(RunError, match="not a finished run"):
         read_run(folder / "covid-resnet34-random")
 
 
