@@ -18,9 +18,9 @@
 # # Explanation
 #
 # Where in a scan does a network find the evidence for its answer, and is that where the finding is? This article
-# computes one Grad-CAM (Selvaraju et al. 2017) step by step: forward pass, gradient, weights, map. The study "Lung
-# Disease Classification" shows such maps in its figures 7 and 8. This notebook is not a step of a study: open it by
-# hand when a run is finished.
+# computes one Grad-CAM (Selvaraju et al. 2017) step by step: forward pass, gradient, weights, map. Figures 7 and 8 of
+# the study "Lung Disease Classification" show such maps. This notebook is not a step of a study: open it by hand when a
+# run is finished.
 
 # %% tags=["parameters"]
 dataset = "covid"

@@ -128,7 +128,7 @@ def test_links_in_a_zip_are_refused(tmp_path):
 def test_a_cut_archive_leaves_nothing_behind(kind, tmp_path):
     archive = pack(write_covid(tmp_path / "published"), tmp_path / "archive", kind)
     archive.write_bytes(archive.read_bytes()[:-200])
-    with pytest.raises(LungkerasError, match="to be a whole zip or tar archive"):
+    with pytest.raises(LungkerasError, match="to be a complete zip or tar archive"):
         fetch("covid", tmp_path / "new" / "source", archive=archive)
     assert list((tmp_path / "new").iterdir()) == []
 

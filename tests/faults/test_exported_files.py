@@ -223,16 +223,16 @@ def litert_attacks(honest: bytes) -> dict[str, tuple[bytes, str]]:
     return {
         "an operation of another library": (changed(custom), "the operation 'CUSTOM'"),
         "a loop": (changed(calls), "the operation 'WHILE'"),
-        "weights behind its end": (changed(elsewhere), "lies behind its end"),
+        "weights behind its end": (changed(elsewhere), "lies beyond the end"),
         "two graphs": (changed(doubled), "holds 2 graphs"),
-        "an input that is not there": (changed(no_such_input), "an array that is not there"),
-        "an output that is not there": (changed(no_such_output), "an array that is not there"),
-        "weights that are not there": (changed(no_such_buffer), "no plain array"),
+        "an input that is not there": (changed(no_such_input), "a missing array"),
+        "an output that is not there": (changed(no_such_output), "a missing array"),
+        "weights that are not there": (changed(no_such_buffer), "not a plain array"),
         "fewer weights than its shape": (changed(short), "an array of the shape"),
         "an endless array": (changed(endless), "has the shape"),
-        "words": (changed(words), "no plain array"),
+        "words": (changed(words), "not a plain array"),
         "a scale for nothing": (changed(scale), "no plain scale"),
-        "another format": (b"\0\0\0\0ZZZZ" + honest[8:], "no LiteRT file"),
+        "another format": (b"\0\0\0\0ZZZZ" + honest[8:], "not a LiteRT file"),
     }
 
 
@@ -268,22 +268,22 @@ def openvino_attacks(honest: str, secret: Path) -> dict[str, tuple[str, str]]:
     return {
         "an entity of another file": (entity + honest[start:].replace("</net>", "&stolen;</net>"), "a document type"),
         "entities of entities": (f'<!DOCTYPE net [<!ENTITY l0 "ha">{laughs}]>' + honest[start:], "a document type"),
-        "another document": ("<svg></svg>", "none of OpenVINO's"),
-        "endless nesting": ("<net>" + "<a>" * 10_000, "none of OpenVINO's"),
+        "another document": ("<svg></svg>", "not OpenVINO's"),
+        "endless nesting": ("<net>" + "<a>" * 10_000, "not OpenVINO's"),
         "an unknown layer": (with_layer("ReadFile"), "the operation 'ReadFile'"),
         "a layer of an extension": (with_layer("Add", "extension"), "a layer of 'extension'"),
         "a loop": (with_layer("Loop"), "the operation 'Loop'"),
         "weights behind the end": (
             with_layer("Const", data='element_type="f32" shape="4" offset="1000000000" size="16"'),
-            "does not lie in its weights",
+            "is not in its weights",
         ),
         "weights before the start": (
             with_layer("Const", data='element_type="f32" shape="4" offset="-16" size="16"'),
-            "does not lie in its weights",
+            "is not in its weights",
         ),
         "fewer weights than its shape": (
             with_layer("Const", data='element_type="f32" shape="1000,1000" offset="0" size="16"'),
-            "does not lie in its weights",
+            "is not in its weights",
         ),
         "an endless array": (
             with_layer("Const", data='element_type="f32" shape="1000000,1000000" offset="0" size="16"'),
@@ -291,7 +291,7 @@ def openvino_attacks(honest: str, secret: Path) -> dict[str, tuple[str, str]]:
         ),
         "words": (
             with_layer("Const", data='element_type="string" shape="4" offset="0" size="16"'),
-            "does not lie in its weights",
+            "is not in its weights",
         ),
     }
 
@@ -391,7 +391,7 @@ def saved_model_attacks(folder: Path, canary: Path) -> dict[str, str]:
     attacks["asset"] = "it holds 'assets/secret.txt'"
     shutil.copytree(folder / "asset", folder / "moved asset")
     shutil.rmtree(folder / "moved asset" / "assets")
-    attacks["moved asset"] = "it has files beside its variables"
+    attacks["moved asset"] = "it has files besides its variables"
     return attacks
 
 

@@ -42,8 +42,8 @@ WRONG = {
     # YAML
     "- a\n- b": "found a list", "epochs": "found a str", "a: [": "line", "epochs: 3\n\tseed: 1": "line 2",
     "title: !!python/object/apply:os.system ['touch canary']": "line 1", "title: !!python/name:os.system": "line 1",
-    "title: !exec x": "line 1", "a: &a [x]\nb: *a": "line 2 repeats", LAUGHS: "line 2 repeats",
-    "title: &t x\n<<: *t": "repeats", "a: " + "[" * 5000: "nested too deep", "epochs: 3\n---\nepochs: 4": "line 2",
+    "title: !exec x": "line 1", "a: &a [x]\nb: *a": "line 2 uses an alias", LAUGHS: "line 2 uses an alias",
+    "title: &t x\n<<: *t": "alias", "a: " + "[" * 5000: "nested too deep", "epochs: 3\n---\nepochs: 4": "line 2",
     "title: " + "x" * 200_000: "larger than 100 kB", "title: \x07": "", "title: 2020-99-99": "",
 }  # fmt: skip
 BYTES = {b"\xff\xfe\x00\x01": "not UTF-8", b"title: \xe9": "not UTF-8", b"\x00": ""}

@@ -128,7 +128,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(parts, tmp_path):
     other = dataclasses.replace(prepared, records=prepared.records.assign(scan="another"))
     with pytest.raises(RunError, match="other scans"):
         exploring.explore(run, model=model, prepared=other)
-    with pytest.raises(RunError, match="no finished run"):
+    with pytest.raises(RunError, match="not a finished run"):
         exploring.explore(tmp_path)
 
 

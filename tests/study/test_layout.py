@@ -74,7 +74,7 @@ def test_nothing_is_copied_in_a_checkout_or_without_a_wheel(shipped, project):
 
 def test_anothers_snakefile_and_a_link_out_of_the_project_are_refused(shipped, project, tmp_path):
     (project / "Snakefile").write_text("rule all:\n")
-    with pytest.raises(FolderError, match="Snakefile belongs to another project: give the command in a folder"):
+    with pytest.raises(FolderError, match="Snakefile belongs to another project: run the command in a new folder"):
         layout.lay_out(shipped, project)
     (project / "Snakefile").unlink()
     (tmp_path / "elsewhere").mkdir()
