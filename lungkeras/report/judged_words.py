@@ -186,10 +186,11 @@ def _calibration(table: pd.DataFrame) -> Light:
     if known.empty:
         return Light(name, UNKNOWN, "unmeasured", "The calibration error has no interval.", where)
     good = int((known["ece_low"] <= 0).sum())
-    text = (
-        f"The interval of the error holds 0 for {good} of {_predictors(len(known))}; the largest error is "
-        f"{decimal(known['ece'].max(), 3)}."
-    )
+    largest = decimal(known["ece"].max(), 3)
+    if len(known) == 1:
+        text = f"The error is {largest}, and its interval {'includes' if good else 'excludes'} 0."
+    else:
+        text = f"The interval of the error includes 0 for {good} of {len(known)} predictors; the largest is {largest}."
     level, word = (GOOD, "calibrated") if good == len(known) else (CARE, "mixed") if good else (BAD, "off")
     return Light(name, level, word, text, where)
 
@@ -201,13 +202,11 @@ def _image(table: pd.DataFrame | None) -> Light:
         return Light(name, UNKNOWN, "unknown", "Without metadata, what the image adds can’t be said.", where)
     adding = sum(row["gain_low"] > 0 for row in rows)
     known = joined(rows[0]["metadata"].split(", "))
-    text = f"The image adds to {known} for {adding} of {_predictors(len(rows))}."
+    text = f"The image adds significantly to {known} for {adding} of {len(rows)} predictors."
+    if len(rows) == 1:
+        text = f"The image adds {'' if adding else 'nothing '}significant{'ly' if adding else ''} to {known}."
     level, word = (GOOD, "adds") if adding == len(rows) else (CARE, "mixed") if adding else (BAD, "adds nothing")
     return Light(name, level, word, text, where)
-
-
-def _predictors(count: int) -> str:
-    return f"{count} predictor{'s' if count > 1 else ''}"
 
 
 def _thresholds(judgement: Judgement) -> Light:

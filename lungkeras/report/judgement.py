@@ -89,7 +89,7 @@ def live(points: pd.DataFrame) -> str:
         reliability_panel(name, own, themed(COLOURS[place % len(COLOURS)]), "as given")
         for place, (name, own) in enumerate(points.groupby("predictor", sort=False))
     ]
-    return as_attribute({"kind": "reliability", "x": "probability", "panels": panels})
+    return as_attribute({"kind": "reliability", "x": "confidence", "y": "share correct", "panels": panels})
 
 
 def forest(judgement: Judgement) -> dict | None:
@@ -176,8 +176,8 @@ def sections(judgement: Judgement, made: Mapping[str, pd.DataFrame], picture: di
         "text": "Do the probabilities mean what they say?",
         "parts": [
             EMPTY | diagram | {"id": "reliability", "image": picture, "live": drawn, "files": FILES_OF_THE_DIAGRAM},
-            part(made, "calibration", "Calibration error", "The mean gap between how sure answers are and how many of "
-                 "them are so (ECE, 15 bins), and the Brier score."),
+            part(made, "calibration", "Calibration error", "The mean gap between the confidence of answers and the "
+                 "share of them that is correct (ECE, 15 bins), and the Brier score."),
         ],
     }  # fmt: skip
     chosen = (

@@ -128,14 +128,14 @@ def _rates(results: pd.DataFrame) -> dict:
 
 
 def reliability(points: pd.DataFrame) -> dict:
-    """A panel per run: confidence against the share that is so, as trained and corrected."""
+    """A panel per run: confidence against the share of answers that is correct, as trained and corrected."""
     panels = []
     for run, own in points.groupby("run", sort=False):
         first = own.iloc[0]
         words = f"{heading(first['dataset'])}: {run_name_title(run)}"
         colour = themed(run_colour(first["backbone"], first["weights"]))
         panels.append(reliability_panel(words, own, colour, "as trained") | {"run": anchor(run)})
-    return {"kind": "reliability", "x": "confidence", "panels": panels}
+    return {"kind": "reliability", "x": "confidence", "y": "share correct", "panels": panels}
 
 
 def reliability_panel(words: str, points: pd.DataFrame, colour: str, given: str) -> dict:

@@ -67,7 +67,12 @@ def _audit(audit: Mapping[str, pd.DataFrame]) -> Light:
 
 
 def _patients(count: int) -> str:
-    return f"{count:,} patient{'s are' if count > 1 else ' is'}"
+    return f"{_counted(count, 'patient')} {'is' if count == 1 else 'are'}"
+
+
+def _counted(count: int, name: str) -> str:
+    """1 pair, or 1,200 pairs."""
+    return f"{count:,} {name}{'' if count == 1 else 's'}"
 
 
 def _calibration(table: pd.DataFrame | None) -> Light:
@@ -102,7 +107,8 @@ def _shortcuts(audit: Mapping[str, pd.DataFrame]) -> Light:
         for row in alarms.sort_values("auroc", ascending=False).to_dict("records")
     ]
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
-    text = f"{len(alarms)} of {len(probed)} probes predict a class without lungs: {'; '.join(found[:NAMED])}{more}."
+    predict = "predicts" if len(alarms) == 1 else "predict"
+    text = f"{len(alarms)} of {len(probed)} probes {predict} a class without lungs: {'; '.join(found[:NAMED])}{more}."
     return Light(name, BAD, "found", text, where)
 
 
@@ -120,8 +126,8 @@ def _copies(audit: Mapping[str, pd.DataFrame], transfer: pd.DataFrame | None) ->
     asked = transfer is not None and len(transfer) > 0
     text = "No pair of duplicates was found, within or between datasets"
     if len(pairs):
-        text = f"{len(pairs):,} pairs of duplicates, {parted or 'none'} of them in two splits of a dataset"
-    text += f"; pretrained weights know {f'{known:,}' if known else 'no'} test scans." if asked else "."
+        text = f"{_counted(len(pairs), 'pair')} of duplicates, {parted or 'none'} of them in two splits of a dataset"
+    text += f"; pretrained weights know {_counted(known, 'test scan') if known else 'no test scans'}." if asked else "."
     if parted:
         return Light(name, BAD, "leaking", text, where)
     if known:
@@ -139,7 +145,9 @@ def _reproducibility(folder: Path) -> Light:
     changed = [run.name for run in hashed if _changed(run, recorded[run.name])]
     repeated = len(runs) - len({repeated_as(run.name) for run in runs})
     seeds = (
-        f"{repeated} repeats with other seeds" if repeated else "one training each, so the spread over seeds is unknown"
+        f"{_counted(repeated, 'repeat')} with other seeds"
+        if repeated
+        else "one training each, so the spread over seeds is unknown"
     )
     if changed:
         text = f"{len(changed)} of {len(runs)} runs are not as training left them: {', '.join(changed[:NAMED])}."
@@ -168,9 +176,11 @@ def cautions(datasets: Sequence[Mapping], frames: Mapping[str, pd.DataFrame], *,
     if pairs is not None and len(pairs):
         told = int((pairs["p_holm"] < SIGNIFICANT).sum())
         said.append(
-            f"An order of the models: {told} of {len(pairs)} pairs differ significantly, the others may be equal."
-            if told < len(pairs)
-            else "That architectures differ by nature: what differs significantly are these trained models."
+            "That architectures differ by nature: what differs significantly are these trained models."
+            if told == len(pairs)
+            else f"An order of the models: {told} of {len(pairs)} pairs differ significantly, the others may be equal."
+            if told
+            else f"An order of the models: of {_counted(len(pairs), 'pair')}, none differs significantly."
         )
     if not seeds:
         said.append(

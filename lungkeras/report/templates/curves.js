@@ -1,7 +1,7 @@
 // Curves and reliability diagrams: what stands at one x is read out together.
 (() => {
   const { WIDTH, HEIGHT, el, svg, short, say, line: told, steps, frame, onPage, readable, legend, kinds } = window.lungkerasLive;
-  const LEFT = 38, RIGHT = 10, TOP = 8, BOTTOM = 26;
+  const LEFT = 38, RIGHT = 10, TOP = 8, BOTTOM = 38;
 
   const lines = (panel, data) => {
     const numbers = panel.lines.flatMap((line) => [...line.y, ...(line.train || [])]).filter((number) => number !== null);
@@ -19,7 +19,8 @@
       svg("text", { x: LEFT - 6, y: y(tick) + 4, "text-anchor": "end" }, short(tick)),
     ));
     steps(left, right, 5).filter((tick) => data.kind === "reliability" || Number.isInteger(tick)).forEach((tick) =>
-      plot.append(svg("text", { x: x(tick), y: HEIGHT - 10, "text-anchor": "middle" }, short(tick))));
+      plot.append(svg("text", { x: x(tick), y: HEIGHT - 23, "text-anchor": "middle" }, short(tick))));
+    plot.append(svg("text", { x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 6, "text-anchor": "middle" }, data.y ? `${data.x} (vertical: ${data.y})` : data.x));
     if (data.kind === "reliability") plot.append(svg("line", { class: "cross", x1: x(0), y1: y(0), x2: x(1), y2: y(1) }));
     const path = (line, values) => values.map((value, place) => (value === null ? null : `${x(line.x[place]).toFixed(1)} ${y(value).toFixed(1)}`)).filter(Boolean);
     panel.lines.forEach((line) => {
