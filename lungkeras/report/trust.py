@@ -12,6 +12,7 @@ import pandas as pd
 from lungkeras.datasets.registry import title
 from lungkeras.evaluation.comparison import SIGNIFICANT
 from lungkeras.preparation.audit.shortcuts import PROBES
+from lungkeras.report.readings import counted
 from lungkeras.study.runs import repeated_as
 from lungkeras.study.words import heading, listed
 from lungkeras.system import provenance
@@ -67,12 +68,7 @@ def _audit(audit: Mapping[str, pd.DataFrame]) -> Light:
 
 
 def _patients(count: int) -> str:
-    return f"{_counted(count, 'patient')} {'is' if count == 1 else 'are'}"
-
-
-def _counted(count: int, name: str) -> str:
-    """1 pair, or 1,200 pairs."""
-    return f"{count:,} {name}{'' if count == 1 else 's'}"
+    return f"{counted(count, 'patient')} {'is' if count == 1 else 'are'}"
 
 
 def _calibration(table: pd.DataFrame | None) -> Light:
@@ -126,8 +122,8 @@ def _copies(audit: Mapping[str, pd.DataFrame], transfer: pd.DataFrame | None) ->
     asked = transfer is not None and len(transfer) > 0
     text = "No pair of duplicates was found, within or between datasets"
     if len(pairs):
-        text = f"{_counted(len(pairs), 'pair')} of duplicates, {parted or 'none'} of them in two splits of a dataset"
-    text += f"; pretrained weights know {_counted(known, 'test scan') if known else 'no test scans'}." if asked else "."
+        text = f"{counted(len(pairs), 'pair')} of duplicates, {parted or 'none'} of them in two splits of a dataset"
+    text += f"; pretrained weights know {counted(known, 'test scan') if known else 'no test scans'}." if asked else "."
     if parted:
         return Light(name, BAD, "leaking", text, where)
     if known:
@@ -145,7 +141,7 @@ def _reproducibility(folder: Path) -> Light:
     changed = [run.name for run in hashed if _changed(run, recorded[run.name])]
     repeated = len(runs) - len({repeated_as(run.name) for run in runs})
     seeds = (
-        f"{_counted(repeated, 'repeat')} with other seeds"
+        f"{counted(repeated, 'repeat')} with other seeds"
         if repeated
         else "one training each, so the spread over seeds is unknown"
     )
@@ -180,7 +176,7 @@ def cautions(datasets: Sequence[Mapping], frames: Mapping[str, pd.DataFrame], *,
             if told == len(pairs)
             else f"An order of the models: {told} of {len(pairs)} pairs differ significantly, the others may be equal."
             if told
-            else f"An order of the models: of {_counted(len(pairs), 'pair')}, none differs significantly."
+            else f"An order of the models: of {counted(len(pairs), 'pair')}, none differs significantly."
         )
     if not seeds:
         said.append(
