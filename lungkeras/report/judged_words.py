@@ -9,6 +9,7 @@ from lungkeras.evaluation.judgement import Judgement
 from lungkeras.evaluation.paper.truth import CANNOT_TELL, FAILS, HOLDS, NOT_RUN
 from lungkeras.report.grid import span
 from lungkeras.report.judged_tables import p_text
+from lungkeras.report.trust import BAD, CARE, GOOD, UNKNOWN, Light
 from lungkeras.scores import intervals
 from lungkeras.study.words import decimal, heading
 
@@ -142,6 +143,79 @@ def cautions(judgement: Judgement) -> list[str]:
             "whether groups are served alike."
         )
     return found + [note for note in read.notes if not note.startswith("Patients are not known")]
+
+
+def lights(judgement: Judgement, made: Mapping[str, pd.DataFrame]) -> list[Light]:
+    """How far the numbers can be trusted: five lights, as on the first page of a study."""
+    return [
+        _patients(judgement),
+        _labels(judgement),
+        _calibration(made["calibration"]),
+        _image(made.get("image_gain")),
+        _thresholds(judgement),
+    ]
+
+
+def _patients(judgement: Judgement) -> Light:
+    name, where = "Patients", "scores"
+    if not judgement.read.patients_known:
+        return Light(name, CARE, "unknown", "Every scan counts as a patient: intervals may be too short.", where)
+    scores = judgement.table("scores").iloc[0]
+    text = f"Intervals and tests are over {scores['patients']:,} patients with {scores['scans']:,} scans."
+    return Light(name, GOOD, "known", text, where)
+
+
+def _labels(judgement: Judgement) -> Light:
+    name, where = "Labels", "understood"
+    classes = judgement.table("class_scores")
+    thin = classes.loc[classes["note"] == intervals.TOO_FEW, "class"].nunique()
+    counts = judgement.read.label_counts
+    left, asked = int(counts[["uncertain", "blank"]].to_numpy().sum()), counts.drop(columns="class").to_numpy().sum()
+    if thin:
+        text = f"{thin} of {len(judgement.read.classes)} classes have too few patients for an interval."
+        return Light(name, BAD if thin == len(judgement.read.classes) else CARE, "few", text, where)
+    if left:
+        return Light(name, CARE, "partial", f"{left / asked:.0%} of the labels are uncertain or blank.", where)
+    text = "Every scan has a label of every class. Whether it is right was not asked."
+    return Light(name, GOOD, "complete", text, where)
+
+
+def _calibration(table: pd.DataFrame) -> Light:
+    name, where = "Calibration", "calibration"
+    known = table[table["class"] == ""].dropna(subset=["ece_low"])
+    if known.empty:
+        return Light(name, UNKNOWN, "unmeasured", "The calibration error has no interval.", where)
+    good = int((known["ece_low"] <= 0).sum())
+    largest = decimal(known["ece"].max(), 3)
+    if len(known) == 1:
+        text = f"The error is {largest}, and its interval {'includes' if good else 'excludes'} 0."
+    else:
+        text = f"The interval of the error includes 0 for {good} of {len(known)} predictors; the largest is {largest}."
+    level, word = (GOOD, "calibrated") if good == len(known) else (CARE, "mixed") if good else (BAD, "off")
+    return Light(name, level, word, text, where)
+
+
+def _image(table: pd.DataFrame | None) -> Light:
+    name, where = "Image or metadata", "baselines"
+    rows = [] if table is None else table[table["class"] == ""].dropna(subset=["gain_low"]).to_dict("records")
+    if not rows:
+        return Light(name, UNKNOWN, "unknown", "Without metadata, what the image adds can’t be said.", where)
+    adding = sum(row["gain_low"] > 0 for row in rows)
+    known = joined(rows[0]["metadata"].split(", "))
+    text = f"The image adds significantly to {known} for {adding} of {len(rows)} predictors."
+    if len(rows) == 1:
+        text = f"The image adds {'' if adding else 'nothing '}significant{'ly' if adding else ''} to {known}."
+    level, word = (GOOD, "adds") if adding == len(rows) else (CARE, "mixed") if adding else (BAD, "adds nothing")
+    return Light(name, level, word, text, where)
+
+
+def _thresholds(judgement: Judgement) -> Light:
+    name, where = "Thresholds", "thresholds"
+    if judgement.read.val is None:
+        text = "No scan is marked as val: thresholds are cross-fitted by patient on the scans that are judged."
+        return Light(name, CARE, "cross-fitted", text, where)
+    text = "Thresholds and temperatures are chosen on other scans than those that are judged."
+    return Light(name, GOOD, "from val", text, where)
 
 
 def joined(words: Sequence[str]) -> str:

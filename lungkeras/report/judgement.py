@@ -16,17 +16,18 @@ from lungkeras.evaluation.judgement import FROM_VAL, TABLES, Judgement
 from lungkeras.report import judged_tables, judged_words
 from lungkeras.report.figures.files import save_figure
 from lungkeras.report.figures.judgement import COLOURS, reliability_of_predictors
-from lungkeras.report.page import TEMPLATES, policy_hash
-from lungkeras.report.page import environment as page_environment
+from lungkeras.report.figures.style import themed
+from lungkeras.report.grid import span
+from lungkeras.report.live import as_attribute, reliability_panel
+from lungkeras.report.page import environment
 from lungkeras.report.pictures import embedded
-from lungkeras.study.words import heading
+from lungkeras.study.words import decimal, heading
 from lungkeras.system.files import write_csv, write_text
 
 BESIDE = ("understood", "labels", "claims")  # tables besides those of a judgement
 MOST_ROWS = 300  # of a table on the page
 MOST_CLASSES = 30  # of the figure
-NAMES, RIGHT, FIRST, STEP, GAP = 200, 620, 22, 13, 13  # of the figure, in its units
-LONGEST = 24
+MOST_CARDS = 4  # predictors with a card
 
 
 def write_judgement(
@@ -50,33 +51,52 @@ def write_judgement(
     figure = reliability_of_predictors(points, errors[errors["class"] == ""])
     picture = embedded(save_figure(figure, folder / "figures", "reliability", points))
     several = len(judgement.predictors) > 1
-    html = _with_style().render(
+    template = environment().get_template("judgement.html.j2")
+    html = template.render(
         title="How good are these predictions?" if several else f"How good is {judgement.predictors[0]}?",
         date=date or datetime.date.today().isoformat(),
         lead=judged_words.lead(judgement),
         asked=judged_words.asked(judgement),
+        cards=cards(judgement, made),
         answer=judged_words.answer(judgement, made),
         forest=forest(judgement),
+        lights=judged_words.lights(judgement, made),
         cautions=judged_words.cautions(judgement),
-        sections=list(sections(judgement, made, picture)),
+        sections=list(sections(judgement, made, picture, live(points))),
         version=version("lungkeras"),
     )
     write_text(folder / "report.html", html)
     return folder / "report.html"
 
 
-def _with_style():
-    """The page's template, with the report's style and its own, and the hash of the style for the page's policy."""
-    from markupsafe import Markup
+def cards(judgement: Judgement, made: Mapping[str, pd.DataFrame]) -> list[dict]:
+    """The scores of each predictor for the first page; none if they are too many."""
+    macro = "Macro AUROC" if len(judgement.read.classes) > 1 else "AUROC"
+    errors = made["calibration"].query("`class` == ''").set_index("predictor").to_dict("index")
+    found = [
+        {"title": row["predictor"], "name": macro, "value": decimal(row["macro_auroc"], 3)}
+        | {"interval": span(row["macro_auroc_low"], row["macro_auroc_high"], 3, " to ")}
+        | {"beside": [(macro.replace("AUROC", "F1"), judged_words.with_interval(row, "macro_f1")),
+                      ("Calibration error", judged_words.with_interval(errors[row["predictor"]], "ece"))]}
+        for row in judgement.table("scores").to_dict("records")
+    ]  # fmt: skip
+    return found if len(found) <= MOST_CARDS else []
 
-    environment = page_environment()
-    style = environment.globals["css"] + Markup((TEMPLATES / "judgement.css").read_text(encoding="utf-8"))
-    environment.globals |= {"style": style, "style_hash": policy_hash(style)}
-    return environment.get_template("judgement.html.j2")
+
+def live(points: pd.DataFrame) -> str:
+    """The reliability of each predictor for the page's script."""
+    panels = [
+        reliability_panel(name, own, themed(COLOURS[place % len(COLOURS)]), "as given")
+        for place, (name, own) in enumerate(points.groupby("predictor", sort=False))
+    ]
+    return as_attribute({"kind": "reliability", "x": "confidence", "y": "share correct", "panels": panels})
 
 
 def forest(judgement: Judgement) -> dict | None:
-    """The figure: AUROC of all classes and of each, in the units of the drawing; None if none is defined."""
+    """AUROC of all classes and of each on one axis; positions are percents of the axis. None if none is defined.
+
+    Of several predictors each class is a group of lines, of one predictor all classes are one group.
+    """
     scores, classes = judgement.table("scores"), judgement.table("class_scores")
     shown = judgement.read.classes[:MOST_CLASSES]
     rows = [(name, classes[classes["class"] == name]) for name in shown]
@@ -86,38 +106,34 @@ def forest(judgement: Judgement) -> dict | None:
     if np.isnan(values).all():
         return None
     start = min(0.5, np.floor(10 * np.nanmin(values)) / 10)
-    colours = {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(judgement.predictors)}
+    several = len(judgement.predictors) > 1
+    colours = {name: themed(COLOURS[place % len(COLOURS)]) for place, name in enumerate(judgement.predictors)}
 
-    def x(value: float) -> float | None:
-        return None if pd.isna(value) else round(NAMES + (RIGHT - NAMES) * (value - start) / (1 - start), 1)
+    def at(value: float) -> str | None:
+        return None if pd.isna(value) else f"{100 * (value - start) / (1 - start):.2f}%"
 
-    y, drawn = FIRST, []
+    groups = [{"title": "", "lines": []}]
     for title, frame in rows:
-        dots = [
-            {key: x(row[name]) for key, name in (("x", "auroc"), ("low", "auroc_low"), ("high", "auroc_high"))}
-            | {"y": y + STEP * place, "colour": colours[row["predictor"]]}
-            | {"text": f"{row['predictor']} {judged_words.with_interval(row, 'auroc')}"}
-            for place, row in enumerate(frame.to_dict("records"))
-        ]
         name = heading(title) if title else "all classes"
-        short = name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
-        drawn.append(
-            {"name": name, "short": short, "y": y + STEP * (len(dots) - 1) / 2, "dots": dots, "all": not title}
-        )
-        y += STEP * len(dots) + GAP
+        if several:
+            groups.append({"title": name, "lines": []})
+        for row in frame.to_dict("records"):
+            ends = row["auroc_low"], row["auroc_high"]
+            line = {"name": row["predictor"] if several else name, "colour": colours[row["predictor"]]}
+            line |= {key: at(value) for key, value in zip(("at", "low", "high"), (row["auroc"], *ends), strict=True)}
+            line |= {"text": decimal(row["auroc"], 3), "interval": span(*ends, 3), "all": not title}
+            groups[-1]["lines"].append(line)
     left = len(judgement.read.classes) - len(shown)
     return {
-        "rows": drawn,
-        "ticks": [{"x": x(value), "text": f"{value:.1f}"} for value in np.arange(start, 1.01, 0.1)],
-        "chance": x(0.5),
-        "height": y + 20,
-        "names": NAMES,
-        "legend": [{"name": name, "colour": colour} for name, colour in colours.items()] if len(colours) > 1 else [],
-        "note": f"{left} further classes are in the table." if left > 0 else "",
+        "names": "predictor" if several else "class",
+        "groups": [group for group in groups if group["lines"]],
+        "ticks": [{"at": at(tick / 10), "text": f"{tick / 10:.1f}"} for tick in range(round(10 * start), 11, 2)],
+        "chance": at(0.5),
+        "note": f"{left} further class{'es are' if left > 1 else ' is'} in the table." if left > 0 else "",
     }
 
 
-def sections(judgement: Judgement, made: Mapping[str, pd.DataFrame], picture: dict) -> Iterator[dict]:
+def sections(judgement: Judgement, made: Mapping[str, pd.DataFrame], picture: dict, drawn: str) -> Iterator[dict]:
     """The sections below the answer: {id, title, text, parts}; those without a table are left out."""
     rule = "the likeliest class" if judgement.read.task == "multiclass" else "a class is called from 0.5 on"
     yield {
@@ -159,9 +175,9 @@ def sections(judgement: Judgement, made: Mapping[str, pd.DataFrame], picture: di
         "title": "Calibration",
         "text": "Do the probabilities mean what they say?",
         "parts": [
-            EMPTY | diagram | {"image": picture, "file": "figures/reliability.csv"},
-            part(made, "calibration", "Calibration error", "The mean gap between how sure answers are and how many of "
-                 "them are so (ECE, 15 bins), and the Brier score."),
+            EMPTY | diagram | {"id": "reliability", "image": picture, "live": drawn, "files": FILES_OF_THE_DIAGRAM},
+            part(made, "calibration", "Calibration error", "The mean gap between the confidence of answers and the "
+                 "share of them that is correct (ECE, 15 bins), and the Brier score."),
         ],
     }  # fmt: skip
     chosen = (
@@ -211,15 +227,17 @@ def sections(judgement: Judgement, made: Mapping[str, pd.DataFrame], picture: di
     }
 
 
-EMPTY = {"text": "", "grid": None, "image": None, "more": "", "file": ""}
+EMPTY = {"text": "", "grid": None, "image": None, "live": "", "more": "", "files": []}
+FILES_OF_THE_DIAGRAM = [{"text": kind.upper(), "link": f"figures/reliability.{kind}"} for kind in ("png", "svg", "csv")]
 
 
 def part(made: Mapping[str, pd.DataFrame], name: str, title: str, text: str = "", none: str = "None.") -> dict:
     """A table for the page: its first rows, and a link to all of them."""
-    about = EMPTY | {"title": title, "text": text}
+    about = EMPTY | {"id": f"table-{name}", "title": title, "text": text}
     if name not in made or made[name].empty:
         return about | {"more": none}
     frame = made[name]
     if len(frame) > MOST_ROWS:
         about["more"] = f"The first {MOST_ROWS:,} of {len(frame):,} rows; the CSV has all of them."
-    return about | {"grid": getattr(judged_tables, name)(frame.head(MOST_ROWS)), "file": f"tables/{name}.csv"}
+    link = {"text": "CSV", "link": f"tables/{name}.csv"}
+    return about | {"grid": getattr(judged_tables, name)(frame.head(MOST_ROWS)), "files": [link]}

@@ -17,6 +17,7 @@ from lungkeras.preparation.folder import load_prepared
 from lungkeras.report.figures.errors import COLUMNS, PICTURES, sheet_file
 from lungkeras.report.figures.style import class_style, run_colour, themed
 from lungkeras.report.grid import anchor
+from lungkeras.report.live_explanations import cascade, pointing
 from lungkeras.report.pictures import data_uri, thumbnails
 from lungkeras.scores import metrics
 from lungkeras.scores.divergence import best_epoch
@@ -42,8 +43,10 @@ def live(folder: Path, datasets: Mapping[str, Mapping]) -> tuple[dict[str, str],
     for name, by in CURVES.items():
         with suppress(*NOT_OURS):
             drawn[name] = _curves(_csv(folder / "figures" / f"{name}.csv"), by)
-    with suppress(*NOT_OURS):
-        drawn["reliability"] = _reliability(_csv(folder / "figures" / "reliability.csv"))
+    further = {"figure_10": _rates, "reliability": reliability, "pointing": pointing, "cascade": cascade}
+    for name, redrawn in further.items():
+        with suppress(*NOT_OURS):
+            drawn[name] = redrawn(_csv(folder / "figures" / f"{name}.csv"))
     for dataset, facts in datasets.items():
         with suppress(*NOT_OURS):
             name = figure_name("embeddings", dataset)
@@ -59,7 +62,12 @@ def live(folder: Path, datasets: Mapping[str, Mapping]) -> tuple[dict[str, str],
                     "columns": COLUMNS * PICTURES,
                 }
                 drawn[f"failures_{dataset}"] = wall
-    return {name: json.dumps(_finite(data), separators=(",", ":")) for name, data in drawn.items()}, sheets
+    return {name: as_attribute(data) for name, data in drawn.items()}, sheets
+
+
+def as_attribute(data: Mapping) -> str:
+    """JSON for an attribute of a page: four significant digits, null for what is no number."""
+    return json.dumps(_finite(data), separators=(",", ":"))
 
 
 def _csv(file: Path) -> pd.DataFrame:
@@ -90,7 +98,7 @@ def _curves(histories: pd.DataFrame, by: str) -> dict:
             for run, curve in own.groupby("run", sort=False):
                 first = curve.iloc[0]
                 if by == "rate":
-                    colour = themed(RATE_COLOURS[rates.index(first["rate"]) % len(RATE_COLOURS)])
+                    colour = _rate_colour(rates, first["rate"])
                     name = f"learning rate {first['rate']:g}"
                 else:
                     colour = themed(run_colour(first["backbone"], first["weights"]))
@@ -102,21 +110,42 @@ def _curves(histories: pd.DataFrame, by: str) -> dict:
     return {"kind": "curves", "x": "epoch", "panels": panels}
 
 
-def _reliability(points: pd.DataFrame) -> dict:
+def _rate_colour(rates: list[float], rate: float) -> str:
+    return themed(RATE_COLOURS[rates.index(rate) % len(RATE_COLOURS)])
+
+
+def _rates(results: pd.DataFrame) -> dict:
+    """The scores of figure 10, in the colours of figure 9."""
+    rates, panels = sorted(results["rate"].unique()), []
+    for dataset, own in results.sort_values("rate", kind="stable").groupby("dataset", sort=False):
+        bars = [
+            {"name": f"{row['rate']:g}", "colour": _rate_colour(rates, row["rate"]), "y": row["macro_f1"]}
+            | {"low": row.get("macro_f1_low"), "high": row.get("macro_f1_high"), "epoch": row.get("best_epoch")}
+            for row in own.to_dict("records")
+        ]
+        panels.append({"title": heading(dataset), "bars": bars})
+    return {"kind": "bars", "x": "initial learning rate", "y": "test macro F1", "panels": panels}
+
+
+def reliability(points: pd.DataFrame) -> dict:
+    """A panel per run: confidence against the share of answers that is correct, as trained and corrected."""
     panels = []
     for run, own in points.groupby("run", sort=False):
-        lines = []
-        for scaled, drawn in own.groupby("scaled"):
-            first = drawn.iloc[0]
-            colour = themed(run_colour(first["backbone"], first["weights"])) if scaled else ""
-            lines.append(
-                {"name": "corrected" if scaled else "as trained", "colour": colour, "run": anchor(run)}
-                | {"x": drawn["confidence"].tolist(), "y": drawn["share"].tolist(), "n": drawn["answers"].tolist()}
-            )
-        panels.append(
-            {"title": f"{heading(own['dataset'].iloc[0])}: {run_name_title(run)}", "unit": True, "lines": lines}
-        )
-    return {"kind": "reliability", "x": "confidence", "panels": panels}
+        first = own.iloc[0]
+        words = f"{heading(first['dataset'])}: {run_name_title(run)}"
+        colour = themed(run_colour(first["backbone"], first["weights"]))
+        panels.append(reliability_panel(words, own, colour, "as trained") | {"run": anchor(run)})
+    return {"kind": "reliability", "x": "confidence", "y": "share correct", "panels": panels}
+
+
+def reliability_panel(words: str, points: pd.DataFrame, colour: str, given: str) -> dict:
+    """The lines of one model: what is `given` in grey, what is corrected in its colour."""
+    lines = [
+        {"name": "corrected" if scaled else given, "colour": colour if scaled else ""}
+        | {"x": drawn["confidence"].tolist(), "y": drawn["share"].tolist(), "n": drawn["answers"].tolist()}
+        for scaled, drawn in points.groupby("scaled")
+    ]
+    return {"title": words, "unit": True, "lines": lines}
 
 
 def _embedding(folder: Path, dataset: str, points: pd.DataFrame, facts: Mapping) -> tuple[dict, np.ndarray]:

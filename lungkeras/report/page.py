@@ -41,7 +41,7 @@ BESIDE = {
 }  # {table: {argument: further table}}
 # Optional tables and figures.
 OPTIONAL = ("devices", "parity")
-SCRIPTS = ("report", "tables", "charts", "wall")
+SCRIPTS = ("report", "tables", "live", "curves", "bars", "scans", "wall")
 
 
 def write_report(

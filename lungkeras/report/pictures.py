@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +16,17 @@ COLUMNS = 24  # of a sheet of thumbnails
 
 
 def embedded(png: Path) -> dict:
-    """A figure inside the page: its data URI, width and height in CSS pixels, and its description.
+    """A figure inside the page: its data URI, width and height in CSS pixels, its description and its pictures.
 
-    A large PNG is embedded as WebP if that is smaller; the PNG itself is linked.
+    A large PNG is embedded as WebP if that is smaller; the PNG itself is linked. `pictures` is the JSON of
+    `figures.files.pictures`, empty if the file does not have it: then the page can't show the figure on a dark ground.
     """
     from PIL import Image
 
     data, kind = png.read_bytes(), "png"
     with Image.open(io.BytesIO(data)) as image:
         about = image.info.get("Description", "")
+        places = _places(image.info.get("Pictures"))
         scale = CSS_DPI / (image.info.get("dpi") or (DPI, DPI))[0]
         width, height = (round(pixels * scale) for pixels in image.size)
         if len(data) > LARGE_PNG:
@@ -32,7 +35,22 @@ def embedded(png: Path) -> dict:
             if smaller.tell() < len(data):
                 data, kind = smaller.getvalue(), "webp"
     uri = data_uri(data, kind)
-    return {"uri": uri, "width": width, "height": height, "description": about}
+    return {"uri": uri, "width": width, "height": height, "description": about, "pictures": places}
+
+
+def _places(text: object) -> str:
+    """The JSON of a figure's pictures, empty if it has another form."""
+    try:
+        return json.dumps(
+            [
+                {"box": [min(max(float(edge), 0), 1) for edge in one["box"][:4]]}
+                | {key: str(one[key]) for key in ("title", "group")}
+                for one in json.loads(text)
+            ],
+            separators=(",", ":"),
+        )
+    except (TypeError, ValueError, KeyError, RecursionError):
+        return ""
 
 
 def data_uri(data: bytes, kind: str) -> str:

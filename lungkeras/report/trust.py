@@ -13,6 +13,7 @@ from lungkeras.datasets.registry import title
 from lungkeras.evaluation.calibration import within_chance
 from lungkeras.evaluation.comparison import SIGNIFICANT
 from lungkeras.preparation.audit.shortcuts import PROBES
+from lungkeras.report.readings import counted
 from lungkeras.study.runs import repeated_as
 from lungkeras.study.words import heading, listed
 from lungkeras.system import provenance
@@ -68,7 +69,7 @@ def _audit(audit: Mapping[str, pd.DataFrame]) -> Light:
 
 
 def _patients(count: int) -> str:
-    return f"{count:,} patient{'s are' if count > 1 else ' is'}"
+    return f"{counted(count, 'patient')} {'is' if count == 1 else 'are'}"
 
 
 def _calibration(table: pd.DataFrame | None) -> Light:
@@ -101,7 +102,8 @@ def _shortcuts(audit: Mapping[str, pd.DataFrame]) -> Light:
         for row in alarms.sort_values("auroc", ascending=False).to_dict("records")
     ]
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
-    text = f"{len(alarms)} of {len(probed)} probes predict a class without lungs: {'; '.join(found[:NAMED])}{more}."
+    predict = "predicts" if len(alarms) == 1 else "predict"
+    text = f"{len(alarms)} of {len(probed)} probes {predict} a class without lungs: {'; '.join(found[:NAMED])}{more}."
     return Light(name, BAD, "found", text, where)
 
 
@@ -119,8 +121,8 @@ def _copies(audit: Mapping[str, pd.DataFrame], transfer: pd.DataFrame | None) ->
     asked = transfer is not None and len(transfer) > 0
     text = "No pair of duplicates was found, within or between datasets"
     if len(pairs):
-        text = f"{len(pairs):,} pairs of duplicates, {parted or 'none'} of them in two splits of a dataset"
-    text += f"; pretrained weights know {f'{known:,}' if known else 'no'} test scans." if asked else "."
+        text = f"{counted(len(pairs), 'pair')} of duplicates, {parted or 'none'} of them in two splits of a dataset"
+    text += f"; pretrained weights know {counted(known, 'test scan') if known else 'no test scans'}." if asked else "."
     if parted:
         return Light(name, BAD, "leaking", text, where)
     if known:
@@ -138,7 +140,9 @@ def _reproducibility(folder: Path) -> Light:
     changed = [run.name for run in hashed if _changed(run, recorded[run.name])]
     repeated = len(runs) - len({repeated_as(run.name) for run in runs})
     seeds = (
-        f"{repeated} repeats with other seeds" if repeated else "one training each, so the spread over seeds is unknown"
+        f"{counted(repeated, 'repeat')} with other seeds"
+        if repeated
+        else "one training each, so the spread over seeds is unknown"
     )
     if changed:
         text = f"{len(changed)} of {len(runs)} runs are not as training left them: {', '.join(changed[:NAMED])}."
@@ -167,9 +171,11 @@ def cautions(datasets: Sequence[Mapping], frames: Mapping[str, pd.DataFrame], *,
     if pairs is not None and len(pairs):
         told = int((pairs["p_holm"] < SIGNIFICANT).sum())
         said.append(
-            f"An order of the models: {told} of {len(pairs)} pairs differ significantly, the others may be equal."
-            if told < len(pairs)
-            else "That architectures differ by nature: what differs significantly are these trained models."
+            "That architectures differ by nature: what differs significantly are these trained models."
+            if told == len(pairs)
+            else f"An order of the models: {told} of {len(pairs)} pairs differ significantly, the others may be equal."
+            if told
+            else f"An order of the models: of {counted(len(pairs), 'pair')}, none differs significantly."
         )
     results = frames.get("table_3")
     if not seeds and results is not None and len(set(results["backbone"])) == 1:

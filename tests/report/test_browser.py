@@ -3,6 +3,7 @@
 Needs chromium (Debian's, or $CHROMIUM) and the Python packages playwright and axe-playwright-python; skipped without.
 """
 
+import io
 import os
 import shutil
 from pathlib import Path
@@ -14,9 +15,11 @@ import synthetic
 from PIL import Image
 from prepared_data import CLASSES, COUNTS, write_prepared
 
+from lungkeras import cli
 from lungkeras.evaluation.paper import tables
+from lungkeras.report.figures import explanations, paper
 from lungkeras.report.figures.errors import COLUMNS, PICTURES
-from lungkeras.report.figures.files import webp
+from lungkeras.report.figures.files import save_figure, webp
 from lungkeras.report.page import write_report
 from lungkeras.system.files import write_csv, write_parquet
 
@@ -53,6 +56,7 @@ def report(tmp_path_factory) -> Path:
     for name in ("figure_03", "figure_05", "reliability", "failures_pneumonia"):
         Image.new("RGB", (320, 200), "white").save(folder / "figures" / f"{name}.png")
     write_errors(folder)
+    write_explanations(folder)
     facts = {"dataset": "pneumonia", "drawn": True, "task": "multiclass", "classes": [*CLASSES], "size": 32}
     facts |= {"scans": COUNTS, "quarantine": [], "flow": [["found", 42]], "absent": 0, "folder": prepared}
     return write_report(
@@ -85,6 +89,39 @@ def write_errors(folder: Path) -> None:
     (folder / "figures" / "errors_pneumonia.webp").write_bytes(webp(sheet))
 
 
+def write_explanations(folder: Path) -> None:
+    """Figure 10, maps and boxes, and the cascade, drawn; each scan is grey under a map without evidence."""
+    tested = synthetic.explanations(RUNS)
+    grey, nothing = np.full((32, 32), 127, np.uint8), np.zeros((32, 32))
+    boxed = {"title": "Mass", "scan": grey, "map": nothing, "point": (0.5, 0.5), "edges": []}
+    fallen = tested["randomisation"].query("dataset == 'pneumonia'")
+    rates = synthetic.results(RUNS).assign(rate=[0.1, 0.01, 0.001, 0.0001])
+    drawn = {
+        10: (paper.ablation_bars(rates), rates),
+        "pointing": (explanations.pointing(tested["localisation"], {"pneumonia": [boxed]}), tested["localisation"]),
+        "cascade": (explanations.cascade(fallen, {"pneumonia": {"scan": grey, "maps": [nothing] * 4}}), fallen),
+        1: (paper.sample_scans({"pneumonia": dict.fromkeys(CLASSES, grey)}), None),
+    }
+    for name, (figure, data) in drawn.items():
+        save_figure(figure, folder / "figures", name, data)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory) -> Path:
+    """The page on two predictors of two findings, on 120 scans of 60 patients with metadata."""
+    random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("judged")
+    for name, noise in (("steady", 1), ("noisy", 4)):
+        table = pd.DataFrame({"scan": np.arange(120), "patient": np.repeat(np.arange(60), 2)})
+        table["age"], table["sex"] = np.repeat(random.integers(20, 90, 60), 2), np.repeat(["M", "F"], 60)
+        for finding in ("mass", "nodule"):
+            table[f"label_{finding}"] = np.arange(120) % (2 if finding == "mass" else 3) == 0
+            given = table[f"label_{finding}"] + noise * np.random.default_rng(noise).random(120)
+            table[f"probability_{finding}"] = given / (1 + noise)
+        table.astype({"label_mass": int, "label_nodule": int}).to_csv(folder / f"{name}.csv", index=False)
+    assert cli.main(["judge", *(str(folder / f"{name}.csv") for name in ("steady", "noisy")), "--to", str(folder)]) == 0
+    return folder / "report.html"
+
+
 @pytest.fixture(scope="module")
 def browser():
     sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
@@ -101,7 +138,7 @@ def visit(browser, report):
     """A function: opens the report, without a network, at a width and in a theme; nothing may appear on the console."""
     contexts, said = [], []
 
-    def open_page(width: int = 1400, theme: str = "light"):
+    def open_page(width: int = 1400, theme: str = "light", file: Path = report):
         contexts.append(browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, offline=True))
         page = contexts[-1].new_page()
         page.set_default_timeout(10_000)
@@ -109,7 +146,7 @@ def visit(browser, report):
         page.on("console", lambda message: "getImageData" in message.text or said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda request: said.append(request.url) if request.url.startswith("http") else None)
-        page.goto(report.as_uri())
+        page.goto(file.as_uri())
         return page
 
     yield open_page
@@ -133,15 +170,34 @@ def test_nothing_is_wider_than_the_window(visit, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def faults(page) -> list[tuple[str, str]]:
+    """What axe finds: rules and elements."""
+    axe = pytest.importorskip("axe_playwright_python", reason="axe is missing: pip install axe-playwright-python")
+    page.evaluate(next(Path(axe.__file__).parent.rglob("axe.min.js")).read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run().then(({ violations }) => violations)")
+    return [(rule["id"], node["html"][:200]) for rule in found for node in rule["nodes"]]
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1400])
 def test_an_audit_of_accessibility_finds_nothing(visit, theme, width):
-    axe = pytest.importorskip("axe_playwright_python", reason="axe is missing: pip install axe-playwright-python")
     page = visit(width, theme)
     open_all(page)
-    page.evaluate(next(Path(axe.__file__).parent.rglob("axe.min.js")).read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run().then(({ violations }) => violations)")
-    assert [(rule["id"], node["html"][:200]) for rule in found for node in rule["nodes"]] == []
+    assert faults(page) == []
+
+
+@pytest.mark.parametrize(("width", "theme"), [(390, "dark"), (820, "light"), (1400, "light")])
+def test_the_page_of_a_judgement_fits_and_is_accessible(visit, judged, width, theme):
+    page = visit(width, theme, judged)
+    open_all(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert faults(page) == []
+    panel = page.locator("#reliability svg.plot").first
+    panel.focus()
+    page.keyboard.press("ArrowRight")
+    assert "as given" in page.locator("#tip").inner_text()
+    page.emulate_media(media="print")
+    assert page.locator("#reliability img").is_visible() and not page.locator("#theme").is_visible()
 
 
 def test_the_first_page_answers_and_says_how_far_to_trust_it(visit):
@@ -210,6 +266,79 @@ def test_values_stand_beside_the_pointer_and_are_read_by_arrow_keys(visit):
     assert page.locator("#tip").is_hidden()
     panel.hover()
     assert "epoch" in page.locator("#tip").inner_text()
+
+
+def test_scores_hit_rates_and_the_cascade_are_read_by_arrow_keys(visit):
+    page = visit()
+    score = synthetic.results(RUNS)["macro_f1"].iloc[-1]
+    hits = synthetic.explanations(RUNS)["localisation"].query("dataset == 'pneumonia' and method == 'prior'")["hit"]
+    for name, first, value in (
+        ("figure_10", "initial learning rate 0.0001", score),
+        ("pointing", "all findings, 12 findings", hits.iloc[0]),
+        ("cascade", "trained", 0.2),
+    ):
+        panel = page.locator(f"#{name} svg.plot").first
+        page.locator(f"#{name}").scroll_into_view_if_needed()
+        panel.focus()
+        page.keyboard.press("ArrowRight")
+        said = page.locator("#tip").inner_text()
+        assert said.startswith(first) and f"{value:.3g}" in said, (name, said)
+    page.keyboard.press("ArrowRight")
+    assert "randomised down to head" in page.locator("#tip").inner_text() and page.locator("#tip canvas").count() == 1
+    assert page.locator("#cascade .strip li").count() == 4
+
+
+def test_on_a_dark_ground_lines_turn_light_and_scans_stay_as_they_are(visit):
+    page = visit(theme="dark")
+    figure = page.locator("#figure_01 .enlarge")
+    figure.scroll_into_view_if_needed()
+    figure.locator("canvas").wait_for()
+    pixels = np.asarray(Image.open(io.BytesIO(figure.screenshot())).convert("L")).astype(int)
+    counts = np.bincount(pixels.ravel(), minlength=256)
+    assert counts[127] > 10_000  # the scans
+    assert (pixels < 40).sum() > 10_000 and (pixels > 240).sum() == 0  # the ground
+    page.get_by_role("button", name="Light").click()
+    pixels = np.asarray(Image.open(io.BytesIO(figure.screenshot())).convert("L")).astype(int)
+    assert abs((pixels == 127).sum() / counts[127] - 1) < 0.01 and (pixels > 240).sum() > 10_000
+
+
+def test_the_rows_that_are_left_are_saved_by_keyboard(visit):
+    page = visit()
+    pairs = page.locator("#model_pairs")
+    pairs.locator("input[type=search]").fill("resnet mobilenet")
+    with page.expect_download() as saved:
+        pairs.get_by_role("button", name="Save these rows").press("Enter")
+    assert saved.value.suggested_filename == "model_pairs_shown.csv"
+    rows = pd.read_csv(saved.value.path())
+    shown = pairs.locator("tbody tr:not(.group):visible")
+    assert len(rows) == shown.count() == 1
+    assert rows.columns[0] == "group" and len(rows.columns) == 1 + shown.locator("th, td").count()
+    number = shown.locator("td.number").first.inner_text()
+    assert number in [str(value) for value in rows.iloc[0]]
+
+
+def test_what_is_drawn_around_or_chosen_by_class_is_listed_and_marked_in_every_panel(visit):
+    page = visit()
+    figure = page.locator("#figure_05")
+    figure.scroll_into_view_if_needed()
+    panel = page.locator(PANEL).first
+    panel.wait_for()
+    box = panel.bounding_box()
+    corners = [(0, 0), (0.5, 0), (1, 0), (1, 1), (0, 1), (0, 0)]
+    page.mouse.move(box["x"] + 2, box["y"] + 2)
+    page.mouse.down()
+    for across, down in corners:
+        page.mouse.move(box["x"] + 2 + across * (box["width"] - 4), box["y"] + 2 + down * (box["height"] - 4), steps=3)
+    page.mouse.up()
+    assert figure.locator(".wall li").count() == COUNTS["test"]
+    assert figure.locator(".plot path.kept").count() == COUNTS["test"] * len(NAMES)
+    figure.get_by_label("Called").select_option("wrongly")
+    assert figure.locator(".wall li").all_inner_texts()[0].split()[-1] == "test-0.png"
+    assert figure.locator(".tools [role=status]").inner_text() == f"1 of {COUNTS['test']} scans"
+    figure.get_by_role("button", name="Clear").press("Enter")
+    assert figure.locator(".wall li").count() == figure.locator("path.kept").count() == 0
+    figure.get_by_label("Class").select_option("viral pneumonia")
+    assert figure.locator(".wall li").count() == COUNTS["test"] // 3
 
 
 def test_a_point_shows_its_scan_and_what_it_was_called(visit):

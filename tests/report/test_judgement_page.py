@@ -67,26 +67,28 @@ def judged(tmp_path_factory):
     return folder, (folder / "out" / "report.html").read_text(encoding="utf-8")
 
 
-def test_the_page_stands_alone_and_is_inert(judged):
+def test_the_page_stands_alone_and_runs_its_own_script_only(judged):
     page = Page(judged[1])
     assert page.open == []
-    tags = {tag for tag, _ in page.elements}
-    assert not tags & {"script", "link", "iframe", "object", "form"}
+    tags = [tag for tag, _ in page.elements]
+    assert not {*tags} & {"link", "iframe", "object", "form"} and tags.count("script") == 1
     for _, attributes in page.elements:
         assert not [name for name in attributes if name.startswith("on") or name == "style"]
         source = attributes.get("src", "data:")
         assert source.startswith("data:")
         assert not re.match(r"\w+:|/", attributes.get("href", "#"))
-    style = re.search(r"<style>(.*?)</style>", judged[1], flags=re.S)[1]
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    assert f"sha256-{digest}" in judged[1]
+    for tag, policy in (("style", "style-src"), ("script", "script-src")):
+        text = re.search(f"<{tag}>(.*?)</{tag}>", judged[1], flags=re.S)[1]
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{policy} 'sha256-{digest}'" in judged[1]
+        assert "a<b>" not in text and HOSTILE not in text
 
 
 def test_names_are_shown_letter_by_letter_and_no_folder_is_named(judged):
     folder, text = judged
     page = Page(text)
     assert HOSTILE in page.words and "a<b>" in page.words
-    assert sum(tag == "img" for tag, _ in page.elements) == 1
+    assert sum(tag == "img" for tag, _ in page.elements) == 2  # the diagram, and the box in which it is enlarged
     for file in [folder / "out" / "report.html", *(folder / "out").rglob("*.csv"), *(folder / "out").rglob("*.svg")]:
         content = file.read_text(encoding="utf-8")
         assert "secret-folder" not in content and "/data/of/mine" not in content, file.name
@@ -112,6 +114,21 @@ def test_it_says_what_was_asked_the_answer_with_its_interval_and_what_not_to_con
     for link in links - {link for link in links if link.startswith("#")}:
         assert (folder / "out" / link).is_file(), link
     assert {link[1:] for link in links if link.startswith("#")} <= {a.get("id") for _, a in Page(text).elements}
+
+
+def test_the_first_page_has_a_card_per_predictor_and_five_lights(judged):
+    folder, text = judged
+    first = text[text.index('id="key"') : text.index('id="scores"')]
+    scores = pd.read_csv(folder / "out" / "tables" / "scores.csv")
+    values = re.findall(r'<p class="score"><b>(.*?)</b> <span>95 % interval (.*?) to (.*?)</span>', first)
+    expected = scores[["macro_auroc", "macro_auroc_low", "macro_auroc_high"]].map("{:.3f}".format)
+    assert values == [tuple(row) for row in expected.to_numpy()]
+    lights = re.findall(r'<li class="(\w+)">.*?<a href="#(\w+)">(.*?)</a> <b>(.*?)</b>', first)
+    assert [name for *_, name, _ in lights] == ["Patients", "Labels", "Calibration", "Image or metadata", "Thresholds"]
+    said = {name: (level, word) for level, _, name, word in lights}
+    errors = pd.read_csv(folder / "out" / "tables" / "calibration.csv").query("`class`.isna()")
+    assert said["Patients"] == ("good", "known") and said["Thresholds"] == ("care", "cross-fitted")
+    assert said["Calibration"][0] == {0: "bad", 1: "care", 2: "good"}[int((errors["ece_low"] <= 0).sum())]
 
 
 def test_tables_that_a_later_judgement_does_not_have_are_removed(judged, capsys):

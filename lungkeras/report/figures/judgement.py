@@ -29,9 +29,9 @@ def reliability_of_predictors(points: pd.DataFrame, errors: pd.DataFrame) -> Fig
         own = points[points["predictor"] == name].assign(backbone=name, weights="random")
         panels.reliability(ax, own)
         ax.set_title(wrapped(name, 26), loc="center", fontsize=8.5)
-        ax.set_xlabel("how sure")
+        ax.set_xlabel("confidence")
     for ax in axes[::columns]:
-        ax.set_ylabel("share that is so")
+        ax.set_ylabel("share correct")
     corrected = "ece_scaled" in errors
     told = [
         f"{row.predictor} {decimal(row.ece, 3)}"

@@ -255,9 +255,9 @@ def reliability_diagrams(points: pd.DataFrame, scores: pd.DataFrame) -> Figure:
         for ax, run in zip(row, runs[dataset], strict=False):
             panels.reliability(ax, points[points["run"] == run])
             ax.set_title(wrapped(run_name_title(run), 22), loc="center", fontsize=8.5)
-        row[0].set_ylabel(f"{heading(dataset)}\nshare that is so")
+        row[0].set_ylabel(f"{heading(dataset)}\nshare correct")
     for ax in axes[-1]:
-        ax.set_xlabel("how sure")
+        ax.set_xlabel("confidence")
     told = [
         f"{heading(row.dataset)} {run_name_title(row.run)} {decimal(row.ece, 3)}, {decimal(row.ece_scaled, 3)}"
         for row in scores.itertuples()

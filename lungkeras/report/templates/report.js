@@ -12,8 +12,37 @@
     }
   };
   const dark = () => (root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  // On a dark ground a filter turns the lines and words of a figure light; scans and heat maps are laid over as they are.
+  const asTheyAre = (figure) => {
+    const image = figure.querySelector("img");
+    const [wide, high] = [image.naturalWidth, image.naturalHeight];
+    const canvas = Object.assign(document.createElement("canvas"), { width: wide, height: high });
+    const context = canvas.getContext("2d");
+    JSON.parse(figure.dataset.pictures).forEach(({ box }) => {
+      const part = box.map((share, side) => Math.round(share * [wide, high][side % 2]));
+      context.drawImage(image, ...part, ...part);
+    });
+    return canvas;
+  };
+  const near = new Set();
+  const overlay = () => near.forEach((figure) => {
+    const image = figure.querySelector("img");
+    if (!dark() || figure.querySelector("canvas") || figure.dataset.pictures === "[]") return;
+    if (image.complete && image.naturalWidth) figure.append(asTheyAre(figure));
+    else image.addEventListener("load", overlay, { once: true });
+  });
+  const approach = new IntersectionObserver((changes) => {
+    changes.filter(({ isIntersecting }) => isIntersecting).forEach(({ target }) => near.add(target));
+    overlay();
+  }, { rootMargin: "900px 0px" });
+  all("[data-pictures]").forEach((figure) => approach.observe(figure));
+
   const button = document.getElementById("theme");
-  const name = () => { button.textContent = dark() ? "Light" : "Dark"; };
+  const name = () => {
+    button.textContent = dark() ? "Light" : "Dark";
+    root.classList.toggle("night", dark());
+    overlay();
+  };
   const before = remembered();
   if (before) root.dataset.theme = before;
   button.hidden = false;
@@ -27,6 +56,7 @@
 
   const box = document.getElementById("lightbox");
   const picture = box && box.querySelector("img");
+  const paper = box && box.querySelector(".paper");
   const figures = all("a.enlarge");
   let at = 0;
   const show = (place) => {
@@ -34,6 +64,12 @@
     const small = figures[at].querySelector("img");
     picture.src = small.src;
     picture.alt = small.alt;
+    const { pictures } = figures[at].dataset;
+    paper.querySelectorAll("canvas").forEach((before) => before.remove());
+    paper.classList.toggle("plain", pictures === undefined);
+    if (pictures !== undefined) paper.append(asTheyAre(figures[at]));
+    paper.style.setProperty("--wide", small.naturalWidth);
+    paper.style.setProperty("--ratio", small.naturalWidth / small.naturalHeight);
     box.classList.remove("full");
     document.getElementById("lightbox-title").textContent = figures[at].closest(".item").querySelector("h4").textContent;
   };

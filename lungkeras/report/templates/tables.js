@@ -1,4 +1,5 @@
-// Tables: a click on a heading sorts the rows of each group, a word in the box keeps the rows that hold it.
+// Tables: a click on a heading sorts the rows of each group, a word in the box keeps the rows that hold it, and a button
+// saves the rows that are shown.
 (() => {
   const FEWEST = 6; // rows that are worth a filter
 
@@ -13,6 +14,41 @@
     return one.number - other.number;
   };
   const rowsOf = (body) => [...body.rows].filter((row) => !row.classList.contains("group"));
+
+  // The title of each column, with that of its group before it.
+  const columns = (table) => {
+    const below = table.tHead.rows[1] ? [...table.tHead.rows[1].cells] : [];
+    const words = (cell) => cell.textContent.trim();
+    return [...table.tHead.rows[0].cells].flatMap((cell) =>
+      (cell.dataset.place ? [words(cell)] : below.splice(0, cell.colSpan).map((part) => `${words(cell)}, ${words(part)}`)));
+  };
+  // Numbers without commas between thousands, a dash as nothing; what a spreadsheet takes for a formula is marked as text.
+  const field = (text) => {
+    const plain = /^[−-]?\d[\d,]*(\.\d+)?$/.test(text) ? text.replace(/,/g, "").replace("−", "-") : text === "–" ? "" : text;
+    const safe = /^[=+@\t-]/.test(plain) && Number.isNaN(Number(plain)) ? `'${plain}` : plain;
+    return /[",\n]/.test(safe) ? `"${safe.replace(/"/g, '""')}"` : safe;
+  };
+  const csv = (table) => {
+    const groups = [...table.tBodies].some((body) => body.querySelector(".group"));
+    const lines = [[...(groups ? ["group"] : []), ...columns(table)]];
+    [...table.tBodies].forEach((body) => {
+      const group = body.querySelector(".group");
+      rowsOf(body).filter((row) => !row.hidden).forEach((row) => {
+        const cells = [...row.cells].map((cell) => cell.textContent.trim().replace(/\s+/g, " "));
+        lines.push([...(groups ? [group ? group.textContent.trim() : ""] : []), ...cells]);
+      });
+    });
+    return lines.map((line) => `${line.map(field).join(",")}\r\n`).join("");
+  };
+  const save = (table) => {
+    const address = URL.createObjectURL(new Blob([csv(table)], { type: "text/csv" }));
+    const link = document.createElement("a");
+    const part = table.closest("[id]");
+    link.href = address;
+    link.download = `${part ? part.id : "table"}_shown.csv`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(address), 1000);
+  };
 
   document.querySelectorAll("table.grid").forEach((table) => {
     const bodies = [...table.tBodies];
@@ -58,7 +94,12 @@
     label.append("Filter", search);
     const count = document.createElement("span");
     count.setAttribute("role", "status");
-    tools.append(label, count);
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = "Save these rows";
+    button.setAttribute("aria-label", `Save these rows of ${table.caption.textContent} as CSV`);
+    button.addEventListener("click", () => save(table));
+    tools.append(label, button, count);
     search.addEventListener("input", () => {
       const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
       let kept = 0;

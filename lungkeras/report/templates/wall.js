@@ -1,6 +1,6 @@
 // The wall of the most confident errors, and the tiles that this script cuts from a sheet of pictures.
 (() => {
-  const { el } = window.lungkerasLive;
+  const { el, kinds } = window.lungkerasLive;
   const SIDE = 128;
   const PICTURES = ["as published", "as prepared", "heat map"];
 
@@ -24,7 +24,7 @@
     return canvas;
   };
 
-  window.lungkerasLive.wall = (stage, data) => {
+  kinds.wall = (stage, data) => {
     const image = sheet(data.sheet);
     const option = (words, value) => el("option", { value }, words);
     const choice = (words, every, names, chosen) => {
