@@ -118,6 +118,13 @@ def test_a_policy_may_name_a_class_of_ones_own(project, tmp_path):
         load_study(study.parent)
 
 
+def test_the_title_is_the_name_of_the_study_in_words(project, tmp_path):
+    source = draw(tmp_path / "scans", side=16)
+    assert run("new", "my_hospital", "--source", source, "--backbone", "resnet34") == 0
+    assert run("new", "other_hospital", "--source", source, "--backbone", "resnet34", "--title", "St_Mary") == 0
+    assert (title("my_hospital"), title("other_hospital")) == ("my hospital", "St_Mary")
+
+
 def test_settings_grow_with_the_scans():
     sizes = [settings_for(scans)[1]["image_size"] for scans in (40, 499, 500, 4999, 5000, 300_000)]
     assert sizes == sorted(sizes) and sizes[0] == 64 and sizes[-1] == 224
@@ -181,22 +188,60 @@ def test_a_given_split_is_kept_and_its_leaks_are_reported(project, tmp_path):
     assert not is_prepared(tmp_path / "prepared", "mine", source, size=16, seed=0, split="given")
 
 
-@pytest.mark.study
-def test_a_study_of_your_own_ends_in_a_report_that_does_not_mention_the_paper(tmp_path):
+@pytest.fixture
+def command(tmp_path):
+    """Runs a command of lungkeras in a process of its own, in a project in tmp_path; returns its output."""
     for name in ("notebooks", "Snakefile"):
         (shutil.copytree if (CHECKOUT / name).is_dir() else shutil.copy)(CHECKOUT / name, tmp_path / name)
-    source = draw(tmp_path / "private-place" / "scans")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")])}
 
-    def command(*words: str) -> str:
+    def run(*words: str) -> str:
         done = subprocess.run([sys.executable, "-m", "lungkeras", *words], check=False, capture_output=True, text=True,
                               cwd=tmp_path, env=environment)  # fmt: skip
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout
 
+    return run
+
+
+def shorten(study: Path, more: str = "") -> None:
+    """One epoch of small scans."""
+    text = study.read_text().replace("image_size: 64", "image_size: 32")
+    study.write_text(re.sub("epochs: .*", "epochs: 1", text) + more)
+
+
+@pytest.mark.study
+def test_unknown_labels_of_a_table_are_ignored_through_a_whole_study(tmp_path, command):
+    random, rows = np.random.default_rng(0), []
+    draw(tmp_path / "scans", scans=60, classes=("one",))
+    for number in range(60):
+        cells = {name: str(random.choice(["1", "0", "-1", ""], p=(0.35, 0.4, 0.1, 0.15))) for name in ("Mass", "Edema")}
+        rows.append({"file": f"0{number:03d}.png", "patient": f"p{number // 2}"} | cells)
+    table = pd.DataFrame(rows)
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    places = ("--source", str(tmp_path / "scans"), "--labels", str(tmp_path / "labels.csv"))
+    command("new", "mine", *places, "--backbone", "mobilenet_v3_large")
+    shorten(tmp_path / "params" / "mine" / "study.yaml", "uncertain: ignore\nblank: ignore\n")
+    command("report", "mine")
+    folder = tmp_path / "reports" / "mine"
+    counted = pd.read_csv(folder / "tables" / "labels.csv").groupby("class")[["positive", "negative"]].sum()
+    for name in ("Mass", "Edema"):
+        assert counted.loc[name.lower()].tolist() == [(table[name] == "1").sum(), (table[name] == "0").sum()]
+    splits = pd.read_parquet(tmp_path / "prepared" / "mine" / "mine" / "records.parquet")
+    tested = splits[splits["split"] == "test"]
+    scores = pd.read_csv(folder / "tables" / "class_scores.csv").set_index("class")
+    for name in ("mass", "edema"):
+        assert scores.loc[name, "known"] == tested[name].isin([0, 1]).sum()
+        assert scores.loc[name, "support"] == (tested[name] == 1).sum()
+    html = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Blank labels were left out" in html and "uncertain: ignore; blank: ignore" in html
+
+
+@pytest.mark.study
+def test_a_study_of_ones_own_ends_in_a_report_without_a_word_of_the_paper(tmp_path, command):
+    source = draw(tmp_path / "private-place" / "scans")
     command("new", "mine", "--source", str(source), "--backbone", "mobilenet_v3_large")
-    study = tmp_path / "params" / "mine" / "study.yaml"
-    study.write_text(re.sub("epochs: .*", "epochs: 1", study.read_text()).replace("image_size: 64", "image_size: 32"))
+    shorten(tmp_path / "params" / "mine" / "study.yaml")
     command("report", "mine")
     html = (tmp_path / "reports" / "mine" / "report.html").read_text(encoding="utf-8")
     text = re.sub(r"<script.*?</script>|<style.*?</style>|data:image/[^\"]*|<[^>]*>", " ", html, flags=re.DOTALL)

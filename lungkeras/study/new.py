@@ -74,7 +74,7 @@ def new_study(
             raise ParamsError(f"--backbone {printable(backbone)}: {fault}")
     (dataset,) = slugs([study], taken={*DATASETS, *described()})
     dataset = dataset.replace("class_", "scans_", 1) if dataset.startswith("class_") else dataset
-    understood = understand(dataset, source, title=title or study, named=named)
+    understood = understand(dataset, source, title=title or study.replace("_", " "), named=named)
     with atomic_folder(folder) as new:
         write_text(new / f"{dataset}{SUFFIX}", collection_text(study, understood.description))
         write_text(new / "study.yaml", study_text(study, source, understood))

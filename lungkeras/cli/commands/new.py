@@ -30,7 +30,9 @@ def options(sub: argparse.ArgumentParser) -> None:
                      "(default: as the table looks)")  # fmt: skip
     sub.add_argument("--backbone", action="append", default=[], metavar="NAME",
                      help="a network to train; may be repeated (default: the published study's three)")  # fmt: skip
-    sub.add_argument("--title", metavar="TEXT", help="the collection's title in the report (default: STUDY)")
+    sub.add_argument(
+        "--title", metavar="TEXT", help="the collection's title in the report (default: STUDY, with spaces)"
+    )
 
 
 def run(options) -> None:
