@@ -8,7 +8,7 @@ from lungkeras.cli.arguments import require_there
 from lungkeras.cli.entry import Command
 from lungkeras.system.backends import use_backend
 from lungkeras.system.files import as_json
-from lungkeras.system.text import say
+from lungkeras.system.text import printable, say
 
 
 def options(sub: argparse.ArgumentParser) -> None:
@@ -35,6 +35,7 @@ def run(options) -> int:
     from lungkeras.prediction.predict import (
         images_and_others,
         load_predictor,
+        names_of,
         passed_over,
         predict_images,
         write_heatmaps,
@@ -45,6 +46,8 @@ def run(options) -> int:
         require_there(options.model), calibrated=not options.uncalibrated, with_keras=bool(options.backend)
     )
     table, failed = predict_images(predictor, files)
+    names = dict(zip(map(printable, files), map(printable, names_of(files, options.images)), strict=True))
+    table, failed = (rows.assign(file=rows["file"].map(names)) for rows in (table, failed))
     if options.json:
         import json
 
@@ -78,7 +81,7 @@ COMMAND = Command(
     details="Prepares each scan as the training scans were, asks the model, and corrects the probabilities by what "
     "the validation split of the run says of them. --uncalibrated leaves them as the model gives them. "
     "Folders are searched for images, whatever their suffix.",
-    outputs="A table on stdout: file, the probability of each class, and the class predicted; JSON or a CSV file "
+    outputs="A table on stdout: file, by its path in the folder given, the probability of each class, and the class predicted; JSON or a CSV file "
     "instead, if asked for. With --heatmaps a PNG for each scan in DIR. What could not be read "
     "stands on stderr, and the exit status is 1 then.",
     page="commands.md",
