@@ -78,8 +78,8 @@ def prepare_dataset(
     unknown ({uncertain, blank: {class: scans}}: unknown labels, for a run's policy to decide), quarantined, left_out,
     absent, duplicates (pairs, the scans in them, the patients they join), made_from, files (SHA-256 of each),
     fingerprint. Raises SourceError if the source is not of this dataset, no scan of a class is readable, there are too
-    few for three splits, or scans vanish while they are read; RunError if `to` holds something else; FolderError if it
-    can't be written or its disk is too small.
+    few for three splits, or scans vanish or change while they are read; RunError if `to` holds something else;
+    FolderError if it can't be written or its disk is too small.
     """
     from lungkeras.datasets.boxes import read_boxes
     from lungkeras.datasets.drawn import is_drawn
@@ -92,7 +92,7 @@ def prepare_dataset(
     records = read_records(dataset, source, require_files=True, seed=seed, votes=votes)
     flow, kinds, absent = records.attrs["flow"], records.attrs["kinds"], records.attrs["absent"]
     paths = [source / path for path in records["path"]]
-    there = [os.path.lexists(file_of(path)) for path in paths]
+    before = [stamp(file_of(path)) for path in paths]
     made_from = preparation_made_from(dataset, source, size=size, seed=seed, split=split, votes=votes, records=records)
     with making(to) as lock:
         if lock.waited and (made := read(to / "statistics.json")).get("made_from") == made_from:
@@ -101,7 +101,7 @@ def prepare_dataset(
             images = new_array(folder / "images.npy", (len(records), size, size))
             prints = Fingerprints.empty(len(records))
             reasons = pd.Series(fill(images, paths, workers, seen=prints.take))
-            require_scans(dataset, source, paths, there, reasons)
+            require_scans(dataset, source, paths, before, reasons)
             quarantine = quarantined(records, reasons, known_dataset(dataset).classes)
 
             pairs = find_duplicates(prints, records["scan"], records["patient"])
@@ -171,13 +171,30 @@ def prepare_dataset(
     return summary
 
 
-def require_scans(dataset: str, source: Path, paths: list[Path], there: list[bool], reasons: pd.Series) -> None:
-    """Raises SourceError if no scan could be read, or if one that was `there` has vanished since."""
-    failed = [path for path, was, reason in zip(paths, there, reasons, strict=True) if was and reason]
-    if vanished := [path for path in failed if not os.path.lexists(file_of(path))]:
+def stamp(file: Path) -> tuple[int, int] | None:
+    """Time of change in nanoseconds and size of a file, or of a link that leads nowhere; None if there is none."""
+    try:
+        about = file.stat() if file.exists() else file.lstat()
+    except OSError:
+        return None
+    return about.st_mtime_ns, about.st_size
+
+
+def require_scans(
+    dataset: str, source: Path, paths: list[Path], before: list[tuple[int, int] | None], reasons: pd.Series
+) -> None:
+    """Raises SourceError if no scan could be read, or one has vanished or changed since `before`, their stamps."""
+    now = [stamp(file_of(path)) for path in paths]
+    pairs = list(zip(paths, before, now, reasons, strict=True))
+    if vanished := [path for path, was, is_now, reason in pairs if was and not is_now and reason]:
         raise SourceError(
             f"{dataset}: {len(vanished)} of {len(paths)} scans vanished while they were read, such as {vanished[0]}: "
             "when the source is there again, give the same command again"
+        )
+    if changed := [path for path, was, is_now, _ in pairs if is_now and was != is_now]:
+        raise SourceError(
+            f"{dataset}: {len(changed)} of {len(paths)} scans changed while they were read, such as {changed[0]}: when "
+            "nothing writes to the source any more, give the same command again"
         )
     if reasons.notna().all():
         raise SourceError(

@@ -1,8 +1,8 @@
 """Where sources are on this machine.
 
-This is private: results that are shared contain no path of it. A result, an executed notebook too, names a source by its path in the project's
-folder, or by its folder name if it is elsewhere. Its full path is in .sources.json in the project's folder, which is
-for its owner and not part of a study.
+This is private: results that are shared contain no path of it. A result, an executed notebook too, names a source by
+its path in the project's folder, or by its folder name if it is elsewhere. Its full path is in .sources.json in the
+project's folder, which is for its owner and not part of a study.
 """
 
 import hashlib

@@ -81,9 +81,9 @@ COMMAND = Command(
     details="Prepares each scan as the training scans were, asks the model, and corrects the probabilities by what "
     "the validation split of the run says of them. --uncalibrated leaves them as the model gives them. "
     "Folders are searched for images, whatever their suffix.",
-    outputs="A table on stdout: file, by its path in the folder given, the probability of each class, and the class predicted; JSON or a CSV file "
-    "instead, if asked for. With --heatmaps a PNG for each scan in DIR. What could not be read "
-    "stands on stderr, and the exit status is 1 then.",
+    outputs="A table on stdout: file, by its path in the folder given, the probability of each class, and the class "
+    "predicted; JSON or a CSV file instead, if asked for. With --heatmaps a PNG for each scan in DIR. What could not "
+    "be read stands on stderr, and the exit status is 1 then.",
     page="commands.md",
     options=options,
     run=run,
