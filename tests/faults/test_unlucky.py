@@ -171,7 +171,7 @@ def project(tmp_path) -> Path:
 
 @pytest.mark.faults
 def test_a_kernel_that_is_missing_is_named(project, injected):
-    study, results = small_study(project, "pneumonia-mobilenet_v3_large-random")
+    study, _ = small_study(project, "pneumonia-mobilenet_v3_large-random")
     notebook = project / "notebooks" / "01_data_preparation.ipynb"
     whole = notebook.read_text()
     notebook.write_text(whole.replace('"name": "python3"', '"name": "no-such-kernel"'))
@@ -329,9 +329,7 @@ def test_a_scan_that_changes_while_it_is_read_gives_no_mixed_dataset(
         return steps(path, size, *decode)
 
     monkeypatch.setattr(preparation, "preparation_steps", change)
-    with pytest.raises(
-        SourceError, match=r"1 of 60 scans changed while they were read, such as .*\.jpeg: when nothing"
-    ):
+    with pytest.raises(SourceError, match=r"1 of 60 scans changed while they were read, such as .*\.jpeg"):
         prepare_dataset("pneumonia", source, to, size=16, workers=1)
     assert not list(to.parent.iterdir())
     monkeypatch.undo()

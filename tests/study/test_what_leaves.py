@@ -25,8 +25,7 @@ from lungkeras.system.processes import ROOT, variables
 RUN = "pneumonia-mobilenet_v3_large-random"
 PRIVATE = ("private-home", "private-disk", "private-user", "private-host")
 PICTURE = re.compile(r"image/png;base64,([A-Za-z0-9+/=]+)|\"image/png\": \"([A-Za-z0-9+/=\\n]+)\"")
-# What papermill and Jupyter tell of the machine when a notebook fails; these are made anew or go.
-OWN = {".lock"}
+OWN = {".lock"}  # which is there while a study is being made
 
 
 def words_in(file: Path) -> str:
@@ -49,10 +48,12 @@ def told(folder: Path, private: tuple[str, ...]) -> dict[str, list[str]]:
     """The private words in each file below a folder that holds some."""
     files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.name not in OWN]
     assert files
-    found = {
-        file.relative_to(folder).as_posix(): [word for word in private if word in words_in(file)] for file in files
-    }
-    return {file: words for file, words in found.items() if words}
+    found = {}
+    for file in files:
+        held = words_in(file)
+        if words := [word for word in private if word in held]:
+            found[file.relative_to(folder).as_posix()] = words
+    return found
 
 
 def test_a_word_is_found_wherever_it_hides(tmp_path):
