@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from lungkeras.system.files import on_its_disk, open_plain
 from lungkeras.system.text import printable, say
 
 SECONDS_BETWEEN_LOOKS = 0.1
+SAID = "LUNGKERAS_NO_LOCKS"  # variable: that there are no locks was said
 
 
 class Lock(NamedTuple):
@@ -41,7 +41,8 @@ def alone(file: Path | str, work: str, *, patience: float = float("inf")) -> Ite
             os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield Lock(handle, waited)
     finally:
-        file.unlink(missing_ok=True)
+        with suppress(PermissionError):  # another user's, where only they may remove it
+            file.unlink(missing_ok=True)
         os.close(handle)
 
 
@@ -115,6 +116,8 @@ def _opened(file: Path) -> int:
         return open_plain(file, os.O_RDONLY)
 
 
-@cache
 def _say_once_that_none(folder: Path) -> None:
-    say(f"{folder} is on a file system without locks: give no second command that writes there", file=sys.stderr)
+    """Said by this process, not by those that it starts."""
+    if not os.environ.get(SAID):
+        say(f"{folder} is on a file system without locks: give no second command that writes there", file=sys.stderr)
+        os.environ[SAID] = "1"

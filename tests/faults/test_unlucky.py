@@ -23,7 +23,7 @@ from lungkeras.preparation import prepare as preparation
 from lungkeras.preparation.folder import load_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.study import graph, status
-from lungkeras.system import installation
+from lungkeras.system import installation, locks
 from lungkeras.system.errors import FolderError, SourceError
 from lungkeras.system.files import write_text
 from lungkeras.system.locks import alone
@@ -288,6 +288,7 @@ def test_a_file_system_without_locks_is_named_once_and_used(number, tmp_path, mo
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", none)
+    monkeypatch.setenv(locks.SAID, "")
     for _ in range(2):
         with alone(tmp_path / ".lock", "it is being made"):
             write_text(tmp_path / "table.csv", "a")
