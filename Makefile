@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CONSTRAINED := -m pip install --quiet --constraint constraints.txt --editable
 INSTALL := $(BIN)/python $(CONSTRAINED)
 
-.PHONY: help report test test-study test-slow test-sharing test-cluster test-backends ci-backends parity faults soak probes benchmark notebooks jupyter docs gallery lint clean
+.PHONY: help report test test-study test-slow test-sharing test-cluster test-backends ci-backends parity faults soak probes audit lock benchmark notebooks jupyter docs gallery lint clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,13 @@ soak: $(VENV)/.test-installed  ## a small study ten times in one folder: memory,
 probes: $(VENV)/.test-installed  ## the audit on planted sources, over seeds, in minutes
 	$(BIN)/python -m pytest -m probes
 
+audit: .venv-audit/.installed  ## known vulnerabilities of the locked packages, where their database can be reached
+	.venv-audit/bin/python .ci/audit.py
+
+lock: .venv-audit/.installed  ## requirements.lock anew: every package of constraints.txt and its hashes
+	.venv-audit/bin/uv pip compile pyproject.toml --all-extras --constraint constraints.txt --generate-hashes --quiet \
+		--no-emit-index-url --no-annotate --no-header --python $(PYTHON) --output-file requirements.lock
+
 # One script after another, as parallel runs disturb timings. `backends` uses those that `make test-backends` set up.
 benchmark: $(VENV)/.test-installed  ## every benchmark and its plots, in hours (QUICK=--quick: a short check, in minutes)
 	for script in training_step input_pipeline epoch backends scale paper; do \
@@ -88,6 +95,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV), a few minutes once"
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) ".[tensorflow,jupyter]"
+	@touch $@
+
+.venv-audit/.installed:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet pip-audit uv
 	@touch $@
 
 .venv-%/.installed: pyproject.toml constraints.txt

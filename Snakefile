@@ -19,6 +19,7 @@ from lungkeras.study import figure_names, status, table_names
 from lungkeras.study.made_from import RESULTS
 from lungkeras.study.params import from_project, load_study, project_folder, study_folder
 from lungkeras.study.runs import main_runs
+from lungkeras.system import places
 
 # The default backend of the machine that starts the study applies on all machines.
 envvars:
@@ -99,9 +100,14 @@ def stated(params, *but):
 
 
 def source_arguments(dataset):
-    """The arguments that make the preparation read a folder that the user named, instead of that in study.yaml."""
-    given = SOURCES.get(dataset)
-    return f"-p acquire given -r source {shlex.quote(given)}" if given else ""
+    """What tells the preparation to read a given folder: its name for results, as an executed notebook is shared."""
+    given = given_source(dataset)
+    return f"-p acquire given -r source {shlex.quote(places.recorded_name(from_project(given)))}" if given else ""
+
+
+def given_source(dataset):
+    """The folder that the user named on the command line, or in study.yaml; empty if it is drawn or fetched."""
+    return SOURCES.get(dataset) or (SHARED.source if SHARED.acquire == "given" else "")
 
 
 def prepared_as(dataset):
@@ -195,6 +201,7 @@ rule prepare:
         f"-p image_size {prepared_as(wildcards.dataset).image_size} -p split {prepared_as(wildcards.dataset).split} "
         f"-p votes {prepared_as(wildcards.dataset).votes} "
         f"{source_arguments(wildcards.dataset)}",
+        given=lambda wildcards: given_source(wildcards.dataset),
         done="prepared {dataset}",
     priority: 5
     threads: THREADS
@@ -204,7 +211,7 @@ rule prepare:
     log:
         REPORT + "/logs/01_data_preparation-{dataset}.log",
     shell:
-        EXECUTE
+        f"export {places.GIVEN}={{params.given:q}}" + EXECUTE
 
 
 rule train:

@@ -10,9 +10,10 @@ import yaml
 PARAMS = Path(__file__).resolve().parents[1] / "params" / "demo"
 
 
-def report(folder: Path, *more: str) -> subprocess.CompletedProcess:
+def report(folder: Path, *more: str, before: tuple = (), **options) -> subprocess.CompletedProcess:
+    """Makes the report of a study; `options` are those of subprocess, and `before` is what the command begins with."""
     command = [sys.executable, "-m", "lungkeras", "report", str(folder), "--cores", str(min(os.cpu_count(), 4)), *more]
-    return subprocess.run(command, check=False, capture_output=True, text=True)
+    return subprocess.run([*before, *command], check=False, capture_output=True, text=True, **options)
 
 
 def small_study(folder: Path, runs: str = "*") -> tuple[Path, Path]:

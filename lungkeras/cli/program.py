@@ -12,7 +12,8 @@ from lungkeras.cli import commands
 from lungkeras.cli.entry import GROUPS, Command
 from lungkeras.system import stopping
 from lungkeras.system.backends import BACKENDS
-from lungkeras.system.errors import LESS_MEMORY, LungkerasError, memory_ran_out, nearest
+from lungkeras.system.errors import LESS_MEMORY, TOO_MANY_FILES, LungkerasError, memory_ran_out, nearest
+from lungkeras.system.files import NO_ROOM
 from lungkeras.system.lazy import entries
 from lungkeras.system.text import printable, say
 
@@ -102,6 +103,13 @@ def main(arguments: list[str] | None = None) -> int:
     except (MemoryError, OSError, ImportError, RuntimeError) as error:
         if memory_ran_out(error):
             say(f"lungkeras: not enough memory: {LESS_MEMORY}", file=sys.stderr)
+        elif getattr(error, "errno", None) in TOO_MANY_FILES:
+            say("lungkeras: too many open files: raise the limit (ulimit -n), or do less at once (--workers)",
+                file=sys.stderr)  # fmt: skip
+        elif getattr(error, "errno", None) in NO_ROOM:
+            cause, advice = NO_ROOM[error.errno]
+            say(f"lungkeras: {error.filename or 'a file'} can't be written: {cause}: {advice}, then give the same "
+                "command again", file=sys.stderr)  # fmt: skip
         elif isinstance(error, OSError):
             say(f"lungkeras: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
         else:

@@ -20,7 +20,7 @@ from lungkeras.preparation.folder import Prepared, load_prepared
 from lungkeras.scores import metrics
 from lungkeras.study.runs import Run, read_run
 from lungkeras.system.errors import ParamsError, RunError
-from lungkeras.system.files import temporary_folder, write_json
+from lungkeras.system.files import require_room, temporary_folder, write_json
 from lungkeras.system.places import from_project
 from lungkeras.system.provenance import file_digest
 from lungkeras.training.outputs import outputs
@@ -63,6 +63,7 @@ def export_run(folder: Path | str, format: str, *, int8: bool = False, to: Path 
         )
     run = read_run(folder)
     model = models.load_model(folder / "best.keras")
+    require_room(target.parent, 3 * (folder / "best.keras").stat().st_size, "exporting")
     prepared = _prepared(run, model.input_shape[1])
     scans = prepared.images["test"]
     expected = metrics.probabilities(outputs(model, scans), run.task)  # first: ONNX needs a model that was called

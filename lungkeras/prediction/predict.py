@@ -173,6 +173,22 @@ def images_and_others(paths: Iterable[Path | str]) -> tuple[list[Path], dict[str
     return list(found.values()), counts
 
 
+def names_of(files: Sequence[Path | str], given: Iterable[Path | str]) -> list[str]:
+    """What a result calls each file: its path below the folder that was given, or its name if it was given itself.
+
+    Where two would have one name, folders above them tell which is which, as many as that needs.
+    """
+    places = [Path(os.path.abspath(file)).parts for file in files]
+    folders = [Path(os.path.abspath(path)).parts for path in given if Path(path).is_dir()]
+    above = [max((len(own) for own in folders if place[: len(own)] == own), default=len(place) - 1) for place in places]
+    while True:
+        names = ["/".join(place[start:]) for place, start in zip(places, above, strict=True)]
+        counts = Counter(names)
+        if counts.total() == len(counts):
+            return names
+        above = [start - (counts[name] > 1) for start, name in zip(above, names, strict=True)]
+
+
 def passed_over(others: Mapping[str, int]) -> str:
     """The files of a folder that were not images, for a sentence; empty if there were none."""
     return f" (no image: {', '.join(f'{number:,} {kind}' for kind, number in others.items())})" if others else ""

@@ -82,8 +82,8 @@ def prepare_dataset(
     unknown ({uncertain, blank: {class: scans}}: unknown labels, for a run's policy to decide), quarantined, left_out,
     absent, duplicates (pairs, the scans in them, the patients they join), made_from, files (SHA-256 of each),
     fingerprint. Raises SourceError if the source is not of this dataset, no scan of a class is readable, there are too
-    few for three splits, or scans vanish while they are read; RunError if `to` holds something else; FolderError if it
-    can't be written or its disk is too small.
+    few for three splits, or scans vanish or change while they are read; RunError if `to` holds something else;
+    FolderError if it can't be written or its disk is too small.
 
     >>> about = lungkeras.prepare_dataset("pneumonia", "sources/demo/pneumonia", "prepared/demo/pneumonia", size=32)
     >>> about["scans"], about["quarantined"]
@@ -95,13 +95,13 @@ def prepare_dataset(
     source, to = Path(source), Path(to)
     records = read_records(dataset, source, require_files=True, seed=seed, votes=votes)
     origin, known = dict(records.attrs), known_dataset(dataset)
-    there = [os.path.lexists(file_of(source / path)) for path in records["path"]]
+    before = [stamp(file_of(source / path)) for path in records["path"]]
     made_from = preparation_made_from(dataset, source, size=size, seed=seed, split=split, votes=votes, records=records)
     with making(to) as lock:
         if lock.waited and (made := read(to / "statistics.json")).get("made_from") == made_from:
             return made
         with replaced_folder(to, needed=len(records) * (2 * size**2 + BYTES_OF_A_PRINT)) as folder:
-            images, prints, reasons = decoded(dataset, source, records, there, folder, size=size, workers=workers)
+            images, prints, reasons = decoded(dataset, source, records, before, folder, size=size, workers=workers)
             pairs = find_duplicates(prints, records["scan"], records["patient"])
             quarantine = quarantined(records, reasons, known.classes)
             records, pairs, left_out = split_up(dataset, source, records[reasons.isna()], pairs, split=split, seed=seed)
@@ -129,7 +129,7 @@ def decoded(
     dataset: str,
     source: Path,
     records: pd.DataFrame,
-    there: list[bool],
+    before: list[tuple[int, int] | None],
     folder: Path,
     *,
     size: int,
@@ -137,7 +137,7 @@ def decoded(
 ) -> tuple[np.ndarray, "Fingerprints", pd.Series]:
     """(images.npy in `folder`, fingerprints, why a scan could not be read, or None), row by row of the records.
 
-    `there` says which files existed before. Raises SourceError as `require_scans` does.
+    `before` holds the stamps of the files. Raises SourceError as `require_scans` does.
     """
     from lungkeras.preparation.prints import Fingerprints
 
@@ -145,7 +145,7 @@ def decoded(
     images = new_array(folder / "images.npy", (len(records), size, size))
     prints = Fingerprints.empty(len(records))
     reasons = pd.Series(fill(images, paths, workers, seen=prints.take))
-    require_scans(dataset, source, paths, there, reasons)
+    require_scans(dataset, source, paths, before, reasons)
     return images, prints, reasons
 
 
@@ -229,13 +229,30 @@ def described(
     }
 
 
-def require_scans(dataset: str, source: Path, paths: list[Path], there: list[bool], reasons: pd.Series) -> None:
-    """Raises SourceError if no scan could be read, or if one that was `there` has vanished since."""
-    failed = [path for path, was, reason in zip(paths, there, reasons, strict=True) if was and reason]
-    if vanished := [path for path in failed if not os.path.lexists(file_of(path))]:
+def stamp(file: Path) -> tuple[int, int] | None:
+    """Time of change in nanoseconds and size of a file, or of a link that leads nowhere; None if there is none."""
+    try:
+        about = file.stat() if file.exists() else file.lstat()
+    except OSError:
+        return None
+    return about.st_mtime_ns, about.st_size
+
+
+def require_scans(
+    dataset: str, source: Path, paths: list[Path], before: list[tuple[int, int] | None], reasons: pd.Series
+) -> None:
+    """Raises SourceError if no scan could be read, or one has vanished or changed since `before`, their stamps."""
+    now = [stamp(file_of(path)) for path in paths]
+    pairs = list(zip(paths, before, now, reasons, strict=True))
+    if vanished := [path for path, was, is_now, reason in pairs if was and not is_now and reason]:
         raise SourceError(
             f"{dataset}: {len(vanished)} of {len(paths)} scans vanished while they were read, such as {vanished[0]}: "
             "when the source is back, run the same command again"
+        )
+    if changed := [path for path, was, is_now, _ in pairs if is_now and was != is_now]:
+        raise SourceError(
+            f"{dataset}: {len(changed)} of {len(paths)} scans changed while they were read, such as {changed[0]}: when "
+            "nothing writes to the source any more, give the same command again"
         )
     if reasons.notna().all():
         raise SourceError(

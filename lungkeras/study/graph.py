@@ -182,9 +182,17 @@ def _last_error(notebook: Path) -> str:
         errors = [o for cell in cells for o in cell.get("outputs", []) if o["output_type"] == "error"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"it could not be written ({megabytes(free_bytes(notebook))} left on its disk)"
+    if not errors and b"NoSuchKernel" in _end_of_log(notebook):
+        return "there is no Jupyter kernel python3 here: install ipykernel in this environment (pip install ipykernel)"
     if not errors:
         return f"its kernel died, as when memory runs out: {LESS_MEMORY}"
     message = " ".join(errors[-1]["evalue"].split()).rstrip(".")
     if errors[-1]["ename"] == "MemoryError":
         return f"not enough memory: {LESS_MEMORY}"
     return message if errors[-1]["ename"].endswith("Error") and message else f"{errors[-1]['ename']} {message}"
+
+
+def _end_of_log(notebook: Path) -> bytes:
+    """The last words of papermill about a failed notebook; empty if there are none."""
+    log = notebook.parent.parent / "logs" / f"{notebook.name.removesuffix('.failed.ipynb')}.log"
+    return log.read_bytes()[-10_000:] if log.is_file() else b""

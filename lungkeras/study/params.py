@@ -22,7 +22,7 @@ from lungkeras.datasets.registry import DATASETS, dataset_names
 from lungkeras.models import architectures
 from lungkeras.system.backends import BACKENDS, choose_backend, default_backend
 from lungkeras.system.errors import ParamsError, nearest
-from lungkeras.system.places import from_project, project_folder
+from lungkeras.system.places import find, from_project, project_folder
 from lungkeras.system.text import printable
 from lungkeras.system.untrusted import yaml_files
 
@@ -184,8 +184,10 @@ class Params(BaseModel):
 
     @property
     def source_folder(self) -> Path:
-        """The folder of the dataset, as published."""
-        return from_project(self.source) / ("" if self.acquire == "given" else self.dataset)
+        """The folder of the dataset, as published. A given one may be named as results name it (`places.told`)."""
+        if self.acquire == "given":
+            return find(self.source) or from_project(self.source)
+        return from_project(self.source) / self.dataset
 
     @property
     def prepared_folder(self) -> Path:

@@ -8,6 +8,7 @@ OUT_OF_MEMORY = (
     *("memoryerror", "out of memory", "outofmemory", "resource_exhausted", "resourceexhausted", "bad_alloc"),
     *("failed to map segment", "can't start new thread"),  # of what loads a library, or starts a thread
 )
+TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 LESS_MEMORY = "try a smaller batch_size or image_size, or less at once (--cores, --workers)"
 
 

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     import numpy as np
 
 TEMPORARY = ".writing-"
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = {
+    errno.ENOSPC: ("its disk is full", "make room"),
+    errno.EDQUOT: ("your quota of its disk is used up", "remove files of yours there"),
+    errno.EFBIG: ("it would be larger than a file may be here", "raise the limit (ulimit -f)"),
+}
 NO_RIGHT = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
 
 
@@ -77,9 +81,10 @@ def on_its_disk(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in NO_ROOM:
+            cause, advice = NO_ROOM[error.errno]
             raise FolderError(
-                f"{path} can't be written: its disk is full ({megabytes(free_bytes(path))} left): make room, then run "
-                "the same command again"
+                f"{path} can't be written: {cause} ({megabytes(free_bytes(path))} left): {advice}, then give the same "
+                "command again"
             ) from error
         if error.errno in NO_RIGHT and _lies_in(error.filename, path.parent):
             raise FolderError(
@@ -232,8 +237,9 @@ def write_csv(path: Path | str, frame) -> None:
 
 def write_parquet(path: Path | str, frame) -> None:
     """Writes a DataFrame without its index."""
-    with atomic(path) as temporary:
-        frame.to_parquet(temporary, index=False)
+    # Arrow takes names of files in UTF-8 alone; Python opens any.
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        frame.to_parquet(file, index=False)
 
 
 def write_arrays(path: Path | str, arrays: Mapping[str, np.ndarray]) -> None:

@@ -15,6 +15,7 @@ from lungkeras.system.files import on_its_disk, open_plain
 from lungkeras.system.text import printable, say
 
 SECONDS_BETWEEN_LOOKS = 0.1
+SAID = "LUNGKERAS_NO_LOCKS"  # variable: that there are no locks was said
 
 
 class Lock(NamedTuple):
@@ -27,7 +28,8 @@ def alone(file: Path | str, work: str, *, patience: float = float("inf")) -> Ite
     """Holds a lock file, which exists only until the block or the process ends.
 
     If another process holds it, waits until that ends, and reports this on stderr. `work` describes the work, as in
-    "prepared/demo/covid is being prepared". Processes on other machines are seen if the file system supports locks.
+    "prepared/demo/covid is being prepared". Processes on other machines are seen where the file system supports locks;
+    where it has none, this is said once on stderr, and nobody is waited for.
 
     Raises FolderError after `patience` seconds, or if the file can't be made.
     """
@@ -39,7 +41,8 @@ def alone(file: Path | str, work: str, *, patience: float = float("inf")) -> Ite
             os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield Lock(handle, waited)
     finally:
-        file.unlink(missing_ok=True)
+        with suppress(PermissionError):  # another user's, where only they may remove it
+            file.unlink(missing_ok=True)
         os.close(handle)
 
 
@@ -80,7 +83,7 @@ def _acquired(file: Path, work: str, patience: float) -> tuple[int, bool]:
     while True:
         with on_its_disk(file):
             file.parent.mkdir(parents=True, exist_ok=True)
-            handle = open_plain(file, os.O_RDWR | os.O_CREAT)
+            handle = _opened(file)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -96,8 +99,25 @@ def _acquired(file: Path, work: str, patience: float) -> tuple[int, bool]:
             time.sleep(SECONDS_BETWEEN_LOOKS)
             continue
         except OSError:  # a file system without locks
+            _say_once_that_none(file.parent)
             return handle, waited
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(handle), os.stat(file)):
                 return handle, waited
         os.close(handle)  # its last holder has removed the file meanwhile
+
+
+def _opened(file: Path) -> int:
+    try:
+        return open_plain(file, os.O_RDWR | os.O_CREAT)
+    except PermissionError:  # another user's, which can be locked all the same
+        if not file.exists():
+            raise
+        return open_plain(file, os.O_RDONLY)
+
+
+def _say_once_that_none(folder: Path) -> None:
+    """Said by this process, not by those that it starts."""
+    if not os.environ.get(SAID):
+        say(f"{folder} is on a file system without locks: give no second command that writes there", file=sys.stderr)
+        os.environ[SAID] = "1"

@@ -1,8 +1,8 @@
 """Where sources are on this machine.
 
-This is private: results that are shared contain no path of it. A result names a source by its path in the project's
-folder, or by its folder name if it is elsewhere. Its full path is in .sources.json in the project's folder, which is
-for its owner and not part of a study.
+This is private: results that are shared contain no path of it. A result, an executed notebook too, names a source by
+its path in the project's folder, or by its folder name if it is elsewhere. Its full path is in .sources.json in the
+project's folder, which is for its owner and not part of a study.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from lungkeras.system.files import write_json
 from lungkeras.system.untrusted import json_files
 
 NOTE = ".sources.json"
+GIVEN = "LUNGKERAS_SOURCE"  # variable: the source that the graph of notebooks prepares
 MOST_NOTED = 100
 
 
@@ -47,7 +48,10 @@ def find(source: str) -> Path | None:
         return None
     if (place := from_project(path)).is_dir():
         return place
-    return next((Path(place) for place in _noted() if recorded_name(place) == source and Path(place).is_dir()), None)
+    known = [from_project(os.environ[GIVEN])] if os.environ.get(GIVEN) else []
+    return next(
+        (place for place in (*known, *map(Path, _noted())) if recorded_name(place) == source and place.is_dir()), None
+    )
 
 
 def _noted() -> list[str]:

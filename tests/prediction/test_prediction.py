@@ -12,6 +12,7 @@ from lungkeras.prediction.predict import (
     find_images,
     images_and_others,
     load_predictor,
+    names_of,
     passed_over,
     predict_images,
     write_heatmaps,
@@ -93,9 +94,22 @@ def test_predict_ends_in_1_and_a_line_for_each_image_that_failed(run, images, ca
     answers = json.loads(told.out)
     assert len(answers["predictions"]) == 2 and answers["no_image"] == {"text": 1}
     for name, reason in (("broken.png", "PNG cut short"), ("page.jpeg", "neither PNG, JPEG nor DICOM (html)")):
-        assert {"file": str(images / name), "reason": reason} in answers["failed"]
-        assert f"lungkeras: {images / name}: {reason}" in told.err
-    assert "skipped (no image: 1 text)" in told.err
+        assert {"file": name, "reason": reason} in answers["failed"]
+        assert f"lungkeras: {name}: {reason}" in told.err
+    assert str(images.parent) not in told.out + told.err
+    assert "passed over (no image: 1 text)" in told.err
+
+
+def test_a_result_names_files_by_their_path_in_the_folder_given_or_by_their_name(tmp_path):
+    home = tmp_path / "private" / "scans"
+    files = [home / "a" / "1.png", home / "b" / "1.png", home / "2.png", tmp_path / "private" / "b" / "1.png"]
+    assert names_of(files[:3], [home]) == ["a/1.png", "b/1.png", "2.png"]  # a folder that is not there is no folder
+    for folder in ("a", "b"):
+        (home / folder).mkdir(parents=True)
+    assert names_of(files[:3], [home]) == ["a/1.png", "b/1.png", "2.png"]
+    assert names_of(files[:3], [home / "a", home / "b", files[2]]) == ["a/1.png", "b/1.png", "2.png"]
+    assert names_of(files, [home / "a", *files[1:]]) == ["a/1.png", "scans/b/1.png", "2.png", "private/b/1.png"]
+    assert names_of(files[:1], files[:1]) == ["1.png"]
 
 
 def test_folders_without_an_image_are_refused(tmp_path):

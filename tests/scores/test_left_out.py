@@ -45,9 +45,7 @@ def test_for_many_patients_they_are_the_derivatives(monkeypatch):
     )
     assert (jackknife**2).sum(axis=0) == pytest.approx((derivatives**2).sum(axis=0), rel=0.05)
     monkeypatch.setattr(left_out, "MOST_WEIGHTS", 1)
-    np.testing.assert_array_equal(
-        left_out.average_precisions(marked(labels, known), scores, names)[1], derivatives
-    )
+    np.testing.assert_array_equal(left_out.average_precisions(marked(labels, known), scores, names)[1], derivatives)
 
 
 def test_a_class_that_is_undefined_without_a_patient_keeps_its_derivatives():

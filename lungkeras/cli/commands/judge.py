@@ -64,20 +64,22 @@ def run(options) -> None:
 def answered(model: Path, source: Path | None, *, with_keras: bool):
     """The predictions of a model file for the scans of a folder, as a table."""
     from lungkeras.evaluation.foreign_cells import read_table
-    from lungkeras.prediction.predict import images_and_others, load_predictor, predict_images
+    from lungkeras.prediction.predict import images_and_others, load_predictor, names_of, predict_images
 
     if source is None:
         raise TableError(f"{model} is a model file: name the folder of scans to predict, with --source DIR")
     if not source.is_dir():
         raise TableError(f"{source}: expected a folder of scans as --source, found no such folder")
     predictor = load_predictor(model, with_keras=with_keras)
-    table, failed = predict_images(predictor, images_and_others([source])[0])
+    files = images_and_others([source])[0]
+    table, failed = predict_images(predictor, files)
+    names = dict(zip(map(printable, files), map(printable, names_of(files, [source])), strict=True))
     for row in failed.itertuples():
-        say(f"lungkeras: {row.file}: {row.reason}: left out")
+        say(f"lungkeras: {names[row.file]}: {row.reason}: left out")
     if table.empty:
-        raise TableError(f"{source}: none of its scans can be read")
-    files = [file.removeprefix(printable(source)).lstrip("/") for file in table["file"]]
-    return read_table(model.name, table.drop(columns=["predicted", "file"]).assign(scan=files))
+        raise TableError(f"{source}: not one of its scans can be read")
+    table["scan"] = table.pop("file").map(names)
+    return read_table(model.name, table.drop(columns="predicted"))
 
 
 COMMAND = Command(

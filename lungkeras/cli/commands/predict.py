@@ -8,7 +8,7 @@ from lungkeras.cli.arguments import require_there
 from lungkeras.cli.entry import Command
 from lungkeras.system.backends import use_backend
 from lungkeras.system.files import as_json
-from lungkeras.system.text import say
+from lungkeras.system.text import printable, say
 
 
 def options(sub: argparse.ArgumentParser) -> None:
@@ -37,6 +37,7 @@ def run(options) -> int:
     from lungkeras.prediction.predict import (
         images_and_others,
         load_predictor,
+        names_of,
         passed_over,
         predict_images,
         write_heatmaps,
@@ -47,6 +48,8 @@ def run(options) -> int:
         require_there(options.model), calibrated=not options.uncalibrated, with_keras=bool(options.backend)
     )
     table, failed = predict_images(predictor, files)
+    names = dict(zip(map(printable, files), map(printable, names_of(files, options.images)), strict=True))
+    table, failed = (rows.assign(file=rows["file"].map(names)) for rows in (table, failed))
     if options.json:
         import json
 

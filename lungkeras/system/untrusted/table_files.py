@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,7 @@ MOST_TEXT = 1_000_000_000  # bytes of a column's texts, written out
 CODECS = {"UNCOMPRESSED", "SNAPPY"}
 
 
-def read_parquet(file: Path | str | IO[bytes]) -> pd.DataFrame:
+def read_parquet(file: Path | str) -> pd.DataFrame:
     """`pd.read_parquet` of a file whose size is checked first, from its footer and texts.
 
     Raises OSError, or ValueError if it is not such a file or holds more than a table of lungkeras.
@@ -27,8 +27,9 @@ def read_parquet(file: Path | str | IO[bytes]) -> pd.DataFrame:
 
     if Path(file).stat().st_size > MOST_BYTES:
         raise ValueError(f"it is larger than {MOST_BYTES // 1_000_000} MB")
-    with parquet.ParquetFile(file) as opened:
-        about, schema = opened.metadata, opened.schema_arrow
+    # Arrow takes names of files in UTF-8 alone; Python opens any.
+    with Path(file).open("rb") as opened, parquet.ParquetFile(opened) as table:
+        about, schema = table.metadata, table.schema_arrow
         groups = [about.row_group(place) for place in range(about.num_row_groups)]
     columns = [group.column(place) for group in groups for place in range(group.num_columns)]
     if about.num_rows > MOST_ROWS or about.num_rows * about.num_columns > MOST_CELLS:
@@ -45,7 +46,8 @@ def read_parquet(file: Path | str | IO[bytes]) -> pd.DataFrame:
     if nested := next((field for field in schema if pyarrow.types.is_nested(field.type)), None):
         raise ValueError(f"its column {nested.name[:80]!r} holds more than a text or one number per row")
     # Equal texts are held once, until it is known how long all of them are.
-    table = parquet.ParquetFile(file, read_dictionary=texts).read()
+    with Path(file).open("rb") as opened:
+        table = parquet.ParquetFile(opened, read_dictionary=texts).read()
     for name in texts:
         if (length := _length(table[name])) > MOST_TEXT:
             raise ValueError(f"its column {name[:80]!r} holds {length:,} bytes of text")
