@@ -143,19 +143,15 @@ def reached(study: Path, home: Path, **options) -> str:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("fault", ["no home", "read-only home", "poor terminal", "few open files"])
-def test_the_graph_and_its_notebooks_run_on_an_unlucky_machine(fault, tmp_path, request, injected):
+@pytest.mark.parametrize("fault", ["no home", "few open files"])
+def test_the_graph_and_its_notebooks_run_on_an_unlucky_machine(fault, tmp_path, injected):
     home = tmp_path / "home größe 100% #1"
     home.mkdir()
     study, _ = small_study(home, "pneumonia-mobilenet_v3_large-random")
     options = {
         "no home": {"without": ("HOME", "USER", "LOGNAME")},
-        "read-only home": {"before": lambda: request.getfixturevalue("read_only")(Path.home())},
-        "poor terminal": POOR,
         "few open files": {"before": limited("-n 1024")},
     }[fault]
-    if callable(options.get("before")):
-        options["before"] = options["before"]()
     assert "01_data_preparation-pneumonia failed: pneumonia: no folder" in reached(study, home, **options)
     injected("studies begun on unlucky machines", 1)
 
