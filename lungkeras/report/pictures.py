@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lungkeras.report.figures.files import DPI, webp
+from lungkeras.system.untrusted import json_files
 
 CSS_DPI = 96
 LARGE_PNG = 400_000  # bytes; beyond, photographs are embedded as WebP
@@ -45,7 +46,7 @@ def _places(text: object) -> str:
             [
                 {"box": [min(max(float(edge), 0), 1) for edge in one["box"][:4]]}
                 | {key: str(one[key]) for key in ("title", "group")}
-                for one in json.loads(text)
+                for one in json_files.loads(text)
             ],
             separators=(",", ":"),
         )

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lungkeras.study.params import Params
 from lungkeras.system.errors import RunError
-from lungkeras.system.files import as_json
+from lungkeras.system.files import as_json, open_plain
 from lungkeras.system.locks import alone
 from lungkeras.system.provenance import digest, read
 from lungkeras.system.text import say
@@ -124,7 +124,7 @@ def _write_events(params: Params, rows: Sequence[Mapping], inputs: str, scores: 
             Event(wall_time=now, step=int(scores["best_epoch"]), summary=scalars(scores)),
             Event(wall_time=now, summary=about_session(metadata.SESSION_END_INFO_TAG, session_end_info=end)),
         ]
-    with file.open("ab") as opened:
+    with os.fdopen(open_plain(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as opened:
         writer = RecordWriter(opened)
         for event in events:
             writer.write(event.SerializeToString())

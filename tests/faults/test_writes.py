@@ -17,7 +17,7 @@ WHOLE = {"atomic", "atomic_folder", "temporary_folder", "replaced_folder", "_who
 WITHIN = {
     "prediction/apart": {"_packed"},
     "datasets/scans/workers": {"serve"},
-    "datasets/phantoms/phantom": {"_draw", "_write_boxes"},
+    "datasets/phantoms/phantom": {"_draw", "write", "_write_boxes"},
     **{f"datasets/collections/{file.stem}": {"write_lists"} for file in PACKAGE.glob("datasets/collections/*.py")},
     "datasets/phantoms/planting": {"write_truth"},
     "training/parity": {"measure"},

@@ -187,7 +187,7 @@ def test_judge_asks_an_exported_file_about_the_scans_of_a_folder(onnx_file, phan
     assert scores["macro_auroc"][0] == pytest.approx(expected, abs=1e-5) and scores["patients"][0] < 60
     assert (tmp_path / "judged" / "report.html").is_file()
     assert cli.main(["judge", str(onnx_file), "--to", str(tmp_path / "again")]) == 1
-    assert "give the folder of scans that it is asked about, with --source DIR" in capsys.readouterr().err
+    assert "name the folder of scans to predict, with --source DIR" in capsys.readouterr().err
 
 
 def test_predict_takes_an_exported_file_with_the_names_of_its_classes(run, onnx_file, phantom_source, tmp_path):

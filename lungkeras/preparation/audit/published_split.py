@@ -101,7 +101,7 @@ def audit_split(
 
 def _keys(table: pd.DataFrame) -> pd.Series:
     """The identity of a scan on two sides: its name, or its path if names repeat within a side."""
-    names = table["scan"].map(stem)
+    names = table["scan"].str.replace("\\", "/", regex=False).str.rpartition("/")[2].map(stem)
     if names.groupby(table["side"]).nunique().sum() == len(table.drop_duplicates(["scan", "side"])):
         return names
     return table["scan"]
