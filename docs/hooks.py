@@ -112,13 +112,13 @@ def demo_page(demo: Path) -> str:
     if not pages:
         return (
             f"{title}\n\nThis copy of the documentation was built where no demo was finished. `make report` makes one, "
-            "in about 25 minutes on two cores; `make docs` after it puts the report and every executed notebook here.\n"
+            "in about 16 minutes on two cores; `make docs` after it puts the report and every executed notebook here.\n"
         )
     lines = [
         title,
         "",
         "The report and the notebooks as `make report` left them. The scans are drawings: the numbers show that the "
-        "machinery works, and say nothing about disease. Links to weights lead nowhere here.",
+        "software works, and say nothing about disease. Links to weights lead nowhere here.",
         "",
         "- [The report](demo/report.html)",
     ]

@@ -13,7 +13,7 @@ from lungkeras.datasets.registry import known_dataset
 COLUMNS = ["dataset", "question", "answer"]
 UNANSWERED = "Not stated."
 DRAWN = {
-    "who made it, and why": "lungkeras draws it, to show and test its machinery without a download.",
+    "who made it, and why": "lungkeras draws it, to show and test its software without a download.",
     "whose scans, from where": "Nobody's.",
     "when": "When the study is first made; the same seed draws the same scans.",
     "how the scans were taken": (

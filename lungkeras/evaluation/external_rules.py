@@ -10,7 +10,7 @@ scans, the search finds at least 97 of 100 copies that were re-encoded, resized,
 padded by up to 8 % per side, written on, mirrored, inverted or turned by up to 2 degrees. It finds few copies that were
 cropped by 8 % on a single side. If more than a quarter of the scans of a related collection are copies, the model is
 not tested on it: one in a hundred of the rest would be a missed copy. Drawn collections follow the same rules, which
-tests the machinery.
+tests the software.
 """
 
 from collections.abc import Iterable, Mapping
@@ -166,5 +166,5 @@ def _note(rule: Rule, name: str, left: int, own: Collection) -> str:
     elif name in rule.classes and len(rule.classes) == 1:
         said.append("the recall of one class alone rewards a model that always answers with it: not scored")
     if own.prepared.drawn:
-        said.append("drawn: a test of the machinery")
+        said.append("drawn: a test of the software")
     return "; ".join(said)

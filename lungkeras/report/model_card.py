@@ -35,7 +35,7 @@ OUT_OF_SCOPE = (
     "Diagnosis, triage, screening and any other clinical use. It is no medical device, no reader has checked its "
     "answers, and nothing here was tested for a clinic."
 )
-DRAWN = "The scans are drawings by lungkeras, not of patients: every number is about the machinery, none about disease."
+DRAWN = "The scans are drawings by lungkeras, not of patients: every number is about the software, none about disease."
 CAVEATS = (
     "Intervals say how far a score may move with other patients of the same collection, not with another hospital.",
     "One training was done with one seed; another seed gives another model. Repeats, where the study has them, stand "

@@ -25,7 +25,7 @@ def lead(datasets: list[Mapping]) -> dict:
     if not real:
         text = (
             f"All {sum(scans.values()):,} chest films were drawn by lungkeras, with known findings. "
-            "Numbers and verdicts are about the machinery; they say nothing about disease."
+            "Numbers and verdicts are about the software; they say nothing about disease."
         )
         return {"drawn": True, "strong": "These are drawings, not patients.", "text": text}
     total, published = sum(scans[name] for name in real), sum(published_scans(name) for name in real)
@@ -87,7 +87,7 @@ def asked(datasets: list[Mapping], results: pd.DataFrame | None, *, of_the_paper
     runs = pd.DataFrame(columns=["dataset"]) if results is None else competing(results)
     known = {facts["dataset"] for facts in datasets}
     names = [heading(name) for name in dict.fromkeys(runs["dataset"]) if name in known]
-    sure = "how sure is that, and do the claims of the paper hold here" if of_the_paper else "and how sure is that"
+    sure = "how certain is that, and do the claims of the paper hold here" if of_the_paper else "and how sure is that"
     if runs.empty or not names:
         return f"Which network classifies chest X-rays best, {sure}?"
     models = runs.drop_duplicates(["backbone", "weights"])

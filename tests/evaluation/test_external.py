@@ -131,7 +131,7 @@ def test_copies_are_found_and_left_out_and_viral_scans_of_covid_are_never_asked(
     assert normal["left"] == normal["allowed"] - expected
     assert viral["scans"] == records["viral_pneumonia"].sum() and viral["allowed"] == viral["left"] == 0
     assert "never asked" in viral["note"]
-    assert "a test of the machinery" in normal["note"]
+    assert "a test of the software" in normal["note"]
 
 
 def test_of_the_pneumonia_collection_the_folder_test_alone_is_asked(collections):

@@ -17,7 +17,7 @@ def results(*backbones: str) -> pd.DataFrame:
 def test_the_question_of_one_network_compares_nothing():
     said = asked([FACTS], results("resnet34"), of_the_paper=False)
     assert said == (
-        "How well does ResNet-34 classify the chest X-rays of RSNA pneumonia, and how sure is that? One model was "
+        "How well does ResNet-34 classify the chest X-rays of RSNA pneumonia, and how certain is that? One model was "
         "trained and tested on 9 scans that it was not trained or chosen on."
     )
 
