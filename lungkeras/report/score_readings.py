@@ -252,7 +252,7 @@ def of_external(elsewhere: pd.DataFrame) -> str:
 
 
 def of_transfer(known: pd.DataFrame) -> str:
-    """Whether pretrained weights know copies of test scans; of `transfer.transferred`."""
+    """Whether pretrained weights may have seen copies of test scans; of `transfer.transferred`."""
     copies = known["copies"].dropna() if len(known) else pd.Series(dtype=float)
     if copies.empty:
         return paragraph("No weights are known to come from another collection.")
@@ -260,7 +260,7 @@ def of_transfer(known: pd.DataFrame) -> str:
         return paragraph(f"The weights of {counted(len(copies), 'pretrained model')} know no copy of a test scan.")
     row = known.loc[copies.idxmax()]
     return paragraph(
-        f"Pretrained weights know {counted(copies.sum(), 'test scan')}, most of {run_name_title(row['run'])} on "
+        f"Pretrained weights may have seen {counted(copies.sum(), 'test scan')}, most of {run_name_title(row['run'])} on "
         f"{heading(row['dataset'])}: its macro F1 is {decimal(row['macro_f1'], 3)}, without the copies "
         f"{decimal(row['macro_f1_without'], 3)}."
     )

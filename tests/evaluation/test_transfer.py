@@ -1,4 +1,4 @@
-"""Test scans that transferred weights have seen: copies are planted, and the counts and scores are ttransferreds."""
+"""Test scans that transferred weights have seen: copies are planted, and the counts and scores are as planted."""
 
 from types import SimpleNamespace
 
