@@ -97,7 +97,7 @@ def test_predict_ends_in_1_and_a_line_for_each_image_that_failed(run, images, ca
         assert {"file": name, "reason": reason} in answers["failed"]
         assert f"lungkeras: {name}: {reason}" in told.err
     assert str(images.parent) not in told.out + told.err
-    assert "passed over (no image: 1 text)" in told.err
+    assert "skipped (no image: 1 text)" in told.err
 
 
 def test_a_result_names_files_by_their_path_in_the_folder_given_or_by_their_name(tmp_path):
