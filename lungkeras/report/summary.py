@@ -87,7 +87,7 @@ def asked(datasets: list[Mapping], results: pd.DataFrame | None, *, of_the_paper
     runs = pd.DataFrame(columns=["dataset"]) if results is None else competing(results)
     known = {facts["dataset"] for facts in datasets}
     names = [heading(name) for name in dict.fromkeys(runs["dataset"]) if name in known]
-    sure = "how certain is that, and do the claims of the paper hold here" if of_the_paper else "and how sure is that"
+    sure = "how certain is that, and do the claims of the paper hold here" if of_the_paper else "and how certain is that"
     if runs.empty or not names:
         return f"Which network classifies chest X-rays best, {sure}?"
     models = runs.drop_duplicates(["backbone", "weights"])
