@@ -23,7 +23,7 @@ def zero_init_residual(model: keras.Model) -> int:
             while isinstance(branch, keras.layers.Dropout):
                 (branch,) = _sources(branch)
             if isinstance(branch, keras.layers.BatchNormalization) and branch.scale:
-                branch.gamma.assign(keras.ops.zeros_like(branch.gamma))
+                branch.gamma.assign(keras.ops.zeros(branch.gamma.shape))
                 found += 1
     return found
 
