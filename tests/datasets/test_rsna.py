@@ -64,7 +64,7 @@ def test_each_scan_has_one_class_and_those_without_labels_are_counted(source, ca
 
 def test_age_sex_and_view_come_from_headers_and_impossible_ages_are_unknown(source, capsys):
     records = read_records("rsna", source)
-    assert "3 ages of the headers are none, such as 15" in capsys.readouterr().err
+    assert "3 ages of the headers are not possible, such as 15" in capsys.readouterr().err
     assert records["age"].isna().sum() == 3 and records["age"].dropna().between(0, 120).all()
     for row in records.head(8).itertuples():
         header = pydicom.dcmread(source / row.path, stop_before_pixels=True)
