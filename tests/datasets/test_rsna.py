@@ -157,7 +157,7 @@ def test_of_the_published_headers_five_ages_are_impossible(capsys):
     assert headers["ViewPosition"].value_counts().to_dict() == {"PA": 14_511, "AP": 12_173}
     assert headers["PatientSex"].value_counts().to_dict() == {"M": 15_166, "F": 11_518}
     ages = known_ages(headers["PatientAge"])
-    assert ages.isna().sum() == 5 and "rsna: 5 ages of the headers are none" in capsys.readouterr().err
+    assert ages.isna().sum() == 5 and "rsna: 5 ages of the headers are not possible" in capsys.readouterr().err
 
 
 def test_the_twin_is_prepared(source, tmp_path):
