@@ -131,6 +131,8 @@ def _snakemake(
         # Neither modules nor profiles are taken from the current folder.
         *(sys.executable, "-P", "-m", "snakemake", "--workflow-profile", "none"),
         *("--snakefile", str(root / "Snakefile"), "--directory", str(root)),
+        # In the project, as a home may be read-only.
+        *("--runtime-source-cache-path", str(root / ".snakemake" / "source-cache")),
         *(*limits, "--rerun-incomplete", "--keep-going", "--rerun-triggers", "mtime", "--nolock"),
         *(word for profile in profiles for word in ("--profile", _profile_folder(profile))),
         *(["--dry-run"] if dry_run else []),
