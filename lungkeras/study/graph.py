@@ -131,8 +131,6 @@ def _snakemake(
         # Neither modules nor profiles are taken from the current folder.
         *(sys.executable, "-P", "-m", "snakemake", "--workflow-profile", "none"),
         *("--snakefile", str(root / "Snakefile"), "--directory", str(root)),
-        # In the project, as a home may be read-only.
-        *("--runtime-source-cache-path", str(root / ".snakemake" / "source-cache")),
         *(*limits, "--rerun-incomplete", "--keep-going", "--rerun-triggers", "mtime", "--nolock"),
         *(word for profile in profiles for word in ("--profile", _profile_folder(profile))),
         *(["--dry-run"] if dry_run else []),
@@ -142,7 +140,7 @@ def _snakemake(
         *("--", *(files[name] for name in targets)),
     ]
     earlier = _failed_notebooks(shared.study_folder)
-    environment = processes.variables(PYTHONUNBUFFERED="1")
+    environment = processes.variables(PYTHONUNBUFFERED="1", **_cache(root))
     # Without Snakemake's own lock, which outlives a killed process.
     held = () if lock is None else (lock,)
     patience = SECONDS_TO_CANCEL if profiles else 0
@@ -150,6 +148,13 @@ def _snakemake(
         if not dry_run:
             status.end(shared.study_folder)
         raise RunError(failure(shared.study_folder, root, earlier))
+
+
+def _cache(root: Path) -> dict[str, str]:
+    """Where caches go if the home can't hold them: Snakemake stops without one."""
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    nearest = next(folder for folder in (usual, *usual.parents) if folder.is_dir())
+    return {} if os.access(nearest, os.W_OK) else {"XDG_CACHE_HOME": str(root / ".snakemake" / "cache")}
 
 
 def _profile_folder(profile: str) -> str:
