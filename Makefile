@@ -20,7 +20,7 @@ test: $(VENV)/.test-installed  ## the tests, in minutes
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-study: $(VENV)/.test-installed  ## the whole study on a small scale: every run, few scans, one epoch
-	$(BIN)/python -m pytest -m study
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m study
 
 test-slow: $(VENV)/.test-installed  ## every model of keras.applications, the figures of the gallery, the widget in JupyterLab, a small study from a wheel
 	$(BIN)/python -m pytest -m slow

@@ -260,8 +260,8 @@ def of_transfer(known: pd.DataFrame) -> str:
         return paragraph(f"The weights of {counted(len(copies), 'pretrained model')} know no copy of a test scan.")
     row = known.loc[copies.idxmax()]
     return paragraph(
-        f"Pretrained weights may have seen {counted(copies.sum(), 'test scan')}, most of {run_name_title(row['run'])} on "
-        f"{heading(row['dataset'])}: its macro F1 is {decimal(row['macro_f1'], 3)}, without the copies "
+        f"Pretrained weights may have seen {counted(copies.sum(), 'test scan')}, most of {run_name_title(row['run'])} "
+        f"on {heading(row['dataset'])}: its macro F1 is {decimal(row['macro_f1'], 3)}, without the copies "
         f"{decimal(row['macro_f1_without'], 3)}."
     )
 

@@ -87,9 +87,10 @@ def asked(datasets: list[Mapping], results: pd.DataFrame | None, *, of_the_paper
     runs = pd.DataFrame(columns=["dataset"]) if results is None else competing(results)
     known = {facts["dataset"] for facts in datasets}
     names = [heading(name) for name in dict.fromkeys(runs["dataset"]) if name in known]
-    sure = "how certain is that, and do the claims of the paper hold here" if of_the_paper else "and how certain is that"
+    certain = "how certain is that"
+    certain = f"{certain}, and do the claims of the paper hold here" if of_the_paper else f"and {certain}"
     if runs.empty or not names:
-        return f"Which network classifies chest X-rays best, {sure}?"
+        return f"Which network classifies chest X-rays best, {certain}?"
     models = runs.drop_duplicates(["backbone", "weights"])
     titles = [run_title(row.backbone, row.weights) for row in models.itertuples()]
     tested = sum(facts["scans"]["test"] for facts in datasets)
@@ -99,7 +100,7 @@ def asked(datasets: list[Mapping], results: pd.DataFrame | None, *, of_the_paper
     trained, unseen = f"{len(results)} models were", "none of them was"
     if len(results) == 1:
         trained, unseen = "One model was", "it was not"
-    return f"{which}, {sure}? {trained} trained and tested on {tested:,} scans that {unseen} trained or chosen on."
+    return f"{which}, {certain}? {trained} trained and tested on {tested:,} scans that {unseen} trained or chosen on."
 
 
 def competing(results: pd.DataFrame) -> pd.DataFrame:

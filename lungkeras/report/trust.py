@@ -122,7 +122,8 @@ def _copies(audit: Mapping[str, pd.DataFrame], transfer: pd.DataFrame | None) ->
     text = "No pair of duplicates was found, within or between datasets"
     if len(pairs):
         text = f"{counted(len(pairs), 'pair')} of duplicates, {parted or 'none'} of them in two splits of a dataset"
-    text += f"; pretrained weights have seen {counted(known, 'test scan') if known else 'no test scans'}." if asked else "."
+    seen = counted(known, "test scan") if known else "no test scans"
+    text += f"; pretrained weights have seen {seen}." if asked else "."
     if parted:
         return Light(name, BAD, "leaking", text, where)
     if known:

@@ -143,13 +143,15 @@ def reached(study: Path, home: Path, **options) -> str:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("fault", ["no home", "few open files"])
-def test_the_graph_and_its_notebooks_run_on_an_unlucky_machine(fault, tmp_path, injected):
-    home = tmp_path / "home größe 100% #1"
+@pytest.mark.parametrize("fault", ["no home", "a read-only home", "few open files"])
+def test_the_graph_and_its_notebooks_run_on_an_unlucky_machine(fault, read_only, tmp_path, injected):
+    home, other = tmp_path / "home größe 100% #1", tmp_path / "other"
     home.mkdir()
+    other.mkdir()
     study, _ = small_study(home, "pneumonia-mobilenet_v3_large-random")
     options = {
         "no home": {"without": ("HOME", "USER", "LOGNAME")},
+        "a read-only home": {"before": read_only(other), "HOME": str(other)},
         "few open files": {"before": limited("-n 1024")},
     }[fault]
     assert "01_data_preparation-pneumonia failed: pneumonia: no folder" in reached(study, home, **options)

@@ -70,3 +70,10 @@ def test_the_reason_is_read_from_what_the_notebook_holds(tmp_path, content, reas
 def test_a_path_that_the_graph_can_not_hold_is_refused_by_its_name(tmp_path, name):
     with pytest.raises(ParamsError):
         graph.require_plain_paths(tmp_path / name, Params(), {})
+
+
+def test_caches_go_to_the_project_if_the_home_can_not_hold_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "not" / "there"))
+    assert graph._cache(tmp_path) == {}
+    monkeypatch.setattr(graph.os, "access", lambda *_: False)
+    assert graph._cache(tmp_path) == {"XDG_CACHE_HOME": str(tmp_path / ".snakemake" / "cache")}

@@ -176,8 +176,8 @@ def known_ages(texts: pd.Series) -> pd.Series:
     impossible = ages.isna() & (texts != "")
     if impossible.any():
         say(
-            f"rsna: {impossible.sum()} ages of the headers are not possible, such as {printable(texts[impossible].iloc[0])}: "
-            "treated as unknown",
+            f"rsna: {impossible.sum()} ages of the headers are not possible, such as "
+            f"{printable(texts[impossible].iloc[0])}: treated as unknown",
             file=sys.stderr,
         )
     return ages if ages.hasnans else ages.astype("int64")

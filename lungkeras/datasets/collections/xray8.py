@@ -299,8 +299,8 @@ def _years(file: Path, ages: pd.Series) -> pd.Series:
     impossible = (ages != "") & known.isna()
     if impossible.any():
         say(
-            f"xray8: {impossible.sum()} ages of {file.name} are not possible, such as {printable(ages[impossible].iloc[0])}: "
-            "treated as unknown",
+            f"xray8: {impossible.sum()} ages of {file.name} are not possible, such as "
+            f"{printable(ages[impossible].iloc[0])}: treated as unknown",
             file=sys.stderr,
         )
     return known if known.hasnans else known.astype("int64")
