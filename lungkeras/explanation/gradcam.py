@@ -37,7 +37,7 @@ def _steps(model) -> list[architectures.Step]:
             layer.name,
             type(layer).__name__,
             tuple(getattr(layer.output, "shape", ())[1:]),
-            [tensor._keras_history.operation.name for node in layer._inbound_nodes for tensor in node.input_tensors],
+            [source.name for source in architectures.sources(layer)],
         )
         for layer in model.layers
     ]

@@ -94,6 +94,11 @@ class Step(NamedTuple):
     inputs: Sequence[str]
 
 
+def sources(operation) -> list:
+    """The operations of a Keras graph whose outputs an operation, such as a layer, reads."""
+    return [tensor._keras_history.operation for node in operation._inbound_nodes for tensor in node.input_tensors]
+
+
 def cuts(steps: Sequence[Step]) -> list[Step]:
     """The layers with an output of (h, w, C) through which every path to the logits goes: no branch of a block.
 

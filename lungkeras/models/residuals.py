@@ -6,6 +6,8 @@ starts as a shallow one, and leaves its first plateau within a few hundred steps
 
 import keras
 
+from lungkeras.models.architectures import sources
+
 
 def zero_init_residual(model: keras.Model) -> int:
     """Sets the scale of the last batch norm of each residual branch to 0, in place; returns how many there are.
@@ -15,19 +17,14 @@ def zero_init_residual(model: keras.Model) -> int:
     """
     depths: dict[str, int] = {}
     for operation in model.operations:  # in the order in which they are computed
-        depths[operation.name] = 1 + max((depths[source.name] for source in _sources(operation)), default=0)
+        depths[operation.name] = 1 + max((depths[source.name] for source in sources(operation)), default=0)
     found = 0
     for layer in model.layers:
         if isinstance(layer, keras.layers.Add):
-            branch = max(_sources(layer), key=lambda source: depths[source.name])
+            branch = max(sources(layer), key=lambda source: depths[source.name])
             while isinstance(branch, keras.layers.Dropout):
-                (branch,) = _sources(branch)
+                (branch,) = sources(branch)
             if isinstance(branch, keras.layers.BatchNormalization) and branch.scale:
                 branch.gamma.assign(keras.ops.zeros(branch.gamma.shape))
                 found += 1
     return found
-
-
-def _sources(operation: keras.Operation) -> list[keras.Operation]:
-    """The operations whose outputs an operation reads."""
-    return [tensor._keras_history.operation for node in operation._inbound_nodes for tensor in node.input_tensors]
