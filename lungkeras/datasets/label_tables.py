@@ -64,7 +64,7 @@ def require_column(file: Path, columns: list[str], name: str) -> None:
 def _unreadable(file: Path, found: str) -> SourceError:
     return SourceError(
         f"{file}: expected a table of labels with a heading (CSV or TSV in UTF-8, xlsx, parquet), found {found}: "
-        "save it anew as CSV UTF-8"
+        "save it again as CSV UTF-8"
     )
 
 

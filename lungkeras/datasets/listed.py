@@ -81,7 +81,7 @@ def read_list(
         if (strange := known.isna() & table[name].notna()).any():
             row = int(strange.to_numpy().argmax())
             text = printable(repr(table[name].iloc[row])[:60])
-            raise _unreadable(dataset, file, needed, f"{text} as {name} in row {row + 2}, which is no number")
+            raise _unreadable(dataset, file, needed, f"{text} as {name} in row {row + 2}, which is not a number")
         table[name] = known.astype("float64")
     return table
 
@@ -90,5 +90,5 @@ def _unreadable(dataset: str, file: Path, columns: list[str], found: str) -> Sou
     shown = f"{', '.join(columns[:6])}{' and further ones' if len(columns) > 6 else ''}"
     return SourceError(
         f"{dataset}: {file} is not as published. Expected a list with the columns {shown}; found {found}. Fetch it "
-        f"anew, or draw a source: lungkeras phantom {dataset} --to DIR"
+        f"again, or draw a source: lungkeras phantom {dataset} --to DIR"
     )

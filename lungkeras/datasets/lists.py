@@ -17,7 +17,7 @@ MARKS = (
     (b"\xff\xfe", "UTF-16"),
     (b"\xfe\xff", "UTF-16"),
 )
-# Without a mark: which of the first four bytes are zero.
+# Without a byte order mark: which of the first four bytes are zero.
 BY_ZEROS = {
     (False, True, False, True): "UTF-16-LE",
     (True, False, True, False): "UTF-16-BE",

@@ -171,18 +171,18 @@ def _of_columns(description: Description, records: pd.DataFrame, cells: pd.DataF
 def _of_lists(description: Description, records: pd.DataFrame, cells: pd.Series) -> pd.DataFrame:
     of_class = {plain(name): slug for slug, name in description.classes.items()}
     multiclass = description.task == "multiclass"
-    said, why = {}, {}
+    stated, why = {}, {}
     for cell in cells.drop_duplicates():
         parts = [plain(part) for part in parts_of(cell, description.separator)]
-        said[cell] = {of_class[part] for part in parts if part in of_class}
+        stated[cell] = {of_class[part] for part in parts if part in of_class}
         if not parts:
             why[cell] = "no label"
-        elif not said[cell] or (multiclass and len(said[cell]) < len(set(parts))):
+        elif not stated[cell] or (multiclass and len(stated[cell]) < len(set(parts))):
             why[cell] = "other classes"
-        elif multiclass and len(said[cell]) > 1:
+        elif multiclass and len(stated[cell]) > 1:
             why[cell] = "several classes of one scan"
     for slug in description.classes:
-        records[slug] = cells.map({cell: float(slug in found) for cell, found in said.items()}).astype("float64")
+        records[slug] = cells.map({cell: float(slug in found) for cell, found in stated.items()}).astype("float64")
     reasons = cells.map(why)
     for reason in ("no label", "other classes", "several classes of one scan"):
         unwanted = reasons.loc[records.index] == reason

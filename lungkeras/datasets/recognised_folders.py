@@ -105,7 +105,7 @@ PATIENTS = {
     "folder": "the folders below the classes",
     "path": "the names of folders or files",
     "header": "the headers of the DICOM files, hashed",
-    "none": "not told",
+    "none": "not recorded",
 }
 
 

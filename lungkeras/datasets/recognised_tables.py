@@ -184,8 +184,8 @@ def _split_column(table: pd.DataFrame) -> str | None:
 
 def _split_words(column: pd.Series) -> dict[str, str]:
     """{value in the column: split}, if the column names train and one other split."""
-    said = {word: SPLIT_WORDS[word] for word in column.str.casefold().unique() if word in SPLIT_WORDS}
-    return said if len(set(said.values())) > 1 and "train" in said.values() else {}
+    found = {word: SPLIT_WORDS[word] for word in column.str.casefold().unique() if word in SPLIT_WORDS}
+    return found if len(set(found.values())) > 1 and "train" in found.values() else {}
 
 
 def _by_uid(source: Path, files: Mapping[str, object]) -> dict[str, object]:
@@ -249,8 +249,8 @@ def _task_of_lists(images: pd.Series, cells: pd.Series, parts: Mapping[str, list
     if any(len({plain(part) for part in found}) > 1 for found in parts.values()):
         return "multilabel"
     one = cells.map({cell: plain(found[0]) if found else None for cell, found in parts.items()})
-    said = images[one.notna()].to_frame("image").assign(label=one).drop_duplicates()
-    return "multilabel" if said["image"].duplicated().any() else "multiclass"
+    labelled = images[one.notna()].to_frame("image").assign(label=one).drop_duplicates()
+    return "multilabel" if labelled["image"].duplicated().any() else "multiclass"
 
 
 def _task_of_columns(cells: pd.DataFrame) -> str:

@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 SMALLEST_IMAGE = 32
-MOST_ACTIVATIONS = 2**28  # numbers that one layer gives for one scan
+MOST_ACTIVATIONS = 2**28  # numbers that one layer outputs for one scan
 
 check_keras_version(keras.__version__)
 
@@ -67,8 +67,8 @@ def build_model(
         image_size: 32 pixels or more.
         weights: "random"; "imagenet" (fetched once, then kept by Keras); a file of ImageNet weights (of
             keras.applications without its head, .h5 or .weights.h5; for ResNet-34 torchvision's, .safetensors; for a
-            preset of KerasHub "imagenet" is its own weights); or a .keras file of ours with the same backbone, whose
-            weights up to the logits, and whose epsilon, are taken.
+            preset of KerasHub "imagenet" is its own weights); or a .keras file of ours with the same backbone: its
+            weights up to the logits and its epsilon are copied.
         mean, std: of the training split, in grey levels from 0 to 255.
         seed: fixes the initial weights and every dropout; nothing outside the model is seeded.
         batch_norm_momentum: replaces the backbone's. The higher it is, the more steps until the moving statistics, and
@@ -285,7 +285,7 @@ def load_model(path: Path | str) -> keras.Model:
             raise RunError(f"{path} could not be read as a Keras model ({reason}). Train the run again.") from error
     sizes = (math.prod(side or 1 for side in output.shape) for layer in model.layers for output in _outputs(layer))
     if max(sizes) > MOST_ACTIVATIONS:
-        raise RunError(f"{path} is refused: one of its layers gives more than {MOST_ACTIVATIONS:,} numbers a scan.")
+        raise RunError(f"{path} is refused: one of its layers outputs more than {MOST_ACTIVATIONS:,} numbers per scan.")
     return layers.fast(model)
 
 

@@ -72,7 +72,7 @@ def load_predictor(path: Path | str, *, calibrated: bool = True, with_keras: boo
         answer = model(np.zeros((1, description[2], description[2]), np.uint8))
         if answer.shape != (1, len(description[0])):
             raise RunError(
-                f"{path} answers {answer.shape} to a scan, {runtimes.about_file(path).name} beside it names "
+                f"{path} returns {answer.shape} for a scan, {runtimes.about_file(path).name} beside it names "
                 f"{len(description[0])} classes. Copy both files of one export."
             )
         return Predictor(path.stem, model, *description, exported=True, correction=correction,
@@ -136,7 +136,7 @@ def _beside(file: Path) -> dict:
 
 
 def _correction(folder: Path, about: dict, classes: int) -> Correction:
-    """As stored with the run; for an older run with its predictions, it is fitted now."""
+    """The correction stored with the run; for an older run it is fitted to its predictions now."""
     if "temperatures" not in about and (folder / "predictions.parquet").is_file():
         from lungkeras.evaluation.calibration import correction_of
         from lungkeras.study.runs import read_run
@@ -174,9 +174,9 @@ def images_and_others(paths: Iterable[Path | str]) -> tuple[list[Path], dict[str
 
 
 def names_of(files: Sequence[Path | str], given: Iterable[Path | str]) -> list[str]:
-    """What a result calls each file: its path below the folder that was given, or its name if it was given itself.
+    """The name of each file in results: its path below the given folder, or its file name if it was given itself.
 
-    Where two would have one name, folders above them tell which is which, as many as that needs.
+    Files of one name get as many parent folders as distinguish them.
     """
     places = [Path(os.path.abspath(file)).parts for file in files]
     folders = [Path(os.path.abspath(path)).parts for path in given if Path(path).is_dir()]

@@ -119,7 +119,7 @@ def open_exported(
         except Exception as error:
             reason = printable(str(error).strip().split("\n")[0])
             raise RunError(
-                f"{path} has no answer to scans of {images.shape[1:]} ({reason}). Export the run again."
+                f"{path} has no output for scans of {images.shape[1:]} ({reason}). Export the run again."
             ) from error
 
     return logits
@@ -151,7 +151,7 @@ def onnx_session(model: bytes, threads: int | None = None):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.load_model_format", "ONNX")  # not one of its own that bytes may pass for
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # else it also accepts its own format
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 FILES = {*(f"{split}.npy" for split in SPLITS), "records.parquet", "statistics.json", "quarantine.csv", "flow.csv"}
 FILES |= {"duplicates.csv", "boxes.parquet", "fingerprints.npz", "audit.json"}
 COPIES = "left out as copies of test scans"
-WAITING = 2048  # scans in line for a thread
+WAITING = 2048  # scans queued at a time
 BYTES_OF_A_PRINT = 17_000  # a row of fingerprints.npz and records.parquet
 
 
@@ -106,7 +106,7 @@ def prepare_dataset(
             quarantine = quarantined(records, reasons, known.classes)
             records, pairs, left_out = split_up(dataset, source, records[reasons.isna()], pairs, split=split, seed=seed)
             write_scans(folder, images, records)
-            del images  # it holds the room of its file
+            del images  # it keeps the space of its file in use
             prints.save(folder / "fingerprints.npz", records.index.to_numpy())
             write_tables(folder, dataset, source, records, pairs, quarantine)
             write_csv(folder / "flow.csv", whole_flow(origin, len(quarantine), left_out, len(records)))

@@ -167,7 +167,7 @@ def noted_path(name: Path) -> str:
 
 
 def is_a_run(folder: Path) -> bool:
-    """Whether a folder holds only the files of a run: any other file belongs to somebody."""
+    """Whether a folder holds only the files of a run: any other file may be the user's."""
     return (folder / "params.yaml").is_file() and all(
         entry.name in RUN_FILES or entry.name.startswith(TEMPORARY_NAME) for entry in folder.iterdir()
     )

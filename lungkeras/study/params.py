@@ -184,7 +184,7 @@ class Params(BaseModel):
 
     @property
     def source_folder(self) -> Path:
-        """The folder of the dataset, as published. A given one may be named as results name it (`places.told`)."""
+        """The folder of the dataset, as published. A given one may be named as in results (`places.find`)."""
         if self.acquire == "given":
             return find(self.source) or from_project(self.source)
         return from_project(self.source) / self.dataset

@@ -251,7 +251,7 @@ def write_arrays(path: Path | str, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def new_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """A memory-mapped .npy of bytes, all 0, to be filled where it lies: in a folder that appears whole.
+    """A memory-mapped .npy of zero bytes, to be filled in place, in a folder that appears whole.
 
     Its space is allocated at once: a process that fills a mapped file on a full disk is killed. Raises FolderError.
     """

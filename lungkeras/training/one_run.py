@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
-from lungkeras.datasets.policies import told
+from lungkeras.datasets.policies import policy_text
 from lungkeras.models.build import build_model, load_model, save_model
 from lungkeras.models.layers import synchronized
 from lungkeras.preparation.folder import Prepared, load_prepared
@@ -85,7 +85,7 @@ def _train(params: Params, data: str | None, model: keras.Model | None) -> None:
         names = ", ".join(name for name, none in zip(prepared.classes, unknown, strict=True) if none)
         raise RunError(
             f"{params.prepared_folder}: no label of {names} is known in the training split "
-            f"({told(params.uncertain, params.blank)}): let such labels count in study.yaml, as by blank: zeros, or "
+            f"({policy_text(params.uncertain, params.blank)}): count them in study.yaml, as with blank: zeros, or "
             "leave the class out of the collection"
         )
     # Existing files belong to other params, unless the checkpoint says otherwise: metrics.json is removed first, since
@@ -220,7 +220,7 @@ def compiled(model: keras.Model, params: Params, prepared: Prepared) -> keras.Mo
         global_clipnorm=params.clip_norm,
     )
     if params.precision == "mixed_float16":
-        # Small gradients are zero in float16: the loss is scaled up, and they down again.
+        # Small gradients are zero in float16: the loss is scaled up, and the gradients are scaled down.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     trainer.compile(
         optimizer=optimizer,

@@ -98,7 +98,7 @@ def _in_process(
         text=True,
     )
     if done.returncode:
-        last = (done.stderr.strip() or "without a word").splitlines()[-1]
+        last = (done.stderr.strip() or "without output").splitlines()[-1]
         raise RunError(f"{backend} could not be measured with {python} ({printable(last)})")
     with array_files.load(folder / f"{backend}.npz") as arrays:
         return dict(arrays)

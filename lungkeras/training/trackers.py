@@ -72,7 +72,7 @@ def _track(params: Params, rows: Sequence[Mapping], made_from: Mapping | None, s
 
 
 def _compared(params: Params) -> dict[str, str | int | float | bool]:
-    """The params by which runs are compared. null is a word, as TensorBoard takes an absent one for equal to any."""
+    """The params by which runs are compared; null as text, as TensorBoard takes an absent value for equal to any."""
     held = params.model_dump(exclude=NOT_COMPARED)
     return {key: "null" if value is None else value for key, value in held.items()}
 

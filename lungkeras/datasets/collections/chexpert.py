@@ -86,7 +86,7 @@ def read_entries(lists: list[Path], release: str = RELEASE) -> pd.DataFrame:
         if (strange := table["path"][parts[1].isna()]).size:
             raise SourceError(
                 f"chexpert: {file} is not as published, found the path {strange.iloc[0][:80]!r}, expected one such as "
-                f"{RELEASE}/train/patient00001/study1/view1_frontal.jpg: fetch it anew"
+                f"{RELEASE}/train/patient00001/study1/view1_frontal.jpg: fetch it again"
             )
         below = parts[0].str.extract(r"([^/]+/)$")[0].fillna("")  # train/, valid/ or test/
         names = {
@@ -151,12 +151,12 @@ def write_lists(to: Path, planned: list[Scan], boxes: dict, chest: Callable) -> 
     for scan in planned:
         _, part, patient, study, name = scan.path.split("/")
         rng = np.random.default_rng(zlib.crc32(f"{patient}/{study}".encode()))  # the views of a study share its labels
-        said = drawn_labels(scan.findings, rng, all_known=part == "valid")
+        values = drawn_labels(scan.findings, rng, all_known=part == "valid")
         frontal = "frontal" in name
         view = ("AP" if is_ap(scan.patient, int(study[5:])) else "PA") if frontal else ""
         sex, age = "Female" if chest(scan.patient).breasts else "Male", 18 + scan.patient * 7 % 73
-        cells = [scan.path, sex, str(age), "Frontal" if frontal else "Lateral", view, said["No Finding"]]
-        rows[f"{part}.csv"].append(",".join((*cells, *(said[label] for label in list(CLASS_OF)[:-1]))))
+        cells = [scan.path, sex, str(age), "Frontal" if frontal else "Lateral", view, values["No Finding"]]
+        rows[f"{part}.csv"].append(",".join((*cells, *(values[label] for label in list(CLASS_OF)[:-1]))))
     for name, lines in rows.items():
         (to / RELEASE / name).write_bytes("".join(line + "\n" for line in lines).encode())
 
@@ -184,14 +184,14 @@ DATASET = Dataset(
     scans=223_648,
     datasheet={
         "who made it, and why": (
-            "Irvin et al. 2019 (AAAI, arXiv 1901.07031), Stanford ML Group: a large collection whose labels say how "
-            "sure the report is, with a test set that radiologists read."
+            "Irvin et al. 2019 (AAAI, arXiv 1901.07031), Stanford ML Group: a large collection whose labels state how "
+            "certain the report is, with a test set that radiologists read."
         ),
         "whose scans, from where": (
             "223,414 scans of 187,641 studies of 64,540 patients to train, and 234 of 200 patients to validate, of one "
             "hospital, Stanford Hospital, with its outpatient centres."
         ),
-        "when": "October 2002 to July 2017; not published a scan. The studies of a patient are numbered.",
+        "when": "October 2002 to July 2017; not published for each scan. The studies of a patient are numbered.",
         "how the scans were taken": (
             "191,027 frontal and 32,387 lateral; of the frontal ones 161,590 AP, most at the bed, and 29,420 PA. JPEG "
             "in 8 bits, in full size or with the short side at about 320 pixels (small)."
@@ -201,7 +201,7 @@ DATASET = Dataset(
             "image: 1, 0, -1 for uncertain, or blank where it says nothing. The validation labels are the majority of "
             "three radiologists."
         ),
-        "told of each scan": "Fourteen labels, patient, study, sex, age (90 means 90 or more), view, who labelled.",
+        "recorded for each scan": "Fourteen labels, patient, study, sex, age (90 means 90 or more), view, labeller.",
         "known faults": (
             "A choice about -1 and blank changes prevalence: with -1 as 1, that of consolidation in frontal scans "
             "rises from 6.8 to 19.6 %. No Finding does not mean no device: 8,808 rows have both. A lateral scan "

@@ -111,7 +111,7 @@ def _of_studies(file: Path, classes: Sequence[str]) -> pd.DataFrame:
     if (twice := of_study["study_id"][of_study["study_id"].duplicated()]).size:
         raise SourceError(
             f"mimic: expected one row per study in {file}, found {len(twice):,} more, such as of {twice.iloc[0]}: "
-            "fetch it anew"
+            "fetch it again"
         )
     return of_study.set_index("study_id")[list(classes)]
 
@@ -193,9 +193,9 @@ def write_lists(to: Path, planned: list[Scan], boxes: dict, chest: Callable) -> 
         part = "test" if scan.patient % 6 == 0 else "validate" if scan.patient % 6 == 1 else "train"
         split.append(f"{dicom},{study},{subject},{part}")
         if counted[study] == 1 and scan is not no_row:
-            said = drawn_labels(scan.findings, np.random.default_rng(zlib.crc32(study.encode())))
-            said = said if scan.findings else dict.fromkeys(said, "")
-            labels.append(",".join((subject, study, *(said[label] for label in names))))
+            values = drawn_labels(scan.findings, np.random.default_rng(zlib.crc32(study.encode())))
+            values = values if scan.findings else dict.fromkeys(values, "")
+            labels.append(",".join((subject, study, *(values[label] for label in names))))
     for name, lines in ((METADATA, scans), (LABELS, labels), (SPLIT, split)):
         content = "".join(line + "\n" for line in lines).encode()
         (to / f"{name}.gz").write_bytes(gzip.compress(content, mtime=0))
@@ -242,7 +242,7 @@ DATASET = Dataset(
             "of the study. Release 2.1.0 adds 687 studies that one radiologist labelled, some of them still uncertain: "
             "these labels are used where their list is there."
         ),
-        "told of each scan": (
+        "recorded for each scan": (
             "Fourteen labels, patient, study, view; age and sex only where MIMIC-IV's patients.csv lies beside them."
         ),
         "known faults": (

@@ -139,7 +139,7 @@ DATASET = Dataset(
         "whose scans, from where": (
             "Children of one to five years, of one hospital: Guangzhou Women and Children's Medical Center."
         ),
-        "when": "Not published a scan.",
+        "when": "Not published for each scan.",
         "how the scans were taken": (
             "Anterior-posterior, as a part of routine care; poor and unreadable ones were removed. JPEG of many sizes."
         ),
@@ -147,12 +147,12 @@ DATASET = Dataset(
             "Two physicians graded the diagnoses; a third checked the published test folder. Bacterial or viral "
             "stands in the file name."
         ),
-        "told of each scan": "Class and patient, by file name; numbers start again between the published folders.",
+        "recorded for each scan": "Class and patient, by file name; numbers start again between the published folders.",
         "known faults": (
             "Several scans of a patient; the published folders share patients' numbers; classes differ in size. "
             "Children only."
         ),
-        "what the study uses": "All scans, in three classes; the published folders are pooled and split anew.",
+        "what the study uses": "All scans, in three classes; the published folders are pooled and split again.",
         "terms": "CC BY 4.0 (Mendeley Data, doi 10.17632/rscbjbr9sj).",
     },
 )

@@ -52,7 +52,7 @@ NIH_NAME = re.compile(r"(\d{8})_\d{3}\.png")
 IMAGES, TEST_IMAGES = "stage_2_train_images", "stage_2_test_images"
 PUBLISHED_SIDE = 1024
 EDGES = ("x", "y", "width", "height")
-TOLD = {"PatientAge": "age", "PatientSex": "sex", "ViewPosition": "view"}
+IN_HEADERS = {"PatientAge": "age", "PatientSex": "sex", "ViewPosition": "view"}
 UNLABELLED = "unlabelled"
 UNCERTAIN = -1.0
 
@@ -104,7 +104,7 @@ def _labelled(files: Mapping[str, Path]) -> pd.DataFrame:
             row = boxes[strange].iloc[0]
             raise SourceError(
                 f"rsna: {files[LABELS]}: expected a Target of 0 or 1, found {row['target']:g} for {row['patientid']}: "
-                "fetch it anew"
+                "fetch it again"
             )
         opacity = boxes.groupby("patientid", sort=False)["target"].max()
         others = opacity.map({0: UNCERTAIN, 1: 0.0})
@@ -114,11 +114,11 @@ def _labelled(files: Mapping[str, Path]) -> pd.DataFrame:
         names = details["class"].str.casefold().map(CLASS_OF_NAME)
         if names.isna().any():
             strange = named(details.loc[names.isna(), "class"].value_counts())
-            raise SourceError(f"rsna: {files[DETAILS]}: expected the classes of RSNA, found {strange}: fetch it anew")
+            raise SourceError(f"rsna: {files[DETAILS]}: expected the classes of RSNA, found {strange}: fetch it again")
         if (twice := details["patientid"].duplicated()).any():
             raise SourceError(
                 f"rsna: {files[DETAILS]}: expected one class of each scan, found two of "
-                f"{details.loc[twice, 'patientid'].iloc[0]}: fetch it anew"
+                f"{details.loc[twice, 'patientid'].iloc[0]}: fetch it again"
             )
         columns = {name: (names == name).to_numpy("float64") for name in CLASSES}
         parts.append(pd.DataFrame(columns, index=details["patientid"]))
@@ -138,7 +138,7 @@ def with_patients(records: pd.DataFrame, mapping: Path) -> pd.DataFrame:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SourceError(
             f"rsna: {mapping}: expected a list of entries with subset_img_id and img_id, such as 00000013_005.png; "
-            f"found another ({printable(error)}): fetch it anew, or remove it"
+            f"found another ({printable(error)}): fetch it again, or remove it"
         ) from None
     patients = records["scan"].map(names)
     if unnamed := int(patients.isna().sum()):
@@ -153,7 +153,7 @@ def _agreed(of_boxes: pd.DataFrame, of_details: pd.DataFrame, files: Mapping[str
     if contradictory.any():
         raise SourceError(
             f"rsna: {LABELS} and {DETAILS} in {files[LABELS].parent} say otherwise of "
-            f"{int(contradictory.sum()):,} scans, such as {contradictory.index[contradictory][0]}: fetch both anew"
+            f"{int(contradictory.sum()):,} scans, such as {contradictory.index[contradictory][0]}: fetch both again"
         )
     return of_details.combine_first(of_boxes).reindex(of_boxes.index.union(of_details.index, sort=False))
 
@@ -162,8 +162,10 @@ def with_headers(source: Path, records: pd.DataFrame) -> pd.DataFrame:
     """The records with age (years), sex and view from the DICOM headers, if given."""
     import pandas as pd
 
-    words = [header_words(source / path, tuple(TOLD)) for path in records["path"]]
-    metadata = pd.DataFrame(words, columns=list(TOLD), index=records.index, dtype="str").rename(columns=TOLD)
+    words = [header_words(source / path, tuple(IN_HEADERS)) for path in records["path"]]
+    metadata = pd.DataFrame(words, columns=list(IN_HEADERS), index=records.index, dtype="str").rename(
+        columns=IN_HEADERS
+    )
     metadata = metadata.loc[:, (metadata != "").any()]
     if "age" in metadata:
         metadata["age"] = known_ages(metadata["age"])
@@ -284,7 +286,7 @@ DATASET = Dataset(
             "29,684 scans of NIH ChestX-ray14, so of one hospital, the NIH Clinical Center: 26,684 with labels, of "
             "11,439 patients, and 3,000 without."
         ),
-        "when": "Not told of each scan; the challenge is of 2018.",
+        "when": "Not recorded for each scan; the challenge is of 2018.",
         "how the scans were taken": (
             "PA 14,511 and AP 12,173; DICOM files of 1,024 x 1,024, 8-bit JPEG within, made from NIH's PNG."
         ),
@@ -292,7 +294,7 @@ DATASET = Dataset(
             "18 radiologists drew boxes around opacities that may be pneumonia; most scans with labels were read by "
             "one."
         ),
-        "told of each scan": (
+        "recorded for each scan": (
             "One of three classes, with boxes for opacities; in the headers age, sex and view. A patientId names an "
             "image, not a patient; the RSNA's list of mappings, published apart, names the scan of NIH ChestX-ray14."
         ),

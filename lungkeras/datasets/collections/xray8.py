@@ -100,7 +100,7 @@ def official_test_scans(source: Path | str) -> list[str]:
     try:
         names = list_text(file).replace(",", " ").split()
     except BrokenListError as error:
-        raise _unreadable(file, str(error), "the name of a scan a line") from None
+        raise _unreadable(file, str(error), "one scan name per line") from None
     return [_file_name(name) for name in names]
 
 
@@ -273,13 +273,13 @@ def _patients(file: Path, entries: pd.DataFrame) -> pd.Series:
         first = entries[lost].iloc[0]
         say(
             f"xray8: {lost.sum()} patient ids of {file.name} have lost digits to a spreadsheet's number format, such "
-            f"as {first['patient']} of {first['scan']}: each of these scans stands alone",
+            f"as {first['patient']} of {first['scan']}: each of these scans counts as its own patient",
             file=sys.stderr,
         )
     if absent.any():
         first = entries.loc[absent, "scan"].iloc[0]
         say(
-            f"xray8: {absent.sum()} rows of {file.name} name no patient, such as {first}: each stands alone",
+            f"xray8: {absent.sum()} rows of {file.name} name no patient, such as {first}: each is its own patient",
             file=sys.stderr,
         )
     return patients.str.zfill(8).mask(lost | absent, entries["scan"])
@@ -288,7 +288,7 @@ def _patients(file: Path, entries: pd.DataFrame) -> pd.Series:
 def _unreadable(file: Path, found: str, expected: str | None = None) -> SourceError:
     expected = expected or "a CSV with the columns Image Index, Finding Labels, Patient ID"
     return SourceError(
-        f"xray8: {file} is not as published. Expected {expected}; found {found}. Fetch it anew, or draw a source: "
+        f"xray8: {file} is not as published. Expected {expected}; found {found}. Fetch it again, or draw a source: "
         "lungkeras phantom xray8 --to DIR"
     )
 
@@ -423,7 +423,7 @@ DATASET = Dataset(
             "hospital size, to learn from labels that nobody wrote by hand."
         ),
         "whose scans, from where": "112,120 frontal scans of 30,805 patients of one hospital, the NIH Clinical Center.",
-        "when": "Not published a scan; how many follow-ups each patient had is.",
+        "when": "Not published for each scan; how many follow-ups each patient had is.",
         "how the scans were taken": (
             "PA and AP; the list names the view. PNG of 1,024 x 1,024 in 8 bits, made from DICOM files that were not "
             "published."
@@ -432,13 +432,13 @@ DATASET = Dataset(
             "Mined by a program from the text of radiology reports, which are not public; its authors expect more "
             "than 90 % to be right. Radiologists put 984 boxes on 880 scans."
         ),
-        "told of each scan": "Findings, patient, age, sex, view, follow-up.",
+        "recorded for each scan": "Findings, patient, age, sex, view, follow-up.",
         "known faults": (
             "Labels of reports, not of images: some findings can't be seen in the scan, and readers agree with them "
             "less than their authors expect (Oakden-Rayner 2020, doi 10.1016/j.acra.2019.10.006). Treated "
             "pneumothorax shows its drain. Ages above 120 occur."
         ),
-        "what the study uses": "Six findings of similar number, and normal scans, one a patient.",
+        "what the study uses": "Six findings of similar number, and normal scans, one per patient.",
         "terms": "Free, with attribution to the NIH Clinical Center and citation of Wang et al.",
     },
 )

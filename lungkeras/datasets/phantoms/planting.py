@@ -1,7 +1,7 @@
 """What can be planted in a drawn source, with its ground truth, for the audit and the tests to find.
 
     clean            nothing: the truth alone, with the boxes of all lesions
-    marker=P         a bright token in the upper left corner of a share P of the first class's scans and 1 - P of all
+    marker=P         a bright marker in the upper left corner of a share P of the first class's scans and 1 - P of all
                      others: at 0.5 it is uninformative, at 1 it determines the class
     duplicates=N     N scans that are copies of another patient's scan of the same label: exact, re-encoded, resized,
                      cropped by 3 % a side, or of another gamma; with duplicates:KIND=N also cropped-wide (8 % a side),
@@ -84,7 +84,7 @@ def parse_plants(texts: Sequence[str], classes: Sequence[str]) -> dict[str, floa
             raise SourceError(f"expected something to plant, one of {', '.join(PLANTS)}; found {name!r}: choose one")
         if narrowed and part not in (known := parts.get(name, ())):
             one_of = f"one of {', '.join(known)} after the colon" if known else "no colon"
-            raise SourceError(f"{name}: expected {one_of}, found {part!r}: mend {text}")
+            raise SourceError(f"{name}: expected {one_of}, found {part!r}: correct {text}")
         plants[planted] = _value(name, value) if given else PLANTS[name][0]
     names = [name.partition(":")[0] for name in plants]
     if {"null", "noise"} <= set(names):

@@ -71,7 +71,7 @@ class Decoder:
         """
         try:
             return self._asked(path)
-        except EOFError:  # killed from outside, it may be
+        except EOFError:  # perhaps killed from outside
             try:
                 return self._asked(path)
             except EOFError as ending:
@@ -128,7 +128,7 @@ class Decoder:
         except EOFError:
             status = self.close()
             raise RunError(
-                f"No process to decode scans could be started ({ending(status)}); its own words stand above"
+                f"No process to decode scans could be started ({ending(status)}); its own message is printed above"
             ) from None
 
     def _read(self, length: int) -> bytes:

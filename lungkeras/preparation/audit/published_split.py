@@ -74,8 +74,8 @@ def audit_split(
         notes.append(known.names.note)
     pairs = None
     if source is not None:
-        pairs, said = _copies(table, Path(source), workers)
-        notes += said
+        pairs, more = _copies(table, Path(source), workers)
+        notes += more
     table["group"] = _groups(table, pairs)
     sides = list(dict.fromkeys(table["side"]))
     patients = table.dropna(subset="patient").groupby("side")["patient"].nunique()
@@ -148,11 +148,11 @@ def _copies(table: pd.DataFrame, source: Path, workers: int | None) -> tuple[pd.
     for end, row in (("scan", "row"), ("other", "other_row")):
         pairs[end] = table["scan"].to_numpy(object)[pairs[row]]
         pairs["side" if end == "scan" else "other_side"] = table["side"].to_numpy(object)[pairs[row]]
-    said = [f"{len(table) - len(there):,} listed scans are not in {source}."] if len(there) < len(table) else []
+    notes = [f"{len(table) - len(there):,} listed scans are not in {source}."] if len(there) < len(table) else []
     if unread := int((~prints.read).sum()):
-        said.append(f"{unread:,} scans can't be read: no copies of them are found.")
+        notes.append(f"{unread:,} scans can't be read: no copies of them are found.")
     columns = ["scan", "side", "other", "other_side", "kind", "correlation", "row", "other_row"]
-    return pairs.loc[pairs["side"] != pairs["other_side"], columns].reset_index(drop=True), said
+    return pairs.loc[pairs["side"] != pairs["other_side"], columns].reset_index(drop=True), notes
 
 
 def _finder(source: Path):
