@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING
+
+from lungkeras.system.text import printable, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,3 +23,22 @@ def years(ages: pd.Series) -> pd.Series:
     per_year = parts[1].str[:1].str.upper().map(PER_YEAR).astype("Int64")
     found = ages.map(dict(zip(each, parts[0].astype("Int64") // per_year, strict=True))).astype("Int64")
     return found.mask((found > OLDEST).fillna(False))
+
+
+def integer_years(ages: pd.Series) -> pd.Series:
+    """`years`, as int64 if all are known."""
+    found = years(ages)
+    return found if found.hasnans else found.astype("int64")
+
+
+def known_years(ages: pd.Series, dataset: str, where: str) -> pd.Series:
+    """`integer_years` of texts; a line on stderr counts the impossible ones, and names `where` they are."""
+    known = integer_years(ages)
+    impossible = known.isna() & (ages != "")
+    if impossible.any():
+        say(
+            f"{dataset}: {impossible.sum()} ages of {where} are not possible, such as "
+            f"{printable(ages[impossible].iloc[0])}: treated as unknown",
+            file=sys.stderr,
+        )
+    return known

@@ -6,12 +6,12 @@ in a table, folder, name or header counts as its own patient.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lungkeras.datasets.ages import integer_years
 from lungkeras.datasets.folders import file_paths, no_image
 from lungkeras.datasets.label_tables import label_values, read_table
 from lungkeras.datasets.listed_files import FileIndex, places
@@ -31,7 +31,6 @@ IMAGES = frozenset({"images", "image", "img", "imgs"})  # a folder whose name on
 PATIENT_IN_PATH = r"(?i)(?:^|/)((?:patient|subject|person|sub|pat)[-_ ]?\d+)(?=[/_.\- ])"
 FROM_HEADERS = ("patient", "age", "sex", "view", "study", "scanner")
 DEEPEST = 3  # folders below the class folders whose names are looked at
-OLDEST = 120  # years
 
 
 def plain(name: str) -> str:
@@ -55,7 +54,7 @@ def read(
     for name in {"sex", "view", "study", "scanner"} & {*records}:
         records[name] = records[name].mask(records[name] == "")
     if "age" in records:
-        records["age"] = years(records["age"])
+        records["age"] = integer_years(records["age"].str.strip())
     if description.labels is not None and not require_files:
         return records
     listed += [file.relative_to(source).as_posix() for file in found if file.is_file() and file.is_relative_to(source)]
@@ -265,14 +264,3 @@ def _with_headers(records: pd.DataFrame, source: Path) -> pd.DataFrame:
         if (known != "").any():
             records = records.assign(**{name: known})
     return records
-
-
-def years(ages: pd.Series) -> pd.Series:
-    """Whole years of 58, 058Y, 58.0, 45yrs, 013M (months) or 021D (days); other values are unknown."""
-    unit = r"y(?:ea)?r?s?|mo?(?:nths?)?|w(?:eeks?)?|d(?:ays?)?"
-    each = ages.drop_duplicates()
-    parts = each.str.extract(rf"^\s*(\d{{1,9}})(?:[.,]\d+)?\s*({unit}|)\s*$", flags=re.IGNORECASE)
-    per_year = parts[1].str[:1].str.upper().map({"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}).astype("Int64")
-    found = ages.map(dict(zip(each, parts[0].astype("Int64") // per_year, strict=True))).astype("Int64")
-    found = found.mask((found > OLDEST).fillna(False))
-    return found if found.hasnans else found.astype("int64")

@@ -22,7 +22,7 @@ from lungkeras.datasets.recognised_tables import Named
 from lungkeras.datasets.recognition import Understood, understand
 from lungkeras.datasets.registry import DATASETS
 from lungkeras.models import architectures
-from lungkeras.study.params import load_study
+from lungkeras.study.params_files import load_study
 from lungkeras.study.runs import BACKBONES
 from lungkeras.system.errors import ParamsError
 from lungkeras.system.files import atomic_folder, write_text

@@ -13,10 +13,10 @@ from layouts import write_scans
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from lungkeras.datasets.ages import integer_years
 from lungkeras.datasets.class_names import slugs
 from lungkeras.datasets.label_tables import label_values, list_separator, read_table, says_labels
 from lungkeras.datasets.listed_files import FileIndex, places
-from lungkeras.datasets.own_records import years
 from lungkeras.datasets.recognised_tables import Named
 from lungkeras.datasets.recognition import understand
 from lungkeras.system.errors import SourceError
@@ -195,7 +195,7 @@ def test_words_of_labels():
     assert not says_labels(pd.Series(["1", "2"])) and not says_labels(pd.Series(["0", ""]))
     assert list_separator(pd.Series(["Mass|Nodule", "Mass"])) == "|"
     assert list_separator(pd.Series(["Mass, right", "Nodule"])) == ""
-    ages = years(pd.Series(["58", "058Y", "45yrs", "18M", "400", "", "?"]))
+    ages = integer_years(pd.Series(["58", "058Y", "45yrs", "18M", "400", "", "?"]))
     assert ages.isna().tolist() == [False] * 4 + [True] * 3 and ages[:4].tolist() == [58, 58, 45, 1]
 
 

@@ -7,7 +7,8 @@ from layouts import STUDY
 from test_phantom import digests
 
 from lungkeras.datasets.phantoms.phantom import draw_source
-from lungkeras.datasets.phantoms.planting import COPIES, TRUTH, parse_plants, read_truth
+from lungkeras.datasets.phantoms.planting import COPIES, parse_plants
+from lungkeras.datasets.phantoms.truth import TRUTH, read_truth
 from lungkeras.datasets.registry import DATASETS, read_records
 from lungkeras.datasets.scans.decoding import decode_grey
 from lungkeras.system.errors import SourceError

@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 from lungkeras.datasets.scans import jpeg
 from lungkeras.datasets.scans.decoding import decode
 from lungkeras.datasets.scans.opencv import Unreadable
-from lungkeras.preparation.prepare import fill
+from lungkeras.preparation.reading import fill
 
 
 def encoded(image: Image.Image, kind: str, **options) -> bytes:

@@ -407,7 +407,7 @@ def test_predict_answers_for_dicom_as_for_png_and_says_nothing_of_the_patient(tm
     import keras
 
     from lungkeras import cli
-    from lungkeras.models.build import save_model
+    from lungkeras.models.files import save_model
 
     scans = keras.Input((32, 32, 1), dtype="uint8")
     x = keras.layers.Conv2D(2, 3)(keras.layers.Rescaling(1 / 255)(scans))

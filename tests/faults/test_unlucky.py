@@ -19,7 +19,7 @@ from small_study import small_study
 
 from lungkeras import cli
 from lungkeras.datasets.registry import read_records
-from lungkeras.preparation import prepare as preparation
+from lungkeras.preparation import reading
 from lungkeras.preparation.folder import load_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.study import graph, status
@@ -313,7 +313,7 @@ def test_a_scan_that_changes_while_it_is_read_gives_no_mixed_dataset(
 ):
     source, to = tmp_path / "source", tmp_path / "prepared" / "pneumonia"
     shutil.copytree(phantom_source("pneumonia"), source)
-    steps, taken = preparation.preparation_steps, []
+    steps, taken = reading.preparation_steps, []
 
     def change(path, size, *decode):
         taken.append(path)
@@ -327,7 +327,7 @@ def test_a_scan_that_changes_while_it_is_read_gives_no_mixed_dataset(
                     shutil.copy(taken[4], taken[3])
         return steps(path, size, *decode)
 
-    monkeypatch.setattr(preparation, "preparation_steps", change)
+    monkeypatch.setattr(reading, "preparation_steps", change)
     with pytest.raises(SourceError, match=r"1 of 60 scans changed while they were read, such as .*\.jpeg"):
         prepare_dataset("pneumonia", source, to, size=16, workers=1)
     assert not list(to.parent.iterdir())

@@ -19,7 +19,7 @@ WITHIN = {
     "datasets/scans/workers": {"serve"},
     "datasets/phantoms/phantom": {"_draw", "write", "_write_boxes"},
     **{f"datasets/collections/{file.stem}": {"write_lists"} for file in PACKAGE.glob("datasets/collections/*.py")},
-    "datasets/phantoms/planting": {"write_truth"},
+    "datasets/phantoms/truth": {"write_truth"},
     "training/parity": {"measure"},
     "datasets/packed": {"pack"},
     "report/pictures": {"embedded"},

@@ -8,15 +8,8 @@ import numpy as np
 import pytest
 
 from lungkeras import cli
-from lungkeras.prediction.predict import (
-    find_images,
-    images_and_others,
-    load_predictor,
-    names_of,
-    passed_over,
-    predict_images,
-    write_heatmaps,
-)
+from lungkeras.prediction.images import find_images, images_and_others, names_of, passed_over
+from lungkeras.prediction.predict import load_predictor, predict_images, write_heatmaps
 from lungkeras.preparation.scan import prepare_scan
 from lungkeras.scores import metrics
 from lungkeras.system import files

@@ -34,14 +34,8 @@ def options(sub: argparse.ArgumentParser) -> None:
 def run(options) -> int:
     if options.backend:
         use_backend(options.backend)
-    from lungkeras.prediction.predict import (
-        images_and_others,
-        load_predictor,
-        names_of,
-        passed_over,
-        predict_images,
-        write_heatmaps,
-    )
+    from lungkeras.prediction.images import images_and_others, names_of, passed_over
+    from lungkeras.prediction.predict import load_predictor, predict_images, write_heatmaps
 
     files, others = images_and_others(options.images)
     predictor = load_predictor(

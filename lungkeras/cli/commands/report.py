@@ -35,7 +35,7 @@ def run(options) -> None:
     from functools import partial
 
     from lungkeras.study import graph
-    from lungkeras.study.params import load_study, study_folder
+    from lungkeras.study.params_files import load_study, study_folder
     from lungkeras.system.places import from_project, project_folder
 
     folder = study_folder(options.study)

@@ -13,7 +13,7 @@ def options(sub: argparse.ArgumentParser) -> None:
 
 def run(options) -> None:
     from lungkeras.study import status
-    from lungkeras.study.params import load_params, study_folder
+    from lungkeras.study.params_files import load_params, study_folder
 
     folder = study_folder(options.study)
     params = load_params([folder / "study.yaml"], backend=options.backend)

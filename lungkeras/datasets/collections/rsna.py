@@ -23,7 +23,7 @@ from uuid import UUID
 
 import numpy as np
 
-from lungkeras.datasets.ages import years
+from lungkeras.datasets.ages import known_years
 from lungkeras.datasets.drawn import SIDE, is_drawn
 from lungkeras.datasets.encoding import dicom_file
 from lungkeras.datasets.entry import Dataset, Phantom
@@ -168,21 +168,8 @@ def with_headers(source: Path, records: pd.DataFrame) -> pd.DataFrame:
     )
     metadata = metadata.loc[:, (metadata != "").any()]
     if "age" in metadata:
-        metadata["age"] = known_ages(metadata["age"])
+        metadata["age"] = known_years(metadata["age"], "rsna", "the headers")
     return records.assign(**{name: metadata[name] for name in metadata})
-
-
-def known_ages(texts: pd.Series) -> pd.Series:
-    """Whole years; impossible ones, which the headers have, are unknown and counted on stderr."""
-    ages = years(texts)
-    impossible = ages.isna() & (texts != "")
-    if impossible.any():
-        say(
-            f"rsna: {impossible.sum()} ages of the headers are not possible, such as "
-            f"{printable(texts[impossible].iloc[0])}: treated as unknown",
-            file=sys.stderr,
-        )
-    return ages if ages.hasnans else ages.astype("int64")
 
 
 def box_table(source: Path, records: pd.DataFrame) -> pd.DataFrame | None:

@@ -18,10 +18,11 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lungkeras.datasets.ages import years
+from lungkeras.datasets.ages import known_years
 from lungkeras.datasets.drawn import SIDE, is_drawn
 from lungkeras.datasets.entry import Dataset, Names, Phantom
 from lungkeras.datasets.folders import file_paths, folders_under, no_image
+from lungkeras.datasets.listed_files import stem
 from lungkeras.datasets.lists import BrokenListError, broken_row, list_text, separator_of
 from lungkeras.datasets.plans import Scan, scans_of_patients
 from lungkeras.datasets.records import ABSENT, TEXTS, count_other_files, leave_out, named
@@ -152,23 +153,13 @@ def _paths(source: Path, scans: pd.Series, files: Mapping[str, object]) -> pd.Se
         if real is not None:
             there.setdefault(path.rpartition("/")[2], path)
     paths = scans.map(there)
-    stems = scans[paths.isna()].map(_stem)
+    stems = scans[paths.isna()].map(stem)
     wanted, by_stem = set(stems), {}
     for name, path in there.items() if wanted else ():
-        stem = _stem(name)
-        if stem in wanted and stem not in by_stem and (name == stem or no_image(f"{source}/{path}") is None):
-            by_stem[stem] = path
+        start = stem(name)
+        if start in wanted and start not in by_stem and (name == start or no_image(f"{source}/{path}") is None):
+            by_stem[start] = path
     return paths.fillna(stems.map(by_stem))
-
-
-def _stem(name: str) -> str:
-    """The name without its suffix, where that is one: ids may hold dots.
-
-    >>> _stem("00000001_000.PNG"), _stem("1.2.840")
-    ('00000001_000', '1.2.840')
-    """
-    stem, dot, suffix = name.rpartition(".")
-    return stem if dot and suffix[:1].isalpha() else name
 
 
 def _file_name(name: str) -> str:
@@ -217,7 +208,7 @@ def read_entries(file: Path) -> pd.DataFrame:
     entries["label"] = entries["label"].str.replace(r"\s*\|\s*", "|", regex=True)
     entries["patient"] = _patients(file, entries)
     if "age" in entries:
-        entries["age"] = _years(file, entries["age"])
+        entries["age"] = known_years(entries["age"], "xray8", file.name)
     if "follow_up" in entries:
         entries["follow_up"] = pd.to_numeric(entries["follow_up"], errors="coerce").astype("Int64")
         if not entries["follow_up"].hasnans:
@@ -291,19 +282,6 @@ def _unreadable(file: Path, found: str, expected: str | None = None) -> SourceEr
         f"xray8: {file} is not as published. Expected {expected}; found {found}. Fetch it again, or draw a source: "
         "lungkeras phantom xray8 --to DIR"
     )
-
-
-def _years(file: Path, ages: pd.Series) -> pd.Series:
-    """Whole years of 58, 058Y, 013M (months) or 021D (days); other values are unknown, and counted."""
-    known = years(ages)
-    impossible = (ages != "") & known.isna()
-    if impossible.any():
-        say(
-            f"xray8: {impossible.sum()} ages of {file.name} are not possible, such as "
-            f"{printable(ages[impossible].iloc[0])}: treated as unknown",
-            file=sys.stderr,
-        )
-    return known if known.hasnans else known.astype("int64")
 
 
 def _keep_findings(entries: pd.DataFrame) -> pd.DataFrame:
