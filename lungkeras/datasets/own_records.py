@@ -111,7 +111,7 @@ def in_table(
     if columns.split:
         records["given_split"] = records["given_split"].str.casefold().map(dict(description.splits))
         records = _without(records, records["given_split"].isna(), "rows of no known split")
-    records = _one_row_a_scan(description, records)
+    records = _one_row_per_scan(description, records)
     if description.scans == "header":
         records["path"] = records["image"].map(_by_uid(source, files))
     else:
@@ -206,7 +206,7 @@ def parts_of(cell: str, separator: str) -> list[str]:
     return [part for part in (part.strip(" \t'\"") for part in parts) if part]
 
 
-def _one_row_a_scan(description: Description, records: pd.DataFrame) -> pd.DataFrame:
+def _one_row_per_scan(description: Description, records: pd.DataFrame) -> pd.DataFrame:
     """Merges the rows of a scan: a list over several rows becomes their union; else differing rows are left out."""
     if not records["image"].duplicated().any():
         return records

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lungkeras.datasets.class_names import clear_class, distinct, slugs
 from lungkeras.datasets.folders import file_paths, files_in
-from lungkeras.datasets.label_tables import SUFFIXES, list_separator, read_table, require_column, says_labels
+from lungkeras.datasets.label_tables import SUFFIXES, holds_labels, list_separator, read_table, require_column
 from lungkeras.datasets.listed_files import FileIndex, places
 from lungkeras.datasets.lists import letters_of
 from lungkeras.datasets.own_description import MOST_CLASSES, Columns, Description
@@ -19,7 +19,7 @@ from lungkeras.datasets.recognised_folders import (
     PATIENTS,
     SAMPLED,
     SPLIT_WORDS,
-    headers_tell,
+    known_from_headers,
     patients_elsewhere,
 )
 from lungkeras.datasets.scans.dicom_headers import header_of
@@ -103,7 +103,7 @@ def of_table(
     )
     paths = pd.Series([*files]) if by_header else places(table[roles["image"]], index).dropna()
     description = description.model_copy(
-        update={"headers": any(headers_tell(source, paths).values())}
+        update={"headers": any(known_from_headers(source, paths).values())}
         | ({} if roles["patient"] else {"patients": patients_elsewhere(source, paths)})
     )
     used = {*roles.values(), *labels}
@@ -220,7 +220,7 @@ def _label_columns(file: Path, table: pd.DataFrame, named: Named, used: set[str]
     """The columns of labels, and whether they are columns or a list."""
     free = [heading for heading in table.columns if heading not in used]
     if named.label:
-        are = named.labels_are or ("columns" if all(says_labels(table[each]) for each in named.label) else "list")
+        are = named.labels_are or ("columns" if all(holds_labels(table[each]) for each in named.label) else "list")
         if are == "list" and len(named.label) > 1:
             raise SourceError(
                 f"{file}: expected one column of lists of classes, found {len(named.label)} by --label: name one, or "
@@ -229,7 +229,7 @@ def _label_columns(file: Path, table: pd.DataFrame, named: Named, used: set[str]
         return list(named.label), are
     listed = [heading for name in HEADINGS["labels"] for heading in free if letters_of(heading) == name]
     listed = [heading for heading in listed if (table[heading] != "").any()]
-    binary = [heading for heading in free if says_labels(table[heading])]
+    binary = [heading for heading in free if holds_labels(table[heading])]
     texts = [heading for heading in listed if heading not in binary]
     if named.labels_are != "columns" and texts:
         return texts[:1], "list"

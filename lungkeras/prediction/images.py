@@ -32,7 +32,7 @@ def images_and_others(paths: Iterable[Path | str]) -> tuple[list[Path], dict[str
     if not found:
         asked = ", ".join(map(str, paths))
         raise ScanError(
-            f"No PNG, JPEG or DICOM file in {asked}{passed_over(counts)}: give images, or folders that hold some."
+            f"No PNG, JPEG or DICOM file in {asked}{other_files(counts)}: give images, or folders that hold some."
         )
     return list(found.values()), counts
 
@@ -53,7 +53,7 @@ def names_of(files: Sequence[Path | str], given: Iterable[Path | str]) -> list[s
         above = [start - (counts[name] > 1) for start, name in zip(above, names, strict=True)]
 
 
-def passed_over(others: Mapping[str, int]) -> str:
+def other_files(others: Mapping[str, int]) -> str:
     """The files of a folder that were not images, for a sentence; empty if there were none."""
     return f" (no image: {', '.join(f'{number:,} {kind}' for kind, number in others.items())})" if others else ""
 

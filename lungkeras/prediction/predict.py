@@ -174,7 +174,7 @@ def predict_images(
     )
     table.insert(0, "file", asked)
     table["predicted"] = [
-        "|".join(name for name, is_so in zip(predictor.classes, row, strict=True) if is_so)
+        "|".join(name for name, present in zip(predictor.classes, row, strict=True) if present)
         for row in metrics.decide(metrics.probabilities(logits, predictor.task), predictor.task)
     ]
     return table, pd.DataFrame(failed, columns=["file", "reason"])

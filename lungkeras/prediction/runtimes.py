@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 # The name that an export ends in; a SavedModel is a folder.
-SERVE = "from lungkeras.prediction import apart, runtimes; apart.serve(runtimes.open_exported)"
+SERVE = "from lungkeras.prediction import isolated, runtimes; isolated.serve(runtimes.open_exported)"
 SUFFIXES = {"litert": ".tflite", "onnx": ".onnx", "openvino": ".xml", "saved_model": ""}
 TITLES = {"litert": "LiteRT", "onnx": "ONNX", "openvino": "OpenVINO", "saved_model": "SavedModel"}
 BATCH = 32
@@ -79,8 +79,8 @@ def open_exported(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """A function from scans, uint8 of shape (N, size, size), to logits, float32 of shape (N, classes).
 
-    It runs in a separate process with a memory limit (apart); with `here`, in this one, for a file that this process
-    has just made. `threads`: the threads per scan, None for the runtime's default; a SavedModel uses TensorFlow's.
+    It runs in a separate process with a memory limit (`isolated`); with `here`, in this one, for a file that was just
+    made here. `threads`: the threads per scan, None for the runtime's default; a SavedModel uses TensorFlow's.
     Raises RunError if the file is missing or broken, holds anything that our exports do not, or has no runtime
     installed.
     """
@@ -91,9 +91,9 @@ def open_exported(
         raise RunError(f"{path} is no exported model: expected a .tflite, .onnx or .xml file or a SavedModel folder; "
                        f"found {glance(path)}.")  # fmt: skip
     if not here:
-        from lungkeras.prediction.apart import Apart
+        from lungkeras.prediction.isolated import Isolated
 
-        return Apart(path, threads, SERVE)
+        return Isolated(path, threads, SERVE)
     try:
         run = RUNTIMES[kind](path, threads)
     except ImportError as error:

@@ -41,7 +41,7 @@ from lungkeras.preparation.reading import decoded, quarantined, stamp
 FILES = {*(f"{split}.npy" for split in SPLITS), "records.parquet", "statistics.json", "quarantine.csv", "flow.csv"}
 FILES |= {"duplicates.csv", "boxes.parquet", "fingerprints.npz", "audit.json"}
 COPIES = "left out as copies of test scans"
-BYTES_OF_A_PRINT = 17_000  # a row of fingerprints.npz and records.parquet
+BYTES_PER_FINGERPRINT = 17_000  # a row of fingerprints.npz and records.parquet
 
 
 def prepare_dataset(
@@ -93,7 +93,7 @@ def prepare_dataset(
     with making(to) as lock:
         if lock.waited and (made := read(to / "statistics.json")).get("made_from") == made_from:
             return made
-        with replaced_folder(to, needed=len(records) * (2 * size**2 + BYTES_OF_A_PRINT)) as folder:
+        with replaced_folder(to, needed=len(records) * (2 * size**2 + BYTES_PER_FINGERPRINT)) as folder:
             images, prints, reasons = decoded(dataset, source, records, before, folder, size=size, workers=workers)
             pairs = find_duplicates(prints, records["scan"], records["patient"])
             quarantine = quarantined(records, reasons, known.classes)

@@ -14,7 +14,7 @@ from lungkeras.system.errors import FolderError
 from lungkeras.system.files import on_its_disk, open_plain
 from lungkeras.system.text import printable, say
 
-SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_BETWEEN_TRIES = 0.1
 WARNED = "LUNGKERAS_NO_LOCKS"  # environment variable, set once the warning about missing locks is printed
 
 
@@ -97,7 +97,7 @@ def _acquired(file: Path, work: str, patience: float) -> tuple[int, bool]:
             if not waited and patience == float("inf"):
                 say(f"{work} by {holder}: waiting until it ends", file=sys.stderr)
             waited = True
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(SECONDS_BETWEEN_TRIES)
             continue
         except OSError:  # a file system without locks
             _warn_once_of_no_locks(file.parent)

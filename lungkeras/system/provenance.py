@@ -27,7 +27,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 # {hash of code: hashes of earlier code that computes the same numbers}. An entry expires by itself: once that
 # code computes something else, it has another hash.
 EARLIER_CODE = {
-    "eecb6ef5f7672451d6541478aad12af3b3cb296ec39f778671293dcafc3ff5f8": (
+    "fff7d97e26ded035d47d86e5cbf9fb69c187b621aeb494d9c5179835db947bc8": (
         "85732421a33eee721537188ea8713acc94a55f635993a3b2dd775b33c8df79d4",
         "787e2c228d08d08d39f2a10218c4785a38e10fae41e79e8531b933988d69f248",
         "39f10251d34c4ecd0bd87f1b2212140c448b34592377d6c09928dc866898e670",
@@ -39,7 +39,7 @@ EARLIER_CODE = {
         "03fe4ef6a3bc8fc50b9c161064ef350803e6dc38dc002d7e89a68f5ef08e7b50",
         "33767b2c48e506a0a2c9b94778fe06b0b8231812132d18bf81359f932773ae85",
     ),
-    "c061d22a24409def7c952c58e436188d76f8d3a79e1a02259096de3524ea4660": (
+    "fbf0fb58cf6c95b13ffe7a74c9b7ba0bd6446842b984e673bbb252ca2d099197": (
         "89d1d39b6687971c04e04cc13ffe48cb8f0759a304c5ff14f394cea3c76d3d04",
         "ea1c22fbdcb3012df1a4f4be407e765bf97417449029e84539b4cff89e2333ff",
         "ff3e2e55b662aa85f8fb354d791f117df7ee9deb85e82cff55c004ae080f2c32",
@@ -52,7 +52,7 @@ EARLIER_CODE = {
         "b2622c27e424d60afe9a92011ef7c4c6388b1266f4ab7ad54ea3c15d4806fa9d",
         "b7f644f144ff8ea8a68cf404cd441f02fa8a6083c4596a6536d9e139eb64fac4",
     ),
-    "d9b9e99a7b8ddeef615e2158cf1b3abc5a9e193d43d1203d9838a3cc3906da30": (
+    "db303b1da56ef468141df52dc4624d2582a9bc6f1668b6590f5d7ea61540f981": (
         "3b782f4f1a69fb00136b85b6a4c347c9394d51c6661122bca0a18bd833f0cb4b",
         "f8f2ea7582be99a130adceb4073c76cce3d4b964b24117454d9981c4a6b969b8",
         "4e839328ef1163a29d80c6a92f3505fe52bb82698df3919428ea063075ef6348",
@@ -65,7 +65,7 @@ EARLIER_CODE = {
         "4eba6fd5f005a4e34958f1af0b3b81df8c9fcb6b6e008a42c773699957cd9f5a",
         "ffcd462921d767d035648496c2952bcf054f66ca72b2e2ed15a7a58f19e5ffa2",
     ),
-    "5dc500b1b30e8a0e75150d06b423bfd8a356131c3d3431fdd58f5bdead3c9601": (
+    "8984fa98b22e1d808319d63ae681aba9e5107304975c589012cae0ac0332dbaf": (
         "5bba1ab816e397ef7dfbbc3ad233476927d3e8c4097b12429ee812ebdd92a8aa",
         "2e9efcb4af77c368f98e89f07181fc58bf0c78e6646d8ad4520473323b722607",
         "f2dae48f6af42e5eecdb18dffff5992fd7e990967f8ba8919bad9500af979ffb",
@@ -78,37 +78,37 @@ EARLIER_CODE = {
         "904756f93d248867708301c0ac173481cc49af15a9ae979050e575d2e833c707",
         "ba87f1c841825b12f6c27d8781b7625527afbd35d09d20ce6d9a1a5c555fd15d",
     ),
-    "7c0502d50c36d03b1df83fbad5b24c621abb3b01a52b43450be7e09d002be042": (
+    "38eab78ac5938e098f85cad92dd50a83c51f25d2fba80ba0d7a297468a09a2ec": (
         "69310442cafcf6b5dfa7c93661d87cc66596b9f379125e42c63bb55d3e632f48",
         "09bfaa0f06ca2729b146c70a11cbcbaab700858ca63758336c509c72e201f571",
     ),
-    "26225206eac8053e58d9be6f24893a2434b9d982e288795736d7fe4539a8146a": (
+    "bf13a3adb815589c8f975d81d0dac2e9565bc1350e1bc76048877e51dfd5ac51": (
         "d71458161c0f994a795e008aa9a5ed10ee0e50407867d8e6b6f11d93431551d1",
         "23d39a78a86fa7a9e0c7781db4bbab3de7d11df6b66bf82c58d85042d3e89885",
     ),
-    "274f99afb7ae9e12bf8ac310521c26456886a9308b0699945ff34fddcd728913": (
+    "b6c8569a5d7a6103ccc0013b9892b84c35c9a34400c20b6111c3675830defe3b": (
         "2ff47ffc7b13958a6139d156d7bd655f691734161ac3ecda1c740098f2e34a46",
         "6de1fbb67783a3242d3dea26d9297dae0f7278b523ebc8479afadd05f136c0f6",
     ),
-    "5d9d344f3283334d39ef841cdce2e80990d4b71eb8bf1fbeca95748c119ff357": (
+    "06c13a2f75d8e4f4784ab4e25d05e7462f1f245d40a48ee239f7d28c840c27e6": (
         "ef41ee6dbe64d7cea64b979f3ce7b0a98341b036013228350f839840c2f57cc3",
         "6937b7affd76a588a174dfc4f6ccdb4e23e5e6d739963d51ca5ef51387e51e55",
     ),
-    "b3b8c5a1229d223f7c429b4663bf52f62379d2e26a9bebd944dd462cca9987a5": (
+    "8b7b482a12cc6f1f51612e0c87fe62535aabf052cac3c8e802c25a043e4dece4": (
         "dfa76b02916f9217727d8ab3420568ffc34e57086e53fa287987e87e884e9e11",
         "86b44c78f7f1c0c282f0df04488efa0f87d583b1d62d71c66f6773624605357c",
     ),
-    "c6e4bc0b5358328a4dfc6b44a419197b07dba491f9e890ff8d0e8fb54d9f99da": (
+    "7a4f2eed2c730602ff0bfe4e4459551862d66bff4caff8dd192538cab314a63e": (
         "1e9932d030540ffdf6c0cdc071d49762e875b582dc37f770b97d1a2ccac8a18b",
         "a1f5b329da31833143885469d48ecda09cd417e860763335c913234f8687c5c6",
     ),
-    "8c7e0a023946d79333fae8b71f8a43bd8892e6dd1b87355c8c4ad5548b972498": (
+    "e318e966ceaff9cdc5c226fa377a33c0d12344559479a289334d33bfe198cdc1": (
         "57a96e217e8d0a7b9353c356f4818694a677c838a2e01ffbe30bcf14977d02c0",
     ),
-    "13293d3d8ee5ddf207085946eede22bcb25265cfd38552cb869fd2ecae08b9d9": (
+    "e6c107442a1ec8b04a5bdaa300836879b5b011a25e3f754f1d2906e8cdabfd09": (
         "b3841760bf9ee0e6405b210901efb8ac4a9fedd0f2513025c1d8148fb155a279",
     ),
-    "3d5b9438c1963e68816cb33e81966954cd501b0f3347547612356458950b9691": (
+    "72f64f903832f8fb18e4690c43cbc3299350f44d7638c63bb1d38031870b20b3": (
         "1221812bd88dfd0acd2ba2b3e48e8a36f4a1f97a02527c09eed8343467893588",
     ),
 }
@@ -185,7 +185,7 @@ class _Words(ast.NodeTransformer):
         return None if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" else self.generic_visit(node)
 
     def visit_Expr(self, node):
-        return None if _is_text(node.value) or _speaks(node.value) else self.generic_visit(node)
+        return None if _is_text(node.value) or _is_output(node.value) else self.generic_visit(node)
 
     def visit_Raise(self, node):
         node.cause = None
@@ -242,7 +242,7 @@ def _last_name(node: ast.AST) -> str:
     return getattr(node, "attr", getattr(node, "id", ""))
 
 
-def _speaks(node: ast.AST) -> bool:
+def _is_output(node: ast.AST) -> bool:
     """Whether an expression prints, warns, logs or tracks: say(...), warnings.warn(...), trackers.epoch(...)."""
     if not isinstance(node, ast.Call):
         return False

@@ -12,9 +12,9 @@ from lungkeras.training.pipeline import Batches
 from lungkeras.training.pipeline import steps as steps_of_epoch
 
 SMOOTHING = 0.9
-HOPELESS = 4  # the test ends when the smoothed loss is this multiple of its minimum
+DIVERGED = 4  # the test ends when the smoothed loss is this multiple of its minimum
 NOISE = 6  # standard deviations: what one test in twenty spans by chance, if a hundred losses only scatter
-SETTLED = 0.1  # share of the steps before the smoothed loss means anything
+IGNORED_START = 0.1  # share of the steps before the smoothed loss means anything
 
 
 def range_test(
@@ -58,9 +58,9 @@ def range_test(
         mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
         smoothed = mean / (1 - SMOOTHING ** (step + 1))
         rows.append((step + 1, lowest * growth ** (step / (steps - 1)), loss, smoothed))
-        if step >= SETTLED * steps:
+        if step >= IGNORED_START * steps:
             least = min(least, smoothed)
-            if smoothed > HOPELESS * least:
+            if smoothed > DIVERGED * least:
                 break
     return pd.DataFrame(rows, columns=["step", "learning_rate", "loss", "smoothed"])
 
@@ -71,7 +71,7 @@ def steepest(tested: pd.DataFrame) -> float:
     The slope is over the logarithm of the rate, between the first tenth of the steps and the minimum. The loss falls if
     it drops by more than NOISE standard deviations of a smoothed loss, estimated from the scatter of single batches.
     """
-    curve = tested.iloc[int(SETTLED * len(tested)) :]
+    curve = tested.iloc[int(IGNORED_START * len(tested)) :]
     curve = curve.iloc[: int(curve["smoothed"].argmin()) + 1] if len(curve) else curve
     if len(curve) < 3:
         return float("nan")

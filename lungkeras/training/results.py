@@ -32,7 +32,7 @@ def write_results(model: keras.Model, params: Params, prepared: Prepared, histor
         records = prepared.split(split)
         frame = pd.DataFrame({"split": split, "scan": records["scan"], "patient": records["patient"]})
         for column, name in enumerate(prepared.classes):
-            frame[f"label_{name}"] = whole(labels[:, column])
+            frame[f"label_{name}"] = integers(labels[:, column])
             frame[f"probability_{name}"] = probabilities[:, column]
         frames.append(frame)
         scores[split] = {
@@ -63,6 +63,6 @@ def write_results(model: keras.Model, params: Params, prepared: Prepared, histor
     )
 
 
-def whole(labels: np.ndarray) -> np.ndarray:
+def integers(labels: np.ndarray) -> np.ndarray:
     """Labels as int if all are known, else unchanged."""
     return labels if np.isnan(labels).any() else labels.astype(int)

@@ -107,7 +107,7 @@ def test_the_official_test_list_is_read_whole(start, source):
     )
     assert official_test_scans(source) == ["00000001_000.png", "00000004_000.png", "00000003_000.png"]
     (source / "test_list.txt").write_bytes("00000001_000.png\n".encode("utf-16"))
-    with pytest.raises(SourceError, match=r"test_list.txt .*the name of a scan a line; found a text in UTF-16"):
+    with pytest.raises(SourceError, match=r"test_list.txt .*one scan name per line; found a text in UTF-16"):
         official_test_scans(source)
 
 

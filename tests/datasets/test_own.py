@@ -15,7 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from lungkeras.datasets.ages import integer_years
 from lungkeras.datasets.class_names import slugs
-from lungkeras.datasets.label_tables import label_values, list_separator, read_table, says_labels
+from lungkeras.datasets.label_tables import holds_labels, label_values, list_separator, read_table
 from lungkeras.datasets.listed_files import FileIndex, places
 from lungkeras.datasets.recognised_tables import Named
 from lungkeras.datasets.recognition import understand
@@ -191,8 +191,8 @@ def test_names_are_found_by_path_name_or_stem_and_never_by_an_ambiguous_one():
 def test_words_of_labels():
     values, strange = label_values(pd.Series(["1", "0.0", "-1", "", "Yes", "uncertain", "maybe"]))
     assert values.fillna(9).tolist() == [1, 0, -1, 9, 1, -1, 9] and strange.tolist() == [False] * 6 + [True]
-    assert says_labels(pd.Series(["1", ""])) and not says_labels(pd.Series(["1", "1"]))
-    assert not says_labels(pd.Series(["1", "2"])) and not says_labels(pd.Series(["0", ""]))
+    assert holds_labels(pd.Series(["1", ""])) and not holds_labels(pd.Series(["1", "1"]))
+    assert not holds_labels(pd.Series(["1", "2"])) and not holds_labels(pd.Series(["0", ""]))
     assert list_separator(pd.Series(["Mass|Nodule", "Mass"])) == "|"
     assert list_separator(pd.Series(["Mass, right", "Nodule"])) == ""
     ages = integer_years(pd.Series(["58", "058Y", "45yrs", "18M", "400", "", "?"]))

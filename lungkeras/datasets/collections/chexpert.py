@@ -37,7 +37,7 @@ READERS = {  # who labelled each list; the first list wins if a scan is in two
     "val_labels.csv": "three radiologists",
     "test_labels.csv": "five radiologists",
 }
-SET_APART = ("test_labels.csv", VALID, "val_labels.csv")  # the first one present is the published test list
+HELD_OUT = ("test_labels.csv", VALID, "val_labels.csv")  # the first one present is the published test list
 ATTRIBUTES = {"sex": "sex", "age": "age", "frontal_lateral": "side", "ap_pa": "view"}  # column: of the records
 FIRST_OF_VALID = 64_541  # the number of the first patient in valid/
 RELEASE = "CheXpert-v1.0-small"
@@ -120,7 +120,7 @@ def official_test_scans(source: Path | str) -> list[str]:
     """
     found = find(Path(source))
     folder = found[0] if found else Path(source)
-    for name in SET_APART:
+    for name in HELD_OUT:
         if (folder / name).is_file():
             return list(read_entries([folder / name])["scan"])
     raise SourceError(
@@ -133,9 +133,9 @@ def plan(scans: int, rng: np.random.Generator, shares: Mapping[int, float]) -> l
     """Studies of one or two frontal views and sometimes a lateral one, which is drawn like a frontal one."""
     planned, drawn = [], {}
     for study in plan_studies(scans, rng, shares):
-        apart = study.patient % 9 == 0
-        patient = study.patient + FIRST_OF_VALID if apart else study.patient
-        folder = f"{RELEASE}/{'valid' if apart else 'train'}/patient{patient:05}/study{study.number}"
+        held_out = study.patient % 9 == 0
+        patient = study.patient + FIRST_OF_VALID if held_out else study.patient
+        folder = f"{RELEASE}/{'valid' if held_out else 'train'}/patient{patient:05}/study{study.number}"
         for view in range(1, study.frontal + study.lateral + 1):
             side = "frontal" if view <= study.frontal else "lateral"
             number = drawn[patient] = drawn.get(patient, -1) + 1

@@ -4,7 +4,7 @@
     stage_2_detailed_class_info.csv    patientId, class: its rows repeat as the boxes do
     stage_2_train_images/<patientId>.dcm    1024 x 1024
     stage_2_test_images/<patientId>.dcm     no labels
-    pneumonia-challenge-dataset-mappings_2018.json    subset_img_id, img_id: published apart from the competition
+    pneumonia-challenge-dataset-mappings_2018.json    subset_img_id, img_id: published separately from the competition
 
 A `patientId` names an image: the scans are from NIH and have fewer patients, whom the collection does not identify. The
 RSNA's list of mappings does, if it is next to the lists: it gives the name of each scan in NIH ChestX-ray14.
@@ -283,7 +283,7 @@ DATASET = Dataset(
         ),
         "recorded for each scan": (
             "One of three classes, with boxes for opacities; in the headers age, sex and view. A patientId names an "
-            "image, not a patient; the RSNA's list of mappings, published apart, names the scan of NIH ChestX-ray14."
+            "image, not a patient; the RSNA's separate list of mappings names the scan of NIH ChestX-ray14."
         ),
         "known faults": (
             "No patients: a split by patientId leaks, 68 % of the test scans of one published split are of patients in "

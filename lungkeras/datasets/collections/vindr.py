@@ -263,7 +263,7 @@ DRAWN_AS = {
     "tuberculosis": "covid",
     "other_diseases": "atelectasis",
 }
-OF_THE_SICK = ("R8", "R9", "R10")  # read three of four scans with a finding, and few others
+READERS_OF_SICK = ("R8", "R9", "R10")  # read three of four scans with a finding, and few others
 OTHER_READERS = tuple(f"R{number}" for number in range(1, 18) if not 8 <= number <= 10)
 
 
@@ -324,7 +324,7 @@ def write_lists(to: Path, planned: list[Scan], boxes: dict, chest: Callable) -> 
 
 def _readers(scan: Scan, rng: np.random.Generator) -> list[str]:
     of_the_sick = (rng.random() < 0.9) == (scan.findings != (plain(CLEAR),))
-    return list(rng.permutation(OF_THE_SICK if of_the_sick else rng.choice(OTHER_READERS, 3, replace=False)))
+    return list(rng.permutation(READERS_OF_SICK if of_the_sick else rng.choice(OTHER_READERS, 3, replace=False)))
 
 
 def _votes(scan: Scan, readers: int, rng: np.random.Generator) -> list[set[str]]:

@@ -56,7 +56,7 @@ COLUMNS = {
     "View Position": "view",
     "Follow-up #": "follow_up",
 }
-NOBODY = frozenset({"", "-", "?", "nan", "na", "n/a", "#n/a", "<na>", "none", "null", "unknown"})  # as a patient
+NO_PATIENT = frozenset({"", "-", "?", "nan", "na", "n/a", "#n/a", "<na>", "none", "null", "unknown"})  # as a patient
 NORMAL_SCANS = 7000
 HIGHLY_IMBALANCED = 3.0
 
@@ -259,7 +259,7 @@ def _patients(file: Path, entries: pd.DataFrame) -> pd.Series:
     """Patients as eight digits; an unknown patient gets the scan's name, and is counted on stderr."""
     patients = entries["patient"].str.replace(r"[.,]0+$", "", regex=True)
     lost = patients.str.fullmatch(r"[\d.,]+[eE][+-]?\d+|#+")
-    absent = patients.str.casefold().isin(NOBODY)
+    absent = patients.str.casefold().isin(NO_PATIENT)
     if lost.any():
         first = entries[lost].iloc[0]
         say(

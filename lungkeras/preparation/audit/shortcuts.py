@@ -59,8 +59,8 @@ def probe_shortcuts(
         scores = unseen_scores(features, labels, groups, seed=seed)
         for column, title in enumerate(classes):
             known = ~np.isnan(labels[:, column])
-            is_so = labels[known, column] == 1
-            auroc = auroc_interval(is_so, scores[known, column], groups[known], seed=seed)
+            present = labels[known, column] == 1
+            auroc = auroc_interval(present, scores[known, column], groups[known], seed=seed)
             alarm = auroc[1] is not None and auroc[1] > PROBES[name].limit
             found.append({"name": name, "class": title, **dict(zip(("auroc", "low", "high"), auroc, strict=True)),
                           "alarm": bool(alarm)})  # fmt: skip

@@ -29,7 +29,7 @@ LONGEST_NAME = 255  # bytes of a folder or a file, as most file systems have it
 MOST_HEADER_BYTES = 10**6  # of a tar's long names and extended headers, which tarfile reads whole
 BLOCK = 1 << 20
 # Python bounds the output of one step for these; with bzip2 and LZMA, a step returns a whole block.
-STEADY = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 BROKEN = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -98,7 +98,7 @@ def _members(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
                 stored = member.filename.replace("\\", "/")
                 name = _safe_name(archive, stored, is_plain)
                 if not stored.endswith("/"):
-                    if member.compress_type not in STEADY:
+                    if member.compress_type not in BOUNDED:
                         raise _refused(archive, "a file that is neither stored nor deflated", stored)
                     with opened.open(member) as content:
                         yield name, content
@@ -167,7 +167,7 @@ def _safe_name(archive: Path, name: str, is_plain: bool) -> PurePosixPath:
 
 
 @contextlib.contextmanager
-def plain_zip(file: Path | str | IO[bytes], methods: tuple[int, ...] = STEADY) -> Iterator[zipfile.ZipFile]:
+def plain_zip(file: Path | str | IO[bytes], methods: tuple[int, ...] = BOUNDED) -> Iterator[zipfile.ZipFile]:
     """An open zip whose members are packed by `methods`. Raises ValueError or zipfile.BadZipFile.
 
     Read its members with `read_member`: `ZipFile.read` reads everything, whatever size a member claims.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lungkeras.system.errors import Refused
-from lungkeras.system.untrusted.exported_files import MOST_THINGS, content, numbers, only_known
+from lungkeras.system.untrusted.exported_files import MOST_ITEMS, content, numbers, only_known
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,7 @@ def read_litert(path: Path) -> bytes:
         raise Refused(f"it holds {original.SubgraphsLength():,} graphs, not one")
     graph = original.Subgraphs(0)
     things = (original.OperatorCodesLength(), original.BuffersLength(), graph.TensorsLength(), graph.OperatorsLength())
-    if max(things) > MOST_THINGS:
+    if max(things) > MOST_ITEMS:
         raise Refused(f"it holds {max(things):,} operations or arrays")
     codes = [original.OperatorCodes(place) for place in range(things[0])]
     titles = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
@@ -120,6 +120,6 @@ def _places(given, count: int, *, absent: int = 0) -> np.ndarray:
     import numpy as np
 
     places = np.atleast_1d(np.asarray(given, np.int32)) if not isinstance(given, int) else np.zeros(0, np.int32)
-    if len(places) > MOST_THINGS or ((places < absent) | (places >= count)).any():
+    if len(places) > MOST_ITEMS or ((places < absent) | (places >= count)).any():
         raise Refused("one of its operations takes a missing array")
     return places

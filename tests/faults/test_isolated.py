@@ -1,4 +1,4 @@
-"""Exported files of a few hundred bytes that take gigabytes: run apart, they are a sentence, as is what kills them."""
+"""Exported files of a few hundred bytes that take gigabytes: run in a separate process, they end in one sentence."""
 
 import signal
 
