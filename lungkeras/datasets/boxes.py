@@ -1,7 +1,7 @@
 """Where findings lie, for sources that record it.
 
-    a published list     where the collection's entry names or reads one, as that of xray8: by the names of scans, in
-                         pixels of the published scans; a drawn source's are in pixels of its files
+    a published list     named or read by the collection's entry (xray8), by names of scans: in pixels of the
+                         published scans, or of its files if the source is drawn
     BOXES.csv            in the root of the other drawn sources, in pixels of each file, with its size
 
 Preparation resizes whole scans, so boxes are stored as fractions of width and height.

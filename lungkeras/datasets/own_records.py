@@ -41,7 +41,7 @@ def plain(name: str) -> str:
 def read(
     description: Description, source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0
 ) -> pd.DataFrame:
-    """Records of the collection in `found`. Nothing is drawn: `seed` changes nothing.
+    """Records of the collection in `found`. `seed` has no effect.
 
     With `require_files=False` a table is read as it is: absent scans are kept, with their expected path.
     """

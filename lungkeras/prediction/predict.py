@@ -93,7 +93,7 @@ def load_predictor(path: Path | str, *, calibrated: bool = True, with_keras: boo
     classes = tuple(about.get("classes") or (f"class_{place + 1}" for place in range(count)))
     if len(classes) != count:
         raise RunError(
-            f"{file} answers for {count} classes, metrics.json beside it names {len(classes)}: "
+            f"{file} has {count} classes, but metrics.json next to it names {len(classes)}: "
             f"{', '.join(classes)}. Give the folder of the run that the model comes from."
         )
     name = file.resolve().parent.name if about else file.stem
@@ -109,7 +109,7 @@ def _outputs_and_size(model, file: Path) -> tuple[int, int]:
     )
     if not square or len(gives) != 2:
         raise RunError(
-            f"{file} is no model of lungkeras: expected scans (size, size, 1) in and logits (classes) out; "
+            f"{file} is not a model of lungkeras: expected scans (size, size, 1) in and logits (classes) out; "
             f"it takes {takes} and gives {gives}."
         )
     return gives[1], takes[1]

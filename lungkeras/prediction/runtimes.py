@@ -88,7 +88,7 @@ def open_exported(
 
     path = Path(path)
     if (kind := format_of(path)) is None or not path.exists():
-        raise RunError(f"{path} is no exported model: expected a .tflite, .onnx or .xml file or a SavedModel folder; "
+        raise RunError(f"{path} is not an exported model: expected a .tflite, .onnx or .xml file or a SavedModel; "
                        f"found {glance(path)}.")  # fmt: skip
     if not here:
         from lungkeras.prediction.isolated import Isolated

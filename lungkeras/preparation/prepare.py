@@ -163,7 +163,7 @@ def write_tables(
 
 
 def whole_flow(origin: dict, quarantined: int, left_out: int, prepared: int) -> pd.DataFrame:
-    """step, scans, kind: the flow of the records read (`origin`, their attrs), to its end."""
+    """step, scans, kind: the flow from the source (`origin`, the attrs of the records) to the prepared scans."""
     flow = [*origin["flow"], ["quarantined", quarantined], *([[COPIES, left_out]] if left_out else [])]
     steps = pd.DataFrame([*flow, ["prepared", prepared]], columns=["step", "scans"])
     return steps.assign(kind=steps["step"].map(origin["kinds"] | {COPIES: "left out"}).fillna(""))
@@ -172,7 +172,7 @@ def whole_flow(origin: dict, quarantined: int, left_out: int, prepared: int) -> 
 def described(
     dataset: str, source: Path, folder: Path, records: pd.DataFrame, pairs: pd.DataFrame, *, size: int
 ) -> dict:
-    """What statistics.json holds of the dataset, its scans and their duplicates."""
+    """The part of statistics.json about the dataset, its scans and their duplicates."""
     from lungkeras.datasets.drawn import is_drawn
     from lungkeras.datasets.registry import known_dataset
 

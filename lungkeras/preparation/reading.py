@@ -71,7 +71,7 @@ def require_scans(
     if changed := [path for path, was, is_now, _ in pairs if is_now and was != is_now]:
         raise SourceError(
             f"{dataset}: {len(changed)} of {len(paths)} scans changed while they were read, such as {changed[0]}: when "
-            "nothing writes to the source any more, give the same command again"
+            "nothing writes to the source any more, run the same command again"
         )
     if reasons.notna().all():
         raise SourceError(

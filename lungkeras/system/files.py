@@ -83,7 +83,7 @@ def on_its_disk(path: Path) -> Iterator[None]:
         if error.errno in NO_ROOM:
             cause, advice = NO_ROOM[error.errno]
             raise FolderError(
-                f"{path} can't be written: {cause} ({megabytes(free_bytes(path))} left): {advice}, then give the same "
+                f"{path} can't be written: {cause} ({megabytes(free_bytes(path))} left): {advice}, then run the same "
                 "command again"
             ) from error
         if error.errno in NO_RIGHT and _lies_in(error.filename, path.parent):

@@ -120,5 +120,7 @@ def _opened(file: Path) -> int:
 def _warn_once_of_no_locks(folder: Path) -> None:
     """Printed by this process, and not again by those that it starts."""
     if not os.environ.get(WARNED):
-        say(f"{folder} is on a file system without locks: give no second command that writes there", file=sys.stderr)
+        say(
+            f"{folder} is on a file system without locks: don't run a second command that writes there", file=sys.stderr
+        )
         os.environ[WARNED] = "1"

@@ -179,7 +179,7 @@ def test_a_leaky_source_shows_who_the_patient_is(planted):
         ("covid", ["noise:nodule=0.1"], "one of covid, viral_pneumonia, normal after the colon, found 'nodule'"),
         ("covid", ["duplicates:turned=4"], "one of exact, re-encoded"),
         ("covid", ["marker:covid=1"], "no colon"),
-        ("covid", ["noise=0.1", "noise:covid=0.1"], "of all or of some"),
+        ("covid", ["noise=0.1", "noise:covid=0.1"], "for all or for a part"),
         ("xray8", ["duplicates=40"], "plant fewer"),
     ],
 )

@@ -123,7 +123,7 @@ def test_a_partial_download_says_what_is_missing(copy):
     [
         (LABELS, lambda text: text.replace("Target", "Label"), r"no column target in 'patientId,x,y"),
         (LABELS, lambda text: text.replace(",0\n", ",2\n", 1), r"expected a Target of 0 or 1, found 2 for"),
-        (LABELS, lambda text: text.replace(",0\n", ",1\n", 1), r"say otherwise of 1 scans"),
+        (LABELS, lambda text: text.replace(",0\n", ",1\n", 1), r"contradict each other on 1 scans"),
         (
             DETAILS,
             lambda text: text.replace("Normal\n", "Healthy\n", 1),

@@ -219,7 +219,7 @@ def test_a_quota_that_is_used_up_is_a_sentence_wherever_a_file_is_written(
     words = "your quota of its disk is used up"
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", used_up)
-        with pytest.raises(FolderError, match=f"{words} .* remove files of yours there, then give the same command"):
+        with pytest.raises(FolderError, match=f"{words} .* remove files of yours there, then run the same command"):
             write_text(tmp_path / "table.csv", "a")
         command = ["prepare", "covid", "--source", str(phantom_source("covid")), "--to", str(tmp_path / "covid")]
         assert cli.main(command) == 1
@@ -291,7 +291,7 @@ def test_a_file_system_without_locks_is_named_once_and_used(number, tmp_path, mo
         with alone(tmp_path / ".lock", "it is being made"):
             write_text(tmp_path / "table.csv", "a")
     said = capsys.readouterr().err
-    assert said == f"{tmp_path} is on a file system without locks: give no second command that writes there\n"
+    assert said == f"{tmp_path} is on a file system without locks: don't run a second command that writes there\n"
     assert [file.name for file in tmp_path.iterdir()] == ["table.csv"]
     injected("file systems without locks", 1)
 

@@ -60,7 +60,7 @@ def _is_list(file: Path) -> bool:
 
 
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
-    """Records of the release in `found`. Nothing is drawn: `seed` changes nothing.
+    """Records of the release in `found`. `seed` has no effect.
 
     Raises SourceError where train.csv is missing, or a list can't be read as published.
     """

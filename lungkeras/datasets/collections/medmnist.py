@@ -38,7 +38,7 @@ def find(source: Path) -> list[Path]:
 
 
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
-    """Records of the file in `found`. Every scan is in it, and nothing is drawn: `seed` changes nothing."""
+    """Records of the file in `found`. Every scan is in it; `seed` has no effect."""
     records, labels = read_packed("medmnist", source, found[0], len(FINDINGS))
     columns = {name: labels[:, place] for place, name in enumerate(FINDINGS)}
     return records.assign(**columns, no_finding=(labels.sum(axis=1) == 0).astype("int64"))

@@ -56,7 +56,7 @@ def find(source: Path) -> list[Path]:
 
 
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
-    """Records of the lists in `found`. Nothing is drawn: `seed` changes nothing.
+    """Records of the lists in `found`. `seed` has no effect.
 
     Raises SourceError if a list is missing or can't be read as published.
     """

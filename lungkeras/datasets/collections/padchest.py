@@ -75,7 +75,7 @@ def find(source: Path) -> list[Path]:
 
 
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
-    """Records of the list in `found`. Nothing is drawn: `seed` changes nothing.
+    """Records of the list in `found`. `seed` has no effect.
 
     Raises SourceError if the list can't be read as published.
     """

@@ -58,7 +58,7 @@ def _class_folders(folder: Path) -> list[Path]:
 
 
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
-    """Records of the collection in `found`. Every scan is a file here, and nothing is drawn: `seed` changes nothing."""
+    """Records of the collection in `found`. Every scan is a file here; `seed` has no effect."""
     class_folders = [folder for collection in found for folder in _class_folders(collection)]
     scans = [(file, *patient_and_label(file)) for folder in class_folders for file in files_in(folder)]
     records = tabulate(source, scans)

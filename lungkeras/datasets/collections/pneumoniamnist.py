@@ -32,7 +32,7 @@ def find(source: Path) -> list[Path]:
 
 
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
-    """Records of the file in `found`. Every scan is in it, and nothing is drawn: `seed` changes nothing."""
+    """Records of the file in `found`. Every scan is in it; `seed` has no effect."""
     records, labels = read_packed("pneumoniamnist", source, found[0], 1)
     return records.assign(pneumonia=labels[:, 0], normal=1 - labels[:, 0])
 

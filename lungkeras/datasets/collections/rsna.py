@@ -68,7 +68,7 @@ def find(source: Path) -> list[Path]:
 
 
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
-    """Records of the lists in `found`. Nothing is drawn: `seed` changes nothing.
+    """Records of the lists in `found`. `seed` has no effect.
 
     Patients are NIH's if the list of mappings is there. Raises SourceError if both lists are missing, or one is not as
     published.
@@ -152,7 +152,7 @@ def _agreed(of_boxes: pd.DataFrame, of_details: pd.DataFrame, files: Mapping[str
     contradictory = of_boxes.loc[both, "lung_opacity"] != of_details.loc[both, "lung_opacity"]
     if contradictory.any():
         raise SourceError(
-            f"rsna: {LABELS} and {DETAILS} in {files[LABELS].parent} say otherwise of "
+            f"rsna: {LABELS} and {DETAILS} in {files[LABELS].parent} contradict each other on "
             f"{int(contradictory.sum()):,} scans, such as {contradictory.index[contradictory][0]}: fetch both again"
         )
     return of_details.combine_first(of_boxes).reindex(of_boxes.index.union(of_details.index, sort=False))

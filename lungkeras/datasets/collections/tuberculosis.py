@@ -52,7 +52,7 @@ def _holds_one(folder: Path) -> bool:
 
 
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
-    """Records of the folders in `found`. Every scan is a file here, and nothing is drawn: `seed` changes nothing."""
+    """Records of the folders in `found`. Every scan is a file here; `seed` has no effect."""
     scans = [(file, None, None) for folder in found for file in files_in(folder)]
     records = tabulate(source, scans)
     names = records["path"].str.rpartition("/")[2].str.rpartition(".")[0]

@@ -80,7 +80,7 @@ def find(source: Path) -> list[Path]:
 def read(
     source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0, votes: str = VOTES[0]
 ) -> pd.DataFrame:
-    """Records of the lists in `found`. `votes` is one of VOTES; nothing is drawn: `seed` changes nothing.
+    """Records of the lists in `found`. `votes` is one of VOTES; `seed` has no effect.
 
     Raises SourceError if a list is not as published, or only lists of boxes are there.
     """

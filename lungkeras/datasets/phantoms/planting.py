@@ -79,7 +79,9 @@ def parse_plants(texts: Sequence[str], classes: Sequence[str]) -> dict[str, floa
         raise SourceError("null makes every label noise: plant null or noise, not both")
     for name, narrowed in parts.items():
         if name in plants and names.count(name) > 1:
-            raise SourceError(f"{name}: expected it of all or of some, found both: name {', '.join(narrowed)} or none")
+            raise SourceError(
+                f"{name}: expected it for all or for a part, found both: give one of {name} and {name}:{narrowed[0]}"
+            )
     return plants
 
 

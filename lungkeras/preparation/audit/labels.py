@@ -163,7 +163,7 @@ def contamination(counts: np.ndarray, odds: float) -> np.ndarray:
 def likely(counts: np.ndarray, odds: float) -> np.ndarray:
     """The least and greatest rate that a likelihood-ratio test does not reject at 5 %: (2,), from counts (10,).
 
-    Also if every draw of a bootstrap has a rate of 0: no wrong label seen does not mean that there are none.
+    It is used even if the rate is 0 in every bootstrap draw: wrong labels may exist although none was seen.
     """
     profile = _profile(counts[None], odds)[0]
     kept = RATES[profile >= profile.max() - LIKELY]

@@ -1,7 +1,7 @@
 """Probes for shortcuts: how well a linear model predicts the classes without looking at the lungs.
 
-    border             the outermost strip and the corners, where letters, collimation and air are and no lung is
-    centre_blacked_out all but the middle of the scan; the lungs' edges are in it, and so are some findings
+    border             the outermost strip and the corners, with letters, collimation and air, but no lung
+    centre_blacked_out all but the middle of the scan; it shows the lungs' edges and some findings
     thumbnail          8 x 8 mean grey levels and a histogram of the whole scan, findings and all
     metadata           age, sex, view, follow-up number, scanner and readers, if the collection records them
     dimensions         height, width and their ratio, as in the file
@@ -168,7 +168,7 @@ def auroc_interval(
 ) -> tuple[float | None, float | None, float | None]:
     """AUROC and its 95 % interval by bootstrap over groups; three None if fewer than ten groups are on a side.
 
-    If all draws are equal, as at an AUROC of 1, the exact binomial limit of the groups of the rarer side.
+    If all draws are equal, as at an AUROC of 1, the bound is the exact binomial limit for the groups of the rarer side.
     """
     place = np.unique(groups, return_inverse=True)[1]
     if (rarer := min(len(np.unique(place[labels])), len(np.unique(place[~labels])))) < FEWEST:
