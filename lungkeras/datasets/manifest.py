@@ -16,16 +16,16 @@ def differences(dataset: str, source: Path | str) -> list[str]:
     A replaced scan is not detected, only an absent one: no hashes of all scans are published.
     """
     known, source = known_dataset(dataset), Path(source)
-    found, differences = known.find(source), []
+    found, sentences = known.find(source), []
     if known.scans is not None:
-        differences += _counted({"the folder": known.scans}, {"the folder": sum(scans_by_folder(source).values())})
+        sentences += _counted({"the folder": known.scans}, {"the folder": sum(scans_by_folder(source).values())})
     if known.lists:
-        differences += _changed(found[0].parent, known.lists)
+        sentences += _changed(found[0].parent, known.lists)
     for collection in found if known.releases else ():
         there = scans_by_folder(collection)
         release = max(known.releases, key=lambda release: len(set(release) & set(there)))
-        differences += _counted(release, there)
-    return differences
+        sentences += _counted(release, there)
+    return sentences
 
 
 def scans_by_folder(folder: Path) -> dict[str, int]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-RADIOLOGIST = "mimic-cxr-2.1.0-test-set-labeled.csv"
+RADIOLOGIST_LIST = "mimic-cxr-2.1.0-test-set-labeled.csv"
 AIRSPACE = "airspace_opacity"  # what that list calls lung_opacity
 PROGRAM, RADIOLOGIST = "program", "radiologist"
 METADATA, LABELS, SPLIT = (f"mimic-cxr-2.0.0-{name}.csv" for name in ("metadata", "chexpert", "split"))
@@ -63,11 +63,11 @@ def read(source: Path, found: list[Path], *, require_files: bool = True, seed: i
     folder = found[0]
     scans = _table(folder, METADATA, "the list of the scans with their views")
     labels = _table(folder, LABELS, "the labels of the studies")
-    hand = tables.find_table(folder, RADIOLOGIST)
+    hand = tables.find_table(folder, RADIOLOGIST_LIST)
     entries = read_entries(scans, labels, tables.find_table(folder, PATIENTS), hand)
     place = folder.relative_to(source).as_posix()
     entries["path"] = ("" if place == "." else f"{place}/") + entries["path"]
-    names = (METADATA, LABELS, SPLIT, PATIENTS, RADIOLOGIST)
+    names = (METADATA, LABELS, SPLIT, PATIENTS, RADIOLOGIST_LIST)
     lists = [file for name in names if (file := tables.find_table(folder, name))]
     return records_with_files("mimic", source, entries, _frontal, lists=lists, require_files=require_files)
 

@@ -60,16 +60,7 @@ def audit_split(
     if again := int(table.duplicated(["key", "side"]).sum()):
         notes.append(f"{again:,} scans are listed twice on their side.")
     table["patient"], origin = _patients(table, known, source)
-    unknown = table["patient"].isna()
-    if unknown.all():
-        notes.append(
-            f"Patients of {dataset} can't be read from the names of its scans: a patient may be on two sides unnoticed."
-        )
-    elif unknown.any():
-        notes.append(
-            f"{unknown.sum():,} names give no patient, such as {printable(table.loc[unknown, 'scan'].iloc[0])}: each "
-            "counts as a patient."
-        )
+    notes += _unknown_patients(dataset, table)
     if known.names and known.names.note and origin == "names":
         notes.append(known.names.note)
     pairs = None
@@ -97,6 +88,19 @@ def audit_split(
         "copies": [] if pairs is None else pairs.drop(columns=["row", "other_row"]).to_dict("records"),
     }
     return found | {"leak": bool(found["leaks"] or found["copies"]), "notes": notes}, table
+
+
+def _unknown_patients(dataset: str, table: pd.DataFrame) -> list[str]:
+    """A note if the patients of some or all scans are unknown."""
+    unknown = table["patient"].isna()
+    if unknown.all():
+        return [
+            f"Patients of {dataset} can't be read from the names of its scans: a patient may be on two sides unnoticed."
+        ]
+    if not unknown.any():
+        return []
+    example = printable(table.loc[unknown, "scan"].iloc[0])
+    return [f"{unknown.sum():,} names give no patient, such as {example}: each counts as a patient."]
 
 
 def _keys(table: pd.DataFrame) -> pd.Series:

@@ -49,32 +49,36 @@ def read_litert(path: Path) -> bytes:
 
     model, made = schema.ModelT(), schema.SubGraphT()
     model.version, model.subgraphs = original.Version(), [made]
-    model.operatorCodes = []
-    for code, kind in zip(codes, kinds, strict=True):
-        new = schema.OperatorCodeT()
-        new.builtinCode, new.deprecatedBuiltinCode, new.version = kind, min(kind, 127), code.Version()
-        model.operatorCodes.append(new)
+    model.operatorCodes = [_code(schema, kind, code) for kind, code in zip(kinds, codes, strict=True)]
     model.buffers = [_buffer(schema, original.Buffers(place)) for place in range(things[1])]
     held = [0 if buffer.data is None else len(buffer.data) for buffer in model.buffers]
     if sum(held) > len(data):
         raise Refused(f"its {len(data):,} bytes claim to be {sum(held):,}")
     made.tensors = [_tensor(schema, graph.Tensors(place), held) for place in range(things[2])]
     made.inputs, made.outputs = _places(graph.InputsAsNumpy(), things[2]), _places(graph.OutputsAsNumpy(), things[2])
-    made.operators = []
-    for place in range(things[3]):
-        operator, new = graph.Operators(place), schema.OperatorT()
-        if operator.OpcodeIndex() >= len(codes) or operator.CustomOptionsLength():
-            raise Refused("one of its operations is not in its list of operations")
-        new.opcodeIndex = operator.OpcodeIndex()
-        new.inputs = _places(operator.InputsAsNumpy(), things[2], absent=-1)
-        new.outputs = _places(operator.OutputsAsNumpy(), things[2])
-        new.builtinOptionsType = operator.BuiltinOptionsType()
-        if operator.BuiltinOptions():
-            new.builtinOptions = schema.BuiltinOptionsCreator(new.builtinOptionsType, operator.BuiltinOptions())
-        made.operators.append(new)
+    made.operators = [_operator(schema, graph.Operators(place), things[0], things[2]) for place in range(things[3])]
     builder = flatbuffers.Builder(len(data) + 1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def _code(schema, kind: int, original):
+    new = schema.OperatorCodeT()
+    new.builtinCode, new.deprecatedBuiltinCode, new.version = kind, min(kind, 127), original.Version()
+    return new
+
+
+def _operator(schema, original, codes: int, arrays: int):
+    new = schema.OperatorT()
+    if original.OpcodeIndex() >= codes or original.CustomOptionsLength():
+        raise Refused("one of its operations is not in its list of operations")
+    new.opcodeIndex = original.OpcodeIndex()
+    new.inputs = _places(original.InputsAsNumpy(), arrays, absent=-1)
+    new.outputs = _places(original.OutputsAsNumpy(), arrays)
+    new.builtinOptionsType = original.BuiltinOptionsType()
+    if original.BuiltinOptions():
+        new.builtinOptions = schema.BuiltinOptionsCreator(new.builtinOptionsType, original.BuiltinOptions())
+    return new
 
 
 def _buffer(schema, original):
