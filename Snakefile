@@ -17,9 +17,10 @@ from lungkeras.preparation.audit import TABLES as AUDIT_TABLES
 from lungkeras.report import further
 from lungkeras.study import figure_names, status, table_names
 from lungkeras.study.made_from import RESULTS
-from lungkeras.study.params import from_project, load_study, project_folder, study_folder
+from lungkeras.study.params_files import load_study, study_folder
 from lungkeras.study.runs import main_runs
 from lungkeras.system import places
+from lungkeras.system.places import from_project, project_folder
 
 # The default backend of the machine that starts the study applies on all machines.
 envvars:

@@ -126,7 +126,7 @@ def main() -> None:
 
     lungkeras.use_backend("tensorflow")
 
-    from lungkeras.preparation.prepare import fill
+    from lungkeras.preparation.reading import fill
 
     with tempfile.TemporaryDirectory() as folder:
         paths = source_scans(Path(folder) / "source", options.scans)

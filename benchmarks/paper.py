@@ -22,7 +22,7 @@ import pandas as pd
 from measuring import arguments, write
 
 from lungkeras.evaluation.paper.published import published
-from lungkeras.study.params import load_study
+from lungkeras.study.params_files import load_study
 from lungkeras.system.places import project_folder
 
 TRAIN, VAL = 0.70, 0.15
@@ -34,7 +34,7 @@ STEPS = 3
 def prepare(folder: str, dataset: str, scans: int, size: int):
     from input_pipeline import source_scans
 
-    from lungkeras.preparation.prepare import fill
+    from lungkeras.preparation.reading import fill
 
     paths = source_scans(Path(folder) / "source", scans)
     yield ""

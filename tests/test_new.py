@@ -20,7 +20,7 @@ from lungkeras.preparation.audit.dataset import audit_prepared
 from lungkeras.preparation.made_from import is_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.study.new import settings_for
-from lungkeras.study.params import load_study
+from lungkeras.study.params_files import load_study
 from lungkeras.system.errors import ParamsError, SourceError
 
 CHECKOUT = Path(cli.__file__).resolve().parents[2]

@@ -108,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
                 file=sys.stderr)  # fmt: skip
         elif getattr(error, "errno", None) in NO_ROOM:
             cause, advice = NO_ROOM[error.errno]
-            say(f"lungkeras: {error.filename or 'a file'} can't be written: {cause}: {advice}, then give the same "
+            say(f"lungkeras: {error.filename or 'a file'} can't be written: {cause}: {advice}, then run the same "
                 "command again", file=sys.stderr)  # fmt: skip
         elif isinstance(error, OSError):
             say(f"lungkeras: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)

@@ -1,7 +1,7 @@
 """Where findings lie, for sources that record it.
 
-    a published list     where the collection's entry names or reads one, as that of xray8: by the names of scans, in
-                         pixels of the published scans; a drawn source's are in pixels of its files
+    a published list     named or read by the collection's entry (xray8), by names of scans: in pixels of the
+                         published scans, or of its files if the source is drawn
     BOXES.csv            in the root of the other drawn sources, in pixels of each file, with its size
 
 Preparation resizes whole scans, so boxes are stored as fractions of width and height.
@@ -29,8 +29,8 @@ def read_boxes(dataset: str, source: Path | str, records: pd.DataFrame) -> pd.Da
     """The boxes of the records' own findings: one row per box, in the order of the records.
 
     Columns: scan, class (a class of the dataset, which the scan has), and left, top, right, bottom as shares of the
-    scan's width and height, in [0, 1]. A box of another finding, of no area, or with an edge that is not a number is
-    left out. No rows if the source has no list of boxes. Raises SourceError if a list can't be read.
+    scan's width and height, in [0, 1]. Boxes of other findings, without an area, or with an edge that is not a
+    number are left out. No rows if the source has no list of boxes. Raises SourceError if a list can't be read.
     """
     import pandas as pd
 
@@ -77,6 +77,6 @@ def _listed(dataset: str, source: Path) -> pd.DataFrame | None:
     except (ValueError, OSError) as error:
         raise SourceError(
             f"{dataset}: {file} can't be read as a list of boxes. Expected the columns {', '.join(names)}; found "
-            f"{type(error).__name__}: {str(error).splitlines()[0]}. Fetch it anew, or move it away to go without boxes"
+            f"{type(error).__name__}: {str(error).splitlines()[0]}. Fetch it again, or move it away to go without boxes"
         ) from None
     return listed.assign(scan_width=side, scan_height=side) if published else listed

@@ -77,18 +77,18 @@ def drawn_labels(findings: tuple[str, ...], rng: np.random.Generator, *, all_kno
 
     The first finding is always stated. A fifth of the others are uncertain; most absent findings are not mentioned.
     """
-    said = {}
+    values = {}
     for label, name in CLASS_OF.items():
         chance = rng.random()
         if name in findings:
             certain = all_known or name in (findings[0], "support_devices") or chance < 0.8
-            said[label] = "1.0" if certain else "-1.0"
+            values[label] = "1.0" if certain else "-1.0"
         elif all_known:
-            said[label] = "0.0"
+            values[label] = "0.0"
         elif name == "no_finding":
-            said[label] = ""
+            values[label] = ""
         elif "no_finding" not in findings and chance < (0.12 if name in OFTEN_UNCERTAIN else 0.03):
-            said[label] = "-1.0"
+            values[label] = "-1.0"
         else:
-            said[label] = "0.0" if chance > 0.8 else ""
-    return said
+            values[label] = "0.0" if chance > 0.8 else ""
+    return values

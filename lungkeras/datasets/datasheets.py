@@ -14,13 +14,13 @@ COLUMNS = ["dataset", "question", "answer"]
 UNANSWERED = "Not stated."
 DRAWN = {
     "who made it, and why": "lungkeras draws it, to show and test its software without a download.",
-    "whose scans, from where": "Nobody's.",
+    "whose scans, from where": "No one's.",
     "when": "When the study is first made; the same seed draws the same scans.",
     "how the scans were taken": (
         "Chests drawn from ribs, lungs, heart and diaphragm, whose size, exposure and noise vary by patient."
     ),
     "the reference standard": "What was drawn: right, unless wrong labels were planted.",
-    "told of each scan": "What the collection tells whose layout it takes.",
+    "recorded for each scan": "What the collection with this layout records.",
     "known faults": "Drawings: nothing learned from them is about disease.",
     "what the study uses": "What it would use of the collection.",
     "terms": "Apache 2.0, as lungkeras.",

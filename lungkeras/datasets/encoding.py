@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, JPEGBaseline8Bit, generate_uid
 
-TURN, SHIFT = 101, 7  # of grey levels to places in a palette; 101 is odd, so that each level has a place
+TURN, SHIFT = 101, 7  # from grey levels to indices of a palette; 101 is odd, so each level has its own index
 
 
 def dicom_file(
@@ -36,7 +36,7 @@ def dicom_file(
     described = {"Modality": "CR", "PhotometricInterpretation": "MONOCHROME2", **elements}
     described |= {"Rows": image.shape[0], "Columns": image.shape[1], "SamplesPerPixel": 1, "PixelRepresentation": 0}
     described |= {"BitsAllocated": 8 if bits == 8 else 16, "BitsStored": bits, "HighBit": bits - 1}
-    for keyword, value in described.items():  # unchecked, as published values are not all as they should be
+    for keyword, value in described.items():  # unchecked, as some published values are invalid
         file.add(DataElement(tag_for_keyword(keyword), dictionary_VR(keyword), value, validation_mode=IGNORE))
     if jpeg:
         encoded = cv2.imencode(".jpeg", values.astype(np.uint8))[1].tobytes()
@@ -61,7 +61,7 @@ def colour_png(image: np.ndarray) -> bytes:
 
 
 def palette_png(image: np.ndarray) -> bytes:
-    """A PNG of a uint8 image (height, width) whose values are places in a palette, in no order of their grey levels."""
+    """A PNG of a uint8 image (height, width) whose values are indices into a shuffled palette."""
     places = np.arange(256) * TURN + SHIFT & 255
     palette = np.zeros((256, 3), np.uint8)
     palette[places] = np.arange(256)[:, None]

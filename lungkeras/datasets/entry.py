@@ -78,7 +78,7 @@ class Dataset:
     phantom: Phantom | None = field(default=None, repr=False)
     label_unit: str = "image"  # or "study": the unit of a row of labels; the images of a study share it
     patients: bool = True  # whether it identifies patients; else each scan counts as its own patient
-    patients_in: str = ""  # if it does not: a file published apart from it that does, which is read where it is
+    patients_in: str = ""  # if it does not: a separately published file that does, read where present
     names: Names | None = field(default=None, repr=False)  # if file names identify the patients
     # How the answers of several readers may become a label, the usual way first; empty if a scan has one label.
     votes: tuple[str, ...] = ()

@@ -64,7 +64,7 @@ def require_column(file: Path, columns: list[str], name: str) -> None:
 def _unreadable(file: Path, found: str) -> SourceError:
     return SourceError(
         f"{file}: expected a table of labels with a heading (CSV or TSV in UTF-8, xlsx, parquet), found {found}: "
-        "save it anew as CSV UTF-8"
+        "save it again as CSV UTF-8"
     )
 
 
@@ -114,7 +114,7 @@ def label_values(column: pd.Series) -> tuple[pd.Series, pd.Series]:
     return values, column.isin([word for word, value in known.items() if value is None])
 
 
-def says_labels(column: pd.Series) -> bool:
+def holds_labels(column: pd.Series) -> bool:
     """Whether a column holds labels of a class: 1, 0, -1 or blank in words of VALUES, and not the same in every row."""
     words = {word.casefold() for word in column.drop_duplicates()[: len(VALUES) + 1]}
     if not words <= set(VALUES):

@@ -41,8 +41,6 @@ def read_list(
     Columns of `also` are optional; the first of `columns` is never empty. Raises SourceError for another file, naming
     what is missing, or the row and column of a cell that is not a number.
     """
-    import pandas as pd
-
     columns, numbers = list(columns), list(numbers)
     wanted, needed = {*columns, *numbers, *also}, [*columns, *numbers]
     try:
@@ -77,18 +75,27 @@ def read_list(
     if nameless := int((table[columns[0]] == "").sum()):
         raise _unreadable(dataset, file, needed, f"{nameless:,} rows whose {columns[0]} is empty")
     for name in numbers:
-        known = pd.to_numeric(table[name], errors="coerce")
-        if (strange := known.isna() & table[name].notna()).any():
-            row = int(strange.to_numpy().argmax())
-            text = printable(repr(table[name].iloc[row])[:60])
-            raise _unreadable(dataset, file, needed, f"{text} as {name} in row {row + 2}, which is no number")
-        table[name] = known.astype("float64")
+        table[name], flaw = _as_numbers(table[name])
+        if flaw:
+            raise _unreadable(dataset, file, needed, flaw)
     return table
+
+
+def _as_numbers(column: pd.Series) -> tuple[pd.Series, str | None]:
+    """A column as float64, NaN if empty, and its first cell that is not a number, in words; None if all are."""
+    import pandas as pd
+
+    known = pd.to_numeric(column, errors="coerce")
+    if not (strange := known.isna() & column.notna()).any():
+        return known.astype("float64"), None
+    row = int(strange.to_numpy().argmax())
+    text = printable(repr(column.iloc[row])[:60])
+    return known, f"{text} as {column.name} in row {row + 2}, which is not a number"
 
 
 def _unreadable(dataset: str, file: Path, columns: list[str], found: str) -> SourceError:
     shown = f"{', '.join(columns[:6])}{' and further ones' if len(columns) > 6 else ''}"
     return SourceError(
         f"{dataset}: {file} is not as published. Expected a list with the columns {shown}; found {found}. Fetch it "
-        f"anew, or draw a source: lungkeras phantom {dataset} --to DIR"
+        f"again, or draw a source: lungkeras phantom {dataset} --to DIR"
     )

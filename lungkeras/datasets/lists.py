@@ -17,7 +17,7 @@ MARKS = (
     (b"\xff\xfe", "UTF-16"),
     (b"\xfe\xff", "UTF-16"),
 )
-# Without a mark: which of the first four bytes are zero.
+# Without a byte order mark: which of the first four bytes are zero.
 BY_ZEROS = {
     (False, True, False, True): "UTF-16-LE",
     (True, False, True, False): "UTF-16-BE",
@@ -53,7 +53,7 @@ def list_text(file: Path, *, own: bool = False) -> str:
     if encoding and not own:
         raise BrokenListError(f"a text in {encoding}, expected UTF-8 (save it as CSV UTF-8)")
     if (kind := kind_of(content[:STARTS_WITHIN])) not in ("text", "unknown", "empty", "zero bytes"):
-        raise BrokenListError(f"no text ({kind})")
+        raise BrokenListError(f"not a text ({kind})")
     if not encoding and b"\0" in content:
         raise BrokenListError(f"NUL bytes in row {_row(content, content.index(0))}")
     text = _decoded(file, content, encoding, own).replace("\r\n", "\n").replace("\r", "\n")

@@ -16,16 +16,16 @@ def differences(dataset: str, source: Path | str) -> list[str]:
     A replaced scan is not detected, only an absent one: no hashes of all scans are published.
     """
     known, source = known_dataset(dataset), Path(source)
-    found, said = known.find(source), []
+    found, sentences = known.find(source), []
     if known.scans is not None:
-        said += _counted({"the folder": known.scans}, {"the folder": sum(scans_by_folder(source).values())})
+        sentences += _counted({"the folder": known.scans}, {"the folder": sum(scans_by_folder(source).values())})
     if known.lists:
-        said += _changed(found[0].parent, known.lists)
+        sentences += _changed(found[0].parent, known.lists)
     for collection in found if known.releases else ():
         there = scans_by_folder(collection)
         release = max(known.releases, key=lambda release: len(set(release) & set(there)))
-        said += _counted(release, there)
-    return said
+        sentences += _counted(release, there)
+    return sentences
 
 
 def scans_by_folder(folder: Path) -> dict[str, int]:
@@ -46,10 +46,10 @@ def _counted(expected: Mapping[str, int], there: dict[str, int]) -> list[str]:
 
 
 def _changed(folder: Path, expected: Mapping[str, str]) -> list[str]:
-    said = []
+    differences = []
     for name, digest in expected.items():
         if not (folder / name).is_file():
-            said.append(f"{name} is absent")
+            differences.append(f"{name} is absent")
         elif file_digest(folder / name) != digest:
-            said.append(f"{name} is not the published one, by its SHA-256")
-    return said
+            differences.append(f"{name} is not the published one, by its SHA-256")
+    return differences

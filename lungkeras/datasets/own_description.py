@@ -40,7 +40,7 @@ class Description(BaseModel):
     labels      the table of labels, as seen from the source or whole; null where each class has a folder
     labels_are  folders | columns (1, 0, -1 and blank a class) | list (the names of classes in one column)
     folders     in what order folders stand: class | split/class | class/split
-    separator   what parts classes in a list
+    separator   what separates classes in a list
     scans       how the table names a scan: name (path or name of its file) | header (SOPInstanceUID of DICOM)
     patients    where the patient is found: column | folder (below the class) | path | header (DICOM) | none
     headers     whether DICOM headers supply patient, age, sex and view if nothing else does
@@ -102,5 +102,5 @@ def load_description(file: Path) -> Description:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the file"
         raise ParamsError(
-            f"{file}: {key}: {first['msg'].removeprefix('Value error, ')}; mend it, or write it anew by lungkeras new"
+            f"{file}: {key}: {first['msg'].removeprefix('Value error, ')}; correct it, or run lungkeras new again"
         ) from None

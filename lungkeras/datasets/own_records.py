@@ -6,12 +6,12 @@ in a table, folder, name or header counts as its own patient.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lungkeras.datasets.ages import integer_years
 from lungkeras.datasets.folders import file_paths, no_image
 from lungkeras.datasets.label_tables import label_values, read_table
 from lungkeras.datasets.listed_files import FileIndex, places
@@ -31,7 +31,6 @@ IMAGES = frozenset({"images", "image", "img", "imgs"})  # a folder whose name on
 PATIENT_IN_PATH = r"(?i)(?:^|/)((?:patient|subject|person|sub|pat)[-_ ]?\d+)(?=[/_.\- ])"
 FROM_HEADERS = ("patient", "age", "sex", "view", "study", "scanner")
 DEEPEST = 3  # folders below the class folders whose names are looked at
-OLDEST = 120  # years
 
 
 def plain(name: str) -> str:
@@ -42,7 +41,7 @@ def plain(name: str) -> str:
 def read(
     description: Description, source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0
 ) -> pd.DataFrame:
-    """Records of the collection in `found`. Nothing is drawn: `seed` changes nothing.
+    """Records of the collection in `found`. `seed` has no effect.
 
     With `require_files=False` a table is read as it is: absent scans are kept, with their expected path.
     """
@@ -55,7 +54,7 @@ def read(
     for name in {"sex", "view", "study", "scanner"} & {*records}:
         records[name] = records[name].mask(records[name] == "")
     if "age" in records:
-        records["age"] = years(records["age"])
+        records["age"] = integer_years(records["age"].str.strip())
     if description.labels is not None and not require_files:
         return records
     listed += [file.relative_to(source).as_posix() for file in found if file.is_file() and file.is_relative_to(source)]
@@ -112,7 +111,7 @@ def in_table(
     if columns.split:
         records["given_split"] = records["given_split"].str.casefold().map(dict(description.splits))
         records = _without(records, records["given_split"].isna(), "rows of no known split")
-    records = _one_row_a_scan(description, records)
+    records = _one_row_per_scan(description, records)
     if description.scans == "header":
         records["path"] = records["image"].map(_by_uid(source, files))
     else:
@@ -171,18 +170,18 @@ def _of_columns(description: Description, records: pd.DataFrame, cells: pd.DataF
 def _of_lists(description: Description, records: pd.DataFrame, cells: pd.Series) -> pd.DataFrame:
     of_class = {plain(name): slug for slug, name in description.classes.items()}
     multiclass = description.task == "multiclass"
-    said, why = {}, {}
+    stated, why = {}, {}
     for cell in cells.drop_duplicates():
         parts = [plain(part) for part in parts_of(cell, description.separator)]
-        said[cell] = {of_class[part] for part in parts if part in of_class}
+        stated[cell] = {of_class[part] for part in parts if part in of_class}
         if not parts:
             why[cell] = "no label"
-        elif not said[cell] or (multiclass and len(said[cell]) < len(set(parts))):
+        elif not stated[cell] or (multiclass and len(stated[cell]) < len(set(parts))):
             why[cell] = "other classes"
-        elif multiclass and len(said[cell]) > 1:
+        elif multiclass and len(stated[cell]) > 1:
             why[cell] = "several classes of one scan"
     for slug in description.classes:
-        records[slug] = cells.map({cell: float(slug in found) for cell, found in said.items()}).astype("float64")
+        records[slug] = cells.map({cell: float(slug in found) for cell, found in stated.items()}).astype("float64")
     reasons = cells.map(why)
     for reason in ("no label", "other classes", "several classes of one scan"):
         unwanted = reasons.loc[records.index] == reason
@@ -207,7 +206,7 @@ def parts_of(cell: str, separator: str) -> list[str]:
     return [part for part in (part.strip(" \t'\"") for part in parts) if part]
 
 
-def _one_row_a_scan(description: Description, records: pd.DataFrame) -> pd.DataFrame:
+def _one_row_per_scan(description: Description, records: pd.DataFrame) -> pd.DataFrame:
     """Merges the rows of a scan: a list over several rows becomes their union; else differing rows are left out."""
     if not records["image"].duplicated().any():
         return records
@@ -265,14 +264,3 @@ def _with_headers(records: pd.DataFrame, source: Path) -> pd.DataFrame:
         if (known != "").any():
             records = records.assign(**{name: known})
     return records
-
-
-def years(ages: pd.Series) -> pd.Series:
-    """Whole years of 58, 058Y, 58.0, 45yrs, 013M (months) or 021D (days); other values are unknown."""
-    unit = r"y(?:ea)?r?s?|mo?(?:nths?)?|w(?:eeks?)?|d(?:ays?)?"
-    each = ages.drop_duplicates()
-    parts = each.str.extract(rf"^\s*(\d{{1,9}})(?:[.,]\d+)?\s*({unit}|)\s*$", flags=re.IGNORECASE)
-    per_year = parts[1].str[:1].str.upper().map({"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}).astype("Int64")
-    found = ages.map(dict(zip(each, parts[0].astype("Int64") // per_year, strict=True))).astype("Int64")
-    found = found.mask((found > OLDEST).fillna(False))
-    return found if found.hasnans else found.astype("int64")

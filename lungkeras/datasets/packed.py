@@ -83,7 +83,8 @@ def _keys(split: str) -> tuple[str, str]:
 def _unreadable(dataset: str, file: Path, found: str) -> SourceError:
     return SourceError(
         f"{dataset}: {file} is not as published. Expected images, uint8 (scans, side, side), and labels of each scan "
-        f"for {', '.join(SPLITS)}; found {found}. Fetch it anew, or draw a source: lungkeras phantom {dataset} --to DIR"
+        f"for {', '.join(SPLITS)}; found {found}. Fetch it again, or draw a source: "
+        f"lungkeras phantom {dataset} --to DIR"
     )
 
 

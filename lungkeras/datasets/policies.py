@@ -87,10 +87,10 @@ def effect(unknown: Mapping[str, Mapping[str, int]], uncertain: str, blank: str)
     }
 
 
-def told(uncertain: str, blank: str) -> str:
-    """Both policies as a count shows them.
+def policy_text(uncertain: str, blank: str) -> str:
+    """Both policies as one text.
 
-    >>> told("ignore", "zeros")
+    >>> policy_text("ignore", "zeros")
     'uncertain: ignore; blank: zeros'
     """
     return f"uncertain: {uncertain}; blank: {blank}"

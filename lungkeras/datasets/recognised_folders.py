@@ -96,7 +96,7 @@ def of_folders(
         "patients": PATIENTS[patients],
     }
     how |= {"split": f"the folders {', '.join(splits)}"} if splits else {}
-    headers = any(headers_tell(source, read_by("", source, description)["path"]).values())
+    headers = any(known_from_headers(source, read_by("", source, description)["path"]).values())
     return description.model_copy(update={"patients": patients, "headers": headers}), how
 
 
@@ -105,7 +105,7 @@ PATIENTS = {
     "folder": "the folders below the classes",
     "path": "the names of folders or files",
     "header": "the headers of the DICOM files, hashed",
-    "none": "not told",
+    "none": "not recorded",
 }
 
 
@@ -127,11 +127,11 @@ def patients_elsewhere(source: Path, paths: pd.Series) -> str:
     shown = paths.sample(min(len(paths), 10 * SAMPLED), random_state=0)
     if len(shown) and shown.str.extract(PATIENT_IN_PATH, expand=False).notna().mean() > MOSTLY:
         return "path"
-    return "header" if headers_tell(source, paths)["patient"] else "none"
+    return "header" if known_from_headers(source, paths)["patient"] else "none"
 
 
-def headers_tell(source: Path, paths: pd.Series) -> dict[str, bool]:
-    """The content of the DICOM headers of a few files."""
+def known_from_headers(source: Path, paths: pd.Series) -> dict[str, bool]:
+    """Which fields (patient, age, sex, ...) the DICOM headers of a few files hold."""
     found = [header_of(source / path) for path in paths.sample(min(len(paths), SAMPLED // 10), random_state=0)]
     return {name: any(each[name] for each in found) for name in DICOM_ELEMENTS.values()}
 

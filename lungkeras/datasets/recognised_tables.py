@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lungkeras.datasets.class_names import clear_class, distinct, slugs
 from lungkeras.datasets.folders import file_paths, files_in
-from lungkeras.datasets.label_tables import SUFFIXES, list_separator, read_table, require_column, says_labels
+from lungkeras.datasets.label_tables import SUFFIXES, holds_labels, list_separator, read_table, require_column
 from lungkeras.datasets.listed_files import FileIndex, places
 from lungkeras.datasets.lists import letters_of
 from lungkeras.datasets.own_description import MOST_CLASSES, Columns, Description
@@ -19,7 +19,7 @@ from lungkeras.datasets.recognised_folders import (
     PATIENTS,
     SAMPLED,
     SPLIT_WORDS,
-    headers_tell,
+    known_from_headers,
     patients_elsewhere,
 )
 from lungkeras.datasets.scans.dicom_headers import header_of
@@ -103,7 +103,7 @@ def of_table(
     )
     paths = pd.Series([*files]) if by_header else places(table[roles["image"]], index).dropna()
     description = description.model_copy(
-        update={"headers": any(headers_tell(source, paths).values())}
+        update={"headers": any(known_from_headers(source, paths).values())}
         | ({} if roles["patient"] else {"patients": patients_elsewhere(source, paths)})
     )
     used = {*roles.values(), *labels}
@@ -184,8 +184,8 @@ def _split_column(table: pd.DataFrame) -> str | None:
 
 def _split_words(column: pd.Series) -> dict[str, str]:
     """{value in the column: split}, if the column names train and one other split."""
-    said = {word: SPLIT_WORDS[word] for word in column.str.casefold().unique() if word in SPLIT_WORDS}
-    return said if len(set(said.values())) > 1 and "train" in said.values() else {}
+    found = {word: SPLIT_WORDS[word] for word in column.str.casefold().unique() if word in SPLIT_WORDS}
+    return found if len(set(found.values())) > 1 and "train" in found.values() else {}
 
 
 def _by_uid(source: Path, files: Mapping[str, object]) -> dict[str, object]:
@@ -220,7 +220,7 @@ def _label_columns(file: Path, table: pd.DataFrame, named: Named, used: set[str]
     """The columns of labels, and whether they are columns or a list."""
     free = [heading for heading in table.columns if heading not in used]
     if named.label:
-        are = named.labels_are or ("columns" if all(says_labels(table[each]) for each in named.label) else "list")
+        are = named.labels_are or ("columns" if all(holds_labels(table[each]) for each in named.label) else "list")
         if are == "list" and len(named.label) > 1:
             raise SourceError(
                 f"{file}: expected one column of lists of classes, found {len(named.label)} by --label: name one, or "
@@ -229,7 +229,7 @@ def _label_columns(file: Path, table: pd.DataFrame, named: Named, used: set[str]
         return list(named.label), are
     listed = [heading for name in HEADINGS["labels"] for heading in free if letters_of(heading) == name]
     listed = [heading for heading in listed if (table[heading] != "").any()]
-    binary = [heading for heading in free if says_labels(table[heading])]
+    binary = [heading for heading in free if holds_labels(table[heading])]
     texts = [heading for heading in listed if heading not in binary]
     if named.labels_are != "columns" and texts:
         return texts[:1], "list"
@@ -249,8 +249,8 @@ def _task_of_lists(images: pd.Series, cells: pd.Series, parts: Mapping[str, list
     if any(len({plain(part) for part in found}) > 1 for found in parts.values()):
         return "multilabel"
     one = cells.map({cell: plain(found[0]) if found else None for cell, found in parts.items()})
-    said = images[one.notna()].to_frame("image").assign(label=one).drop_duplicates()
-    return "multilabel" if said["image"].duplicated().any() else "multiclass"
+    labelled = images[one.notna()].to_frame("image").assign(label=one).drop_duplicates()
+    return "multilabel" if labelled["image"].duplicated().any() else "multiclass"
 
 
 def _task_of_columns(cells: pd.DataFrame) -> str:

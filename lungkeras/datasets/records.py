@@ -178,7 +178,7 @@ def finish(records: pd.DataFrame, dataset: str, classes: tuple[str, ...]) -> pd.
     if len(twice):
         raise SourceError(
             f"{dataset}: expected every scan once, found {len(twice)} listed more often, such as {twice[0]}: "
-            f"remove the repeated rows from the list of labels, or fetch the collection anew"
+            f"remove the repeated rows from the list of labels, or fetch the collection again"
         )
     records = records.assign(**{name: _labels(records, dataset, name) for name in classes})
     extras = [name for name in EXTRAS if name in records]
@@ -199,6 +199,6 @@ def _labels(records: pd.DataFrame, dataset: str, name: str) -> pd.Series:
         scan, found = records.loc[strange, ["scan", name]].iloc[0]
         raise SourceError(
             f"{dataset}: {name}: expected labels 1, 0, -1 (uncertain) or blank, found {printable(str(found))!r} of "
-            f"{scan}: mend the list of labels, or fetch the collection anew"
+            f"{scan}: correct the list of labels, or fetch the collection again"
         )
     return labels.astype("int64" if labels.isin([0, 1]).all() else "float64")

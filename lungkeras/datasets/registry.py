@@ -124,9 +124,9 @@ def _nothing_found(dataset: Dataset, source: Path, records: pd.DataFrame | None 
     start = f"{dataset.name}: no scan in {source}. Expected {dataset.layout}; found {glance(source)}{is_other}"
     draw = f"or draw one: lungkeras phantom {dataset.name} --to DIR"
     if dataset.described:
-        draw = "or describe the folder anew: lungkeras new STUDY --source DIR"
+        draw = "or describe the folder again: lungkeras new STUDY --source DIR"
     if records is None:
-        return f"{start}. Give the folder that holds {dataset.holds}, lay out your own scans so, {draw}"
+        return f"{start}. Give the folder that holds {dataset.holds}, arrange your own scans in this way, {draw}"
     flow, examples = records.attrs["flow"], records.attrs["examples"]
     left_out = "; ".join(
         f"{step}: {scans:,}" + (f", such as {examples[step]}" if step in examples else "")
@@ -134,7 +134,7 @@ def _nothing_found(dataset: Dataset, source: Path, records: pd.DataFrame | None 
         if scans
     )
     there = left_out or "no file in its folders"
-    return f"{start} ({there}). Fetch the collection anew, lay out and name your own scans so, {draw}"
+    return f"{start} ({there}). Fetch the collection again, arrange and name your own scans in this way, {draw}"
 
 
 def _can_be_read(dataset: Dataset, source: Path) -> bool:

@@ -1,9 +1,9 @@
 """A published split, as lists: which scan is on which side.
 
-    train.txt, test_list.txt            a file a side, called by its name: a scan a line, labels may follow
-    train.csv, valid.csv                a table a side, with a column of scans
+    train.txt, test_list.txt            one file per side, named after it; one scan per line, labels may follow
+    train.csv, valid.csv                one table per side, with a column of scans
     split.csv                           a table of all sides, with a column of scans and one of sides
-    chest_xray/train, chest_xray/test   a folder a side, with its files
+    chest_xray/train, chest_xray/test   one folder per side, with its files
 
 Columns are found by name (COLUMNS), and a column of patients is read if present.
 """
@@ -95,15 +95,15 @@ def _read(file: Path, side: str) -> pd.DataFrame:
             return _of_table(file, table.astype("str").where(table.notna(), ""), side)
         text = list_text(file)
     except (BrokenListError, OSError, ValueError) as error:
-        said = getattr(error, "strerror", None) or error
-        raise SourceError(f"{file} can't be read: {said}. Give lists of scans as text, CSV or parquet") from None
+        reason = getattr(error, "strerror", None) or error
+        raise SourceError(f"{file} can't be read: {reason}. Give lists of scans as text, CSV or parquet") from None
     heading = text.partition("\n")[0]
     columns = [letters_of(column) for column in heading.split(separator_of(heading))]
     if set(columns) & {*COLUMNS["scan"], *COLUMNS["side"], *COLUMNS["patient"]}:
         try:
             table = table_files.parse_csv(text, sep=separator_of(heading), dtype="str", keep_default_na=False)
         except ValueError as error:
-            raise SourceError(f"{file} can't be read: {str(error).splitlines()[0]}. Mend the table") from None
+            raise SourceError(f"{file} can't be read: {str(error).splitlines()[0]}. Correct the table") from None
         return _of_table(file, table, side)
     lines = [scan_of(line) for line in text.split("\n")]
     return pd.DataFrame({"scan": lines, "side": side, "patient": None}, dtype="str")

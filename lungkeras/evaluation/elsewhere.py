@@ -125,7 +125,7 @@ def _evaluate(folder: Path | str, each: Sequence[Prepared], options: Options) ->
     about["kinship"] = "; ".join(dict.fromkeys(unseen.said))
     unknown, found = policies.unknown_labels(prepared.split(options.split), prepared.classes), []
     for one, own, chosen in zip(each, labels, kept, strict=True):
-        policy = {"policy": policies.told(one.uncertain, one.blank)} if unknown else {}
+        policy = {"policy": policies.policy_text(one.uncertain, one.blank)} if unknown else {}
         unusable = int((unseen.kept & ~chosen).sum())
         counted = {"left_out_as": unseen.counts | ({reason: unusable} if unusable else {})}
         counted |= {"scans": int(chosen.sum()), "left_out": int((~chosen).sum())}

@@ -9,8 +9,8 @@ from lungkeras.system.lazy import lend
 __getattr__, __dir__, __all__ = lend(
     __name__,
     {
-        "build": (
-            "build_model",
+        "build": ("build_model",),
+        "files": (
             "load_model",
             "save_model",
         ),

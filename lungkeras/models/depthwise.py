@@ -7,7 +7,7 @@ fifteen times as long. A gradient of more taps is therefore composed of gradient
 
 from collections.abc import Sequence
 
-TAPS = 3  # a side, of the quick kernel
+TAPS = 3  # per side, of the fast kernel
 
 
 def is_quick(size: int, outputs: int, taps: int, stride: int) -> bool:

@@ -8,8 +8,8 @@ from lungkeras.system.lazy import lend
 __getattr__, __dir__, __all__ = lend(
     __name__,
     {
+        "images": ("find_images",),
         "predict": (
-            "find_images",
             "load_predictor",
             "predict_images",
             "write_heatmaps",

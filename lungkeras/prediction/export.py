@@ -179,7 +179,7 @@ def _fault(checked: dict, int8: bool) -> str | None:
             return None
         return f"its probabilities differ from Keras' by up to {checked['largest_difference']:.3g}, more than 0.001"
     if not checked["clear_labels_agree"] >= INT8_AGREEMENT:
-        return f"only {checked['clear_labels_agree']:.0%} of Keras' clear decisions stand, less than 95%"
+        return f"only {checked['clear_labels_agree']:.0%} of Keras' clear decisions are the same, less than 95%"
     if not checked["mean_difference"] <= INT8_MEAN_DIFFERENCE:
         return f"its probabilities differ from Keras' by {checked['mean_difference']:.3f} in the mean, more than 0.05"
     return None

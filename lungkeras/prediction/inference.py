@@ -39,7 +39,7 @@ class Network:
             raise keras_layers.Unknown("slopes of overlapping pools")
         largest = max(map(math.prod, onnx_model.map_shapes(self.plan).values()), default=1)
         if largest > MOST_NUMBERS:
-            raise RunError(f"{path} is refused: one of its layers gives more than {MOST_NUMBERS:,} numbers a scan.")
+            raise RunError(f"{path} is refused: one of its layers outputs more than {MOST_NUMBERS:,} numbers per scan.")
         self.batch = max(1, min(BATCH, MOST_NUMBERS // largest))
         self.session = runtimes.onnx_session(onnx_model.write_model(self.plan))
         self.input_shape = (None, self.plan.size, self.plan.size, 1)

@@ -41,7 +41,7 @@ class Model:
 
     @property
     def size(self) -> int:
-        """Pixels a side of a scan."""
+        """Pixels per side of a scan."""
         return self.layers[0].settings["batch_shape"][1]
 
 

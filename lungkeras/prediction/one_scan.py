@@ -1,4 +1,4 @@
-"""One scan and what a model says of it: probabilities, a heat map, and how often such answers were correct."""
+"""A model's answer for one scan: probabilities, a heat map, and how often such answers were correct."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +33,7 @@ class SimilarAnswers:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one scan; a notebook shows it as a picture with its numbers.
+    """A model's answer for one scan; a notebook shows it as a picture with its numbers.
 
     `probabilities` are calibrated, `given` those of the model itself, both float32 (classes,). `scan` is prepared,
     uint8 (size, size); `heat_map`, float32 (size, size) in [0, 1], is the Grad-CAM of `explained`, the likeliest class,

@@ -13,14 +13,14 @@ from lungkeras.prediction.onnx_activations import activate
 from lungkeras.prediction.onnx_graph import Graph
 
 
-def _no_way_back(slope: str, place: int) -> str:
+def _no_gradient(slope: str, place: int) -> str:
     raise Unknown("the slope of a largest value")
 
 
 def _input(graph: Graph, layer: Layer) -> str:
     _, height, width, channels = layer.settings["batch_shape"]
     name = graph.add("Cast", graph.add("Transpose", "scan", perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
-    return graph.step(name, (channels, height, width), (), _no_way_back)
+    return graph.step(name, (channels, height, width), (), _no_gradient)
 
 
 def _rescaling(graph: Graph, layer: Layer, given: str) -> str:
@@ -159,7 +159,7 @@ def _max_pooling(graph: Graph, layer: Layer, given: str) -> str:
         return graph.add("MaxUnpool", slope, places, graph.add("Shape", given), kernel_shape=taps, strides=strides)
 
     return graph.step(
-        output, (channels, *sizes), [given], _no_way_back if is_overlapping_pool(layer) or any(pads) else backward
+        output, (channels, *sizes), [given], _no_gradient if is_overlapping_pool(layer) or any(pads) else backward
     )
 
 

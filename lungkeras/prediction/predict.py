@@ -4,23 +4,20 @@ An unreadable file is listed with its reason; the others get predictions.
 """
 
 import itertools
-import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from lungkeras.datasets.folders import files_in, folders_under, no_image
 from lungkeras.datasets.scans.opencv import cv2
 from lungkeras.prediction import inference, runtimes
-from lungkeras.preparation.prepare import fill
+from lungkeras.preparation.reading import fill
 from lungkeras.scores import metrics
 from lungkeras.scores.temperature import Correction, read_correction
 from lungkeras.system import files as written
-from lungkeras.system.errors import RunError, ScanError
+from lungkeras.system.errors import RunError
 from lungkeras.system.text import printable
 from lungkeras.system.untrusted import json_files
 
@@ -72,7 +69,7 @@ def load_predictor(path: Path | str, *, calibrated: bool = True, with_keras: boo
         answer = model(np.zeros((1, description[2], description[2]), np.uint8))
         if answer.shape != (1, len(description[0])):
             raise RunError(
-                f"{path} answers {answer.shape} to a scan, {runtimes.about_file(path).name} beside it names "
+                f"{path} returns {answer.shape} for a scan, {runtimes.about_file(path).name} beside it names "
                 f"{len(description[0])} classes. Copy both files of one export."
             )
         return Predictor(path.stem, model, *description, exported=True, correction=correction,
@@ -96,7 +93,7 @@ def load_predictor(path: Path | str, *, calibrated: bool = True, with_keras: boo
     classes = tuple(about.get("classes") or (f"class_{place + 1}" for place in range(count)))
     if len(classes) != count:
         raise RunError(
-            f"{file} answers for {count} classes, metrics.json beside it names {len(classes)}: "
+            f"{file} has {count} classes, but metrics.json next to it names {len(classes)}: "
             f"{', '.join(classes)}. Give the folder of the run that the model comes from."
         )
     name = file.resolve().parent.name if about else file.stem
@@ -112,7 +109,7 @@ def _outputs_and_size(model, file: Path) -> tuple[int, int]:
     )
     if not square or len(gives) != 2:
         raise RunError(
-            f"{file} is no model of lungkeras: expected scans (size, size, 1) in and logits (classes) out; "
+            f"{file} is not a model of lungkeras: expected scans (size, size, 1) in and logits (classes) out; "
             f"it takes {takes} and gives {gives}."
         )
     return gives[1], takes[1]
@@ -136,71 +133,13 @@ def _beside(file: Path) -> dict:
 
 
 def _correction(folder: Path, about: dict, classes: int) -> Correction:
-    """As stored with the run; for an older run with its predictions, it is fitted now."""
+    """The correction stored with the run; for an older run it is fitted to its predictions now."""
     if "temperatures" not in about and (folder / "predictions.parquet").is_file():
         from lungkeras.evaluation.calibration import correction_of
         from lungkeras.study.runs import read_run
 
         return correction_of(read_run(folder))
     return read_correction(about, classes)
-
-
-def find_images(paths: Iterable[Path | str]) -> list[Path]:
-    """The files to predict: each stated file as it is, each folder's images at any depth, sorted.
-
-    In a folder, a file is used if it is an image by content or name; hidden files and folders are skipped. A stated
-    file is always tried, so its fault is reported. No file occurs twice. Raises ScanError if there are none.
-    """
-    return images_and_others(paths)[0]
-
-
-def images_and_others(paths: Iterable[Path | str]) -> tuple[list[Path], dict[str, int]]:
-    """`find_images`, and the number of other files in the folders, by kind."""
-    found, others, paths = {}, {}, [Path(path) for path in paths]
-    for path in paths:
-        for file in _files_below(path) if path.is_dir() else [path]:
-            place = os.path.join(os.path.realpath(file.parent), file.name)
-            if file is not path and (kind := no_image(file)):
-                others[place] = kind
-            else:
-                found.setdefault(place, file)
-    counts = dict(sorted(Counter(others.values()).items()))
-    if not found:
-        asked = ", ".join(map(str, paths))
-        raise ScanError(
-            f"No PNG, JPEG or DICOM file in {asked}{passed_over(counts)}: give images, or folders that hold some."
-        )
-    return list(found.values()), counts
-
-
-def names_of(files: Sequence[Path | str], given: Iterable[Path | str]) -> list[str]:
-    """What a result calls each file: its path below the folder that was given, or its name if it was given itself.
-
-    Where two would have one name, folders above them tell which is which, as many as that needs.
-    """
-    places = [Path(os.path.abspath(file)).parts for file in files]
-    folders = [Path(os.path.abspath(path)).parts for path in given if Path(path).is_dir()]
-    above = [max((len(own) for own in folders if place[: len(own)] == own), default=len(place) - 1) for place in places]
-    while True:
-        names = ["/".join(place[start:]) for place, start in zip(places, above, strict=True)]
-        counts = Counter(names)
-        if counts.total() == len(counts):
-            return names
-        above = [start - (counts[name] > 1) for start, name in zip(above, names, strict=True)]
-
-
-def passed_over(others: Mapping[str, int]) -> str:
-    """The files of a folder that were not images, for a sentence; empty if there were none."""
-    return f" (no image: {', '.join(f'{number:,} {kind}' for kind, number in others.items())})" if others else ""
-
-
-def _files_below(folder: Path) -> list[Path]:
-    """Each real file of a folder once, sorted; under its own name rather than under that of a link."""
-    once: dict[str, Path] = {}
-    for below in folders_under(folder):
-        for file in sorted(files_in(below), key=lambda file: file.is_symlink()):
-            once.setdefault(os.path.realpath(file), file)
-    return sorted(once.values())
 
 
 def predict_images(
@@ -235,7 +174,7 @@ def predict_images(
     )
     table.insert(0, "file", asked)
     table["predicted"] = [
-        "|".join(name for name, is_so in zip(predictor.classes, row, strict=True) if is_so)
+        "|".join(name for name, present in zip(predictor.classes, row, strict=True) if present)
         for row in metrics.decide(metrics.probabilities(logits, predictor.task), predictor.task)
     ]
     return table, pd.DataFrame(failed, columns=["file", "reason"])

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 # The name that an export ends in; a SavedModel is a folder.
-SERVE = "from lungkeras.prediction import apart, runtimes; apart.serve(runtimes.open_exported)"
+SERVE = "from lungkeras.prediction import isolated, runtimes; isolated.serve(runtimes.open_exported)"
 SUFFIXES = {"litert": ".tflite", "onnx": ".onnx", "openvino": ".xml", "saved_model": ""}
 TITLES = {"litert": "LiteRT", "onnx": "ONNX", "openvino": "OpenVINO", "saved_model": "SavedModel"}
 BATCH = 32
@@ -79,8 +79,8 @@ def open_exported(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """A function from scans, uint8 of shape (N, size, size), to logits, float32 of shape (N, classes).
 
-    It runs in a separate process with a memory limit (apart); with `here`, in this one, for a file that this process
-    has just made. `threads`: the threads per scan, None for the runtime's default; a SavedModel uses TensorFlow's.
+    It runs in a separate process with a memory limit (`isolated`); with `here`, in this one, for a file that was just
+    made here. `threads`: the threads per scan, None for the runtime's default; a SavedModel uses TensorFlow's.
     Raises RunError if the file is missing or broken, holds anything that our exports do not, or has no runtime
     installed.
     """
@@ -88,12 +88,12 @@ def open_exported(
 
     path = Path(path)
     if (kind := format_of(path)) is None or not path.exists():
-        raise RunError(f"{path} is no exported model: expected a .tflite, .onnx or .xml file or a SavedModel folder; "
+        raise RunError(f"{path} is not an exported model: expected a .tflite, .onnx or .xml file or a SavedModel; "
                        f"found {glance(path)}.")  # fmt: skip
     if not here:
-        from lungkeras.prediction.apart import Apart
+        from lungkeras.prediction.isolated import Isolated
 
-        return Apart(path, threads, SERVE)
+        return Isolated(path, threads, SERVE)
     try:
         run = RUNTIMES[kind](path, threads)
     except ImportError as error:
@@ -119,7 +119,7 @@ def open_exported(
         except Exception as error:
             reason = printable(str(error).strip().split("\n")[0])
             raise RunError(
-                f"{path} has no answer to scans of {images.shape[1:]} ({reason}). Export the run again."
+                f"{path} has no output for scans of {images.shape[1:]} ({reason}). Export the run again."
             ) from error
 
     return logits
@@ -151,7 +151,7 @@ def onnx_session(model: bytes, threads: int | None = None):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.load_model_format", "ONNX")  # not one of its own that bytes may pass for
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # else it also accepts its own format
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)

@@ -105,7 +105,7 @@ def load_prepared(
 
 
 def _open_records(file: Path, prepared: Prepared) -> pd.DataFrame:
-    """The records. Raises OSError or ValueError, naming the file, for what they should not be."""
+    """The records. Raises OSError or ValueError, naming the file, if they are damaged or lack a column."""
     try:
         records = table_files.read_parquet(file)
     except ValueError as error:
@@ -117,7 +117,7 @@ def _open_records(file: Path, prepared: Prepared) -> pd.DataFrame:
 
 
 def _open_array(file: Path, prepared: Prepared, split: str) -> np.ndarray:
-    """The memory-mapped array of a split. Raises OSError or ValueError, naming the file, for what it should not be."""
+    """The memory-mapped array of a split. Raises OSError or ValueError, naming the file, if it has another shape."""
     try:
         array = np.lib.format.open_memmap(file, mode="r")
     except ValueError as error:  # cut, no array, or one of Python's objects

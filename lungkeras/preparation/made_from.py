@@ -23,7 +23,7 @@ PREPARATION = (
     ),
     *(f"datasets/{name}" for name in ("lists", "packed", "policies", "records", "registry", "tables")),
     "splits",
-    *(f"preparation/{name}" for name in ("alignment", "duplicates", "prepare", "prints", "scan")),
+    *(f"preparation/{name}" for name in ("alignment", "duplicates", "prepare", "prints", "reading", "scan")),
 )
 # The modules that read a collection of one's own, instead of a module of datasets/collections.
 OWN = tuple(f"datasets/{name}" for name in ("label_tables", "own", "own_description", "own_records")) + (

@@ -14,11 +14,8 @@
 The study equalises the histogram, blurs, then resizes (published.yaml, preprocessing), and so does this module.
 """
 
-import itertools
-import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,27 +25,23 @@ import pandas as pd
 
 from lungkeras.datasets.policies import unknown_labels
 from lungkeras.datasets.scans.arrays import file_of
-from lungkeras.datasets.scans.opencv import cv2
-from lungkeras.datasets.scans.workers import decoders
 from lungkeras.preparation.made_from import of_prepared, preparation_made_from
-from lungkeras.preparation.scan import preparation_steps
 from lungkeras.splits import SPLITS, split_what_is_there
 from lungkeras.system import places
-from lungkeras.system.errors import RunError, ScanError, SourceError
+from lungkeras.system.errors import RunError
 from lungkeras.system.files import atomic_folder, glance, new_array, require_room, write_csv, write_json, write_parquet
 from lungkeras.system.locks import making
-from lungkeras.system.progress import progress
 from lungkeras.system.provenance import file_digest, read
 from lungkeras.system.text import say
 
 if TYPE_CHECKING:
-    from lungkeras.preparation.prints import Fingerprints
+    pass
+from lungkeras.preparation.reading import decoded, quarantined, stamp
 
 FILES = {*(f"{split}.npy" for split in SPLITS), "records.parquet", "statistics.json", "quarantine.csv", "flow.csv"}
 FILES |= {"duplicates.csv", "boxes.parquet", "fingerprints.npz", "audit.json"}
 COPIES = "left out as copies of test scans"
-WAITING = 2048  # scans in line for a thread
-BYTES_OF_A_PRINT = 17_000  # a row of fingerprints.npz and records.parquet
+BYTES_PER_FINGERPRINT = 17_000  # a row of fingerprints.npz and records.parquet
 
 
 def prepare_dataset(
@@ -100,13 +93,13 @@ def prepare_dataset(
     with making(to) as lock:
         if lock.waited and (made := read(to / "statistics.json")).get("made_from") == made_from:
             return made
-        with replaced_folder(to, needed=len(records) * (2 * size**2 + BYTES_OF_A_PRINT)) as folder:
+        with replaced_folder(to, needed=len(records) * (2 * size**2 + BYTES_PER_FINGERPRINT)) as folder:
             images, prints, reasons = decoded(dataset, source, records, before, folder, size=size, workers=workers)
             pairs = find_duplicates(prints, records["scan"], records["patient"])
             quarantine = quarantined(records, reasons, known.classes)
             records, pairs, left_out = split_up(dataset, source, records[reasons.isna()], pairs, split=split, seed=seed)
             write_scans(folder, images, records)
-            del images  # it holds the room of its file
+            del images  # it keeps the space of its file in use
             prints.save(folder / "fingerprints.npz", records.index.to_numpy())
             write_tables(folder, dataset, source, records, pairs, quarantine)
             write_csv(folder / "flow.csv", whole_flow(origin, len(quarantine), left_out, len(records)))
@@ -123,30 +116,6 @@ def prepare_dataset(
             write_json(folder / "statistics.json", summary)
     places.remember(source)
     return summary
-
-
-def decoded(
-    dataset: str,
-    source: Path,
-    records: pd.DataFrame,
-    before: list[tuple[int, int] | None],
-    folder: Path,
-    *,
-    size: int,
-    workers: int | None,
-) -> tuple[np.ndarray, "Fingerprints", pd.Series]:
-    """(images.npy in `folder`, fingerprints, why a scan could not be read, or None), row by row of the records.
-
-    `before` holds the stamps of the files. Raises SourceError as `require_scans` does.
-    """
-    from lungkeras.preparation.prints import Fingerprints
-
-    paths = [source / path for path in records["path"]]
-    images = new_array(folder / "images.npy", (len(records), size, size))
-    prints = Fingerprints.empty(len(records))
-    reasons = pd.Series(fill(images, paths, workers, seen=prints.take))
-    require_scans(dataset, source, paths, before, reasons)
-    return images, prints, reasons
 
 
 def split_up(
@@ -194,7 +163,7 @@ def write_tables(
 
 
 def whole_flow(origin: dict, quarantined: int, left_out: int, prepared: int) -> pd.DataFrame:
-    """step, scans, kind: the flow of the records read (`origin`, their attrs), to its end."""
+    """step, scans, kind: the flow from the source (`origin`, the attrs of the records) to the prepared scans."""
     flow = [*origin["flow"], ["quarantined", quarantined], *([[COPIES, left_out]] if left_out else [])]
     steps = pd.DataFrame([*flow, ["prepared", prepared]], columns=["step", "scans"])
     return steps.assign(kind=steps["step"].map(origin["kinds"] | {COPIES: "left out"}).fillna(""))
@@ -203,7 +172,7 @@ def whole_flow(origin: dict, quarantined: int, left_out: int, prepared: int) -> 
 def described(
     dataset: str, source: Path, folder: Path, records: pd.DataFrame, pairs: pd.DataFrame, *, size: int
 ) -> dict:
-    """What statistics.json holds of the dataset, its scans and their duplicates."""
+    """The part of statistics.json about the dataset, its scans and their duplicates."""
     from lungkeras.datasets.drawn import is_drawn
     from lungkeras.datasets.registry import known_dataset
 
@@ -227,84 +196,6 @@ def described(
             "patients": int(records.loc[records["group"] != records["patient"], "patient"].nunique()),
         },
     }
-
-
-def stamp(file: Path) -> tuple[int, int] | None:
-    """Time of change in nanoseconds and size of a file, or of a link that leads nowhere; None if there is none."""
-    try:
-        about = file.stat() if file.exists() else file.lstat()
-    except OSError:
-        return None
-    return about.st_mtime_ns, about.st_size
-
-
-def require_scans(
-    dataset: str, source: Path, paths: list[Path], before: list[tuple[int, int] | None], reasons: pd.Series
-) -> None:
-    """Raises SourceError if no scan could be read, or one has vanished or changed since `before`, their stamps."""
-    now = [stamp(file_of(path)) for path in paths]
-    pairs = list(zip(paths, before, now, reasons, strict=True))
-    if vanished := [path for path, was, is_now, reason in pairs if was and not is_now and reason]:
-        raise SourceError(
-            f"{dataset}: {len(vanished)} of {len(paths)} scans vanished while they were read, such as {vanished[0]}: "
-            "when the source is back, run the same command again"
-        )
-    if changed := [path for path, was, is_now, _ in pairs if is_now and was != is_now]:
-        raise SourceError(
-            f"{dataset}: {len(changed)} of {len(paths)} scans changed while they were read, such as {changed[0]}: when "
-            "nothing writes to the source any more, give the same command again"
-        )
-    if reasons.notna().all():
-        raise SourceError(
-            f"{dataset}: none of {len(paths)} scans in {source} can be read (the first: {reasons[0]}): download the "
-            "collection again, or name another source"
-        )
-
-
-def quarantined(records: pd.DataFrame, reasons: pd.Series, classes: tuple[str, ...]) -> pd.DataFrame:
-    """The records that can't be read: scan, reason, and their classes, separated by spaces."""
-    lost = records[reasons.notna()]
-    labels = [" ".join(name for name in classes if row[name] == 1) for _, row in lost.iterrows()]
-    return pd.DataFrame({"scan": lost["scan"], "reason": reasons[lost.index], "classes": labels})
-
-
-def fill(
-    images: np.ndarray,
-    paths: list[Path],
-    workers: int | None = None,
-    *,
-    seen: Callable[[int, np.ndarray], None] | None = None,
-) -> list[str | None]:
-    """Prepares each path into its row of `images`, in threads (OpenCV releases Python's lock while it works).
-
-    Files are decoded in separate processes; a file that crashes a decoder counts as unreadable. `seen` is called with
-    the row and the decoded scan. Returns for each path the reason why it could not be read, else None; a row that was
-    not read is unchanged.
-    """
-    size = images.shape[1]
-
-    def prepare(row: int) -> str | None:
-        try:
-            steps = preparation_steps(paths[row], size, decode)
-        except ScanError as error:
-            return str(error).removeprefix(f"{paths[row]}: ")
-        images[row] = steps["resized"]
-        if seen:
-            seen(row, steps["original"])
-        return None
-
-    threads, workers = cv2.getNumThreads(), workers or os.cpu_count()
-    with decoders(workers) as decode:
-        pool = ThreadPoolExecutor(workers)
-        cv2.setNumThreads(1)  # one scan per thread is faster than many threads per scan
-        try:
-            # Queued scans take memory, so not all are queued at once.
-            blocks = (range(row, min(row + WAITING, len(paths))) for row in range(0, len(paths), WAITING))
-            done = itertools.chain.from_iterable(pool.map(prepare, block) for block in blocks)
-            return list(progress(done, total=len(paths), description="preparing scans"))
-        finally:
-            pool.shutdown(cancel_futures=True)
-            cv2.setNumThreads(threads)
 
 
 def missing_classes(records: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, list[str]]:

@@ -26,7 +26,7 @@ ROWS_AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """Of N scans, a row each.
+    """The fingerprints of N scans, one row per scan.
 
     digests     bytes (N, 16): of shape and decoded pixels, so that the same pixels in another file are the same
     pictures    uint8 (N, 128, 128): the scan as decoded, areas averaged

@@ -12,6 +12,8 @@ __getattr__, __dir__, __all__ = lend(
         "params": (
             "Params",
             "from_project",
+        ),
+        "params_files": (
             "load_params",
             "load_study",
         ),

@@ -24,7 +24,8 @@ from lungkeras.datasets.registry import DATASETS, dataset_names
 from lungkeras.preparation.made_from import is_prepared
 from lungkeras.study import freshness
 from lungkeras.study.made_from import RESULTS, is_trained
-from lungkeras.study.params import Params, load_study
+from lungkeras.study.params import Params
+from lungkeras.study.params_files import load_study
 from lungkeras.system.files import TEMPORARY as TEMPORARY_NAME
 from lungkeras.system.locks import alone, is_being_made, is_held
 from lungkeras.system.places import from_project, project_folder
@@ -167,7 +168,7 @@ def noted_path(name: Path) -> str:
 
 
 def is_a_run(folder: Path) -> bool:
-    """Whether a folder holds only the files of a run: any other file belongs to somebody."""
+    """Whether a folder holds only the files of a run: any other file may be the user's."""
     return (folder / "params.yaml").is_file() and all(
         entry.name in RUN_FILES or entry.name.startswith(TEMPORARY_NAME) for entry in folder.iterdir()
     )

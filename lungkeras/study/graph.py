@@ -176,7 +176,7 @@ def failure(study: Path, root: Path, earlier: Mapping[Path, int] = MappingProxyT
     found = _failed_notebooks(study)
     failed = sorted((file for file in found if found[file] != earlier.get(file)), key=found.get)
     if not failed:
-        return f"The study stopped before a notebook failed; Snakemake's words are in {root / '.snakemake' / 'log'}"
+        return f"The study stopped before a notebook failed; Snakemake's output is in {root / '.snakemake' / 'log'}"
     last = failed[-1]
     more = f" ({len(failed) - 1} more failed)" if len(failed) > 1 else ""
     return f"{last.name.removesuffix('.failed.ipynb')} failed{more}: {_last_error(last)}. The notebook is kept: {last}"
@@ -200,6 +200,6 @@ def _last_error(notebook: Path) -> str:
 
 
 def _end_of_log(notebook: Path) -> bytes:
-    """The last words of papermill about a failed notebook; empty if there are none."""
+    """The last lines that papermill printed about a failed notebook; empty if there are none."""
     log = notebook.parent.parent / "logs" / f"{notebook.name.removesuffix('.failed.ipynb')}.log"
     return log.read_bytes()[-10_000:] if log.is_file() else b""

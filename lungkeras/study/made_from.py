@@ -16,13 +16,13 @@ from lungkeras.system.provenance import agree, code_digest, digest, file_digest,
 TRAINING = (
     "datasets/scans/opencv",
     *(f"scores/{name}" for name in ("divergence", "metrics", "temperature")),
-    *(f"models/{name}" for name in ("architectures", "backbones", "build", "depthwise", "entry", "layers")),
+    *(f"models/{name}" for name in ("architectures", "backbones", "build", "depthwise", "entry", "files", "layers")),
     *("models/residuals", "models/resnet", "models/own/resnet34"),
     *(f"system/{name}" for name in ("devices", "replicas")),
     "augmentation",
     *(
         f"training/{name}"
-        for name in ("losses", "one_run", "optimizers", "outputs", "pipeline", "progress", "checkpoints")
+        for name in ("losses", "one_run", "optimizers", "outputs", "pipeline", "progress", "checkpoints", "results")
     ),
     "preparation/folder",
     "datasets/policies",

@@ -22,7 +22,7 @@ from lungkeras.datasets.recognised_tables import Named
 from lungkeras.datasets.recognition import Understood, understand
 from lungkeras.datasets.registry import DATASETS
 from lungkeras.models import architectures
-from lungkeras.study.params import load_study
+from lungkeras.study.params_files import load_study
 from lungkeras.study.runs import BACKBONES
 from lungkeras.system.errors import ParamsError
 from lungkeras.system.files import atomic_folder, write_text
@@ -49,9 +49,9 @@ SETTINGS = (
      {"image_size": 224, "epochs": 100, "batch_size": 32, "learning_rate": 0.01, "final_learning_rate": 0.001}),
 )  # fmt: skip
 WHY_SHORT = """\
-# A few hundred steps instead of tens of thousands. Statistics that remember a thousand steps would still be at their
-# start, and networks learn sooner without dropout. The first gradients are far larger than the later ones: they are
-# clipped, the rate rises slowly, and residual blocks start as the identity.
+# A few hundred steps instead of tens of thousands. Batch-norm statistics averaged over a thousand steps would still be
+# near their initial values, and networks learn sooner without dropout. The first gradients are far larger than the
+# later ones: they are clipped, the rate rises slowly, and residual blocks start as the identity.
 """
 
 
@@ -104,14 +104,14 @@ def _new_folder(study: str) -> Path:
 
 
 def collection_text(study: str, description: Description) -> str:
-    """The description as YAML, with what an owner may change."""
-    said = description.model_dump(exclude_defaults=True)
-    text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=110)
+    """The description as YAML, with the fields that you may change."""
+    fields = description.model_dump(exclude_defaults=True)
+    text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=110)
     return (
-        f"# What `lungkeras new {study}` understood of the folder. Mend what it got wrong.\n"
+        f"# What `lungkeras new {study}` understood of the folder. Correct what it got wrong.\n"
         "# The names before the colons of `classes` are those of columns; what follows is the owner's name.\n"
         f"{text}"
-        "# For the report, where the owner cares to answer:\n"
+        "# For the report, if you like:\n"
         "# citation: whom to cite, under which terms\n"
         "# datasheet:\n" + "".join(f"#   {json.dumps(question)}: answer\n" for question in DRAWN)
     )
@@ -137,7 +137,7 @@ def study_text(study: str, source: Path, understood: Understood) -> str:
              f"#     lungkeras report {study}", *_written(shared)]  # fmt: skip
     if "given_split" in understood.records:
         lines += [
-            "# The split that the collection gives; `patients` deals 70:15:15 by patient instead.",
+            "# The split that the collection gives; `patients` splits 70:15:15 by patient instead.",
             "split: given",
         ]
     lines += [f"# For {why}."]

@@ -8,8 +8,7 @@ params and the runs of another study in params/, and its own entries win. Relati
 folder, wherever a notebook or command was started.
 """
 
-import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -17,14 +16,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from lungkeras.datasets import policies
-from lungkeras.datasets.own import SUFFIX, own_titles
+from lungkeras.datasets.own import own_titles
 from lungkeras.datasets.registry import DATASETS, dataset_names
 from lungkeras.models import architectures
 from lungkeras.system.backends import BACKENDS, choose_backend, default_backend
 from lungkeras.system.errors import ParamsError, nearest
-from lungkeras.system.places import find, from_project, project_folder
+from lungkeras.system.places import find, from_project
 from lungkeras.system.text import printable
-from lungkeras.system.untrusted import yaml_files
 
 
 class Params(BaseModel):
@@ -184,7 +182,7 @@ class Params(BaseModel):
 
     @property
     def source_folder(self) -> Path:
-        """The folder of the dataset, as published. A given one may be named as results name it (`places.told`)."""
+        """The folder of the dataset, as published. A given one may be named as in results (`places.find`)."""
         if self.acquire == "given":
             return find(self.source) or from_project(self.source)
         return from_project(self.source) / self.dataset
@@ -219,73 +217,7 @@ class Params(BaseModel):
         return params
 
 
-def load_params(files: Iterable[Path | str], *, backend: str | None = None) -> Params:
-    """Merges params files in order and checks them; `backend`, if given, overrides theirs.
-
-    Raises ParamsError, naming file and key, for an error.
-
-    >>> params = lungkeras.load_params(["lr0.01.yaml"])
-    >>> params.run, params.learning_rate
-    ('covid-resnet34-random', 0.01)
-    """
-    merged: dict[str, object] = {}
-    places: dict[str, str] = {}
-    files = [Path(file) for file in files]
-    for file in itertools.chain.from_iterable(map(_lineage, files)):
-        values, lines = _read(file)
-        values.pop("extends", None)
-        merged |= values
-        places |= {key: f"{file}, line {line}" for key, line in lines.items()}
-    if backend is not None:
-        merged["backend"] = backend
-        places.pop("backend", None)
-    return check(merged, " + ".join(str(file) for file in files), places)
-
-
-def _lineage(file: Path) -> list[Path]:
-    """The file, after the study.yaml of the study that it extends, and so on. Raises ParamsError."""
-    files, named = [file], project_folder() / "params"
-    while file.name == "study.yaml" and (name := _read(files[0])[0].get("extends")) is not None:
-        studies = sorted(study.parent.name for study in named.glob("*/study.yaml"))
-        if name not in studies:
-            known = f"expected a study in {named}, one of {', '.join(studies)}"
-            raise ParamsError(f"{files[0]}: extends: {known}, found {_cut(name)}{nearest(str(name)[:80], studies)}")
-        parent = named / name / "study.yaml"
-        if parent.resolve() in [each.resolve() for each in files]:
-            others = "expected another study than those that extend this one"
-            raise ParamsError(f"{files[0]}: extends: {others}, found {name}")
-        files.insert(0, parent)
-    return files
-
-
-def read_yaml(file: Path) -> dict[str, object]:
-    """One file of flat params, its keys known. Raises ParamsError."""
-    return _read(Path(file))[0]
-
-
-def _read(file: Path) -> tuple[dict[str, object], dict[str, int]]:
-    """The values of a file by their keys, and the line of each key."""
-    try:
-        data, lines = yaml_files.read_yaml(file)
-    except OSError as error:
-        raise ParamsError(f"{file}: expected a readable YAML file of params; {error.strerror}") from error
-    except yaml_files.YamlError as error:
-        raise ParamsError(f"{file}: expected a readable YAML file of params; {error}") from error
-    if data is None:
-        return {}, {}
-    if not isinstance(data, dict):
-        raise ParamsError(f"{file}: expected lines of `key: value`, found a {type(data).__name__}")
-    for key in data:
-        if key not in Params.model_fields and (key != "extends" or file.name != "study.yaml"):
-            line = f", line {lines[str(key)]}" if str(key) in lines else ""
-            raise ParamsError(
-                f"{file}{line}: unknown key {_cut(key)}{nearest(str(key)[:80], Params.model_fields)}. "
-                f"Known keys: {', '.join(Params.model_fields)}"
-            )
-    return data, lines
-
-
-def _cut(value: object) -> str:
+def shortened(value: object) -> str:
     """A value for an error message, at most one line."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
@@ -305,7 +237,7 @@ def check(values: Mapping[str, object], origin: str, places: Mapping[str, str] |
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "params"
-        found = f", found {_cut(first['input'])}" if first["loc"] else ""
+        found = f", found {shortened(first['input'])}" if first["loc"] else ""
         hint = " (write 0.001, not 1e-3: YAML reads the latter as text)" if _is_exponent(first["input"]) else ""
         if first["type"] == "literal_error":
             hint = nearest(
@@ -325,61 +257,9 @@ def _is_exponent(value: object) -> bool:
     return True
 
 
-def study_folder(study: str) -> Path:
-    """The folder of a study's params: a name in params/, or a folder that holds a study.yaml. Raises ParamsError."""
-    named = project_folder() / "params"
-    for folder in (named / study, Path(study)):
-        if (folder / "study.yaml").is_file():
-            return folder
-    studies = sorted(file.parent.name for file in named.glob("*/study.yaml"))
-    known = ", ".join(studies) or "those that `lungkeras report demo` lays out"
-    raise ParamsError(
-        f"No study {study!r}{nearest(study, studies)}: expected one of {known} in {named}, "
-        "or a folder with a study.yaml"
-    )
-
-
-def load_study(folder: Path, *, backend: str | None = None) -> tuple[Params, dict[str, Params]]:
-    """The study's shared params, and the params of each run by its name; `backend` overrides all. Raises ParamsError.
-
-    It inherits all runs of a study that it extends, except those with a file of the same name. A run's file must be
-    named after the run that it describes, so a copied file can't train the wrong model. If the study has `seeds`, each
-    run exists once per seed.
-    """
-    shared = load_params([folder / "study.yaml"], backend=backend)
-    runs = {}
-    folders = [file.parent for file in _lineage(folder / "study.yaml")]
-    files = {
-        file.name: file
-        for each in folders
-        for file in each.glob("*.yaml")
-        if file.name != "study.yaml" and not file.name.endswith(SUFFIX)
-    }
-    for _, file in sorted(files.items()):
-        params = load_params([folder / "study.yaml", file], backend=backend)
-        if params.run != file.stem:
-            raise ParamsError(f"{file}: describes the run {params.run}: rename it to {params.run}.yaml")
-        runs |= {run.run: run for run in with_seeds(params)}
-    if not runs:
-        raise ParamsError(f"{folder}: holds no run next to study.yaml; add a file such as covid-resnet34-random.yaml")
-    return shared, runs
-
-
-def with_seeds(params: Params) -> list[Params]:
-    """The run itself, with the first of its `seeds`, and its repeats with the others, named <run>-seed<N>."""
-    if params.seeds is None:
-        return [params]
-    first, *others = dict.fromkeys(params.seeds)
-    repeats = [{"seed": seed, "suffix": f"{params.suffix}-seed{seed}"} for seed in others]
-    return [params.model_copy(update=change) for change in ({"seed": first}, *repeats)]
-
-
 def dump(params: Params) -> str:
     """The params of a run as YAML text, in the order of the model: all that make the run what it is.
 
     Without `seeds`, which is its study's, and `tracker`, which a run may be given or lose at any time.
     """
     return yaml.safe_dump(params.model_dump(exclude={"seeds", "tracker"}), sort_keys=False)
-
-
-__all__ = ["Params", "check", "dump", "load_params", "load_study", "study_folder"]

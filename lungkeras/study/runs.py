@@ -58,12 +58,12 @@ class Run:
 
     @property
     def best_epoch(self) -> float:
-        """The epoch whose model was kept; NaN where no epoch gave one, and the untrained model was."""
+        """The epoch whose model was kept; NaN if the untrained model was kept."""
         return _number(self.metrics["best_epoch"])
 
     @property
     def diverged(self) -> float:
-        """The epoch in which training went astray for good (lungkeras.scores.divergence); NaN where it did not."""
+        """The epoch from which training diverged for good (lungkeras.scores.divergence); NaN if it did not."""
         return _number(self.metrics.get("diverged"))
 
 
@@ -118,7 +118,7 @@ def read_run(folder: Path | str) -> Run:
 
 
 def _missing(run: Run) -> str | None:
-    """Which file lacks which of the words that the tables need, None where none does."""
+    """The first file without a key or column that the tables need, in words; None if all are complete."""
     predictions = ["split", *(f"{kind}_{name}" for name in run.classes for kind in ("label", "probability"))]
     needed = {
         "params.yaml": (["dataset", "backbone", "weights", "learning_rate"], run.params),
@@ -154,7 +154,7 @@ def _place(run: Run) -> tuple:
 
 
 def main_runs(runs: Mapping[str, Run]) -> dict[str, Run]:
-    """The runs that are not of the learning-rate ablation, and repeat no other with another seed."""
+    """The runs without the learning-rate ablation and without repeats with another seed."""
     return {name: run for name, run in runs.items() if not ABLATION.search(name) and not REPEAT.search(name)}
 
 

@@ -24,7 +24,7 @@ SECONDS_TO_WRITE = 60.0
 # Seconds per step, plus seconds per scan of 64 pixels: once for a preparation, in each epoch for a training, which uses
 # seven in ten scans.
 NOMINAL = {"prepare": 10.0, "train": 30.0, "evaluate": 60.0, "visualize": 90.0, "report": 20.0}
-SECONDS_A_SCAN = {"prepare": 0.01, "mobilenet_v3_large": 0.0035, "efficientnet_b1": 0.008, "resnet34": 0.0175}
+SECONDS_PER_SCAN = {"prepare": 0.01, "mobilenet_v3_large": 0.0035, "efficientnet_b1": 0.008, "resnet34": 0.0175}
 OTHER_BACKBONE = 0.0175
 TITLES = {"prepare": "preparations", "train": "trainings", "evaluate": "evaluation", "visualize": "drawing of figures",
           "report": "report"}  # fmt: skip
@@ -66,7 +66,7 @@ def end(folder: Path) -> None:
 
 def nominal_seconds(rule: str, *, backbone: str = "", scans: int = 0, epochs: int = 1, size: int = 64) -> float:
     """The time of a step on the reference machine, before anything is known about this one."""
-    of_scans = SECONDS_A_SCAN.get(backbone or rule, OTHER_BACKBONE) * scans * epochs * (size / 64) ** 2
+    of_scans = SECONDS_PER_SCAN.get(backbone or rule, OTHER_BACKBONE) * scans * epochs * (size / 64) ** 2
     return NOMINAL.get(rule, 30.0) + of_scans
 
 

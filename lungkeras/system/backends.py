@@ -89,7 +89,7 @@ def has_nvidia_gpu() -> bool:
 
 @contextmanager
 def _hidden(*packages: str) -> Iterator[None]:
-    """Within the block these packages can't be imported, unless they already are; optional users go without."""
+    """Within the block these packages can't be imported, unless they already are, so optional uses are skipped."""
     hidden = [package for package in packages if package not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))
     try:
@@ -103,19 +103,19 @@ def _hidden(*packages: str) -> Iterator[None]:
 def _held_back() -> Iterator[None]:
     """Holds back what libraries write to file descriptor 2, which is below sys.stderr.
 
-    It is shown if the block fails, or if there is a GPU, as it may explain why that is not found.
+    It is shown if the block fails, or if there is a GPU, as it may explain why the GPU is not found.
     """
     sys.stderr.flush()
     stderr = os.dup(2)
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as output:
         show = True
         try:
-            os.dup2(said.fileno(), 2)
+            os.dup2(output.fileno(), 2)
             yield
             show = has_nvidia_gpu()
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
             if show:
-                said.seek(0)
-                sys.stderr.write(said.read().decode(errors="replace"))
+                output.seek(0)
+                sys.stderr.write(output.read().decode(errors="replace"))

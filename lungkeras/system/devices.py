@@ -38,7 +38,7 @@ def chosen_devices(devices: int | str) -> list[str]:
 
 @contextmanager
 def scope(devices: int | str) -> Iterator[list[str]]:
-    """Within it, models are built and trained on all these devices, which share each batch.
+    """Within the block, models are built and trained on all these devices, which share each batch.
 
     JAX uses keras.distribution.DataParallel, TensorFlow tf.distribute.MirroredStrategy; on PyTorch each device has a
     process, started by training (lungkeras.system.replicas).
@@ -62,7 +62,7 @@ def _strategy(chosen: tuple[str, ...]):
 
 
 def sharing() -> int:
-    """How many devices share a batch here: those of the scope around, else one."""
+    """How many devices share a batch here: those of the enclosing scope, else one."""
     if running_backend() == "jax":
         import keras
 

@@ -53,4 +53,4 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def memory_ran_out(error: Exception) -> bool:
     """Whether an error means that memory ran out, in the words of Python, the system or a backend."""
     words = f"{type(error).__name__} {error}".lower()
-    return getattr(error, "errno", None) == errno.ENOMEM or any(said in words for said in OUT_OF_MEMORY)
+    return getattr(error, "errno", None) == errno.ENOMEM or any(phrase in words for phrase in OUT_OF_MEMORY)

@@ -83,7 +83,7 @@ def on_its_disk(path: Path) -> Iterator[None]:
         if error.errno in NO_ROOM:
             cause, advice = NO_ROOM[error.errno]
             raise FolderError(
-                f"{path} can't be written: {cause} ({megabytes(free_bytes(path))} left): {advice}, then give the same "
+                f"{path} can't be written: {cause} ({megabytes(free_bytes(path))} left): {advice}, then run the same "
                 "command again"
             ) from error
         if error.errno in NO_RIGHT and _lies_in(error.filename, path.parent):
@@ -251,7 +251,7 @@ def write_arrays(path: Path | str, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def new_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """A memory-mapped .npy of bytes, all 0, to be filled where it lies: in a folder that appears whole.
+    """A memory-mapped .npy of zero bytes, to be filled in place, in a folder that appears whole.
 
     Its space is allocated at once: a process that fills a mapped file on a full disk is killed. Raises FolderError.
     """

@@ -33,7 +33,7 @@ BOUND = re.compile(r"(>=|<|==)\s*([\d.]+)")
 
 
 def installation(backend: str | None = None) -> dict:
-    """All of it, as plain values; Keras is imported to list the backend's devices.
+    """The state of the installation, as plain values; Keras is imported to list the backend's devices.
 
     version, python, platform      of this installation
     project                        the folder that params and results are read from

@@ -14,8 +14,8 @@ from lungkeras.system.errors import FolderError
 from lungkeras.system.files import on_its_disk, open_plain
 from lungkeras.system.text import printable, say
 
-SECONDS_BETWEEN_LOOKS = 0.1
-SAID = "LUNGKERAS_NO_LOCKS"  # variable: that there are no locks was said
+SECONDS_BETWEEN_TRIES = 0.1
+WARNED = "LUNGKERAS_NO_LOCKS"  # environment variable, set once the warning about missing locks is printed
 
 
 class Lock(NamedTuple):
@@ -29,7 +29,8 @@ def alone(file: Path | str, work: str, *, patience: float = float("inf")) -> Ite
 
     If another process holds it, waits until that ends, and reports this on stderr. `work` describes the work, as in
     "prepared/demo/covid is being prepared". Processes on other machines are seen where the file system supports locks;
-    where it has none, this is said once on stderr, and nobody is waited for.
+    where it does not, a warning is printed once on stderr, and
+    the work starts at once.
 
     Raises FolderError after `patience` seconds, or if the file can't be made.
     """
@@ -41,7 +42,7 @@ def alone(file: Path | str, work: str, *, patience: float = float("inf")) -> Ite
             os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield Lock(handle, waited)
     finally:
-        with suppress(PermissionError):  # another user's, where only they may remove it
+        with suppress(PermissionError):  # another user's file, which only its owner may remove
             file.unlink(missing_ok=True)
         os.close(handle)
 
@@ -96,10 +97,10 @@ def _acquired(file: Path, work: str, patience: float) -> tuple[int, bool]:
             if not waited and patience == float("inf"):
                 say(f"{work} by {holder}: waiting until it ends", file=sys.stderr)
             waited = True
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(SECONDS_BETWEEN_TRIES)
             continue
         except OSError:  # a file system without locks
-            _say_once_that_none(file.parent)
+            _warn_once_of_no_locks(file.parent)
             return handle, waited
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(handle), os.stat(file)):
@@ -110,14 +111,16 @@ def _acquired(file: Path, work: str, patience: float) -> tuple[int, bool]:
 def _opened(file: Path) -> int:
     try:
         return open_plain(file, os.O_RDWR | os.O_CREAT)
-    except PermissionError:  # another user's, which can be locked all the same
+    except PermissionError:  # another user's file, which can be locked nevertheless
         if not file.exists():
             raise
         return open_plain(file, os.O_RDONLY)
 
 
-def _say_once_that_none(folder: Path) -> None:
-    """Said by this process, not by those that it starts."""
-    if not os.environ.get(SAID):
-        say(f"{folder} is on a file system without locks: give no second command that writes there", file=sys.stderr)
-        os.environ[SAID] = "1"
+def _warn_once_of_no_locks(folder: Path) -> None:
+    """Printed by this process, and not again by those that it starts."""
+    if not os.environ.get(WARNED):
+        say(
+            f"{folder} is on a file system without locks: don't run a second command that writes there", file=sys.stderr
+        )
+        os.environ[WARNED] = "1"

@@ -1,4 +1,4 @@
-"""Objects that show themselves in IPython, and so in Jupyter, VS Code and Colab."""
+"""Display of objects in IPython, and thus in Jupyter, VS Code and Colab."""
 
 import importlib
 import sys
@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 
 def shown_by(home: str, types: Iterable[str]) -> None:
-    """Lets IPython, where it runs, show objects of `types`, each "module:class", by `home`, "module:function".
+    """If IPython runs, it shows objects of `types`, each "module:class", by `home`, "module:function".
 
-    The function takes the object and returns HTML. Neither module is loaded before an object is shown, so that what
-    draws a thing may stand above it on the map.
+    The function takes the object and returns HTML. Neither module is loaded before an object is shown, so the
+    function may be in a folder that imports that of the object.
     """
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if hasattr(ipython, "get_ipython") else None

@@ -15,7 +15,7 @@ from lungkeras.system.files import write_json
 from lungkeras.system.untrusted import json_files
 
 NOTE = ".sources.json"
-GIVEN = "LUNGKERAS_SOURCE"  # variable: the source that the graph of notebooks prepares
+GIVEN = "LUNGKERAS_SOURCE"  # environment variable: the source that the graph of notebooks prepares
 MOST_NOTED = 100
 
 
@@ -42,7 +42,10 @@ def remember(source: Path | str) -> None:
 
 
 def find(source: str) -> Path | None:
-    """The folder that a result names; None if it is not on this machine. A stranger's result names no other."""
+    """The folder that a result names; None if it is not on this machine.
+
+    A result of somebody else can name only folders in the project, or those recorded here.
+    """
     path = Path(source)
     if not source or path.is_absolute() or ".." in path.parts:
         return None

@@ -18,10 +18,10 @@ def progress(iterable: Iterable, *, total: int | None = None, description: str =
 
         yield from tqdm(iterable, total=total, desc=description, leave=False)
         return
-    started = said = time.monotonic()
+    started = last_line = time.monotonic()
     for count, item in enumerate(iterable, start=1):
         yield item
         now = time.monotonic()
-        if now - said >= SECONDS_BETWEEN_LINES:
-            said = now
+        if now - last_line >= SECONDS_BETWEEN_LINES:
+            last_line = now
             say(f"{description}: {count} of {total or '?'} ({now - started:.0f} s)", file=sys.stderr)

@@ -24,10 +24,11 @@ from lungkeras.system import errors
 from lungkeras.system.untrusted import json_files
 
 PACKAGE = Path(__file__).resolve().parents[1]
-# {hash of code: hashes of earlier code that computes the same numbers}. Once a line of the former computes something
-# else, no code has that hash any more, and the entry holds no longer.
+# {hash of code: hashes of earlier code that computes the same numbers}. An entry expires by itself: once that
+# code computes something else, it has another hash.
 EARLIER_CODE = {
-    "85732421a33eee721537188ea8713acc94a55f635993a3b2dd775b33c8df79d4": (
+    "fff7d97e26ded035d47d86e5cbf9fb69c187b621aeb494d9c5179835db947bc8": (
+        "85732421a33eee721537188ea8713acc94a55f635993a3b2dd775b33c8df79d4",
         "787e2c228d08d08d39f2a10218c4785a38e10fae41e79e8531b933988d69f248",
         "39f10251d34c4ecd0bd87f1b2212140c448b34592377d6c09928dc866898e670",
         "83868b3ee224b1d3110901625d71a753c79722c2b6febf58cee6ae7db438aed1",
@@ -38,7 +39,8 @@ EARLIER_CODE = {
         "03fe4ef6a3bc8fc50b9c161064ef350803e6dc38dc002d7e89a68f5ef08e7b50",
         "33767b2c48e506a0a2c9b94778fe06b0b8231812132d18bf81359f932773ae85",
     ),
-    "89d1d39b6687971c04e04cc13ffe48cb8f0759a304c5ff14f394cea3c76d3d04": (
+    "e61d48000227fae20e6d4c52af6b193c943b4404070a2187111cac69ee40a284": (
+        "89d1d39b6687971c04e04cc13ffe48cb8f0759a304c5ff14f394cea3c76d3d04",
         "ea1c22fbdcb3012df1a4f4be407e765bf97417449029e84539b4cff89e2333ff",
         "ff3e2e55b662aa85f8fb354d791f117df7ee9deb85e82cff55c004ae080f2c32",
         "998fd91341dfcea295e537743e614f090db8c96158015d477cdc1c4644a2f5ce",
@@ -50,7 +52,8 @@ EARLIER_CODE = {
         "b2622c27e424d60afe9a92011ef7c4c6388b1266f4ab7ad54ea3c15d4806fa9d",
         "b7f644f144ff8ea8a68cf404cd441f02fa8a6083c4596a6536d9e139eb64fac4",
     ),
-    "3b782f4f1a69fb00136b85b6a4c347c9394d51c6661122bca0a18bd833f0cb4b": (
+    "9f5f2eaaa8c47b6afbdd360e77f1b228c677fe4de14db540aee2a40361fe0afa": (
+        "3b782f4f1a69fb00136b85b6a4c347c9394d51c6661122bca0a18bd833f0cb4b",
         "f8f2ea7582be99a130adceb4073c76cce3d4b964b24117454d9981c4a6b969b8",
         "4e839328ef1163a29d80c6a92f3505fe52bb82698df3919428ea063075ef6348",
         "4e3004365eeaf7abea3d560cc6a24f5bc134b54a154c97af8d57b728a7e37fcd",
@@ -62,7 +65,8 @@ EARLIER_CODE = {
         "4eba6fd5f005a4e34958f1af0b3b81df8c9fcb6b6e008a42c773699957cd9f5a",
         "ffcd462921d767d035648496c2952bcf054f66ca72b2e2ed15a7a58f19e5ffa2",
     ),
-    "5bba1ab816e397ef7dfbbc3ad233476927d3e8c4097b12429ee812ebdd92a8aa": (
+    "4aff471d1985460b74f512ff8bdfa055736b67d10b401201d01fe875bb835c03": (
+        "5bba1ab816e397ef7dfbbc3ad233476927d3e8c4097b12429ee812ebdd92a8aa",
         "2e9efcb4af77c368f98e89f07181fc58bf0c78e6646d8ad4520473323b722607",
         "f2dae48f6af42e5eecdb18dffff5992fd7e990967f8ba8919bad9500af979ffb",
         "071023a761251ae602c7d489a5a5c2e430cf19c7b8c29ee9036a6f8a95cfce85",
@@ -74,23 +78,38 @@ EARLIER_CODE = {
         "904756f93d248867708301c0ac173481cc49af15a9ae979050e575d2e833c707",
         "ba87f1c841825b12f6c27d8781b7625527afbd35d09d20ce6d9a1a5c555fd15d",
     ),
-    "69310442cafcf6b5dfa7c93661d87cc66596b9f379125e42c63bb55d3e632f48": (
+    "acefc66551a2b01eab12eb13eafd4326dc843c5de1e9227e5ccb8b8017786d15": (
+        "69310442cafcf6b5dfa7c93661d87cc66596b9f379125e42c63bb55d3e632f48",
         "09bfaa0f06ca2729b146c70a11cbcbaab700858ca63758336c509c72e201f571",
     ),
-    "d71458161c0f994a795e008aa9a5ed10ee0e50407867d8e6b6f11d93431551d1": (
+    "1d7a99b7b1067a0fff28685e78ae34aaedfd44f8f931e08ca87cda7fb514c01e": (
+        "d71458161c0f994a795e008aa9a5ed10ee0e50407867d8e6b6f11d93431551d1",
         "23d39a78a86fa7a9e0c7781db4bbab3de7d11df6b66bf82c58d85042d3e89885",
     ),
-    "2ff47ffc7b13958a6139d156d7bd655f691734161ac3ecda1c740098f2e34a46": (
+    "ccc0b54d918f97615b72d59fc33e8dba8183cc64a7d026836845ebaa20d28a08": (
+        "2ff47ffc7b13958a6139d156d7bd655f691734161ac3ecda1c740098f2e34a46",
         "6de1fbb67783a3242d3dea26d9297dae0f7278b523ebc8479afadd05f136c0f6",
     ),
-    "ef41ee6dbe64d7cea64b979f3ce7b0a98341b036013228350f839840c2f57cc3": (
+    "abc3ba60ec87a8d67a597c9ad917cc0dd5383d8a073128776bbd0e16d4388504": (
+        "ef41ee6dbe64d7cea64b979f3ce7b0a98341b036013228350f839840c2f57cc3",
         "6937b7affd76a588a174dfc4f6ccdb4e23e5e6d739963d51ca5ef51387e51e55",
     ),
-    "dfa76b02916f9217727d8ab3420568ffc34e57086e53fa287987e87e884e9e11": (
+    "576e05e9613f07be1a28cb7700fa4690990f873dc9f8b8f2353d11c1f9fce080": (
+        "dfa76b02916f9217727d8ab3420568ffc34e57086e53fa287987e87e884e9e11",
         "86b44c78f7f1c0c282f0df04488efa0f87d583b1d62d71c66f6773624605357c",
     ),
-    "1e9932d030540ffdf6c0cdc071d49762e875b582dc37f770b97d1a2ccac8a18b": (
+    "53ca3fc37e202dd5fc5fdff3a6da632cbd7725f865d008dff7464d3a78bd329d": (
+        "1e9932d030540ffdf6c0cdc071d49762e875b582dc37f770b97d1a2ccac8a18b",
         "a1f5b329da31833143885469d48ecda09cd417e860763335c913234f8687c5c6",
+    ),
+    "cc76fcffcc73c474bdf5ee23bc8eb49bd3c52c944a1d6f7cd6776ab83966f411": (
+        "57a96e217e8d0a7b9353c356f4818694a677c838a2e01ffbe30bcf14977d02c0",
+    ),
+    "56666dff3d2a265c57aad8c4c545a296c78709bd0e54381af7c6fe927195f45d": (
+        "b3841760bf9ee0e6405b210901efb8ac4a9fedd0f2513025c1d8148fb155a279",
+    ),
+    "32cdf49581990ca8e17d8db0e344d36df2d9746348bb03d66594f1f3f374ba6f": (
+        "1221812bd88dfd0acd2ba2b3e48e8a36f4a1f97a02527c09eed8343467893588",
     ),
 }
 SAME_NUMBERS = {old: now for now, earlier in EARLIER_CODE.items() for old in earlier}
@@ -122,7 +141,7 @@ def file_digest(path: Path) -> str:
 def code_digest(modules: Iterable[str]) -> str:
     """SHA-256 of modules of the package as Python parses them, without words for readers; the same for every Python.
 
-    It is that of their statements, in any order of modules: a definition that moves from one of these modules to
+    The order of modules does not count: a definition that moves from one of these modules to
     another, or with its module to another folder, is the same code.
     """
     trees = (ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8")) for name in modules)
@@ -132,10 +151,10 @@ def code_digest(modules: Iterable[str]) -> str:
 def syntax(tree: ast.AST) -> str:
     """A syntax tree as text, without parts that affect no number; the tree is changed in place.
 
-    Left out are imports, docstrings, annotations, statements that print, warn, log or track, what an exception is made
-    of (its class stays, as it decides who catches it), messages of assertions, descriptions of progress bars, what the
-    entry of a dataset says to readers, texts that only these used, places in the file, and fields that only newer
-    Pythons have empty.
+    Left out are imports, docstrings, annotations, statements that print, warn, log or track, the arguments of
+    exceptions (their classes stay, as these decide who catches them), messages of assertions, descriptions of progress
+    bars, what the entry of a dataset says to readers, texts that only these used, positions in the file, and fields
+    that are empty and exist only in newer Pythons.
     """
     return _as_text(_Words().visit(tree))
 
@@ -166,7 +185,7 @@ class _Words(ast.NodeTransformer):
         return None if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" else self.generic_visit(node)
 
     def visit_Expr(self, node):
-        return None if _is_text(node.value) or _speaks(node.value) else self.generic_visit(node)
+        return None if _is_text(node.value) or _is_output(node.value) else self.generic_visit(node)
 
     def visit_Raise(self, node):
         node.cause = None
@@ -223,7 +242,7 @@ def _last_name(node: ast.AST) -> str:
     return getattr(node, "attr", getattr(node, "id", ""))
 
 
-def _speaks(node: ast.AST) -> bool:
+def _is_output(node: ast.AST) -> bool:
     """Whether an expression prints, warns, logs or tracks: say(...), warnings.warn(...), trackers.epoch(...)."""
     if not isinstance(node, ast.Call):
         return False

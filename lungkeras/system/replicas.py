@@ -90,8 +90,8 @@ def _early_end(others: dict[str, subprocess.Popen]) -> str | None:
     while time.monotonic() < last:
         for device, other in others.items():
             if other.poll() is not None:
-                said = other.stdout.read().decode(errors="replace").strip() or ending(other.returncode)
-                return f"the process of {device} ended ({said})"
+                words = other.stdout.read().decode(errors="replace").strip() or ending(other.returncode)
+                return f"the process of {device} ended ({words})"
         time.sleep(0.1)
     return None
 
@@ -125,12 +125,12 @@ def joined() -> Iterator[Path]:
         with suppress(BrokenPipeError):
             answers.write(f"{type(error).__name__}: {error}".encode())
             answers.flush()
-        os._exit(1)  # a group that one has left can't be left in order
+        os._exit(1)  # once one process has left the group, it can't be closed cleanly
     _leave()
 
 
 def _end_with_the_first() -> None:
-    os.read(0, 1)  # nothing is ever written: it returns where the other end is closed
+    os.read(0, 1)  # nothing is ever written: the read returns when the other end is closed
     os._exit(1)
 
 

@@ -45,7 +45,7 @@ def by_signals() -> Iterator[None]:
             report(dropped)
             return
         status = getattr(dropped.exc_value, "status", 128 + signal.SIGINT)
-        # This hook is still within what drops exceptions.
+        # Python drops exceptions in this hook as well.
         threading.Timer(0.01, os.kill, (os.getpid(), status - 128)).start()
 
     for number, handler in before.items():

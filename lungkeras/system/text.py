@@ -11,10 +11,10 @@ MARKDOWN = re.compile(r"[\\`*_{}\[\]<>|&~$@]|:(?=//)|(?<=www)\.")
 
 
 def printable(text: object) -> str:
-    r"""Text without what a terminal, a viewer or an encoder acts on; such characters are shown as their escapes.
+    r"""Text that is safe to show: characters that a terminal, a viewer or an encoder acts on become escapes.
 
     Control characters (ESC, newline, bell), those that turn the direction of writing, and bytes of a file name that are
-    no UTF-8 become \x1b, \u202e, \udcff. All else, accents and other scripts, stays.
+    not UTF-8 become \x1b, \u202e, \udcff. All else, accents and other scripts, stays.
 
     >>> printable("scan\x1b[2J.png")
     'scan\\x1b[2J.png'
@@ -40,7 +40,7 @@ def say(*lines: object, file: IO[str] | None = None) -> None:
         text = printable(line)
         try:
             print(text, file=file, flush=True)
-        except UnicodeEncodeError:  # a terminal that has not all letters
+        except UnicodeEncodeError:  # a terminal that can't show every letter
             print(text.encode(file.encoding, "backslashreplace").decode(file.encoding), file=file, flush=True)
 
 
@@ -68,7 +68,7 @@ def _is_formula(text: str) -> bool:
 
 
 def markdown_text(value: object) -> str:
-    r"""Text as Markdown shows it letter by letter: nothing in it is a heading, a link, HTML or a cell's border.
+    r"""Text with Markdown's special characters escaped: it holds no heading, link, HTML or cell border.
 
     >>> markdown_text("a_b|<b>")
     'a\\_b\\|\\<b\\>'

@@ -12,9 +12,9 @@ from lungkeras.training.pipeline import Batches
 from lungkeras.training.pipeline import steps as steps_of_epoch
 
 SMOOTHING = 0.9
-HOPELESS = 4  # a smoothed loss so many times the least ends the test
-NOISE = 6  # so many standard deviations, of a hundred losses that only scatter, one test in twenty spans
-SETTLED = 0.1  # the share of the steps that a mean over losses needs before it says anything
+DIVERGED = 4  # the test ends when the smoothed loss is this multiple of its minimum
+NOISE = 6  # standard deviations: what one test in twenty spans by chance, if a hundred losses only scatter
+IGNORED_START = 0.1  # share of the steps before the smoothed loss means anything
 
 
 def range_test(
@@ -28,12 +28,12 @@ def range_test(
     """The loss of each training batch while the learning rate grows by the same factor from step to step.
 
     It uses the run's own batches, augmentation, loss and optimizer, on one device. `model`, by default the run's
-    `initial_model`, is of no use afterwards. No file is written. After Smith 2017
+    `initial_model`, can't be used afterwards. No file is written. After Smith 2017
     (doi:10.1109/WACV.2017.58), with the exponential growth and the smoothing of fastai.
 
     Returns one row per step: step (from 1), learning_rate, loss (nats, of the batch), smoothed (a mean of the losses so
     far that halves its weights about every seven steps). It ends early if the loss becomes NaN or infinite, or its mean
-    reaches four times the least. Raises ParamsError unless 0 < lowest < highest and 2 <= steps, and RunError if the
+    reaches four times its minimum. Raises ParamsError unless 0 < lowest < highest and 2 <= steps, and RunError if the
     prepared dataset is missing.
     """
     if not 0 < lowest < highest < float("inf"):
@@ -58,9 +58,9 @@ def range_test(
         mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
         smoothed = mean / (1 - SMOOTHING ** (step + 1))
         rows.append((step + 1, lowest * growth ** (step / (steps - 1)), loss, smoothed))
-        if step >= SETTLED * steps:
+        if step >= IGNORED_START * steps:
             least = min(least, smoothed)
-            if smoothed > HOPELESS * least:
+            if smoothed > DIVERGED * least:
                 break
     return pd.DataFrame(rows, columns=["step", "learning_rate", "loss", "smoothed"])
 
@@ -68,10 +68,10 @@ def range_test(
 def steepest(tested: pd.DataFrame) -> float:
     """The learning rate at which the smoothed loss of a range test falls fastest; NaN where it does not fall.
 
-    By the logarithm of the rate, before its least value, and after the first tenth of the steps. It falls where it
-    loses more than NOISE standard deviations of a smoothed loss, by how single batches scatter around it.
+    The slope is over the logarithm of the rate, between the first tenth of the steps and the minimum. The loss falls if
+    it drops by more than NOISE standard deviations of a smoothed loss, estimated from the scatter of single batches.
     """
-    curve = tested.iloc[int(SETTLED * len(tested)) :]
+    curve = tested.iloc[int(IGNORED_START * len(tested)) :]
     curve = curve.iloc[: int(curve["smoothed"].argmin()) + 1] if len(curve) else curve
     if len(curve) < 3:
         return float("nan")

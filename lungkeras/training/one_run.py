@@ -15,21 +15,19 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
-from lungkeras.datasets.policies import told
-from lungkeras.models.build import build_model, load_model, save_model
+from lungkeras.datasets.policies import policy_text
+from lungkeras.models.build import build_model
+from lungkeras.models.files import load_model, save_model
 from lungkeras.models.layers import synchronized
 from lungkeras.preparation.folder import Prepared, load_prepared
 from lungkeras.preparation.made_from import of_prepared
-from lungkeras.scores import metrics
-from lungkeras.scores.divergence import best_epoch, diverged_at
-from lungkeras.scores.temperature import fit_correction, no_correction
-from lungkeras.splits import SPLITS
 from lungkeras.study.made_from import is_trained, of_results, training_made_from
-from lungkeras.study.params import Params, dump, load_params
+from lungkeras.study.params import Params, dump
+from lungkeras.study.params_files import load_params
 from lungkeras.system import devices, replicas
 from lungkeras.system.backends import use_backend
 from lungkeras.system.errors import RunError, memory_ran_out
-from lungkeras.system.files import require_room, write_csv, write_json, write_parquet, write_text
+from lungkeras.system.files import require_room, write_csv, write_json, write_text
 from lungkeras.system.locks import alone
 from lungkeras.system.machine import environment
 from lungkeras.system.text import say
@@ -37,9 +35,9 @@ from lungkeras.training import trackers
 from lungkeras.training.checkpoints import remove_checkpoints
 from lungkeras.training.losses import MacroF1, class_weights, known_share, loss_function
 from lungkeras.training.optimizers import adam
-from lungkeras.training.outputs import predict_logits
 from lungkeras.training.pipeline import steps, training_batches
 from lungkeras.training.progress import Follower, Progress
+from lungkeras.training.results import write_results
 
 FOLLOW = "from lungkeras.training.one_run import follow; follow()"  # what each further device runs on PyTorch
 FILES_OF_WEIGHTS = 5  # best.keras, and a checkpoint: weights, best weights, two moments of each
@@ -85,7 +83,7 @@ def _train(params: Params, data: str | None, model: keras.Model | None) -> None:
         names = ", ".join(name for name, none in zip(prepared.classes, unknown, strict=True) if none)
         raise RunError(
             f"{params.prepared_folder}: no label of {names} is known in the training split "
-            f"({told(params.uncertain, params.blank)}): let such labels count in study.yaml, as by blank: zeros, or "
+            f"({policy_text(params.uncertain, params.blank)}): count them in study.yaml, as with blank: zeros, or "
             "leave the class out of the collection"
         )
     # Existing files belong to other params, unless the checkpoint says otherwise: metrics.json is removed first, since
@@ -220,7 +218,7 @@ def compiled(model: keras.Model, params: Params, prepared: Prepared) -> keras.Mo
         global_clipnorm=params.clip_norm,
     )
     if params.precision == "mixed_float16":
-        # Small gradients are zero in float16: the loss is scaled up, and they down again.
+        # Small gradients are zero in float16: the loss is scaled up, and the gradients are scaled down.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     trainer.compile(
         optimizer=optimizer,
@@ -250,56 +248,3 @@ def create_variables(trainer: keras.Model, classes: int) -> None:
     trainer.compute_loss(y=nothing, y_pred=nothing)
     trainer.compute_metrics(None, nothing, nothing)
     trainer.reset_metrics()
-
-
-def write_results(model: keras.Model, params: Params, prepared: Prepared, history: pd.DataFrame) -> None:
-    """Predicts every split with the best model and writes predictions.parquet, then metrics.json.
-
-    Predictions hold the model's own probabilities, which determine its decisions; `prior_shift` and `temperatures` in
-    metrics.json calibrate them (lungkeras.scores.temperature).
-    """
-    frames, scores, correction = [], {}, no_correction(len(prepared.classes))
-    for split in SPLITS:
-        labels = prepared.labels(split)
-        logits = predict_logits(model, prepared.images[split], params.batch_size)
-        probabilities = metrics.probabilities(logits, prepared.task)
-        if split == "val":
-            weights = class_weights(prepared, params)
-            correction = fit_correction(labels, probabilities, prepared.task, weights)
-        records = prepared.split(split)
-        frame = pd.DataFrame({"split": split, "scan": records["scan"], "patient": records["patient"]})
-        for column, name in enumerate(prepared.classes):
-            frame[f"label_{name}"] = whole(labels[:, column])
-            frame[f"probability_{name}"] = probabilities[:, column]
-        frames.append(frame)
-        scores[split] = {
-            **metrics.scores(labels, probabilities, prepared.classes, prepared.task),
-            "loss": metrics.cross_entropy(labels, logits, prepared.task, class_weights(prepared, params)),
-            "scans": len(labels),
-        }
-    write_parquet(params.run_folder / "predictions.parquet", pd.concat(frames, ignore_index=True))
-    labels = prepared.labels("train")
-    chance = metrics.cross_entropy(labels, np.zeros_like(labels), prepared.task, class_weights(prepared, params))
-    timed = history["seconds"].iloc[1:] if len(history) > 1 else history["seconds"]
-    write_json(
-        params.run_folder / "metrics.json",
-        {
-            "run": params.run,
-            "dataset": params.dataset,
-            "task": prepared.task,
-            "classes": list(prepared.classes),
-            "backbone": params.backbone,
-            "weights": params.weights_word,
-            "best_epoch": best_epoch(history),
-            "diverged": diverged_at(history, chance),
-            "epochs": len(history),
-            "seconds_per_epoch": float(timed.median()),
-            **correction.as_dict(),
-            **scores,
-        },
-    )
-
-
-def whole(labels: np.ndarray) -> np.ndarray:
-    """Labels as int if all are known, else unchanged."""
-    return labels if np.isnan(labels).any() else labels.astype(int)

@@ -9,7 +9,7 @@ import keras
 
 def adam(*arguments, **options) -> keras.optimizers.Adam:
     """keras.optimizers.Adam with these arguments; on TensorFlow the fused one."""
-    # Keras takes a parallel Adam on PyTorch, but for its own class alone.
+    # On PyTorch Keras replaces Adam by a parallel one, but only its own class.
     fused = keras.backend.backend() == "tensorflow"
     return (FusedAdam if fused else keras.optimizers.Adam)(*arguments, **options)
 

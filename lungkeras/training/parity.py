@@ -39,7 +39,7 @@ BOUNDS = {"logits": 1e-4, "grey_levels": 1, "losses": 1e-3}
 
 
 def backend_pythons(given: Mapping[str, str] | None = None) -> dict[str, str]:
-    """{backend: the Python that has it}, in the order of BACKENDS; a backend that is nowhere is left out."""
+    """{backend: the Python that has it}, in the order of BACKENDS; a backend that is not installed is left out."""
     pythons = {}
     for backend in BACKENDS:
         folders = [f".venv-{backend}", ".venv"] if backend == "tensorflow" else [f".venv-{backend}"]
@@ -98,7 +98,7 @@ def _in_process(
         text=True,
     )
     if done.returncode:
-        last = (done.stderr.strip() or "without a word").splitlines()[-1]
+        last = (done.stderr.strip() or "without output").splitlines()[-1]
         raise RunError(f"{backend} could not be measured with {python} ({printable(last)})")
     with array_files.load(folder / f"{backend}.npz") as arrays:
         return dict(arrays)

@@ -72,7 +72,7 @@ def _track(params: Params, rows: Sequence[Mapping], made_from: Mapping | None, s
 
 
 def _compared(params: Params) -> dict[str, str | int | float | bool]:
-    """The params by which runs are compared. null is a word, as TensorBoard takes an absent one for equal to any."""
+    """The params by which runs are compared; null as text, as TensorBoard takes an absent value for equal to any."""
     held = params.model_dump(exclude=NOT_COMPARED)
     return {key: "null" if value is None else value for key, value in held.items()}
 
@@ -85,17 +85,7 @@ def _ends(rows: Sequence[Mapping]) -> list[float]:
 
 def _write_events(params: Params, rows: Sequence[Mapping], inputs: str, scores: Mapping[str, float]) -> None:
     """Appends to the file of events of this process, or writes a new one with all epochs in place of older files."""
-    from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-    from tensorboard.compat.proto.summary_pb2 import Summary
-    from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
     from tensorboard.summary.writer.record_writer import RecordWriter
-
-    def about_session(tag: str, **content) -> Summary:
-        data = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(**content))
-        return Summary(value=[Summary.Value(tag=tag, metadata=data, tensor=metadata.NULL_TENSOR)])
-
-    def scalars(values: Mapping[str, float]) -> Summary:
-        return Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
 
     folder = params.study_folder / "tensorboard" / params.run
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,27 +93,12 @@ def _write_events(params: Params, rows: Sequence[Mapping], inputs: str, scores: 
     events = []
     if before != inputs or not file.is_file() or known not in (len(rows) - 1, len(rows)):
         known, file = 0, folder / f"events.out.tfevents.{time.time_ns()}"
-        began = _ends(rows)[0] - rows[0]["seconds"]
-        start = plugin_data_pb2.SessionStartInfo(start_time_secs=began)
-        for name, value in _compared(params).items():
-            kind = {str: "string_value", bool: "bool_value"}.get(type(value), "number_value")
-            setattr(start.hparams[name], kind, value)
-        events += [
-            Event(wall_time=began, file_version="brain.Event:2"),
-            # A TensorBoard that is open drops what it had.
-            Event(wall_time=began, step=1, session_log=SessionLog(status=SessionLog.START)),
-            Event(wall_time=began, summary=about_session(metadata.SESSION_START_INFO_TAG, session_start_info=start)),
-        ]
+        events += _start_of_session(params, _ends(rows)[0] - rows[0]["seconds"])
     for row, ended in list(zip(rows, _ends(rows), strict=True))[known:]:
         values = {name: value for name, value in row.items() if name != "epoch"}
-        events.append(Event(wall_time=ended, step=int(row["epoch"]), summary=scalars(values)))
+        events.append(_scalars(values, int(row["epoch"]), ended))
     if scores:
-        now = time.time()
-        end = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=now)
-        events += [
-            Event(wall_time=now, step=int(scores["best_epoch"]), summary=scalars(scores)),
-            Event(wall_time=now, summary=about_session(metadata.SESSION_END_INFO_TAG, session_end_info=end)),
-        ]
+        events += _end_of_session(scores, time.time())
     with os.fdopen(open_plain(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as opened:
         writer = RecordWriter(opened)
         for event in events:
@@ -132,6 +107,50 @@ def _write_events(params: Params, rows: Sequence[Mapping], inputs: str, scores: 
         if other != file:
             other.unlink()
     _written[folder] = (inputs, len(rows), file)
+
+
+def _start_of_session(params: Params, began: float) -> list:
+    """The events at the start of a file: its version, and the params for TensorBoard's page HParams."""
+    from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+    from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+    start = plugin_data_pb2.SessionStartInfo(start_time_secs=began)
+    for name, value in _compared(params).items():
+        kind = {str: "string_value", bool: "bool_value"}.get(type(value), "number_value")
+        setattr(start.hparams[name], kind, value)
+    return [
+        Event(wall_time=began, file_version="brain.Event:2"),
+        # An open TensorBoard then drops the events that it has.
+        Event(wall_time=began, step=1, session_log=SessionLog(status=SessionLog.START)),
+        _about_session(metadata.SESSION_START_INFO_TAG, began, session_start_info=start),
+    ]
+
+
+def _end_of_session(scores: Mapping[str, float], now: float) -> list:
+    """The scores of a finished run, and the event that says it has finished."""
+    from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+
+    end = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=now)
+    about = _about_session(metadata.SESSION_END_INFO_TAG, now, session_end_info=end)
+    return [_scalars(scores, int(scores["best_epoch"]), now), about]
+
+
+def _scalars(values: Mapping[str, float], step: int, when: float):
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    numbers = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+    return Event(wall_time=when, step=step, summary=Summary(value=numbers))
+
+
+def _about_session(tag: str, when: float, **content):
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+    data = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(**content))
+    value = Summary.Value(tag=tag, metadata=data, tensor=metadata.NULL_TENSOR)
+    return Event(wall_time=when, summary=Summary(value=[value]))
 
 
 def _write_mlflow(params: Params, rows: Sequence[Mapping], inputs: str, scores: Mapping[str, float]) -> None:

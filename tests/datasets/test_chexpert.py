@@ -197,7 +197,7 @@ def test_a_scan_that_stands_twice_in_a_list_is_refused(source):
     ("old", "new", "words"),
     [
         ("Edema", "Oedema", "no column edema in"),
-        (",1.0", ",yes", r"found 'yes' as \w+ in row 2, which is no number"),
+        (",1.0", ",yes", r"found 'yes' as \w+ in row 2, which is not a number"),
         (",1.0", ",2.0", "expected labels 1, 0, -1 .* found '2.0' of patient"),
         ("/study1/view1", "/view1", r"found the path 'CheXpert-v1\.0-small/train/patient00001/view1_frontal\.jpg'"),
     ],

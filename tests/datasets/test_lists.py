@@ -50,8 +50,8 @@ def without_end(text: bytes, row: int) -> bytes:
         (lambda text: text.decode().encode("utf-32"), "UTF-32"),
         (lambda text: text.replace(b"58,F", b"58,\xc4", 1), r"likely cp1252 \(row 2\)"),
         (lambda text: b"\0" * 50 + text, "NUL bytes in row 1"),
-        (lambda text: b"<!DOCTYPE html><html>" + text, r"no text \(html\)"),
-        (lambda text: b"PK\3\4" + text, r"no text \(zip\)"),
+        (lambda text: b"<!DOCTYPE html><html>" + text, r"not a text \(html\)"),
+        (lambda text: b"PK\3\4" + text, r"not a text \(zip\)"),
         (lambda text: without_end(text, 3), r"row 4 cut short \('00000003_000.png'\)"),
         (lambda text: without_end(text, 5), r"its last row cut short \('00000004_000.png'\)"),
         (lambda text: text[:-9], "its last row cut short"),
@@ -107,7 +107,7 @@ def test_the_official_test_list_is_read_whole(start, source):
     )
     assert official_test_scans(source) == ["00000001_000.png", "00000004_000.png", "00000003_000.png"]
     (source / "test_list.txt").write_bytes("00000001_000.png\n".encode("utf-16"))
-    with pytest.raises(SourceError, match=r"test_list.txt .*the name of a scan a line; found a text in UTF-16"):
+    with pytest.raises(SourceError, match=r"test_list.txt .*one scan name per line; found a text in UTF-16"):
         official_test_scans(source)
 
 

@@ -128,7 +128,7 @@ def test_a_file_that_is_cut_short_is_one_sentence(kept, tmp_path):
     file = tmp_path / "pneumoniamnist.npz"
     published(file, labels=1)
     file.write_bytes(file.read_bytes()[:kept])
-    with pytest.raises(SourceError, match=r"is not as published.*Fetch it anew"):
+    with pytest.raises(SourceError, match=r"is not as published.*Fetch it again"):
         read_records("pneumoniamnist", tmp_path)
 
 

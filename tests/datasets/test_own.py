@@ -13,10 +13,10 @@ from layouts import write_scans
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from lungkeras.datasets.ages import integer_years
 from lungkeras.datasets.class_names import slugs
-from lungkeras.datasets.label_tables import label_values, list_separator, read_table, says_labels
+from lungkeras.datasets.label_tables import holds_labels, label_values, list_separator, read_table
 from lungkeras.datasets.listed_files import FileIndex, places
-from lungkeras.datasets.own_records import years
 from lungkeras.datasets.recognised_tables import Named
 from lungkeras.datasets.recognition import understand
 from lungkeras.system.errors import SourceError
@@ -191,11 +191,11 @@ def test_names_are_found_by_path_name_or_stem_and_never_by_an_ambiguous_one():
 def test_words_of_labels():
     values, strange = label_values(pd.Series(["1", "0.0", "-1", "", "Yes", "uncertain", "maybe"]))
     assert values.fillna(9).tolist() == [1, 0, -1, 9, 1, -1, 9] and strange.tolist() == [False] * 6 + [True]
-    assert says_labels(pd.Series(["1", ""])) and not says_labels(pd.Series(["1", "1"]))
-    assert not says_labels(pd.Series(["1", "2"])) and not says_labels(pd.Series(["0", ""]))
+    assert holds_labels(pd.Series(["1", ""])) and not holds_labels(pd.Series(["1", "1"]))
+    assert not holds_labels(pd.Series(["1", "2"])) and not holds_labels(pd.Series(["0", ""]))
     assert list_separator(pd.Series(["Mass|Nodule", "Mass"])) == "|"
     assert list_separator(pd.Series(["Mass, right", "Nodule"])) == ""
-    ages = years(pd.Series(["58", "058Y", "45yrs", "18M", "400", "", "?"]))
+    ages = integer_years(pd.Series(["58", "058Y", "45yrs", "18M", "400", "", "?"]))
     assert ages.isna().tolist() == [False] * 4 + [True] * 3 and ages[:4].tolist() == [58, 58, 45, 1]
 
 

@@ -12,7 +12,7 @@ from published_lists import published_list
 
 from lungkeras.datasets.collections.padchest import CLASSES, LABELS, LIST, PUBLISHED, encode, read_entries
 from lungkeras.datasets.phantoms.phantom import draw_source
-from lungkeras.datasets.phantoms.planting import read_truth
+from lungkeras.datasets.phantoms.truth import read_truth
 from lungkeras.datasets.plans import Scan
 from lungkeras.datasets.registry import read_records
 from lungkeras.datasets.scans.decoding import decode_grey

@@ -7,7 +7,8 @@ from layouts import STUDY
 from test_phantom import digests
 
 from lungkeras.datasets.phantoms.phantom import draw_source
-from lungkeras.datasets.phantoms.planting import COPIES, TRUTH, parse_plants, read_truth
+from lungkeras.datasets.phantoms.planting import COPIES, parse_plants
+from lungkeras.datasets.phantoms.truth import TRUTH, read_truth
 from lungkeras.datasets.registry import DATASETS, read_records
 from lungkeras.datasets.scans.decoding import decode_grey
 from lungkeras.system.errors import SourceError
@@ -178,7 +179,7 @@ def test_a_leaky_source_shows_who_the_patient_is(planted):
         ("covid", ["noise:nodule=0.1"], "one of covid, viral_pneumonia, normal after the colon, found 'nodule'"),
         ("covid", ["duplicates:turned=4"], "one of exact, re-encoded"),
         ("covid", ["marker:covid=1"], "no colon"),
-        ("covid", ["noise=0.1", "noise:covid=0.1"], "of all or of some"),
+        ("covid", ["noise=0.1", "noise:covid=0.1"], "for all or for a part"),
         ("xray8", ["duplicates=40"], "plant fewer"),
     ],
 )

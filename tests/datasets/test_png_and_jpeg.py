@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 from lungkeras.datasets.scans import jpeg
 from lungkeras.datasets.scans.decoding import decode
 from lungkeras.datasets.scans.opencv import Unreadable
-from lungkeras.preparation.prepare import fill
+from lungkeras.preparation.reading import fill
 
 
 def encoded(image: Image.Image, kind: str, **options) -> bytes:
@@ -128,7 +128,7 @@ def test_a_restart_that_lost_its_data_is_refused_even_behind_a_harmless_word(gre
     whole = encoded(Image.fromarray(grey), "JPEG", restart_marker_rows=1, quality=95)
     marks = [at for at in range(len(whole) - 1) if whole[at] == 0xFF and 0xD0 <= whole[at + 1] <= 0xD7]
     short = whole[: marks[0]] + bytes(9) + whole[marks[0] : marks[2] - 200] + whole[marks[2] :]
-    with pytest.raises(Unreadable, match="not whole"):
+    with pytest.raises(Unreadable, match="incomplete"):
         decode(short)
 
 

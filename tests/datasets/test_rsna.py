@@ -12,8 +12,9 @@ import pydicom
 import pytest
 from published_lists import published_list
 
+from lungkeras.datasets.ages import known_years
 from lungkeras.datasets.boxes import read_boxes
-from lungkeras.datasets.collections.rsna import CLASSES, known_ages
+from lungkeras.datasets.collections.rsna import CLASSES
 from lungkeras.datasets.registry import DATASETS, read_records
 from lungkeras.evaluation.elsewhere import read_mapping
 from lungkeras.preparation.audit import audit_prepared
@@ -122,7 +123,7 @@ def test_a_partial_download_says_what_is_missing(copy):
     [
         (LABELS, lambda text: text.replace("Target", "Label"), r"no column target in 'patientId,x,y"),
         (LABELS, lambda text: text.replace(",0\n", ",2\n", 1), r"expected a Target of 0 or 1, found 2 for"),
-        (LABELS, lambda text: text.replace(",0\n", ",1\n", 1), r"say otherwise of 1 scans"),
+        (LABELS, lambda text: text.replace(",0\n", ",1\n", 1), r"contradict each other on 1 scans"),
         (
             DETAILS,
             lambda text: text.replace("Normal\n", "Healthy\n", 1),
@@ -156,7 +157,7 @@ def test_of_the_published_headers_five_ages_are_impossible(capsys):
     )
     assert headers["ViewPosition"].value_counts().to_dict() == {"PA": 14_511, "AP": 12_173}
     assert headers["PatientSex"].value_counts().to_dict() == {"M": 15_166, "F": 11_518}
-    ages = known_ages(headers["PatientAge"])
+    ages = known_years(headers["PatientAge"], "rsna", "the headers")
     assert ages.isna().sum() == 5 and "rsna: 5 ages of the headers are not possible" in capsys.readouterr().err
 
 

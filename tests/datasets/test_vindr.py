@@ -163,7 +163,7 @@ def test_a_partial_download_says_what_is_missing(source, tmp_path, capsys):
         ("Lung cyst", "Lung zyst", r"no column lung_cyst in .*did you mean lung_zyst"),
         ("Other diseases", "Others", "no column other_diseases"),
         (",1,", ",2,", "expected 0 or 1 in the column"),
-        (",1,", ",yes,", "'yes' as .* in row .*, which is no number"),
+        (",1,", ",yes,", "'yes' as .* in row .*, which is not a number"),
     ],
 )
 def test_a_list_that_is_not_as_published_is_one_sentence(old, new, said, source, tmp_path):

@@ -207,7 +207,7 @@ def covid_run(tmp_path):
 
 
 def test_a_run_on_its_own_dataset_is_scored_as_in_its_study(covid_run):
-    from lungkeras.models.build import load_model
+    from lungkeras.models.files import load_model
 
     prepared = drawn_dataset("covid")
     found = evaluate_on(covid_run, prepared)
@@ -236,7 +236,7 @@ def test_patients_that_a_run_was_trained_on_are_never_scored(covid_run):
 
 
 def test_a_run_on_another_dataset_chooses_among_the_classes_both_know(covid_run):
-    from lungkeras.models.build import load_model
+    from lungkeras.models.files import load_model
 
     prepared = replace(drawn_dataset("pneumonia", size=2 * SIZE), name="my_own")
     found = evaluate_on(covid_run, prepared, split="val")
@@ -280,7 +280,7 @@ def test_a_run_is_scored_under_each_policy_that_makes_other_labels(partly_known)
     found = {row["policy"]: row for row in evaluate_policies(run, prepared)}
     assert len(found) == len(policies.POLICIES)
     for policy in policies.POLICIES:
-        row, under = found[policies.told(**policy)], replace(prepared, **policy)
+        row, under = found[policies.policy_text(**policy)], replace(prepared, **policy)
         assert row == evaluate_on(run, under)
         known = (~np.isnan(under.labels("test"))).sum(axis=0)
         assert [each["known"] for each in row["per_class"].values()] == known.tolist()
@@ -299,7 +299,7 @@ def test_two_classes_have_to_be_shared(folder):
 
 
 def test_few_and_many_scans_are_answered_alike(covid_run, monkeypatch):
-    from lungkeras.models.build import load_model
+    from lungkeras.models.files import load_model
 
     model, images = load_model(covid_run / "best.keras"), drawn_dataset("covid").images["test"]
     few = outputs(model, images, batch_size=5)

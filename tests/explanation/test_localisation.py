@@ -10,7 +10,7 @@ import pytest
 from boxed_study import boxed_study, learn, small_network
 
 from lungkeras.datasets.phantoms.phantom import draw_source
-from lungkeras.datasets.phantoms.planting import read_truth
+from lungkeras.datasets.phantoms.truth import read_truth
 from lungkeras.datasets.scans.decoding import decode_grey
 from lungkeras.evaluation.comparison import macro_scores
 from lungkeras.explanation import localisation, pointing, randomisation

@@ -12,7 +12,8 @@ from layouts import write_covid
 from lungkeras.datasets.scans import workers as decoder
 from lungkeras.datasets.scans.decoding import decode_grey
 from lungkeras.prediction import predict
-from lungkeras.preparation.prepare import fill, prepare_dataset
+from lungkeras.preparation.prepare import prepare_dataset
+from lungkeras.preparation.reading import fill
 from lungkeras.preparation.scan import prepare_scan
 from lungkeras.system.errors import RunError, ScanError
 

@@ -300,7 +300,7 @@ def refused(twelve_bits) -> dict[str, tuple[pydicom.Dataset | bytes, str]]:
         "bomb": (dicom(twelve_bits, Rows=65000, Columns=65000), "too many pixels"),
         "palette": (dicom(np.zeros((4, 5), np.uint8), PhotometricInterpretation="PALETTE COLOR"), "neither grey"),
         "32 bits": (dicom(np.zeros((4, 5), np.uint32)), "8 or 16 bits"),
-        "deflated": (deflated[: -len(deflated) // 4], "deflated data is not whole"),
+        "deflated": (deflated[: -len(deflated) // 4], "deflated data is incomplete"),
         "JPEG 2000": (dicom(encapsulate([b"\0\1"]), uid.JPEG2000, shape=(4, 5)), "in JPEG 2000.*not read"),
         "video": (dicom(encapsulate([b"\0\1"]), uid.MPEG2MPML, shape=(4, 5)), "in MPEG2.*not read"),
         **{
@@ -309,7 +309,7 @@ def refused(twelve_bits) -> dict[str, tuple[pydicom.Dataset | bytes, str]]:
         },
         "slope": (slope_of_letters, "RescaleSlope is not a number"),
         "JPEG of nothing": (dicom(encapsulate([b"\0\1"]), uid.JPEGBaseline8Bit, shape=(4, 5)), "JPEG"),
-        "cut": (whole[:-100], "not whole"),
+        "cut": (whole[:-100], "incomplete"),
         "cut in the header": (whole[:200], "DICOM"),
         "nothing behind the preamble": (whole[:132], "DICOM"),
         "window": (dicom(twelve_bits, WindowCenter=1, WindowWidth=0), "no range"),
@@ -407,7 +407,7 @@ def test_predict_answers_for_dicom_as_for_png_and_says_nothing_of_the_patient(tm
     import keras
 
     from lungkeras import cli
-    from lungkeras.models.build import save_model
+    from lungkeras.models.files import save_model
 
     scans = keras.Input((32, 32, 1), dtype="uint8")
     x = keras.layers.Conv2D(2, 3)(keras.layers.Rescaling(1 / 255)(scans))
@@ -427,7 +427,7 @@ def test_predict_answers_for_dicom_as_for_png_and_says_nothing_of_the_patient(tm
     cut.write_bytes((tmp_path / "scan.dcm").read_bytes()[:-100])
     assert cli.main(["predict", str(tmp_path / "model.keras"), str(tmp_path / "scan.dcm"), str(cut), "--json"]) == 1
     shown = capfd.readouterr()
-    assert "cut.dcm: DICOM whose pixels are not whole" in shown.err and '"predicted"' in shown.out
+    assert "cut.dcm: DICOM whose pixels are incomplete" in shown.err and '"predicted"' in shown.out
     assert CANARY not in shown.out + shown.err
     assert {path.name for path in canaries(tmp_path)} == {"scan.dcm", "cut.dcm"}
 

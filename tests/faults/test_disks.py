@@ -166,7 +166,7 @@ def test_a_training_on_a_full_disk_keeps_its_checkpoint_and_resumes(disk, tmp_pa
 
 
 def test_a_model_that_finds_no_room_leaves_no_half_model(disk, injected):
-    from lungkeras.models.build import save_model
+    from lungkeras.models.files import save_model
 
     model, folder = small_model(), disk(8)
     with pytest.raises(FolderError, match=r"best\.keras can't be written: its disk is full"):

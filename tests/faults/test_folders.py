@@ -17,7 +17,7 @@ from lungkeras.datasets.phantoms.phantom import draw_source
 from lungkeras.datasets.registry import read_records
 from lungkeras.datasets.scans import opencv
 from lungkeras.datasets.scans import workers as decoder
-from lungkeras.preparation import prepare as preparation
+from lungkeras.preparation import reading
 from lungkeras.preparation.folder import load_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.preparation.scan import first_steps, prepare_scan
@@ -113,7 +113,7 @@ def test_a_source_that_vanishes_while_it_is_read_gives_no_half_dataset(
 ):
     source, to = tmp_path / "source", tmp_path / "prepared" / "pneumonia"
     shutil.copytree(phantom_source("pneumonia"), source)
-    steps, taken = preparation.preparation_steps, []
+    steps, taken = reading.preparation_steps, []
 
     def vanish(path, size, *decode):
         taken.append(path)
@@ -121,7 +121,7 @@ def test_a_source_that_vanishes_while_it_is_read_gives_no_half_dataset(
             shutil.rmtree(source if whole else source / "chest_xray" / "train" / "PNEUMONIA")
         return steps(path, size, *decode)
 
-    monkeypatch.setattr(preparation, "preparation_steps", vanish)
+    monkeypatch.setattr(reading, "preparation_steps", vanish)
     with pytest.raises(SourceError, match=r"of 60 scans vanished while they were read, such as .*\.jpeg: when the"):
         prepare_dataset("pneumonia", source, to, size=32, workers=1)
     assert not list(to.parent.iterdir())

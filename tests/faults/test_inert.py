@@ -230,7 +230,7 @@ def test_predict_answers_for_scans_of_hostile_names_and_lists_the_failed(hostile
     import keras
 
     from lungkeras import cli
-    from lungkeras.models.build import save_model
+    from lungkeras.models.files import save_model
 
     scans = keras.Input((32, 32, 1), dtype="uint8")
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(scans))

@@ -204,7 +204,7 @@ def test_processes_train_one_run_once(tmp_path, number, injected):
 
 
 def test_a_second_report_of_a_study_says_who_makes_it(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(report, "SECONDS_TO_WIND_UP", 0.1)
+    monkeypatch.setattr(report, "SECONDS_TO_SHUT_DOWN", 0.1)
     study, results = small_study(tmp_path, "pneumonia-mobilenet_v3_large-random")
     with alone(results / ".lock", "it is being made"):
         assert cli.main(["report", str(study)]) == 1

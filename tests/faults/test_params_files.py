@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lungkeras.study.params import Params, load_params
+from lungkeras.study.params import Params
+from lungkeras.study.params_files import load_params
 from lungkeras.system.errors import ParamsError
 
 LAUGHS = "a: &a [x, x]\n" + "".join(f"{name}: &{name} [*{last}, *{last}]\n" for last, name in pairwise("abcdefghi"))

@@ -14,7 +14,7 @@ ROOMS = {
     "shutil.unpack_archive": set(),
     "pd.read_*": {"system/untrusted/table_files", "datasets/collections/xray8"},  # which looks through its list before
     "parquet.*": {"system/untrusted/table_files"},
-    "np.load": {"system/untrusted/array_files", "prediction/apart"},  # what its own processes say
+    "np.load": {"system/untrusted/array_files", "prediction/isolated"},  # what its own processes say
     "np.fromfile": set(),
     "json.load": set(),
     "json.loads": {
@@ -31,7 +31,7 @@ ROOMS = {
     },
     "yaml.load": set(),
     "subprocess.*": {
-        "prediction/apart",
+        "prediction/isolated",
         "datasets/scans/workers",
         "training/parity",
         "system/replicas",

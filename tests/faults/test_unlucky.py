@@ -19,7 +19,7 @@ from small_study import small_study
 
 from lungkeras import cli
 from lungkeras.datasets.registry import read_records
-from lungkeras.preparation import prepare as preparation
+from lungkeras.preparation import reading
 from lungkeras.preparation.folder import load_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.study import graph, status
@@ -219,7 +219,7 @@ def test_a_quota_that_is_used_up_is_a_sentence_wherever_a_file_is_written(
     words = "your quota of its disk is used up"
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", used_up)
-        with pytest.raises(FolderError, match=f"{words} .* remove files of yours there, then give the same command"):
+        with pytest.raises(FolderError, match=f"{words} .* remove files of yours there, then run the same command"):
             write_text(tmp_path / "table.csv", "a")
         command = ["prepare", "covid", "--source", str(phantom_source("covid")), "--to", str(tmp_path / "covid")]
         assert cli.main(command) == 1
@@ -291,7 +291,7 @@ def test_a_file_system_without_locks_is_named_once_and_used(number, tmp_path, mo
         with alone(tmp_path / ".lock", "it is being made"):
             write_text(tmp_path / "table.csv", "a")
     said = capsys.readouterr().err
-    assert said == f"{tmp_path} is on a file system without locks: give no second command that writes there\n"
+    assert said == f"{tmp_path} is on a file system without locks: don't run a second command that writes there\n"
     assert [file.name for file in tmp_path.iterdir()] == ["table.csv"]
     injected("file systems without locks", 1)
 
@@ -313,7 +313,7 @@ def test_a_scan_that_changes_while_it_is_read_gives_no_mixed_dataset(
 ):
     source, to = tmp_path / "source", tmp_path / "prepared" / "pneumonia"
     shutil.copytree(phantom_source("pneumonia"), source)
-    steps, taken = preparation.preparation_steps, []
+    steps, taken = reading.preparation_steps, []
 
     def change(path, size, *decode):
         taken.append(path)
@@ -327,7 +327,7 @@ def test_a_scan_that_changes_while_it_is_read_gives_no_mixed_dataset(
                     shutil.copy(taken[4], taken[3])
         return steps(path, size, *decode)
 
-    monkeypatch.setattr(preparation, "preparation_steps", change)
+    monkeypatch.setattr(reading, "preparation_steps", change)
     with pytest.raises(SourceError, match=r"1 of 60 scans changed while they were read, such as .*\.jpeg"):
         prepare_dataset("pneumonia", source, to, size=16, workers=1)
     assert not list(to.parent.iterdir())

@@ -15,11 +15,11 @@ WRITES = {
 WHOLE = {"atomic", "atomic_folder", "temporary_folder", "replaced_folder", "_whole_folder", "TemporaryDirectory"}
 # Functions that fill a folder which their caller makes appear whole, or write into memory or to /dev/null.
 WITHIN = {
-    "prediction/apart": {"_packed"},
+    "prediction/isolated": {"_packed"},
     "datasets/scans/workers": {"serve"},
     "datasets/phantoms/phantom": {"_draw", "write", "_write_boxes"},
     **{f"datasets/collections/{file.stem}": {"write_lists"} for file in PACKAGE.glob("datasets/collections/*.py")},
-    "datasets/phantoms/planting": {"write_truth"},
+    "datasets/phantoms/truth": {"write_truth"},
     "training/parity": {"measure"},
     "datasets/packed": {"pack"},
     "report/pictures": {"embedded"},

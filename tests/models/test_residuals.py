@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from lungkeras.models.build import build_model, save_model
+from lungkeras.models.build import build_model
+from lungkeras.models.files import save_model
 from lungkeras.models.residuals import zero_init_residual
 
 # torchvision: BasicBlocks of resnet34; inverted residuals with use_res_connect of the other two

@@ -15,7 +15,7 @@ from lungkeras import cli
 from lungkeras.datasets.registry import DATASETS, read_records
 from lungkeras.models import build as models
 from lungkeras.models import layers
-from lungkeras.prediction import converters, devices, export, predict, runtimes
+from lungkeras.prediction import converters, devices, export, images, predict, runtimes
 from lungkeras.preparation.folder import load_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.report import tables
@@ -194,7 +194,7 @@ def test_predict_takes_an_exported_file_with_the_names_of_its_classes(run, onnx_
     file = tmp_path / "lungs.onnx"
     for each in onnx_file.parent.iterdir():
         shutil.copy(each, tmp_path)
-    scans = predict.find_images([phantom_source("pneumonia")])[:3]
+    scans = images.find_images([phantom_source("pneumonia")])[:3]
     answers, failed = predict.predict_images(predict.load_predictor(file), scans)
     expected, _ = predict.predict_images(predict.load_predictor(run), scans)
     assert failed.empty

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from lungkeras.explanation import gradcam
-from lungkeras.models.build import build_model, save_model
+from lungkeras.models.build import build_model
+from lungkeras.models.files import save_model
 from lungkeras.prediction import inference, keras_layers, onnx_activations, onnx_model
 from lungkeras.prediction.predict import load_predictor, predict_images
 from lungkeras.scores import metrics

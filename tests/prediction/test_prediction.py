@@ -8,15 +8,8 @@ import numpy as np
 import pytest
 
 from lungkeras import cli
-from lungkeras.prediction.predict import (
-    find_images,
-    images_and_others,
-    load_predictor,
-    names_of,
-    passed_over,
-    predict_images,
-    write_heatmaps,
-)
+from lungkeras.prediction.images import find_images, images_and_others, names_of, other_files
+from lungkeras.prediction.predict import load_predictor, predict_images, write_heatmaps
 from lungkeras.preparation.scan import prepare_scan
 from lungkeras.scores import metrics
 from lungkeras.system import files
@@ -81,7 +74,7 @@ def test_of_a_folder_every_image_by_name_or_content_is_asked_about_and_the_rest_
     names = ["a/scan.png", "b/scan.jpeg", "broken.png", "gone.png", "scan", "x.tif", "y", "z.jpeg"]
     assert found == find_images([images]) == [images / name for name in names]
     assert others == {"text": 1, "zip": 1}
-    assert passed_over(others) == " (no image: 1 text, 1 zip)"
+    assert other_files(others) == " (no image: 1 text, 1 zip)"
     assert find_images([images / "alias.png", images])[0] == images / "alias.png"
 
 

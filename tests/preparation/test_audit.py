@@ -11,8 +11,10 @@ from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
 from lungkeras import cli
+from lungkeras.datasets.phantoms.faults import copied
 from lungkeras.datasets.phantoms.phantom import draw_source
-from lungkeras.datasets.phantoms.planting import COPIES, HARDER_COPIES, copied, read_truth
+from lungkeras.datasets.phantoms.planting import COPIES, HARDER_COPIES
+from lungkeras.datasets.phantoms.truth import read_truth
 from lungkeras.datasets.registry import DATASETS, read_records
 from lungkeras.datasets.scans.decoding import decode_grey
 from lungkeras.preparation import alignment, duplicates

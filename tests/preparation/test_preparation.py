@@ -127,7 +127,7 @@ def broken(grey: np.ndarray) -> dict[str, tuple[bytes, str]]:
         "PNG signature": (png[:8], "PNG cut short"),
         "damaged PNG": (bytes(flipped), "checksum"),
         "PNG of no width": (png_of_size(0, 10), "no pixels"),
-        "PNG without pixels": (png_of_size(10, 10), "can not be decoded"),
+        "PNG without pixels": (png_of_size(10, 10), "can't be decoded"),
         "PNG of 400 megapixels": (png_of_size(20_000, 20_000), "too many pixels"),
     }
 

@@ -23,6 +23,7 @@ HARMLESS = {
         "models/complexity",
         "datasets/scans/workers",
         "study/params",
+        "study/params_files",
         "datasets/phantoms/phantom",
         "datasets/encoding",
         "datasets/entry",

@@ -19,7 +19,7 @@ from lungkeras.preparation.audit.dataset import TABLES as AUDIT_TABLES
 from lungkeras.preparation.made_from import of_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.study import freshness, made_from, table_names
-from lungkeras.study.params import load_study
+from lungkeras.study.params_files import load_study
 from lungkeras.system.files import write_json
 
 SCRATCH, TRANSFERRED = "pneumonia-efficientnet_b1-random", "covid-efficientnet_b1-transfer"

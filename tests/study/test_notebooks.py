@@ -8,7 +8,8 @@ import nbformat
 import papermill
 import pytest
 
-from lungkeras.study.params import Params, load_study
+from lungkeras.study.params import Params
+from lungkeras.study.params_files import load_study
 from lungkeras.system.places import project_folder
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from lungkeras.datasets.registry import DATASETS
-from lungkeras.study.params import Params, dump, load_params, load_study, read_yaml, study_folder
+from lungkeras.study.params import Params, dump
+from lungkeras.study.params_files import load_params, load_study, read_yaml, study_folder
 from lungkeras.system.errors import ParamsError
 from lungkeras.system.places import project_folder
 

@@ -11,7 +11,8 @@ import pytest
 from other_backends import starts_another
 from prepared_data import write_prepared
 
-from lungkeras.study.params import Params, load_params
+from lungkeras.study.params import Params
+from lungkeras.study.params_files import load_params
 from lungkeras.system import backends
 from lungkeras.system.errors import ParamsError
 from lungkeras.system.processes import variables

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from prepared_data import write_prepared
 
-from lungkeras.models.build import build_model, load_model, save_model
+from lungkeras.models.build import build_model
+from lungkeras.models.files import load_model, save_model
 from lungkeras.preparation.folder import load_prepared
 from lungkeras.study.params import Params
 from lungkeras.system import devices

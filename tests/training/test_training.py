@@ -20,7 +20,7 @@ from lungkeras.preparation.folder import load_prepared
 from lungkeras.preparation.made_from import of_prepared
 from lungkeras.scores import metrics, temperature
 from lungkeras.study import made_from
-from lungkeras.study.params import load_params
+from lungkeras.study.params_files import load_params
 from lungkeras.study.runs import read_run, split_of
 from lungkeras.system.errors import RunError
 from lungkeras.training import losses, one_run, outputs

@@ -17,7 +17,7 @@ def options(sub: argparse.ArgumentParser) -> None:
 
 def run(options) -> None:
     from lungkeras.study import cleaning
-    from lungkeras.study.params import study_folder
+    from lungkeras.study.params_files import study_folder
 
     folder = study_folder(options.study)
     found = cleaning.leftovers(folder, backend=options.backend)

@@ -38,7 +38,7 @@ def run(options) -> None:
 
 def runs_of(study: str) -> Path:
     """The folder of a study's runs. Raises ParamsError if it is not a study."""
-    from lungkeras.study.params import load_study, study_folder
+    from lungkeras.study.params_files import load_study, study_folder
     from lungkeras.system.places import from_project
 
     if (Path(study) / "runs").is_dir():

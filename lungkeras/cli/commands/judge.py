@@ -64,7 +64,8 @@ def run(options) -> None:
 def answered(model: Path, source: Path | None, *, with_keras: bool):
     """The predictions of a model file for the scans of a folder, as a table."""
     from lungkeras.evaluation.foreign_cells import read_table
-    from lungkeras.prediction.predict import images_and_others, load_predictor, names_of, predict_images
+    from lungkeras.prediction.images import images_and_others, names_of
+    from lungkeras.prediction.predict import load_predictor, predict_images
 
     if source is None:
         raise TableError(f"{model} is a model file: name the folder of scans to predict, with --source DIR")

@@ -72,7 +72,7 @@ def summary(dataset: str, understood) -> list[str]:
         counted = records["given_split"].value_counts(sort=False)
         lines.append("  given split: " + ", ".join(f"{name} {scans:,}" for name, scans in counted.items()))
     lines += ["", f"{min(ROWS, len(records))} of the rows:", *_rows(records, description)]
-    lines += ["", "Not understood:" if understood.not_understood else "Nothing was left that was not understood."]
+    lines += ["", "Not understood:" if understood.not_understood else "Everything was understood."]
     return [*lines, *(f"  {sentence}" for sentence in understood.not_understood), ""]
 
 

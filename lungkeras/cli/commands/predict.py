@@ -34,14 +34,8 @@ def options(sub: argparse.ArgumentParser) -> None:
 def run(options) -> int:
     if options.backend:
         use_backend(options.backend)
-    from lungkeras.prediction.predict import (
-        images_and_others,
-        load_predictor,
-        names_of,
-        passed_over,
-        predict_images,
-        write_heatmaps,
-    )
+    from lungkeras.prediction.images import images_and_others, names_of, other_files
+    from lungkeras.prediction.predict import load_predictor, predict_images, write_heatmaps
 
     files, others = images_and_others(options.images)
     predictor = load_predictor(
@@ -71,7 +65,7 @@ def run(options) -> int:
     for row in failed.itertuples():
         say(f"lungkeras: {row.file}: {row.reason}", file=sys.stderr)
     if others:
-        say(f"skipped{passed_over(others)}", file=sys.stderr)
+        say(f"skipped{other_files(others)}", file=sys.stderr)
     return 1 if len(failed) else 0
 
 

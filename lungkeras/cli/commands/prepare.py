@@ -32,7 +32,7 @@ def options(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options) -> None:
-    from lungkeras.datasets.policies import DEFAULTS, told
+    from lungkeras.datasets.policies import DEFAULTS, policy_text
     from lungkeras.datasets.registry import known_dataset
     from lungkeras.preparation.prepare import prepare_dataset
 
@@ -50,7 +50,7 @@ def run(options) -> None:
     say(*as_json(summary).splitlines())
     if summary["unknown"]:
         counts = " and ".join(f"{sum(each.values()):,} {kind}" for kind, each in summary["unknown"].items())
-        policy = f"the params of a run say what becomes of them (by default {told(**DEFAULTS)})"
+        policy = f"the params of a run say what becomes of them (by default {policy_text(**DEFAULTS)})"
         say(f"{options.dataset}: {counts} labels are kept as published; {policy}", file=sys.stderr)
 
 

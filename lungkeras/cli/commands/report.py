@@ -10,7 +10,7 @@ from lungkeras.system.backends import require_backend
 from lungkeras.system.errors import FolderError, ParamsError, nearest
 from lungkeras.system.locks import alone
 
-SECONDS_TO_WIND_UP = 20.0  # after a report was killed, until its child processes have ended
+SECONDS_TO_SHUT_DOWN = 20.0  # after a report was killed, until its child processes have ended
 
 
 def options(sub: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def run(options) -> None:
     from functools import partial
 
     from lungkeras.study import graph
-    from lungkeras.study.params import load_study, study_folder
+    from lungkeras.study.params_files import load_study, study_folder
     from lungkeras.system.places import from_project, project_folder
 
     folder = study_folder(options.study)
@@ -65,7 +65,7 @@ def run(options) -> None:
     for place in (project_folder(), shared.study_folder, from_project(shared.prepared)):
         require_writable(place)
     lock = shared.study_folder / ".lock"
-    with alone(lock, f"{shared.study_folder} is being made", patience=SECONDS_TO_WIND_UP) as held:
+    with alone(lock, f"{shared.study_folder} is being made", patience=SECONDS_TO_SHUT_DOWN) as held:
         make(lock=held.handle)
 
 

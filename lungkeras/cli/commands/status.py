@@ -13,7 +13,7 @@ def options(sub: argparse.ArgumentParser) -> None:
 
 def run(options) -> None:
     from lungkeras.study import status
-    from lungkeras.study.params import load_params, study_folder
+    from lungkeras.study.params_files import load_params, study_folder
 
     folder = study_folder(options.study)
     params = load_params([folder / "study.yaml"], backend=options.backend)
@@ -24,7 +24,7 @@ COMMAND = Command(
     group="a study",
     about="show the progress of a study, and about how much time is left",
     example="status demo",
-    details="Reads the notes of a running or interrupted study. It starts nothing.",
+    details="Reads the status file of a running or interrupted study. It starts nothing.",
     outputs="One sentence on stdout.",
     page="commands.md",
     options=options,

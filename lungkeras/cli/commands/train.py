@@ -14,7 +14,7 @@ def options(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options) -> None:
-    from lungkeras.study.params import load_params
+    from lungkeras.study.params_files import load_params
 
     params = load_params(options.params, backend=options.backend)
     use_backend(params.backend)

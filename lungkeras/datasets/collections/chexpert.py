@@ -37,7 +37,7 @@ READERS = {  # who labelled each list; the first list wins if a scan is in two
     "val_labels.csv": "three radiologists",
     "test_labels.csv": "five radiologists",
 }
-SET_APART = ("test_labels.csv", VALID, "val_labels.csv")  # the first one present is the published test list
+HELD_OUT = ("test_labels.csv", VALID, "val_labels.csv")  # the first one present is the published test list
 ATTRIBUTES = {"sex": "sex", "age": "age", "frontal_lateral": "side", "ap_pa": "view"}  # column: of the records
 FIRST_OF_VALID = 64_541  # the number of the first patient in valid/
 RELEASE = "CheXpert-v1.0-small"
@@ -60,7 +60,7 @@ def _is_list(file: Path) -> bool:
 
 
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
-    """Records of the release in `found`. Nothing is drawn: `seed` changes nothing.
+    """Records of the release in `found`. `seed` has no effect.
 
     Raises SourceError where train.csv is missing, or a list can't be read as published.
     """
@@ -86,7 +86,7 @@ def read_entries(lists: list[Path], release: str = RELEASE) -> pd.DataFrame:
         if (strange := table["path"][parts[1].isna()]).size:
             raise SourceError(
                 f"chexpert: {file} is not as published, found the path {strange.iloc[0][:80]!r}, expected one such as "
-                f"{RELEASE}/train/patient00001/study1/view1_frontal.jpg: fetch it anew"
+                f"{RELEASE}/train/patient00001/study1/view1_frontal.jpg: fetch it again"
             )
         below = parts[0].str.extract(r"([^/]+/)$")[0].fillna("")  # train/, valid/ or test/
         names = {
@@ -120,7 +120,7 @@ def official_test_scans(source: Path | str) -> list[str]:
     """
     found = find(Path(source))
     folder = found[0] if found else Path(source)
-    for name in SET_APART:
+    for name in HELD_OUT:
         if (folder / name).is_file():
             return list(read_entries([folder / name])["scan"])
     raise SourceError(
@@ -133,9 +133,9 @@ def plan(scans: int, rng: np.random.Generator, shares: Mapping[int, float]) -> l
     """Studies of one or two frontal views and sometimes a lateral one, which is drawn like a frontal one."""
     planned, drawn = [], {}
     for study in plan_studies(scans, rng, shares):
-        apart = study.patient % 9 == 0
-        patient = study.patient + FIRST_OF_VALID if apart else study.patient
-        folder = f"{RELEASE}/{'valid' if apart else 'train'}/patient{patient:05}/study{study.number}"
+        held_out = study.patient % 9 == 0
+        patient = study.patient + FIRST_OF_VALID if held_out else study.patient
+        folder = f"{RELEASE}/{'valid' if held_out else 'train'}/patient{patient:05}/study{study.number}"
         for view in range(1, study.frontal + study.lateral + 1):
             side = "frontal" if view <= study.frontal else "lateral"
             number = drawn[patient] = drawn.get(patient, -1) + 1
@@ -151,12 +151,12 @@ def write_lists(to: Path, planned: list[Scan], boxes: dict, chest: Callable) -> 
     for scan in planned:
         _, part, patient, study, name = scan.path.split("/")
         rng = np.random.default_rng(zlib.crc32(f"{patient}/{study}".encode()))  # the views of a study share its labels
-        said = drawn_labels(scan.findings, rng, all_known=part == "valid")
+        values = drawn_labels(scan.findings, rng, all_known=part == "valid")
         frontal = "frontal" in name
         view = ("AP" if is_ap(scan.patient, int(study[5:])) else "PA") if frontal else ""
         sex, age = "Female" if chest(scan.patient).breasts else "Male", 18 + scan.patient * 7 % 73
-        cells = [scan.path, sex, str(age), "Frontal" if frontal else "Lateral", view, said["No Finding"]]
-        rows[f"{part}.csv"].append(",".join((*cells, *(said[label] for label in list(CLASS_OF)[:-1]))))
+        cells = [scan.path, sex, str(age), "Frontal" if frontal else "Lateral", view, values["No Finding"]]
+        rows[f"{part}.csv"].append(",".join((*cells, *(values[label] for label in list(CLASS_OF)[:-1]))))
     for name, lines in rows.items():
         (to / RELEASE / name).write_bytes("".join(line + "\n" for line in lines).encode())
 
@@ -184,14 +184,14 @@ DATASET = Dataset(
     scans=223_648,
     datasheet={
         "who made it, and why": (
-            "Irvin et al. 2019 (AAAI, arXiv 1901.07031), Stanford ML Group: a large collection whose labels say how "
-            "sure the report is, with a test set that radiologists read."
+            "Irvin et al. 2019 (AAAI, arXiv 1901.07031), Stanford ML Group: a large collection whose labels state how "
+            "certain the report is, with a test set that radiologists read."
         ),
         "whose scans, from where": (
             "223,414 scans of 187,641 studies of 64,540 patients to train, and 234 of 200 patients to validate, of one "
             "hospital, Stanford Hospital, with its outpatient centres."
         ),
-        "when": "October 2002 to July 2017; not published a scan. The studies of a patient are numbered.",
+        "when": "October 2002 to July 2017; not published for each scan. The studies of a patient are numbered.",
         "how the scans were taken": (
             "191,027 frontal and 32,387 lateral; of the frontal ones 161,590 AP, most at the bed, and 29,420 PA. JPEG "
             "in 8 bits, in full size or with the short side at about 320 pixels (small)."
@@ -201,7 +201,7 @@ DATASET = Dataset(
             "image: 1, 0, -1 for uncertain, or blank where it says nothing. The validation labels are the majority of "
             "three radiologists."
         ),
-        "told of each scan": "Fourteen labels, patient, study, sex, age (90 means 90 or more), view, who labelled.",
+        "recorded for each scan": "Fourteen labels, patient, study, sex, age (90 means 90 or more), view, labeller.",
         "known faults": (
             "A choice about -1 and blank changes prevalence: with -1 as 1, that of consolidation in frontal scans "
             "rises from 6.8 to 19.6 %. No Finding does not mean no device: 8,808 rows have both. A lateral scan "

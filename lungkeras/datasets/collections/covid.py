@@ -144,16 +144,16 @@ DATASET = Dataset(
             "challenge (which are NIH's) and 1,341 of the pneumonia collection. Viral: all 1,345 of the pneumonia "
             "collection, so children."
         ),
-        "when": "Not published a scan; the first release is of 2020, today's of 2021.",
+        "when": "Not published for each scan; the first release is of 2020, today's of 2021.",
         "how the scans were taken": (
             "As each source has them; PNG of 299 x 299 (1,024 x 1,024 in the first release), whatever they were before."
         ),
         "the reference standard": (
             "As each source labels it; how COVID-19 was confirmed varies by source and is not recorded for each scan."
         ),
-        "told of each scan": "Class, and of each class the source; no patient.",
+        "recorded for each scan": "Class, and of each class the source; no patient.",
         "known faults": (
-            "Class and source are one: a network may tell hospitals and ages apart (DeGrave et al. 2021, doi "
+            "Each class has its own sources: a network may learn hospitals and ages instead (DeGrave et al. 2021, doi "
             "10.1038/s42256-021-00338-7; Garcia Santa Cruz et al. 2021, doi 10.1016/j.media.2021.102225). Shares "
             "scans with both other collections."
         ),

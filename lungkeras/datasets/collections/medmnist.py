@@ -38,7 +38,7 @@ def find(source: Path) -> list[Path]:
 
 
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
-    """Records of the file in `found`. Every scan is in it, and nothing is drawn: `seed` changes nothing."""
+    """Records of the file in `found`. Every scan is in it; `seed` has no effect."""
     records, labels = read_packed("medmnist", source, found[0], len(FINDINGS))
     columns = {name: labels[:, place] for place, name in enumerate(FINDINGS)}
     return records.assign(**columns, no_finding=(labels.sum(axis=1) == 0).astype("int64"))
@@ -108,15 +108,15 @@ DATASET = Dataset(
         "whose scans, from where": (
             "All 112,120 frontal scans of NIH ChestX-ray14, of 30,805 patients of the NIH Clinical Center."
         ),
-        "when": "Not told of each scan.",
+        "when": "Not recorded for each scan.",
         "how the scans were taken": (
-            "NIH's PNG of 1,024 x 1,024, resized to 28, 64, 128 or 224 pixels a side; in arrays, not in files."
+            "NIH's PNG of 1,024 x 1,024, resized to 28, 64, 128 or 224 pixels per side; in arrays, not in files."
         ),
         "the reference standard": (
             "As NIH's: mined by a program from the text of radiology reports. The 14 labels are in another order than "
             "NIH's."
         ),
-        "told of each scan": "14 findings and the split, 78,468 to train, 11,219 and 22,433 to test; no patient.",
+        "recorded for each scan": "14 findings and the split: 78,468 train, 11,219 val, 22,433 test; no patient.",
         "known faults": (
             "No patients, ages or views, though NIH publishes them; 23 % of its test split lie in NIH's official test "
             "list. Its scans are NIH's, so it is no external test of a model that was trained on these. At 28 pixels "

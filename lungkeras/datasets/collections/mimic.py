@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-HAND = "mimic-cxr-2.1.0-test-set-labeled.csv"
+RADIOLOGIST_LIST = "mimic-cxr-2.1.0-test-set-labeled.csv"
 AIRSPACE = "airspace_opacity"  # what that list calls lung_opacity
 PROGRAM, RADIOLOGIST = "program", "radiologist"
 METADATA, LABELS, SPLIT = (f"mimic-cxr-2.0.0-{name}.csv" for name in ("metadata", "chexpert", "split"))
@@ -56,18 +56,18 @@ def find(source: Path) -> list[Path]:
 
 
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
-    """Records of the lists in `found`. Nothing is drawn: `seed` changes nothing.
+    """Records of the lists in `found`. `seed` has no effect.
 
     Raises SourceError if a list is missing or can't be read as published.
     """
     folder = found[0]
     scans = _table(folder, METADATA, "the list of the scans with their views")
     labels = _table(folder, LABELS, "the labels of the studies")
-    hand = tables.find_table(folder, HAND)
+    hand = tables.find_table(folder, RADIOLOGIST_LIST)
     entries = read_entries(scans, labels, tables.find_table(folder, PATIENTS), hand)
     place = folder.relative_to(source).as_posix()
     entries["path"] = ("" if place == "." else f"{place}/") + entries["path"]
-    names = (METADATA, LABELS, SPLIT, PATIENTS, HAND)
+    names = (METADATA, LABELS, SPLIT, PATIENTS, RADIOLOGIST_LIST)
     lists = [file for name in names if (file := tables.find_table(folder, name))]
     return records_with_files("mimic", source, entries, _frontal, lists=lists, require_files=require_files)
 
@@ -111,7 +111,7 @@ def _of_studies(file: Path, classes: Sequence[str]) -> pd.DataFrame:
     if (twice := of_study["study_id"][of_study["study_id"].duplicated()]).size:
         raise SourceError(
             f"mimic: expected one row per study in {file}, found {len(twice):,} more, such as of {twice.iloc[0]}: "
-            "fetch it anew"
+            "fetch it again"
         )
     return of_study.set_index("study_id")[list(classes)]
 
@@ -193,9 +193,9 @@ def write_lists(to: Path, planned: list[Scan], boxes: dict, chest: Callable) -> 
         part = "test" if scan.patient % 6 == 0 else "validate" if scan.patient % 6 == 1 else "train"
         split.append(f"{dicom},{study},{subject},{part}")
         if counted[study] == 1 and scan is not no_row:
-            said = drawn_labels(scan.findings, np.random.default_rng(zlib.crc32(study.encode())))
-            said = said if scan.findings else dict.fromkeys(said, "")
-            labels.append(",".join((subject, study, *(said[label] for label in names))))
+            values = drawn_labels(scan.findings, np.random.default_rng(zlib.crc32(study.encode())))
+            values = values if scan.findings else dict.fromkeys(values, "")
+            labels.append(",".join((subject, study, *(values[label] for label in names))))
     for name, lines in ((METADATA, scans), (LABELS, labels), (SPLIT, split)):
         content = "".join(line + "\n" for line in lines).encode()
         (to / f"{name}.gz").write_bytes(gzip.compress(content, mtime=0))
@@ -242,7 +242,7 @@ DATASET = Dataset(
             "of the study. Release 2.1.0 adds 687 studies that one radiologist labelled, some of them still uncertain: "
             "these labels are used where their list is there."
         ),
-        "told of each scan": (
+        "recorded for each scan": (
             "Fourteen labels, patient, study, view; age and sex only where MIMIC-IV's patients.csv lies beside them."
         ),
         "known faults": (

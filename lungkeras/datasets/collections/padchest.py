@@ -75,7 +75,7 @@ def find(source: Path) -> list[Path]:
 
 
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
-    """Records of the list in `found`. Nothing is drawn: `seed` changes nothing.
+    """Records of the list in `found`. `seed` has no effect.
 
     Raises SourceError if the list can't be read as published.
     """
@@ -99,7 +99,7 @@ def read_entries(file: Path) -> pd.DataFrame:
     if strange.any():
         raise SourceError(
             f"padchest: {file} is not as published, found {cells[strange].iloc[0][:80]!r} in its column Labels, "
-            "expected a list such as ['normal']: fetch it anew"
+            "expected a list such as ['normal']: fetch it again"
         )
     stated = {cell: frozenset(stated_labels(cell)) for cell in cells}
     for name, wanted in LABELS.items():
@@ -286,7 +286,7 @@ DATASET = Dataset(
             "Labels of the report, read by physicians for 39,053 scans and by a network for 121,808. A list of what is "
             "stated; what is not in it is taken as absent."
         ),
-        "told of each scan": "Labels, patient, study, sex, year of birth, view, scanner, who labelled.",
+        "recorded for each scan": "Labels, patient, study, sex, year of birth, view, scanner, labeller.",
         "known faults": (
             "Scanner and finding go together: all AP scans lying and all rib scans are of Philips, and of the PA scans "
             "6.1 % show a pneumonia on Philips and 1.9 % on Imaging Dynamics; scanner and view alone reach an AUROC of "

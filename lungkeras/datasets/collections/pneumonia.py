@@ -58,7 +58,7 @@ def _class_folders(folder: Path) -> list[Path]:
 
 
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
-    """Records of the collection in `found`. Every scan is a file here, and nothing is drawn: `seed` changes nothing."""
+    """Records of the collection in `found`. Every scan is a file here; `seed` has no effect."""
     class_folders = [folder for collection in found for folder in _class_folders(collection)]
     scans = [(file, *patient_and_label(file)) for folder in class_folders for file in files_in(folder)]
     records = tabulate(source, scans)
@@ -139,7 +139,7 @@ DATASET = Dataset(
         "whose scans, from where": (
             "Children of one to five years, of one hospital: Guangzhou Women and Children's Medical Center."
         ),
-        "when": "Not published a scan.",
+        "when": "Not published for each scan.",
         "how the scans were taken": (
             "Anterior-posterior, as a part of routine care; poor and unreadable ones were removed. JPEG of many sizes."
         ),
@@ -147,12 +147,12 @@ DATASET = Dataset(
             "Two physicians graded the diagnoses; a third checked the published test folder. Bacterial or viral "
             "stands in the file name."
         ),
-        "told of each scan": "Class and patient, by file name; numbers start again between the published folders.",
+        "recorded for each scan": "Class and patient, by file name; numbers start again between the published folders.",
         "known faults": (
             "Several scans of a patient; the published folders share patients' numbers; classes differ in size. "
             "Children only."
         ),
-        "what the study uses": "All scans, in three classes; the published folders are pooled and split anew.",
+        "what the study uses": "All scans, in three classes; the published folders are pooled and split again.",
         "terms": "CC BY 4.0 (Mendeley Data, doi 10.17632/rscbjbr9sj).",
     },
 )

@@ -32,7 +32,7 @@ def find(source: Path) -> list[Path]:
 
 
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
-    """Records of the file in `found`. Every scan is in it, and nothing is drawn: `seed` changes nothing."""
+    """Records of the file in `found`. Every scan is in it; `seed` has no effect."""
     records, labels = read_packed("pneumoniamnist", source, found[0], 1)
     return records.assign(pneumonia=labels[:, 0], normal=1 - labels[:, 0])
 
@@ -97,15 +97,15 @@ DATASET = Dataset(
             "5,856 scans of children of one to five years, of one hospital, Guangzhou Women and Children's Medical "
             "Center: those of the dataset pneumonia."
         ),
-        "when": "Not told of each scan.",
+        "when": "Not recorded for each scan.",
         "how the scans were taken": (
-            "JPEG of many sizes, cropped to a square in the middle and resized to 28, 64, 128 or 224 pixels a side; in "
-            "arrays, not in files."
+            "JPEG of many sizes, cropped to a square in the middle and resized to 28, 64, 128 or 224 pixels per side; "
+            "in arrays, not in files."
         ),
         "the reference standard": "As of the dataset pneumonia: two physicians graded the diagnoses.",
-        "told of each scan": "Pneumonia or normal, and the split, 4,708 to train, 524 and 624 to test; no patient.",
+        "recorded for each scan": "Pneumonia or normal, and the split: 4,708 train, 524 val, 624 test; no patient.",
         "known faults": (
-            "The published train and val splits were dealt at random, not by patient, and patients have several scans: "
+            "The published train and val splits were drawn at random, not by patient, and patients have several scans: "
             "a score on val is too good. Its scans are those of the dataset pneumonia. Children only."
         ),
         "what the study uses": (

@@ -4,7 +4,7 @@
     stage_2_detailed_class_info.csv    patientId, class: its rows repeat as the boxes do
     stage_2_train_images/<patientId>.dcm    1024 x 1024
     stage_2_test_images/<patientId>.dcm     no labels
-    pneumonia-challenge-dataset-mappings_2018.json    subset_img_id, img_id: published apart from the competition
+    pneumonia-challenge-dataset-mappings_2018.json    subset_img_id, img_id: published separately from the competition
 
 A `patientId` names an image: the scans are from NIH and have fewer patients, whom the collection does not identify. The
 RSNA's list of mappings does, if it is next to the lists: it gives the name of each scan in NIH ChestX-ray14.
@@ -23,7 +23,7 @@ from uuid import UUID
 
 import numpy as np
 
-from lungkeras.datasets.ages import years
+from lungkeras.datasets.ages import known_years
 from lungkeras.datasets.drawn import SIDE, is_drawn
 from lungkeras.datasets.encoding import dicom_file
 from lungkeras.datasets.entry import Dataset, Phantom
@@ -52,7 +52,7 @@ NIH_NAME = re.compile(r"(\d{8})_\d{3}\.png")
 IMAGES, TEST_IMAGES = "stage_2_train_images", "stage_2_test_images"
 PUBLISHED_SIDE = 1024
 EDGES = ("x", "y", "width", "height")
-TOLD = {"PatientAge": "age", "PatientSex": "sex", "ViewPosition": "view"}
+IN_HEADERS = {"PatientAge": "age", "PatientSex": "sex", "ViewPosition": "view"}
 UNLABELLED = "unlabelled"
 UNCERTAIN = -1.0
 
@@ -68,7 +68,7 @@ def find(source: Path) -> list[Path]:
 
 
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
-    """Records of the lists in `found`. Nothing is drawn: `seed` changes nothing.
+    """Records of the lists in `found`. `seed` has no effect.
 
     Patients are NIH's if the list of mappings is there. Raises SourceError if both lists are missing, or one is not as
     published.
@@ -104,7 +104,7 @@ def _labelled(files: Mapping[str, Path]) -> pd.DataFrame:
             row = boxes[strange].iloc[0]
             raise SourceError(
                 f"rsna: {files[LABELS]}: expected a Target of 0 or 1, found {row['target']:g} for {row['patientid']}: "
-                "fetch it anew"
+                "fetch it again"
             )
         opacity = boxes.groupby("patientid", sort=False)["target"].max()
         others = opacity.map({0: UNCERTAIN, 1: 0.0})
@@ -114,11 +114,11 @@ def _labelled(files: Mapping[str, Path]) -> pd.DataFrame:
         names = details["class"].str.casefold().map(CLASS_OF_NAME)
         if names.isna().any():
             strange = named(details.loc[names.isna(), "class"].value_counts())
-            raise SourceError(f"rsna: {files[DETAILS]}: expected the classes of RSNA, found {strange}: fetch it anew")
+            raise SourceError(f"rsna: {files[DETAILS]}: expected the classes of RSNA, found {strange}: fetch it again")
         if (twice := details["patientid"].duplicated()).any():
             raise SourceError(
                 f"rsna: {files[DETAILS]}: expected one class of each scan, found two of "
-                f"{details.loc[twice, 'patientid'].iloc[0]}: fetch it anew"
+                f"{details.loc[twice, 'patientid'].iloc[0]}: fetch it again"
             )
         columns = {name: (names == name).to_numpy("float64") for name in CLASSES}
         parts.append(pd.DataFrame(columns, index=details["patientid"]))
@@ -138,7 +138,7 @@ def with_patients(records: pd.DataFrame, mapping: Path) -> pd.DataFrame:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SourceError(
             f"rsna: {mapping}: expected a list of entries with subset_img_id and img_id, such as 00000013_005.png; "
-            f"found another ({printable(error)}): fetch it anew, or remove it"
+            f"found another ({printable(error)}): fetch it again, or remove it"
         ) from None
     patients = records["scan"].map(names)
     if unnamed := int(patients.isna().sum()):
@@ -152,8 +152,8 @@ def _agreed(of_boxes: pd.DataFrame, of_details: pd.DataFrame, files: Mapping[str
     contradictory = of_boxes.loc[both, "lung_opacity"] != of_details.loc[both, "lung_opacity"]
     if contradictory.any():
         raise SourceError(
-            f"rsna: {LABELS} and {DETAILS} in {files[LABELS].parent} say otherwise of "
-            f"{int(contradictory.sum()):,} scans, such as {contradictory.index[contradictory][0]}: fetch both anew"
+            f"rsna: {LABELS} and {DETAILS} in {files[LABELS].parent} contradict each other on "
+            f"{int(contradictory.sum()):,} scans, such as {contradictory.index[contradictory][0]}: fetch both again"
         )
     return of_details.combine_first(of_boxes).reindex(of_boxes.index.union(of_details.index, sort=False))
 
@@ -162,25 +162,14 @@ def with_headers(source: Path, records: pd.DataFrame) -> pd.DataFrame:
     """The records with age (years), sex and view from the DICOM headers, if given."""
     import pandas as pd
 
-    words = [header_words(source / path, tuple(TOLD)) for path in records["path"]]
-    metadata = pd.DataFrame(words, columns=list(TOLD), index=records.index, dtype="str").rename(columns=TOLD)
+    words = [header_words(source / path, tuple(IN_HEADERS)) for path in records["path"]]
+    metadata = pd.DataFrame(words, columns=list(IN_HEADERS), index=records.index, dtype="str").rename(
+        columns=IN_HEADERS
+    )
     metadata = metadata.loc[:, (metadata != "").any()]
     if "age" in metadata:
-        metadata["age"] = known_ages(metadata["age"])
+        metadata["age"] = known_years(metadata["age"], "rsna", "the headers")
     return records.assign(**{name: metadata[name] for name in metadata})
-
-
-def known_ages(texts: pd.Series) -> pd.Series:
-    """Whole years; impossible ones, which the headers have, are unknown and counted on stderr."""
-    ages = years(texts)
-    impossible = ages.isna() & (texts != "")
-    if impossible.any():
-        say(
-            f"rsna: {impossible.sum()} ages of the headers are not possible, such as "
-            f"{printable(texts[impossible].iloc[0])}: treated as unknown",
-            file=sys.stderr,
-        )
-    return ages if ages.hasnans else ages.astype("int64")
 
 
 def box_table(source: Path, records: pd.DataFrame) -> pd.DataFrame | None:
@@ -284,7 +273,7 @@ DATASET = Dataset(
             "29,684 scans of NIH ChestX-ray14, so of one hospital, the NIH Clinical Center: 26,684 with labels, of "
             "11,439 patients, and 3,000 without."
         ),
-        "when": "Not told of each scan; the challenge is of 2018.",
+        "when": "Not recorded for each scan; the challenge is of 2018.",
         "how the scans were taken": (
             "PA 14,511 and AP 12,173; DICOM files of 1,024 x 1,024, 8-bit JPEG within, made from NIH's PNG."
         ),
@@ -292,9 +281,9 @@ DATASET = Dataset(
             "18 radiologists drew boxes around opacities that may be pneumonia; most scans with labels were read by "
             "one."
         ),
-        "told of each scan": (
+        "recorded for each scan": (
             "One of three classes, with boxes for opacities; in the headers age, sex and view. A patientId names an "
-            "image, not a patient; the RSNA's list of mappings, published apart, names the scan of NIH ChestX-ray14."
+            "image, not a patient; the RSNA's separate list of mappings names the scan of NIH ChestX-ray14."
         ),
         "known faults": (
             "No patients: a split by patientId leaks, 68 % of the test scans of one published split are of patients in "

@@ -52,7 +52,7 @@ def _holds_one(folder: Path) -> bool:
 
 
 def read(source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0) -> pd.DataFrame:
-    """Records of the folders in `found`. Every scan is a file here, and nothing is drawn: `seed` changes nothing."""
+    """Records of the folders in `found`. Every scan is a file here; `seed` has no effect."""
     scans = [(file, None, None) for folder in found for file in files_in(folder)]
     records = tabulate(source, scans)
     names = records["path"].str.rpartition("/")[2].str.rpartition(".")[0]
@@ -176,18 +176,18 @@ DATASET = Dataset(
             "tuberculosis by computer."
         ),
         "whose scans, from where": (
-            "800 patients with a scan each: 138 of the tuberculosis programme of Montgomery County, Maryland (80 "
+            "800 patients with one scan each: 138 of the tuberculosis programme of Montgomery County, Maryland (80 "
             "normal, 58 sick), and 662 of a hospital in Shenzhen, China (326 normal, 336 sick)."
         ),
-        "when": "Shenzhen's of September 2012, for the most part; not told of each scan.",
+        "when": "Shenzhen's of September 2012, for the most part; not recorded for each scan.",
         "how the scans were taken": (
             "PA, but for a few. PNG: Montgomery's grey, 4,020 x 4,892 or turned; Shenzhen's about 3,000 x 3,000, in "
             "colour or with a palette. Each site has a scanner of its own."
         ),
         "the reference standard": "A clinical reading of each scan, which is published; the class stands in the name.",
-        "told of each scan": "Class, and in a text of its own age, sex and what was read; masks of lungs for most.",
+        "recorded for each scan": "Class; in a text file age, sex and the reading; lung masks for most scans.",
         "known faults": (
-            "The two sites differ in scanner, size and share of tuberculosis, so a network may tell them apart. A few "
+            "The two sites differ in scanner, size and share of tuberculosis, so a network may distinguish them. A few "
             "small children among adults, with ages in months. A count of 138 normal and 80 sick of Montgomery, which "
             "is printed elsewhere, is wrong. Both sets are also within TBX11K."
         ),

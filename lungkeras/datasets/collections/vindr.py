@@ -1,12 +1,12 @@
 """The vindr dataset: VinDr-CXR, 18,000 scans of adults, 27 findings, each training scan labelled by three readers.
 
-    annotations/image_labels_train.csv    image_id, rad_id, 28 columns of 0 and 1: one row a reader   (PhysioNet)
+    annotations/image_labels_train.csv    image_id, rad_id, 28 columns of 0 and 1: one row per reader   (PhysioNet)
     annotations/image_labels_test.csv     image_id, 28 columns: the consensus of five readers
     annotations/annotations_train.csv     image_id, rad_id, class_name, x_min, y_min, x_max, y_max
     annotations/annotations_test.csv      the same without rad_id
     train/<image_id>.dicom, test/<image_id>.dicom
 
-    train.csv                             image_id, class_name, class_id, rad_id, x_min, ...: one row a box   (Kaggle)
+    train.csv                             image_id, class_name, class_id, rad_id, x_min, ...: one row per box   (Kaggle)
     train/<image_id>.dicom                14 findings; those that it does not name are blank; its test scans: no labels
 
 The readers' answers become a label by a vote, named by `votes`. With `majority`, the default, a scan has a finding if
@@ -80,7 +80,7 @@ def find(source: Path) -> list[Path]:
 def read(
     source: Path, found: list[Path], *, require_files: bool = True, seed: int = 0, votes: str = VOTES[0]
 ) -> pd.DataFrame:
-    """Records of the lists in `found`. `votes` is one of VOTES; nothing is drawn: `seed` changes nothing.
+    """Records of the lists in `found`. `votes` is one of VOTES; `seed` has no effect.
 
     Raises SourceError if a list is not as published, or only lists of boxes are there.
     """
@@ -106,10 +106,10 @@ def _labelled(file: Path, votes: str) -> pd.DataFrame:
     """scan, reader, folder and the classes of one list."""
     import pandas as pd
 
-    said, readings = _said_by_box(file) if file.name == KAGGLE else _said_by_reading(file)
+    cast, readings = _votes_by_box(file) if file.name == KAGGLE else _votes_by_reading(file)
     scans, first = pd.factorize(readings["image_id"])
     seen = np.zeros((len(first), len(CLASSES)), int)
-    rows, columns = said
+    rows, columns = cast
     np.add.at(seen, (scans[rows], columns), 1)
     labels = pd.DataFrame(voted(seen, np.bincount(scans), votes), columns=list(CLASSES), dtype="float64")
     unknown = [name for name in CLASSES if file.name == KAGGLE and name not in IN_KAGGLE]
@@ -142,14 +142,14 @@ def voted(seen: np.ndarray, readers: np.ndarray, votes: str) -> np.ndarray:
     return (seen >= enough).astype(int)
 
 
-def _said_by_reading(file: Path) -> tuple[tuple[np.ndarray, np.ndarray], pd.DataFrame]:
+def _votes_by_reading(file: Path) -> tuple[tuple[np.ndarray, np.ndarray], pd.DataFrame]:
     """PhysioNet's: ((row, class) of each 1, rows of image_id and rad_id)."""
     consensus = file.name == TEST_LABELS
     keys = ["image_id", *([] if consensus else ["rad_id"])]
     needed = [name for name in CLASSES if name not in ALIASES.values()]  # the one with two names is looked for below
     table = read_list("vindr", file, keys, numbers=needed, also=[*ALIASES, *ALIASES.values()]).rename(columns=ALIASES)
     if absent := set(CLASSES) - set(table):
-        raise SourceError(f"vindr: {file} has no column {absent.pop()}: fetch it anew")
+        raise SourceError(f"vindr: {file} has no column {absent.pop()}: fetch it again")
     table = (table.assign(rad_id=CONSENSUS) if consensus else table).drop_duplicates(
         ["image_id", "rad_id"], ignore_index=True
     )
@@ -158,12 +158,12 @@ def _said_by_reading(file: Path) -> tuple[tuple[np.ndarray, np.ndarray], pd.Data
         row, column = np.argwhere(strange)[0]
         raise SourceError(
             f"vindr: {file}: expected 0 or 1 in the column {PUBLISHED[column]}, found {values[row, column]:g} for "
-            f"{table['image_id'][row]}: fetch it anew"
+            f"{table['image_id'][row]}: fetch it again"
         )
     return np.nonzero(values), table[["image_id", "rad_id"]]
 
 
-def _said_by_box(file: Path) -> tuple[tuple[np.ndarray, np.ndarray], pd.DataFrame]:
+def _votes_by_box(file: Path) -> tuple[tuple[np.ndarray, np.ndarray], pd.DataFrame]:
     """Kaggle's: the same; several boxes by one reader in a scan count as one vote."""
     table = read_list("vindr", file, ("image_id", "rad_id", "class_name"))
     readings = table[["image_id", "rad_id"]].drop_duplicates(ignore_index=True)
@@ -178,7 +178,7 @@ def _class_codes(file: Path, names: pd.Series) -> dict[str, int]:
     written = {name: ALIASES.get(plain(name), plain(name)) for name in names.unique()}
     if strange := {name: int((names == name).sum()) for name, ours in written.items() if ours not in CLASSES}:
         raise SourceError(
-            f"vindr: {file}: expected the {len(CLASSES)} classes of VinDr-CXR, found {named(strange)}: fetch it anew"
+            f"vindr: {file}: expected the {len(CLASSES)} classes of VinDr-CXR, found {named(strange)}: fetch it again"
         )
     return {name: CLASSES.index(ours) for name, ours in written.items()}
 
@@ -263,7 +263,7 @@ DRAWN_AS = {
     "tuberculosis": "covid",
     "other_diseases": "atelectasis",
 }
-OF_THE_SICK = ("R8", "R9", "R10")  # read three of four scans with a finding, and few others
+READERS_OF_SICK = ("R8", "R9", "R10")  # read three of four scans with a finding, and few others
 OTHER_READERS = tuple(f"R{number}" for number in range(1, 18) if not 8 <= number <= 10)
 
 
@@ -324,7 +324,7 @@ def write_lists(to: Path, planned: list[Scan], boxes: dict, chest: Callable) -> 
 
 def _readers(scan: Scan, rng: np.random.Generator) -> list[str]:
     of_the_sick = (rng.random() < 0.9) == (scan.findings != (plain(CLEAR),))
-    return list(rng.permutation(OF_THE_SICK if of_the_sick else rng.choice(OTHER_READERS, 3, replace=False)))
+    return list(rng.permutation(READERS_OF_SICK if of_the_sick else rng.choice(OTHER_READERS, 3, replace=False)))
 
 
 def _votes(scan: Scan, readers: int, rng: np.random.Generator) -> list[set[str]]:
@@ -378,20 +378,21 @@ DATASET = Dataset(
         ),
         "whose scans, from where": (
             "18,000 scans of adults, 15,000 to train and 3,000 to test, of two hospitals in Hanoi: Hospital 108 and "
-            "Hanoi Medical University Hospital. Patients are not told."
+            "Hanoi Medical University Hospital. Patients are not identified."
         ),
-        "when": "2018 to 2020; not told of each scan.",
+        "when": "2018 to 2020; not recorded for each scan.",
         "how the scans were taken": (
             "PA. DICOM files (suffix .dicom) of many sizes and bit depths, many MONOCHROME1, some compressed by JPEG "
             "2000, which needs the extra [dicom]."
         ),
         "the reference standard": (
-            "17 radiologists, three a training scan, each alone; five a test scan, who agreed. Of what anyone of three "
-            "saw, all three saw 57 % of enlarged aortas, 47 % of pneumothoraces and 9 % of consolidations."
+            "17 radiologists, three for each training scan, each alone; five for each test scan, who agreed. Of "
+            "what any of three readers saw, all three saw 57 % of enlarged aortas, 47 % of pneumothoraces and 9 % of "
+            "consolidations."
         ),
-        "told of each scan": "27 findings, 22 of them with boxes, and the readers; neither patient, age nor sex.",
+        "recorded for each scan": "27 findings, 22 of them with boxes, and the readers; neither patient, age nor sex.",
         "known faults": (
-            "Who reads tells of disease: R8, R9 and R10 together read 5,501 training scans, of which 75 % have a "
+            "The reader predicts disease: R8, R9 and R10 together read 5,501 training scans, of which 75 % have a "
             "finding; of the others 3 % have one. Without patients only the search for copies guards a split. Some "
             "findings are very rare. Kaggle's copy names 14 findings, and no labels of the test scans."
         ),

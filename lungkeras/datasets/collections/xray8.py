@@ -18,10 +18,11 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lungkeras.datasets.ages import years
+from lungkeras.datasets.ages import known_years
 from lungkeras.datasets.drawn import SIDE, is_drawn
 from lungkeras.datasets.entry import Dataset, Names, Phantom
 from lungkeras.datasets.folders import file_paths, folders_under, no_image
+from lungkeras.datasets.listed_files import stem
 from lungkeras.datasets.lists import BrokenListError, broken_row, list_text, separator_of
 from lungkeras.datasets.plans import Scan, scans_of_patients
 from lungkeras.datasets.records import ABSENT, TEXTS, count_other_files, leave_out, named
@@ -55,7 +56,7 @@ COLUMNS = {
     "View Position": "view",
     "Follow-up #": "follow_up",
 }
-NOBODY = frozenset({"", "-", "?", "nan", "na", "n/a", "#n/a", "<na>", "none", "null", "unknown"})  # as a patient
+NO_PATIENT = frozenset({"", "-", "?", "nan", "na", "n/a", "#n/a", "<na>", "none", "null", "unknown"})  # as a patient
 NORMAL_SCANS = 7000
 HIGHLY_IMBALANCED = 3.0
 
@@ -100,7 +101,7 @@ def official_test_scans(source: Path | str) -> list[str]:
     try:
         names = list_text(file).replace(",", " ").split()
     except BrokenListError as error:
-        raise _unreadable(file, str(error), "the name of a scan a line") from None
+        raise _unreadable(file, str(error), "one scan name per line") from None
     return [_file_name(name) for name in names]
 
 
@@ -152,23 +153,13 @@ def _paths(source: Path, scans: pd.Series, files: Mapping[str, object]) -> pd.Se
         if real is not None:
             there.setdefault(path.rpartition("/")[2], path)
     paths = scans.map(there)
-    stems = scans[paths.isna()].map(_stem)
+    stems = scans[paths.isna()].map(stem)
     wanted, by_stem = set(stems), {}
     for name, path in there.items() if wanted else ():
-        stem = _stem(name)
-        if stem in wanted and stem not in by_stem and (name == stem or no_image(f"{source}/{path}") is None):
-            by_stem[stem] = path
+        start = stem(name)
+        if start in wanted and start not in by_stem and (name == start or no_image(f"{source}/{path}") is None):
+            by_stem[start] = path
     return paths.fillna(stems.map(by_stem))
-
-
-def _stem(name: str) -> str:
-    """The name without its suffix, where that is one: ids may hold dots.
-
-    >>> _stem("00000001_000.PNG"), _stem("1.2.840")
-    ('00000001_000', '1.2.840')
-    """
-    stem, dot, suffix = name.rpartition(".")
-    return stem if dot and suffix[:1].isalpha() else name
 
 
 def _file_name(name: str) -> str:
@@ -217,7 +208,7 @@ def read_entries(file: Path) -> pd.DataFrame:
     entries["label"] = entries["label"].str.replace(r"\s*\|\s*", "|", regex=True)
     entries["patient"] = _patients(file, entries)
     if "age" in entries:
-        entries["age"] = _years(file, entries["age"])
+        entries["age"] = known_years(entries["age"], "xray8", file.name)
     if "follow_up" in entries:
         entries["follow_up"] = pd.to_numeric(entries["follow_up"], errors="coerce").astype("Int64")
         if not entries["follow_up"].hasnans:
@@ -268,18 +259,18 @@ def _patients(file: Path, entries: pd.DataFrame) -> pd.Series:
     """Patients as eight digits; an unknown patient gets the scan's name, and is counted on stderr."""
     patients = entries["patient"].str.replace(r"[.,]0+$", "", regex=True)
     lost = patients.str.fullmatch(r"[\d.,]+[eE][+-]?\d+|#+")
-    absent = patients.str.casefold().isin(NOBODY)
+    absent = patients.str.casefold().isin(NO_PATIENT)
     if lost.any():
         first = entries[lost].iloc[0]
         say(
             f"xray8: {lost.sum()} patient ids of {file.name} have lost digits to a spreadsheet's number format, such "
-            f"as {first['patient']} of {first['scan']}: each of these scans stands alone",
+            f"as {first['patient']} of {first['scan']}: each of these scans counts as its own patient",
             file=sys.stderr,
         )
     if absent.any():
         first = entries.loc[absent, "scan"].iloc[0]
         say(
-            f"xray8: {absent.sum()} rows of {file.name} name no patient, such as {first}: each stands alone",
+            f"xray8: {absent.sum()} rows of {file.name} name no patient, such as {first}: each is its own patient",
             file=sys.stderr,
         )
     return patients.str.zfill(8).mask(lost | absent, entries["scan"])
@@ -288,22 +279,9 @@ def _patients(file: Path, entries: pd.DataFrame) -> pd.Series:
 def _unreadable(file: Path, found: str, expected: str | None = None) -> SourceError:
     expected = expected or "a CSV with the columns Image Index, Finding Labels, Patient ID"
     return SourceError(
-        f"xray8: {file} is not as published. Expected {expected}; found {found}. Fetch it anew, or draw a source: "
+        f"xray8: {file} is not as published. Expected {expected}; found {found}. Fetch it again, or draw a source: "
         "lungkeras phantom xray8 --to DIR"
     )
-
-
-def _years(file: Path, ages: pd.Series) -> pd.Series:
-    """Whole years of 58, 058Y, 013M (months) or 021D (days); other values are unknown, and counted."""
-    known = years(ages)
-    impossible = (ages != "") & known.isna()
-    if impossible.any():
-        say(
-            f"xray8: {impossible.sum()} ages of {file.name} are not possible, such as "
-            f"{printable(ages[impossible].iloc[0])}: treated as unknown",
-            file=sys.stderr,
-        )
-    return known if known.hasnans else known.astype("int64")
 
 
 def _keep_findings(entries: pd.DataFrame) -> pd.DataFrame:
@@ -423,7 +401,7 @@ DATASET = Dataset(
             "hospital size, to learn from labels that nobody wrote by hand."
         ),
         "whose scans, from where": "112,120 frontal scans of 30,805 patients of one hospital, the NIH Clinical Center.",
-        "when": "Not published a scan; how many follow-ups each patient had is.",
+        "when": "Not published for each scan; how many follow-ups each patient had is.",
         "how the scans were taken": (
             "PA and AP; the list names the view. PNG of 1,024 x 1,024 in 8 bits, made from DICOM files that were not "
             "published."
@@ -432,13 +410,13 @@ DATASET = Dataset(
             "Mined by a program from the text of radiology reports, which are not public; its authors expect more "
             "than 90 % to be right. Radiologists put 984 boxes on 880 scans."
         ),
-        "told of each scan": "Findings, patient, age, sex, view, follow-up.",
+        "recorded for each scan": "Findings, patient, age, sex, view, follow-up.",
         "known faults": (
             "Labels of reports, not of images: some findings can't be seen in the scan, and readers agree with them "
             "less than their authors expect (Oakden-Rayner 2020, doi 10.1016/j.acra.2019.10.006). Treated "
             "pneumothorax shows its drain. Ages above 120 occur."
         ),
-        "what the study uses": "Six findings of similar number, and normal scans, one a patient.",
+        "what the study uses": "Six findings of similar number, and normal scans, one per patient.",
         "terms": "Free, with attribution to the NIH Clinical Center and citation of Wang et al.",
     },
 )

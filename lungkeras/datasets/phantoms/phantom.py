@@ -22,18 +22,17 @@ import numpy as np
 from lungkeras.datasets.drawn import BOXES, NOTE, SIDE, is_drawn
 from lungkeras.datasets.entry import Dataset, Phantom
 from lungkeras.datasets.phantoms.anatomy import Chest, draw_patient
+from lungkeras.datasets.phantoms.faults import copied, develop
 from lungkeras.datasets.phantoms.film import draw_film
 from lungkeras.datasets.phantoms.planting import (
     SHARE_OF_LEAKY_PATIENTS,
     STREAM,
     TOGETHER,
-    copied,
-    develop,
     pair_findings,
     parse_plants,
     plant,
-    write_truth,
 )
+from lungkeras.datasets.phantoms.truth import write_truth
 from lungkeras.datasets.plans import Box, Scan
 from lungkeras.datasets.registry import DATASETS, dataset_names
 from lungkeras.system.errors import SourceError

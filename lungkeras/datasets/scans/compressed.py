@@ -60,7 +60,7 @@ def _decode_jpeg2000(frame: bytes, shape: tuple[int, int]) -> tuple[np.ndarray, 
         pixels = np.frombuffer(openjpeg.decode_pixel_data(frame, version=2), np.uint8 if bits <= 8 else "<u2")
         return pixels.reshape(*shape, *[samples][: samples > 1]), bits
     except (RuntimeError, ValueError) as error:
-        raise Unreadable("damaged JPEG 2000 (it can not be decoded)") from error
+        raise Unreadable("damaged JPEG 2000 (it can't be decoded)") from error
 
 
 def _jpeg2000_header(data: bytes, shape: tuple[int, int]) -> tuple[int, int]:
@@ -144,5 +144,5 @@ def _unpacked(segment: bytes, size: int) -> bytes:
             parts += segment[at + 1 : at + 2] * (257 - head if head > 128 else 0)
             at += 2 if head > 128 else 1
     if len(parts) < size:
-        raise Unreadable("DICOM whose pixels are not whole")
+        raise Unreadable("DICOM whose pixels are incomplete")
     return bytes(parts[:size])

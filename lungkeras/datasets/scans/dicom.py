@@ -98,7 +98,7 @@ def _pixels(header: Dataset) -> tuple[np.ndarray, int]:
         try:
             frame = get_frame(element.value, 0, number_of_frames=1)
         except Exception as error:
-            raise Unreadable("DICOM whose pixels are not whole") from error
+            raise Unreadable("DICOM whose pixels are incomplete") from error
         if syntax == uid.RLELossless:
             pixels = decode_rle(frame, shape, samples, bits // 8)
         else:
@@ -120,5 +120,5 @@ def _native_pixels(header: Dataset) -> np.ndarray:
     try:
         pixels, _ = get_decoder(syntax).as_array(header, index=0, raw=True, correct_unused_bits=False)
     except (ValueError, AttributeError) as error:
-        raise Unreadable("DICOM whose pixels are not whole") from error
+        raise Unreadable("DICOM whose pixels are incomplete") from error
     return pixels.astype(f"u{pixels.itemsize}", copy=False)

@@ -50,7 +50,7 @@ def header_of_pixels(data: bytes) -> Dataset:
             _Counted(content), implicit, little, stop_when=lambda tag, *_: found.append(tag), specific_tags=TAGS
         )
         if PIXELS in found and PIXELS not in header:
-            raise Unreadable("DICOM whose pixels are not whole")
+            raise Unreadable("DICOM whose pixels are incomplete")
     except Unreadable:
         raise
     except Exception as error:
@@ -85,9 +85,9 @@ def _inflated(content: bytes) -> bytes:
                 raise Unreadable(f"DICOM that inflates to more than {MOST_INFLATED // 1_000_000} MB")
             inflated.write(step)
     except zlib.error as error:
-        raise Unreadable("damaged DICOM (its deflated data can not be inflated)") from error
+        raise Unreadable("damaged DICOM (its deflated data can't be inflated)") from error
     if not packed.eof:
-        raise Unreadable("DICOM whose deflated data is not whole")
+        raise Unreadable("DICOM whose deflated data is incomplete")
     return inflated.getvalue()
 
 

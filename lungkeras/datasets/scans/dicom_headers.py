@@ -52,10 +52,10 @@ def header_of(file: Path) -> dict[str, str]:
             stop_when=lambda tag, *_: tag > max(TAGS),
             specific_tags=TAGS,
         )
-        told = {name: dicom_elements.text_of(header, element) for element, name in ELEMENTS.items()}
+        found = {name: dicom_elements.text_of(header, element) for element, name in ELEMENTS.items()}
     except Exception:  # pydicom ends in any of a dozen classes on a damaged file, which the preparation reports
         return nothing
-    return told | {name: _hashed(told[name]) for name in HASHED}
+    return found | {name: _hashed(found[name]) for name in HASHED}
 
 
 def headers(files: Iterable[Path]) -> dict[str, list[str]]:

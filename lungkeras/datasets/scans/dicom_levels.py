@@ -133,7 +133,7 @@ def _entries(item: Dataset, name: str) -> tuple[np.ndarray, int, tuple[int, int]
     if len(entries) < count <= 2 * len(entries) and bits <= 8:  # two entries in a word
         entries = entries.astype("<u2").view(np.uint8)
     if len(entries) < count:
-        raise Unreadable(f"DICOM whose {name} is not whole")
+        raise Unreadable(f"DICOM whose {name} is incomplete")
     entries = entries[:count].astype(int)
     return entries, int(first), (entries.min(), entries.max())
 

@@ -62,7 +62,7 @@ def decode_jpeg(data: bytes) -> np.ndarray:
             raise MemoryError(str(error)) from error
         if "not supported" in str(error) or "not implemented" in str(error):
             raise Unreadable("JPEG of a kind that is not read; convert it to PNG") from error
-        raise Unreadable("damaged JPEG (its coded data is not whole)") from error
+        raise Unreadable("damaged JPEG (its coded data is incomplete)") from error
     # Only OpenCV applies the EXIF orientation; few images are rotated, so few are decoded twice.
     return decode_by_opencv(data) if cmyk or may_be_turned(data) else image
 
@@ -161,7 +161,7 @@ def _by_charls(data: bytes) -> np.ndarray:
     try:
         pixels, found = jpeg_ls.decode_buffer(data)
     except (RuntimeError, ValueError) as error:
-        raise Unreadable("damaged JPEG-LS (its coded data is not whole)") from error
+        raise Unreadable("damaged JPEG-LS (its coded data is incomplete)") from error
     pixels = np.frombuffer(pixels, np.uint8 if found["bits_per_sample"] <= 8 else "<u2")
     if found["components"] > 1 and found["interleave_mode"] == 0:
         return np.dstack(pixels.reshape(found["components"], found["height"], found["width"]))
@@ -181,9 +181,9 @@ def _by_reference_libjpeg(data: bytes) -> np.ndarray:
         pixels = libjpeg.decode(data)
         whole = np.array_equal(pixels, libjpeg.decode(_filled(data)))  # it silently fills missing data
     except (RuntimeError, ValueError) as error:
-        raise Unreadable("damaged JPEG (it can not be decoded)") from error
+        raise Unreadable("damaged JPEG (it can't be decoded)") from error
     if not whole:
-        raise Unreadable("damaged JPEG (its coded data is not whole)")
+        raise Unreadable("damaged JPEG (its coded data is incomplete)")
     return pixels
 
 

@@ -36,9 +36,9 @@ def decode_by_opencv(data: bytes, colours: int = cv2.IMREAD_GRAYSCALE) -> np.nda
         with enough_memory():
             image = cv2.imdecode(np.frombuffer(data, np.uint8), colours | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
-        raise Unreadable("can not be decoded") from error
+        raise Unreadable("can't be decoded") from error
     if image is None or image.size == 0:
-        raise Unreadable("can not be decoded")
+        raise Unreadable("can't be decoded")
     return image
 
 

@@ -50,7 +50,7 @@ def decode_png(data: bytes) -> np.ndarray:
     - from the least value, black, to the greatest, white, where neither is so, as in DICOM without a window.
     """
     bits = _significant_bits(data)
-    data = _still(data)
+    data = _without_animation(data)
     image = decode_by_opencv(data, cv2.IMREAD_GRAYSCALE if data[25] in GREY else cv2.IMREAD_COLOR)
     if image.dtype == np.uint8:
         return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) if image.ndim == 3 else image
@@ -84,7 +84,7 @@ def _significant_bits(data: bytes) -> int:
     return 0
 
 
-def _still(data: bytes) -> bytes:
+def _without_animation(data: bytes) -> bytes:
     """The file without the chunks of an animation, whose first frame need not be the still image."""
     if b"acTL" not in data:
         return data

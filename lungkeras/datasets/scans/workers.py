@@ -3,6 +3,9 @@
 Decoders are C code that runs on untrusted bytes. Known faults of a file are found before (decoding.py); unknown ones
 may end a process, but not the one that holds the prepared scans. Each file has a limit of CPU time, as a machine may be
 busy, and of memory; one that exceeds them counts as unreadable.
+
+The pools of concurrent.futures, loky and pebble do not do this: the first two end all work when one process dies, none
+limits the CPU time and memory of one file, and each would pickle the pixels, which shared memory holds here.
 """
 
 import mmap
@@ -71,7 +74,7 @@ class Decoder:
         """
         try:
             return self._asked(path)
-        except EOFError:  # killed from outside, it may be
+        except EOFError:  # perhaps killed from outside
             try:
                 return self._asked(path)
             except EOFError as ending:
@@ -128,7 +131,7 @@ class Decoder:
         except EOFError:
             status = self.close()
             raise RunError(
-                f"No process to decode scans could be started ({ending(status)}); its own words stand above"
+                f"No process to decode scans could be started ({ending(status)}); its own message is printed above"
             ) from None
 
     def _read(self, length: int) -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from lungkeras.datasets.policies import DEFAULTS, labels_under, told, unknown_labels
+from lungkeras.datasets.policies import DEFAULTS, labels_under, policy_text, unknown_labels
 from lungkeras.datasets.registry import class_columns
 from lungkeras.evaluation.paper.published import (
     published_best,
@@ -65,7 +65,7 @@ def table_1(
     for dataset, records in records_of.items():
         counts, classes = published_counts(dataset), class_columns(records)
         unknown = unknown_labels(records, classes)
-        policy = {"policy": told(uncertain, blank)} if unknown else {}
+        policy = {"policy": policy_text(uncertain, blank)} if unknown else {}
         labels = labels_under(records, classes, uncertain, blank)
         for column, name in enumerate(classes):
             found = records.loc[labels[:, column] == 1, "split"]

@@ -225,34 +225,36 @@ def probed_rows(groups: np.ndarray, seed: int) -> np.ndarray:
 
 def notes(found: dict, probed: int) -> list[str]:
     """Sentences on what this collection can't answer."""
-    said = []
+    sentences = []
     shared = sum(found["leakage"]["shared_patients"].values())
     if shared or found["leakage"]["shared_duplicates"]:
-        said.append(
+        sentences.append(
             f"The split that the collection gives leaks: {shared:,} patients and "
             f"{found['leakage']['shared_duplicates']:,} pairs of copies are in two splits. It is kept as given, so "
             "scores on its test split are too high. `split: patients` in study.yaml splits the scans again, by patient."
         )
     if not found["leakage"]["patients_known"]:
-        said.append(
+        sentences.append(
             "The collection does not say which scans are of one patient, so a patient may be in two splits unnoticed. "
             "Only copies can be checked."
         )
     if not any(entry["name"] == "metadata" for entry in found["shortcuts"]):
-        said.append(
+        sentences.append(
             "The collection gives no age, sex, view, follow-up, scanner or reader, so none of these can be probed."
         )
-    said += [_unknown(kind, words) for kind, words in found["unknown_as"].items()]
+    sentences += [_unknown(kind, words) for kind, words in found["unknown_as"].items()]
     unsure = [name for name, entry in found["label_noise"]["classes"].items() if entry["rate"] is None]
     if unsure:
-        said.append(
+        sentences.append(
             f"Wrong labels of {', '.join(name.replace('_', ' ') for name in unsure)} can't be estimated: the model "
             "does not recognise these classes well enough."
         )
     if probed < found["scans"]:
-        said.append(f"Shortcuts and labels were probed on {probed:,} of {found['scans']:,} scans, sampled by patient.")
-    said.append("No reader has looked at these scans: a suspected label is a question, not an error.")
-    return said
+        sentences.append(
+            f"Shortcuts and labels were probed on {probed:,} of {found['scans']:,} scans, sampled by patient."
+        )
+    sentences.append("No reader has looked at these scans: a suspected label is a question, not an error.")
+    return sentences
 
 
 def _unknown(kind: str, words: dict[str, str]) -> str:

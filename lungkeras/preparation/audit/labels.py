@@ -83,8 +83,8 @@ def label_noise(
         clear[column] = auroc_of_right_labels(aurocs[column], rates[0, column], odds) >= CLEAR
     scans = (labels == 1).sum(axis=0) * clear
     overall = np.nansum(rates * scans, axis=1) / max(scans.sum(), 1)
-    apart = np.sqrt(((reach * scans) ** 2).sum(axis=1)) / max(scans.sum(), 1)
-    noise = _interval(overall, apart) if clear.any() else dict.fromkeys(("rate", "low", "high"))
+    spread = np.sqrt(((reach * scans) ** 2).sum(axis=1)) / max(scans.sum(), 1)
+    noise = _interval(overall, spread) if clear.any() else dict.fromkeys(("rate", "low", "high"))
     noise["classes"] = {
         name: (
             _interval(rates[:, column], reach[:, column]) if clear[column] else dict.fromkeys(("rate", "low", "high"))
@@ -163,7 +163,7 @@ def contamination(counts: np.ndarray, odds: float) -> np.ndarray:
 def likely(counts: np.ndarray, odds: float) -> np.ndarray:
     """The least and greatest rate that a likelihood-ratio test does not reject at 5 %: (2,), from counts (10,).
 
-    Also if every draw of a bootstrap has a rate of 0: no wrong label seen does not mean that there are none.
+    It is used even if the rate is 0 in every bootstrap draw: wrong labels may exist although none was seen.
     """
     profile = _profile(counts[None], odds)[0]
     kept = RATES[profile >= profile.max() - LIKELY]
@@ -188,14 +188,14 @@ def _log_shares(odds: float) -> np.ndarray:
     """The logarithm of the share of scans expected between deciles: (10, rates x distances); read-only."""
     from scipy.special import ndtr
 
-    rates, apart = RATES[:, None, None], DISTANCES[:, None]
+    rates, distance = RATES[:, None, None], DISTANCES[:, None]
     hidden = _unlabelled(rates, odds)
     low, high = (np.full((len(RATES), len(DISTANCES), len(DECILES)), end) for end in (-9.0, 9.0))
     for _ in range(24):  # halving, until it is where that share of the others, those hidden too, lies below
         middle = (low + high) / 2
-        above = (1 - hidden) * ndtr(middle) + hidden * ndtr(middle - apart) > DECILES
+        above = (1 - hidden) * ndtr(middle) + hidden * ndtr(middle - distance) > DECILES
         low, high = np.where(above, low, middle), np.where(above, middle, high)
-    expected = rates * ndtr(low) + (1 - rates) * ndtr(low - apart)
+    expected = rates * ndtr(low) + (1 - rates) * ndtr(low - distance)
     shares = np.diff(expected, axis=2, prepend=0, append=1).clip(1e-9)
     return np.log(shares).reshape(-1, len(DECILES) + 1).T
 

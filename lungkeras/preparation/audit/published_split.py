@@ -60,22 +60,13 @@ def audit_split(
     if again := int(table.duplicated(["key", "side"]).sum()):
         notes.append(f"{again:,} scans are listed twice on their side.")
     table["patient"], origin = _patients(table, known, source)
-    unknown = table["patient"].isna()
-    if unknown.all():
-        notes.append(
-            f"Patients of {dataset} can't be read from the names of its scans: a patient may be on two sides unnoticed."
-        )
-    elif unknown.any():
-        notes.append(
-            f"{unknown.sum():,} names give no patient, such as {printable(table.loc[unknown, 'scan'].iloc[0])}: each "
-            "counts as a patient."
-        )
+    notes += _unknown_patients(dataset, table)
     if known.names and known.names.note and origin == "names":
         notes.append(known.names.note)
     pairs = None
     if source is not None:
-        pairs, said = _copies(table, Path(source), workers)
-        notes += said
+        pairs, more = _copies(table, Path(source), workers)
+        notes += more
     table["group"] = _groups(table, pairs)
     sides = list(dict.fromkeys(table["side"]))
     patients = table.dropna(subset="patient").groupby("side")["patient"].nunique()
@@ -97,6 +88,19 @@ def audit_split(
         "copies": [] if pairs is None else pairs.drop(columns=["row", "other_row"]).to_dict("records"),
     }
     return found | {"leak": bool(found["leaks"] or found["copies"]), "notes": notes}, table
+
+
+def _unknown_patients(dataset: str, table: pd.DataFrame) -> list[str]:
+    """A note if the patients of some or all scans are unknown."""
+    unknown = table["patient"].isna()
+    if unknown.all():
+        return [
+            f"Patients of {dataset} can't be read from the names of its scans: a patient may be on two sides unnoticed."
+        ]
+    if not unknown.any():
+        return []
+    example = printable(table.loc[unknown, "scan"].iloc[0])
+    return [f"{unknown.sum():,} names give no patient, such as {example}: each counts as a patient."]
 
 
 def _keys(table: pd.DataFrame) -> pd.Series:
@@ -148,11 +152,11 @@ def _copies(table: pd.DataFrame, source: Path, workers: int | None) -> tuple[pd.
     for end, row in (("scan", "row"), ("other", "other_row")):
         pairs[end] = table["scan"].to_numpy(object)[pairs[row]]
         pairs["side" if end == "scan" else "other_side"] = table["side"].to_numpy(object)[pairs[row]]
-    said = [f"{len(table) - len(there):,} listed scans are not in {source}."] if len(there) < len(table) else []
+    notes = [f"{len(table) - len(there):,} listed scans are not in {source}."] if len(there) < len(table) else []
     if unread := int((~prints.read).sum()):
-        said.append(f"{unread:,} scans can't be read: no copies of them are found.")
+        notes.append(f"{unread:,} scans can't be read: no copies of them are found.")
     columns = ["scan", "side", "other", "other_side", "kind", "correlation", "row", "other_row"]
-    return pairs.loc[pairs["side"] != pairs["other_side"], columns].reset_index(drop=True), said
+    return pairs.loc[pairs["side"] != pairs["other_side"], columns].reset_index(drop=True), notes
 
 
 def _finder(source: Path):

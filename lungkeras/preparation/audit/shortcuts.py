@@ -1,7 +1,7 @@
 """Probes for shortcuts: how well a linear model predicts the classes without looking at the lungs.
 
-    border             the outermost strip and the corners, where letters, collimation and air are and no lung is
-    centre_blacked_out all but the middle of the scan; the lungs' edges are in it, and so are some findings
+    border             the outermost strip and the corners, with letters, collimation and air, but no lung
+    centre_blacked_out all but the middle of the scan; it shows the lungs' edges and some findings
     thumbnail          8 x 8 mean grey levels and a histogram of the whole scan, findings and all
     metadata           age, sex, view, follow-up number, scanner and readers, if the collection records them
     dimensions         height, width and their ratio, as in the file
@@ -59,8 +59,8 @@ def probe_shortcuts(
         scores = unseen_scores(features, labels, groups, seed=seed)
         for column, title in enumerate(classes):
             known = ~np.isnan(labels[:, column])
-            is_so = labels[known, column] == 1
-            auroc = auroc_interval(is_so, scores[known, column], groups[known], seed=seed)
+            present = labels[known, column] == 1
+            auroc = auroc_interval(present, scores[known, column], groups[known], seed=seed)
             alarm = auroc[1] is not None and auroc[1] > PROBES[name].limit
             found.append({"name": name, "class": title, **dict(zip(("auroc", "low", "high"), auroc, strict=True)),
                           "alarm": bool(alarm)})  # fmt: skip
@@ -168,7 +168,7 @@ def auroc_interval(
 ) -> tuple[float | None, float | None, float | None]:
     """AUROC and its 95 % interval by bootstrap over groups; three None if fewer than ten groups are on a side.
 
-    If all draws are equal, as at an AUROC of 1, the exact binomial limit of the groups of the rarer side.
+    If all draws are equal, as at an AUROC of 1, the bound is the exact binomial limit for the groups of the rarer side.
     """
     place = np.unique(groups, return_inverse=True)[1]
     if (rarer := min(len(np.unique(place[labels])), len(np.unique(place[~labels])))) < FEWEST:

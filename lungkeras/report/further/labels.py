@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from lungkeras.datasets.policies import POLICIES, told
+from lungkeras.datasets.policies import POLICIES, policy_text
 from lungkeras.preparation.folder import Prepared
 from lungkeras.report.further import Further
 from lungkeras.report.grid import NUMBER, Column, count, grid, table
@@ -34,7 +34,7 @@ def make(runs: Mapping, data: Mapping[str, Prepared]) -> pd.DataFrame:
                 given = records[name]
                 row = {"dataset": dataset, "split": split, "class": name, "positive": (given == 1).sum()}
                 row |= {"negative": (given == 0).sum(), "uncertain": (given == -1).sum(), "blank": given.isna().sum()}
-                row["policy"] = told(prepared.uncertain, prepared.blank)
+                row["policy"] = policy_text(prepared.uncertain, prepared.blank)
                 for policy, labels in under.items():
                     row[f"{policy}_positive"] = (labels[:, column] == 1).sum()
                     row[f"{policy}_known"] = (~np.isnan(labels[:, column])).sum()

@@ -23,13 +23,13 @@ from lungkeras.system.text import printable
 MOST_MEMBERS = 300_000
 MOST_BYTES = 200 * 10**9
 MOST_RATIO = 100
-ALWAYS_FIT = 10**8  # bytes that need no ratio
+ALWAYS_FIT = 10**8  # bytes below which the ratio is not checked
 DEEPEST = 50  # folders
 LONGEST_NAME = 255  # bytes of a folder or a file, as most file systems have it
 MOST_HEADER_BYTES = 10**6  # of a tar's long names and extended headers, which tarfile reads whole
 BLOCK = 1 << 20
 # Python bounds the output of one step for these; with bzip2 and LZMA, a step returns a whole block.
-STEADY = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 BROKEN = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -98,7 +98,7 @@ def _members(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
                 stored = member.filename.replace("\\", "/")
                 name = _safe_name(archive, stored, is_plain)
                 if not stored.endswith("/"):
-                    if member.compress_type not in STEADY:
+                    if member.compress_type not in BOUNDED:
                         raise _refused(archive, "a file that is neither stored nor deflated", stored)
                     with opened.open(member) as content:
                         yield name, content
@@ -113,7 +113,7 @@ def _members(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
     with tar as opened:
         number = 0
         while member := opened.next():
-            opened.members.clear()  # it would keep all of them
+            opened.members.clear()  # else it would keep all members in memory
             _require_few(archive, number, member.name)
             number += 1
             name = _safe_name(archive, member.name, (member.isfile() and not member.issparse()) or member.isdir())
@@ -132,7 +132,7 @@ def _likely_kind(file: Path) -> str:
     if not start:
         return "an empty file"
     if start.startswith((b"<!doctype html", b"<html")):
-        return "a web page (a download that asks to sign in, it may be)"
+        return "a web page (perhaps one that asks to sign in)"
     return "a zip that is cut short" if start.startswith(b"pk") else "neither, or one that is cut short"
 
 
@@ -167,7 +167,7 @@ def _safe_name(archive: Path, name: str, is_plain: bool) -> PurePosixPath:
 
 
 @contextlib.contextmanager
-def plain_zip(file: Path | str | IO[bytes], methods: tuple[int, ...] = STEADY) -> Iterator[zipfile.ZipFile]:
+def plain_zip(file: Path | str | IO[bytes], methods: tuple[int, ...] = BOUNDED) -> Iterator[zipfile.ZipFile]:
     """An open zip whose members are packed by `methods`. Raises ValueError or zipfile.BadZipFile.
 
     Read its members with `read_member`: `ZipFile.read` reads everything, whatever size a member claims.

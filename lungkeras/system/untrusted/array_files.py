@@ -11,7 +11,7 @@ from lungkeras.system.untrusted.archives import plain_zip
 
 MOST_MEMBERS = 100_000
 MOST_RATIO = 20  # of unpacked size to packed size
-ALWAYS_FIT = 10**8  # bytes that need no ratio
+ALWAYS_FIT = 10**8  # bytes below which the ratio is not checked
 LONGEST_HEADER = 10_000  # bytes, as NumPy has it
 
 

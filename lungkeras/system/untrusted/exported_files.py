@@ -13,7 +13,7 @@ from pathlib import Path
 from lungkeras.system.errors import Refused
 
 MOST_BYTES = 2**30
-MOST_THINGS = 100_000  # operations, arrays
+MOST_ITEMS = 100_000  # operations, arrays
 MOST_NUMBERS = 2**26  # of an array on its way through the model
 MOST_RATIO = 10  # of claimed size to actual size
 
@@ -32,7 +32,7 @@ def only_known(operations: Iterable[str], known: set[str]) -> None:
     operations = list(operations)
     if strange := sorted(set(operations) - known):
         raise Refused(f"it holds the operation {strange[0][:80]!r}, which none of our exports has")
-    if len(operations) > MOST_THINGS:
+    if len(operations) > MOST_ITEMS:
         raise Refused(f"it holds {len(operations):,} operations")
 
 

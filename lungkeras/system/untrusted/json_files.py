@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 MOST_BYTES = 256 * 2**20  # of a notebook with its pictures
-MOST_THINGS = 2_000_000  # objects, lists and entries; each takes a hundred bytes of memory
+MOST_ITEMS = 2_000_000  # objects, lists and entries; each takes a hundred bytes of memory
 
 
 def read(file: Path) -> object:
@@ -18,7 +18,7 @@ def read(file: Path) -> object:
 def loads(text: str | bytes, *, object_pairs_hook: Callable | None = None) -> object:
     """`json.loads` of UTF-8. Raises ValueError if it is invalid or beyond the limits above."""
     data = text.encode(errors="surrogatepass") if isinstance(text, str) else bytes(text)
-    if len(data) > MOST_BYTES or sum(map(data.count, (b",", b"[", b"{"))) > MOST_THINGS:
+    if len(data) > MOST_BYTES or sum(map(data.count, (b",", b"[", b"{"))) > MOST_ITEMS:
         raise ValueError("it holds more than any file of lungkeras")
     try:
         return json.loads(data.decode(), object_pairs_hook=object_pairs_hook)

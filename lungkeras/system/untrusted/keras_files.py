@@ -46,8 +46,8 @@ def check_model_file(path: Path | str) -> None:
         ) from None
     except Exception as error:
         # A damaged archive or config raises any of a dozen exceptions, depending on the damage.
-        said = printable(" ".join(str(error).split())[:100])
-        reason = f"{type(error).__name__}: {said}".rstrip(". :")
+        words = printable(" ".join(str(error).split())[:100])
+        reason = f"{type(error).__name__}: {words}".rstrip(". :")
         raise RunError(f"{path} could not be read as a Keras model ({reason}). Train the run again.") from error
 
 

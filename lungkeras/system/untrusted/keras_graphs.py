@@ -128,7 +128,7 @@ def _check_layer(layer: dict) -> str:
     if _check_name(layer["config"]["name"]) != name:
         raise Refused(f"its layer {name!r} has two names")
     if max(filter(None, layer["config"].get("batch_shape") or [0]), default=0) > MOST_SIDE:
-        raise Refused(f"its scans have more than {MOST_SIDE:,} pixels a side")
+        raise Refused(f"its scans have more than {MOST_SIDE:,} pixels per side")
     for key, value in layer["config"].items():
         if key != "name":
             _check_setting(value, key)

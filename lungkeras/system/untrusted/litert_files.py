@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lungkeras.system.errors import Refused
-from lungkeras.system.untrusted.exported_files import MOST_THINGS, content, numbers, only_known
+from lungkeras.system.untrusted.exported_files import MOST_ITEMS, content, numbers, only_known
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,7 @@ def read_litert(path: Path) -> bytes:
         raise Refused(f"it holds {original.SubgraphsLength():,} graphs, not one")
     graph = original.Subgraphs(0)
     things = (original.OperatorCodesLength(), original.BuffersLength(), graph.TensorsLength(), graph.OperatorsLength())
-    if max(things) > MOST_THINGS:
+    if max(things) > MOST_ITEMS:
         raise Refused(f"it holds {max(things):,} operations or arrays")
     codes = [original.OperatorCodes(place) for place in range(things[0])]
     titles = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
@@ -49,32 +49,36 @@ def read_litert(path: Path) -> bytes:
 
     model, made = schema.ModelT(), schema.SubGraphT()
     model.version, model.subgraphs = original.Version(), [made]
-    model.operatorCodes = []
-    for code, kind in zip(codes, kinds, strict=True):
-        new = schema.OperatorCodeT()
-        new.builtinCode, new.deprecatedBuiltinCode, new.version = kind, min(kind, 127), code.Version()
-        model.operatorCodes.append(new)
+    model.operatorCodes = [_code(schema, kind, code) for kind, code in zip(kinds, codes, strict=True)]
     model.buffers = [_buffer(schema, original.Buffers(place)) for place in range(things[1])]
     held = [0 if buffer.data is None else len(buffer.data) for buffer in model.buffers]
     if sum(held) > len(data):
         raise Refused(f"its {len(data):,} bytes claim to be {sum(held):,}")
     made.tensors = [_tensor(schema, graph.Tensors(place), held) for place in range(things[2])]
     made.inputs, made.outputs = _places(graph.InputsAsNumpy(), things[2]), _places(graph.OutputsAsNumpy(), things[2])
-    made.operators = []
-    for place in range(things[3]):
-        operator, new = graph.Operators(place), schema.OperatorT()
-        if operator.OpcodeIndex() >= len(codes) or operator.CustomOptionsLength():
-            raise Refused("one of its operations is not in its list of operations")
-        new.opcodeIndex = operator.OpcodeIndex()
-        new.inputs = _places(operator.InputsAsNumpy(), things[2], absent=-1)
-        new.outputs = _places(operator.OutputsAsNumpy(), things[2])
-        new.builtinOptionsType = operator.BuiltinOptionsType()
-        if operator.BuiltinOptions():
-            new.builtinOptions = schema.BuiltinOptionsCreator(new.builtinOptionsType, operator.BuiltinOptions())
-        made.operators.append(new)
+    made.operators = [_operator(schema, graph.Operators(place), things[0], things[2]) for place in range(things[3])]
     builder = flatbuffers.Builder(len(data) + 1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def _code(schema, kind: int, original):
+    new = schema.OperatorCodeT()
+    new.builtinCode, new.deprecatedBuiltinCode, new.version = kind, min(kind, 127), original.Version()
+    return new
+
+
+def _operator(schema, original, codes: int, arrays: int):
+    new = schema.OperatorT()
+    if original.OpcodeIndex() >= codes or original.CustomOptionsLength():
+        raise Refused("one of its operations is not in its list of operations")
+    new.opcodeIndex = original.OpcodeIndex()
+    new.inputs = _places(original.InputsAsNumpy(), arrays, absent=-1)
+    new.outputs = _places(original.OutputsAsNumpy(), arrays)
+    new.builtinOptionsType = original.BuiltinOptionsType()
+    if original.BuiltinOptions():
+        new.builtinOptions = schema.BuiltinOptionsCreator(new.builtinOptionsType, original.BuiltinOptions())
+    return new
 
 
 def _buffer(schema, original):
@@ -120,6 +124,6 @@ def _places(given, count: int, *, absent: int = 0) -> np.ndarray:
     import numpy as np
 
     places = np.atleast_1d(np.asarray(given, np.int32)) if not isinstance(given, int) else np.zeros(0, np.int32)
-    if len(places) > MOST_THINGS or ((places < absent) | (places >= count)).any():
+    if len(places) > MOST_ITEMS or ((places < absent) | (places >= count)).any():
         raise Refused("one of its operations takes a missing array")
     return places

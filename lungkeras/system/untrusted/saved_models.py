@@ -11,7 +11,7 @@ from pathlib import Path
 from lungkeras.system.errors import Refused
 from lungkeras.system.untrusted import exported_files
 from lungkeras.system.untrusted.exported_files import (
-    MOST_THINGS,
+    MOST_ITEMS,
     content,
     numbers,
     only_known,
@@ -67,7 +67,7 @@ def check_saved_model(path: Path) -> None:
     kinds, shapes = index.get_variable_to_dtype_map(), index.get_variable_to_shape_map()
     claimed = sum(numbers(shape, name) * max(1, kinds[name].size or 1) for name, shape in shapes.items())
     there = (path / "variables" / "variables.data-00000-of-00001").stat().st_size
-    if claimed > there + MOST_THINGS:
+    if claimed > there + MOST_ITEMS:
         raise Refused(f"the {there:,} bytes of its variables claim to be {claimed:,}")
 
 

@@ -33,7 +33,7 @@ MOST_ANSWER = 2**28  # bytes
 ANSWERED, REFUSED = b"0", b"1"
 
 
-class Apart:
+class Isolated:
     """A function from scans, uint8 (N, size, size), to logits, float32 (N, classes), computed by another process."""
 
     def __init__(self, path: Path, threads: int | None, code: str):

@@ -1,4 +1,4 @@
-"""Exported files of a few hundred bytes that take gigabytes: run apart, they are a sentence, as is what kills them."""
+"""Exported files of a few hundred bytes that take gigabytes: run in a separate process, they end in one sentence."""
 
 import signal
 
@@ -58,7 +58,7 @@ def test_what_runs_out_of_memory_apart_is_a_sentence(tmp_path, monkeypatch, inje
     with pytest.raises(RunError) as caught:
         runtimes.open_exported(file)(SCANS)
     assert "\n" not in str(caught.value)
-    assert "has no answer to scans" in str(caught.value) or "the process that ran it ended" in str(caught.value)
+    assert "has no output for scans" in str(caught.value) or "the process that ran it ended" in str(caught.value)
     injected("exported files that would fill memory", 1)
 
 
@@ -67,7 +67,7 @@ def test_what_runs_apart_answers_as_here_and_ends_with_who_asks(tmp_path):
     file.write_bytes(onnx_model(1))
     one = runtimes.open_exported(file)
     assert np.array_equal(one(SCANS), runtimes.open_exported(file, here=True)(SCANS))
-    with pytest.raises(RunError, match="no answer to scans"):
+    with pytest.raises(RunError, match="no output for scans"):
         one(SCANS[:, :10])
     assert one(SCANS).shape == (3, 2)
     process = one.process
