@@ -153,14 +153,14 @@ if len(errors):
     display(galleries.gallery(galleries.scans_of(errors, data), run))
 
 # %%
-surest = readings.of_errors(errors)
-print(surest)
+confident = readings.of_errors(errors)
+print(confident)
 
 # %% [markdown]
 # ## What was learned
 
 # %%
-print(readings.learned(scores, history, surest))
+print(readings.learned(scores, history, confident))
 
 # %% [markdown]
 # One run says little: its score depends on the patients that were drawn for the test, and another network may do as

@@ -43,9 +43,9 @@ from lungkeras.evaluation.paper import tables
 from lungkeras.models import complexity
 from lungkeras.preparation import duplicates
 from lungkeras.report import figures, readings
-from lungkeras.report import score_readings as read
 from lungkeras.report.figures import articles
 from lungkeras.report.figures.files import save_figure
+from lungkeras.report.readings import scores as read
 from lungkeras.system.files import write_csv
 from lungkeras.system.places import from_project
 

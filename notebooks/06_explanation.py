@@ -98,10 +98,10 @@ articles.titled({f"channel {channel}": articles.grey(activations[0, ..., channel
 
 # %%
 chosen = np.eye(len(data.classes), dtype=np.float32)[[data.classes.index(name)]]
-gradient = gradcam.slopes_of(head)(activations, chosen)
+gradient = gradcam.gradient_of(head)(activations, chosen)
 channel_weights = gradient.mean(axis=(1, 2))[0]
-said = readings.of_weights(channel_weights, activations[0])
-print(said)
+weighted = readings.of_weights(channel_weights, activations[0])
+print(weighted)
 
 # %% [markdown]
 # ## The map
@@ -180,7 +180,7 @@ print(changed)
 # ## What was learned
 
 # %%
-print(readings.learned(said, pointed, agreement, changed))
+print(readings.learned(weighted, pointed, agreement, changed))
 
 # %% [markdown]
 # One map proves nothing. [04 Visualization](04_visualization.ipynb) shows how often maps point at findings, over all

@@ -1,7 +1,7 @@
-"""Anybody's tables of probabilities, labels and metadata -> the scans to judge, checked cell by cell.
+"""A user's tables of probabilities, labels and metadata -> the scans to judge, checked cell by cell.
 
-Columns are found by their names (foreign_columns.py), cells are read by foreign_cells.py, and what was understood is
-kept to be shown. A label is 1, 0, -1 (uncertain) or blank; the last two are not scored. An invalid cell is an error
+Columns are found by their names (foreign_columns.py), cells are read by foreign_cells.py, and the meaning of each
+column is recorded. A label is 1, 0, -1 (uncertain) or blank; the last two are not scored. An invalid cell is an error
 that names file, column and row; rows are counted from 1, below the column names.
 """
 
@@ -48,7 +48,7 @@ class Scans:
     labels: np.ndarray
     known: np.ndarray
     probabilities: dict[str, np.ndarray]
-    metadata: pd.DataFrame  # those of age (years), sex, view and scanner (text, or None) that are there
+    metadata: pd.DataFrame  # those of age (years), sex, view and scanner (text, or None) that are known
 
     def __len__(self) -> int:
         return len(self.scans)
@@ -131,7 +131,7 @@ class _Joiner(TableReader):
         test = self.unlabelled_left_out(scans.where(split == "test"))
         val = scans.where(split == "val") if (split == "val").any() else None
         if val is not None and (both := len(set(val.patients) & set(test.patients))):
-            self.note(f"{both:,} patients have scans in val and in test: what is chosen on val knows test.")
+            self.note(f"{both:,} patients have scans in val and in test: choices made on val are biased towards test.")
         names = tuple(printable(labelled[own]) for own in classes)
         return Foreign(
             names, task, test, val, patients_known,
@@ -148,7 +148,7 @@ class _Joiner(TableReader):
             if found is None:
                 raise TableError(
                     f"{self.labels.name} has labels of none of the classes {first_of(first.classes.values())}: "
-                    f"expected columns named as they are, or label_<class>. Found {listed(self.labels.frame)}"
+                    f"expected columns named after them, or label_<class>. Found {listed(self.labels.frame)}"
                 )
             return self.labels, label_scans, *found
         holder = next((part for part in parts.values() if part.labels is not None), None)
@@ -165,9 +165,9 @@ class _Joiner(TableReader):
         classes = [own for own in labelled if all(own in part.classes for part in parts.values())]
         left_out = {name for part in parts.values() for own, name in part.classes.items() if own not in classes}
         if left_out:
-            self.note(f"Not judged, as not every table has the class: {first_of(sorted(left_out))}.")
+            self.note(f"Not judged, because not every table has the class: {first_of(sorted(left_out))}.")
         if not classes:
-            raise TableError("no class has labels and probabilities in every table: name the columns alike")
+            raise TableError("no class has labels and probabilities in every table: use the same class names in all")
         return classes
 
     def shared_scans(
@@ -183,8 +183,8 @@ class _Joiner(TableReader):
         rows = rows[of_labels[rows] >= 0]
         if lost := len(first.scans) - len(rows):
             self.note(
-                f"{lost:,} of the {len(first.scans):,} scans of {first.table.name} have no row in every other table: "
-                "they are left out."
+                f"{lost:,} of the {len(first.scans):,} scans of {first.table.name} are missing from another table "
+                "and are left out."
             )
         return rows, places, of_labels
 
@@ -200,8 +200,8 @@ class _Joiner(TableReader):
                 if len(differ := np.flatnonzero(one != other)):
                     raise TableError(
                         f"{part.table.name}: {part.table.row(places[here[differ[0]]])}: the label of "
-                        f"{holder.labelled[own]!r} of {printable(holder.scans[here[differ[0]]])[:200]!r} is not "
-                        f"that of {holder.table.name}{more(len(differ) - 1, 'label')}: give one list by --labels FILE"
+                        f"{holder.labelled[own]!r} of {printable(holder.scans[here[differ[0]]])[:200]!r} differs "
+                        f"from {holder.table.name}{more(len(differ) - 1, 'label')}: give one list by --labels FILE"
                     )
 
     def matched(self, scans: np.ndarray, others: np.ndarray, table: Table, other: Table, what: str) -> np.ndarray:
@@ -217,13 +217,13 @@ class _Joiner(TableReader):
             if (found >= 0).sum() > (best >= 0).sum():
                 best = found
                 if how:
-                    self.note(f"Scans of {table.name} and {other.name} are put together by {how}.")
+                    self.note(f"Scans of {table.name} and {other.name} are matched by {how}.")
             if (best >= 0).all():
                 break
         if not (best >= 0).any():
             raise TableError(
-                f"{other.name}: none of its {what} is of a scan in {table.name}: scans are "
-                f"{printable(others[0])[:100]!r} there and {printable(scans[0])[:100]!r} here. Name them alike"
+                f"{other.name}: none of its {what} belongs to a scan of {table.name}: scans are named "
+                f"{printable(others[0])[:100]!r} there and {printable(scans[0])[:100]!r} here. Use the same names"
             )
         return best
 
@@ -301,7 +301,7 @@ class _Joiner(TableReader):
                 known[role] = words.where(words != "", None).map(printable, na_action="ignore")
         kept = {role: values for role, values in known.items() if len(values.dropna().unique()) > 1}
         for role in known.keys() - kept.keys():
-            self.note(f"The column of {role} holds less than two values: it is left out.")
+            self.note(f"The column of {role} has fewer than two values and is left out.")
         return pd.DataFrame(kept, index=pd.RangeIndex(scans))
 
     def unlabelled_left_out(self, test: Scans) -> Scans:
@@ -322,14 +322,14 @@ class _Joiner(TableReader):
             if not len(off):
                 continue
             example = f"{printable(base(scans.scans[off[0]]))[:LONGEST]!r}: {sums[off[0]]:.3f}"
-            said = f"do not sum to 1 in {len(off):,} of {len(sums):,} rows (scan {example})"
+            flaw = f"do not sum to 1 in {len(off):,} of {len(sums):,} rows (scan {example})"
             if len(off) > (1 - MOSTLY) * len(sums):
                 self.note(
-                    f"Every scan has exactly one class, but the probabilities of {name} {said}: each class is judged "
+                    f"Every scan has exactly one class, but the probabilities of {name} {flaw}: each class is judged "
                     "on its own, as a finding."
                 )
                 return "multilabel"
-            self.note(f"The probabilities of {name} {said}.")
+            self.note(f"The probabilities of {name} {flaw}.")
         return "multiclass"
 
 

@@ -1,4 +1,4 @@
-"""The calibration of anybody's probabilities, where labels may be unknown: corrections from val, errors by patient."""
+"""The calibration of a user's predictions, whose labels may be unknown: corrections from val, errors by patient."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,7 @@ from lungkeras.scores.temperature import Correction, fit_temperature
 
 @dataclass
 class Calibration:
-    """The calibration of what was read; `blocks` (scans,) are the patients of the test scans, as numbers."""
+    """The calibration of the predictions read; `blocks` (scans,) are the patients of the test scans, as numbers."""
 
     read: Foreign
     blocks: np.ndarray

@@ -1,8 +1,8 @@
-"""Anybody's probabilities, as read by foreign.py -> tables of scores, with intervals over patients.
+"""A user's predictions, as read by foreign.py -> tables of scores, with intervals over patients.
 
 The tables match those of a study's runs (comparison, calibration, operating_points, subgroups, baselines), for labels
-that may be unknown and for many scans: with more than 2,000 patients, blocks of patients are drawn. A class is scored
-on the scans where its label is known. `class` is empty in the row for all classes together.
+that may be unknown and for many scans: with more than 2,000 patients, the bootstrap draws blocks of patients. A class
+is scored on the scans where its label is known. `class` is empty in the row for all classes together.
 """
 
 from collections.abc import Callable, Iterator, Sequence

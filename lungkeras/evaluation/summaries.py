@@ -1,4 +1,4 @@
-"""Small tables that notebooks print on the way."""
+"""Small tables that the notebooks print."""
 
 from pathlib import Path
 

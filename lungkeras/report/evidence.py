@@ -175,8 +175,8 @@ def thresholds(frame: pd.DataFrame) -> dict:
         Column("macro_f1_tuned_span", "95 % interval", NUMBER, chosen),
         Column("difference", "value", 3, "difference"),
         Column("difference_span", "95 % interval", NUMBER, "difference"),
-        Column("contradictory", "at 0.5", 2, "called clear and sick"),
-        Column("contradictory_tuned", "at thresholds", 2, "called clear and sick"),
+        Column("contradictory", "at 0.5", 2, "no finding and a finding"),
+        Column("contradictory_tuned", "at thresholds", 2, "no finding and a finding"),
     ]
     return grid(frame, columns, link=lambda row: "#" + anchor(row["run"]))
 

@@ -1,4 +1,4 @@
-"""A judgement of anybody's predictions -> DIR/report.html, one file that needs no other, and DIR/tables/*.csv.
+"""A judgement of a user's predictions -> DIR/report.html, one file that needs no other, and DIR/tables/*.csv.
 
 First the question and the answer with its interval, then what not to conclude, then a section per kind of table.
 """
@@ -95,7 +95,7 @@ def live(points: pd.DataFrame) -> str:
 def forest(judgement: Judgement) -> dict | None:
     """AUROC of all classes and of each on one axis; positions are percents of the axis. None if none is defined.
 
-    Of several predictors each class is a group of lines, of one predictor all classes are one group.
+    With several predictors, each class is a group of lines; with one, all classes are one group.
     """
     scores, classes = judgement.table("scores"), judgement.table("class_scores")
     shown = judgement.read.classes[:MOST_CLASSES]
@@ -135,7 +135,7 @@ def forest(judgement: Judgement) -> dict | None:
 
 def sections(judgement: Judgement, made: Mapping[str, pd.DataFrame], picture: dict, drawn: str) -> Iterator[dict]:
     """The sections below the answer: {id, title, text, parts}; those without a table are left out."""
-    rule = "the likeliest class" if judgement.read.task == "multiclass" else "a class is called from 0.5 on"
+    rule = "the likeliest class" if judgement.read.task == "multiclass" else "a class is predicted from 0.5 on"
     yield {
         "id": "scores",
         "title": "Scores",
@@ -150,11 +150,12 @@ def sections(judgement: Judgement, made: Mapping[str, pd.DataFrame], picture: di
         yield {
             "id": "pairs",
             "title": "Predictors compared",
-            "text": "On the same scans, paired: the difference, its interval, and p of a permutation test of patients.",
+            "text": "On the same scans, paired: the difference, its interval, and p of a permutation test over "
+            "patients.",
             "parts": [
                 part(made, "pairs", "Each pair", "Bold: differs significantly in macro AUROC. An interval of F1 allows "
-                     "for errors that these scans happen not to show, p does not: where a class is hardly ever called, "
-                     "p may be small and the interval hold 0."),
+                     "for errors that these scans happen not to show, p does not: where a class is hardly ever "
+                     "predicted, p may be small although the interval contains 0."),
             ],
         }  # fmt: skip
     if "claims" in made:
@@ -165,15 +166,15 @@ def sections(judgement: Judgement, made: Mapping[str, pd.DataFrame], picture: di
             "and fails where one is true in hardly any; between them these scans cannot tell.",
             "parts": [part(made, "claims", "Verdicts")],
         }
-    coloured = " Coloured: after the temperature that val chose." if judgement.calibration.calibrated else ""
+    coloured = " Coloured: after scaling by the temperature fitted on val." if judgement.calibration.calibrated else ""
     diagram = {
         "title": "Reliability",
-        "text": f"On the diagonal, a probability means what it says. Grey: as given.{coloured}",
+        "text": f"On the diagonal, confidence equals the fraction that is correct. Grey: as given.{coloured}",
     }
     yield {
         "id": "calibration",
         "title": "Calibration",
-        "text": "Do the probabilities mean what they say?",
+        "text": "Are the probabilities calibrated: is a probability of 0.8 right four times in five?",
         "parts": [
             EMPTY | diagram | {"id": "reliability", "image": picture, "live": drawn, "files": FILES_OF_THE_DIAGRAM},
             part(made, "calibration", "Calibration error", "The mean gap between the confidence of answers and the "
@@ -181,15 +182,15 @@ def sections(judgement: Judgement, made: Mapping[str, pd.DataFrame], picture: di
         ],
     }  # fmt: skip
     chosen = (
-        "Chosen on the scans of val alone."
+        "Chosen on the scans of val only."
         if judgement.chosen_on == FROM_VAL
-        else "Cross-fitted: each fifth of the patients is judged at the threshold that the other four chose. The "
-        "threshold that is shown is that of all scans, which are also those that are judged."
+        else "Cross-fitted: each fifth of the patients is judged at the threshold chosen on the other four. The "
+        "threshold shown is the one chosen on all scans, including those that are judged."
     )
     thresholds = [
-        part(made, "thresholds", "The threshold of the highest F1", "Beside a threshold of 0.5."),
+        part(made, "thresholds", "The threshold with the highest F1", "Compared with a threshold of 0.5."),
         part(made, "operating_points", "Sensitivity at a specificity", "Each class against all others. Predictive "
-             "values are worked out for prevalences of 1 and of 10 %."),
+             "values are computed for prevalences of 1 and of 10 %."),
     ]  # fmt: skip
     yield {
         "id": "thresholds",
@@ -208,12 +209,12 @@ def sections(judgement: Judgement, made: Mapping[str, pd.DataFrame], picture: di
     yield {
         "id": "baselines",
         "title": "Baselines",
-        "text": "What needs no image, on the same scans.",
+        "text": "Predictions that need no image, on the same scans.",
         "parts": [
             part(made, "image_gain", "What the image adds to metadata", "AUROC of logistic regressions on metadata "
                  "alone, and with the prediction beside them, cross-fitted over "
                  f"{image_gain.FOLDS} folds of patients.", none="No metadata is known."),
-            part(made, "baselines", "Trivial answers", "Bold: significantly better in macro F1."),
+            part(made, "baselines", "Trivial predictions", "Bold: significantly better in macro F1."),
         ],
     }  # fmt: skip
     yield {

@@ -60,10 +60,10 @@ def write_report(
     Args:
         title: the study's, as its heading.
         settings: the study's params, next to the paper's.
-        datasets: of each its facts, as `facts.dataset_facts` gives them.
+        datasets: the facts of each, as `facts.dataset_facts` returns them.
         versions: {package: version}.
         notebooks: {run or notebook: link relative to the study's folder}; a run's is linked from its section.
-        notes: further paragraphs, set at the end.
+        notes: further paragraphs for the end of the page.
         date: the date of the study; today by default.
     """
     folder, datasets, notebooks = Path(study_folder), list(datasets), dict(notebooks or {})

@@ -15,7 +15,7 @@ from published_lists import published_list
 from lungkeras.datasets.boxes import read_boxes
 from lungkeras.datasets.collections.rsna import CLASSES, known_ages
 from lungkeras.datasets.registry import DATASETS, read_records
-from lungkeras.evaluation.elsewhere import read_mapping
+from lungkeras.evaluation.unseen import read_mapping
 from lungkeras.preparation.audit import audit_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.system.errors import SourceError

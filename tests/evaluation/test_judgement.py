@@ -233,14 +233,14 @@ def test_claims_hold_fail_and_are_not_told_by_the_scans(judgement, tmp_path):
     assert abs(point - 0.83) < 0.03, "the fourth claim lies within the interval"
     expected = ["holds", "fails", "holds", "cannot tell", "holds", "not run", "not run", "holds"]
     assert table["verdict"].tolist() == expected
-    assert "no predictor is called 'another'" in table["reason"][5] and "pneumonia" in table["reason"][6]
+    assert "no predictor is named 'another'" in table["reason"][5] and "pneumonia" in table["reason"][6]
     assert f"macro_auroc of good {point:.3f}" in table["figures"][0]
 
 
 @pytest.mark.parametrize(
     ("predicate", "said"),
     [
-        ("good is better", "claim 1 .c0.: 'good is better' is no comparison"),
+        ("good is better", "claim 1 .c0.: 'good is better' is not a comparison"),
         ("macro_aurok of good > 0.5", "did you mean macro_auroc"),
         ("auroc of good > 0.5", "expected a score, one of macro_f1"),
     ],

@@ -16,7 +16,7 @@ from lungkeras.report.caveats import caveats, of_table
 from lungkeras.report.further import labels
 from lungkeras.system.files import write_csv
 
-NO_PATIENTS = "does not tell which scans are of one patient"
+NO_PATIENTS = "does not say which scans belong to one patient"
 
 
 def test_collections_without_patients_and_labels_are_named_with_the_policy():
@@ -24,7 +24,7 @@ def test_collections_without_patients_and_labels_are_named_with_the_policy():
     assert without & {"covid", "pneumonia", "xray8"} == {"covid"}
     assert caveats(["pneumonia", "xray8"], [], {}) == ""
     assert caveats(["xray8", "covid", "covid"], [], {}).startswith("COVID-19: the collection " + NO_PATIENTS)
-    assert "mappings_2018.json, published apart, tells which scans are of one patient" in caveats(["rsna"], [], {})
+    assert "mappings_2018.json, published separately, says which scans" in caveats(["rsna"], [], {})
     said = caveats(["xray8"], ["xray8", "covid"], {"uncertain": "ones, mass=zeros"})
     assert "some labels are uncertain or blank (uncertain: ones, mass=zeros; blank: zeros)" in said
     assert "COVID-19" not in said

@@ -144,7 +144,7 @@ def test_a_class_without_map_or_probability_leaves_an_empty_panel_or_a_dash():
     assert "probability –" in texts(figure)
 
 
-def test_ablation_curves_are_told_apart_by_rate_in_rising_order():
+def test_ablation_curves_are_distinguished_by_rate_in_rising_order():
     figure = paper.ablation_curves(synthetic.histories(ABLATION.iloc[::-1]))
     named = [text.get_text() for text in figure.legends[0].get_texts()]
     assert named[:5] == [f"learning rate {rate:g}" for rate in synthetic.RATES]

@@ -216,7 +216,7 @@ def test_explanations_stand_beside_their_baselines_and_what_cannot_be_answered_i
     assert f"4 × 4 {' '.join(['0.10 0.05–0.15 0.50'] * 3)} maps of other scans 0.20 – 0.30 0.20" in page.text
 
 
-def test_in_bold_are_the_highest_score_and_what_is_not_told_from_it():
+def test_in_bold_are_the_highest_score_and_what_does_not_differ_from_it():
     results = synthetic.run_table(("covid",), ablation=False)
     results = tables.table_3(synthetic.results(results).assign(macro_f1=[0.7, 0.9, 0.8, 0.6]))
     names = results["run"].tolist()
@@ -230,7 +230,7 @@ def test_in_bold_are_the_highest_score_and_what_is_not_told_from_it():
     assert [row[0]["text"] for row in table["bodies"][0]["rows"]][-1] == "linear model on the pixels"
 
 
-def test_the_highest_score_is_named_with_what_is_not_told_from_it():
+def test_the_highest_score_is_named_with_what_does_not_differ_from_it():
     results = tables.table_3(synthetic.results(synthetic.run_table(("covid",), ablation=False)))
     beside = tables.baselines(results, {"covid": 0.5}, synthetic.best_of(results))
     top, *others = results.sort_values("macro_f1", ascending=False)["run"]
@@ -247,7 +247,7 @@ def test_the_highest_score_is_named_with_what_is_not_told_from_it():
 
 
 def test_the_backends_are_compared_where_they_were_measured_and_not_a_word_where_not(page, tmp_path):
-    assert "How far the backends are apart" not in page.text
+    assert "How much the backends differ" not in page.text
     frame = pd.DataFrame(
         [["resnet34", "torch", "tensorflow", 45, 20, 2.1e-6, 1.0, 3.4e-4]],
         columns=["backbone", "backend", "reference", "scans", "steps", "logits", "grey_levels", "losses"],
@@ -255,7 +255,7 @@ def test_the_backends_are_compared_where_they_were_measured_and_not_a_word_where
     write_csv(tmp_path / "tables" / "parity.csv", frame)
     path = write_report(tmp_path, title="t", settings={}, datasets=[], versions={"keras": "3"})
     text = Page(path.read_text(encoding="utf-8")).text
-    assert "How far the backends are apart" in text
+    assert "How much the backends differ" in text
     assert "ResNet-34" in text
     assert "torch tensorflow 45 2e-06 1 0.0003 20" in text
 

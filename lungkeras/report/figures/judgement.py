@@ -33,10 +33,10 @@ def reliability_of_predictors(points: pd.DataFrame, errors: pd.DataFrame) -> Fig
     for ax in axes[::columns]:
         ax.set_ylabel("share correct")
     corrected = "ece_scaled" in errors
-    told = [
+    parts = [
         f"{row.predictor} {decimal(row.ece, 3)}"
         + (f", {decimal(row.ece_scaled, 3)} with a temperature from val" if corrected else "")
         for row in errors.itertuples()
     ]
-    figure.set_label(f"Expected calibration error: {'; '.join(told)}.")
+    figure.set_label(f"Expected calibration error: {'; '.join(parts)}.")
     return figure
