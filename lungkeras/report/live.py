@@ -43,8 +43,8 @@ def live(folder: Path, datasets: Mapping[str, Mapping]) -> tuple[dict[str, str],
     for name, by in CURVES.items():
         with suppress(*NOT_OURS):
             drawn[name] = _curves(_csv(folder / "figures" / f"{name}.csv"), by)
-    further = {"figure_10": _rates, "reliability": reliability, "pointing": pointing, "cascade": cascade}
-    for name, redrawn in further.items():
+    redraw = {"figure_10": _rates, "reliability": reliability, "pointing": pointing, "cascade": cascade}
+    for name, redrawn in redraw.items():
         with suppress(*NOT_OURS):
             drawn[name] = redrawn(_csv(folder / "figures" / f"{name}.csv"))
     for dataset, facts in datasets.items():

@@ -1,4 +1,4 @@
-"""A card for each model: its purpose, training data, performance overall and by group, and how to make it again.
+"""A card for each model: its purpose, training data, performance overall and by group, and how to reproduce it.
 
 Model cards follow Mitchell et al. 2019 (arXiv:1810.03993). Every number is read from a table of the study, so no number
 appears with two values. A card is a list of parts, written as Markdown (runs/<run>/model_card.md) and shown in the
@@ -14,7 +14,7 @@ import pandas as pd
 
 from lungkeras.datasets.registry import dataset_names, known_dataset, title
 from lungkeras.report.audit import PROBES
-from lungkeras.report.evidence import measure_title
+from lungkeras.report.error_tables import measure_title
 from lungkeras.report.grid import span
 from lungkeras.report.tables import diverged
 from lungkeras.scores.intervals import TOO_FEW

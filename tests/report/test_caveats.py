@@ -11,7 +11,7 @@ from prepared_data import CLASSES, write_prepared
 from lungkeras.datasets.policies import POLICIES
 from lungkeras.datasets.registry import DATASETS
 from lungkeras.preparation.folder import load_prepared
-from lungkeras.report import evidence, page
+from lungkeras.report import comparison_tables, page
 from lungkeras.report.caveats import caveats, of_table
 from lungkeras.report.further import labels
 from lungkeras.system.files import write_csv
@@ -97,8 +97,8 @@ def test_a_class_without_a_score_says_why():
     frame = synthetic.evidence(synthetic.run_table(ablation=False))["class_scores"].query("dataset == 'xray8'")
     frame = frame.assign(known=60, note="")
     frame.loc[frame["class"] == "mass", ["auroc", "auroc_low", "auroc_high", "known", "note"]] = [
-        np.nan, np.nan, np.nan, 7, evidence.NO_LABELS]  # fmt: skip
-    grid = evidence.class_scores(frame)
+        np.nan, np.nan, np.nan, 7, comparison_tables.NO_LABELS]  # fmt: skip
+    grid = comparison_tables.class_scores(frame)
     rows = {row[0]["text"]: [cell["text"] for cell in row] for row in grid["bodies"][0]["rows"]}
-    assert rows["Mass"][2] == "7" and set(rows["Mass"][4:]) == {evidence.NO_LABELS}
+    assert rows["Mass"][2] == "7" and set(rows["Mass"][4:]) == {comparison_tables.NO_LABELS}
     assert "labels known" in [cell["text"] for cell in grid["head"][0]]

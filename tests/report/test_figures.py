@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from lungkeras.report.figures import paper
 from lungkeras.report.figures.files import description
+from lungkeras.report.figures.reliability import reliability_diagrams
 from lungkeras.report.figures.style import BACKBONE_COLOURS, CLASS_STYLES, run_colour
 from lungkeras.study.words import run_name_title
 
@@ -172,11 +173,11 @@ def test_bars_carry_their_intervals_and_words_follow_from_them():
 
 def test_reliability_has_a_panel_a_run_with_dots_before_and_after_the_temperature():
     scores = synthetic.evidence(MAIN)["calibration"]
-    figure = paper.reliability_diagrams(synthetic.reliability(MAIN), scores)
+    figure = reliability_diagrams(synthetic.reliability(MAIN), scores)
     assert len(figure.axes) == 12 and len(figure.axes[0].collections) == 2
     np.testing.assert_allclose(figure.axes[0].collections[1].get_offsets(), [[0.4, 0.3], [0.8, 0.7]])
     assert f"Pneumonia ResNet-34 {scores['ece'][0]:.3f}, {scores['ece_scaled'][0]:.3f};" in description(figure)
-    assert paper.reliability_diagrams(synthetic.reliability(MAIN).iloc[:0], scores).axes == []
+    assert reliability_diagrams(synthetic.reliability(MAIN).iloc[:0], scores).axes == []
 
 
 def test_names_from_data_are_drawn_as_they_are():

@@ -104,7 +104,7 @@ def test_hashes_the_drawings_and_the_command_are_there(study):
     parts = model_card.cards(folder, facts)["covid-resnet34-random"]
     assert set(part(parts, "Hashes").table["SHA-256"]) == {"f00d", "b2", "a1", "c3", "d4"}
     assert model_card.DRAWN in part(parts, "Caveats").text and model_card.DRAWN in part(parts, "Training data").text
-    code = part(parts, "How to make it again").code
+    code = part(parts, "How to reproduce it").code
     assert code[0] == "lungkeras train --params 'reports/a b/runs/covid-resnet34-random/params.yaml'"
     real = [entry | {"drawn": False} for entry in facts]
     assert model_card.DRAWN not in part(model_card.cards(folder, real)["covid-resnet34-random"], "Caveats").text

@@ -134,7 +134,8 @@ def test_a_run_names_its_best_and_its_worst_class():
 def test_a_confusion_names_the_most_frequent_error():
     table = pd.DataFrame([[5, 3], [1, 11]], index=["sick", "well"], columns=["sick", "well"])
     text = flat(readings.of_confusion(table))
-    assert text == "4 of 20 scans are misclassified (20.0%). The most frequent error: 3 scans of sick predicted as well."
+    assert text.startswith("4 of 20 scans are misclassified (20.0%).")
+    assert text.endswith("The most frequent error: 3 scans of sick predicted as well.")
     diagonal = pd.DataFrame(np.diag([5, 3]), index=["sick", "well"], columns=["sick", "well"])
     assert flat(readings.of_confusion(diagonal)) == "None of 8 scans is misclassified."
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from lungkeras.evaluation.paper import tables
 from lungkeras.evaluation.run_tables import INTERVALS
-from lungkeras.report import evidence, grid
+from lungkeras.report import grid, setting_tables
 from lungkeras.report import page as report
 from lungkeras.report import tables as report_tables
 from lungkeras.report.facts import dataset_facts
@@ -190,7 +190,7 @@ def test_groups_errors_and_other_collections_stand_as_their_tables_say(page, stu
     )
     assert "Atelectasis 20 3 / 2 3 / 2" in page.text
     for name in ("class_scores", "failure_counts"):
-        table = getattr(evidence, name)(pd.read_csv(study[0] / "tables" / f"{name}.csv"))
+        table = grid.TABLES[name](pd.read_csv(study[0] / "tables" / f"{name}.csv"))
         assert [row[0]["text"] for row in table["bodies"][1]["rows"]] == ["COVID-19", "Viral pneumonia", "Normal"]
 
 
@@ -411,11 +411,11 @@ def test_a_report_without_a_collection_of_the_paper_has_no_published_columns():
     )
     assert list(report_tables.without_published(frame)) == ["dataset"]
     assert list(report_tables.without_published(frame.drop(columns="published_weights"))) == ["dataset", "difference"]
-    (body,) = report_tables.settings({"batch_size": 32}, ["mine"])["bodies"]
+    (body,) = setting_tables.settings({"batch_size": 32}, ["mine"])["bodies"]
     assert [cell["text"] for cell in body["rows"][0]] == ["batch size", "32"]
 
 
 def test_a_setting_that_differs_from_the_papers_says_why():
     ours = {"batch_size": 32, "learning_rate": 0.003, "beta_2": 0.99, "clip_norm": None, "dropout": False, "seed": 1}
-    (body,) = report_tables.settings(ours, ["covid"])["bodies"]
+    (body,) = setting_tables.settings(ours, ["covid"])["bodies"]
     assert [row[0]["text"] for row in body["rows"] if row[-1]["text"]] == ["learning rate", "beta 2", "dropout"]

@@ -234,38 +234,6 @@ def _overlap(rates: list[float], scores: np.ndarray, low: np.ndarray, high: np.n
     return f" The highest is that of {rates[top]:g}{others}."
 
 
-@styled
-def reliability_diagrams(points: pd.DataFrame, scores: pd.DataFrame) -> Figure:
-    """One row per dataset, one panel per run: confidence against the fraction correct; as trained in grey.
-
-    `points`: columns run, dataset, backbone, weights, scaled (bool), confidence, share, answers. `scores`: columns run,
-    temperature, ece, ece_scaled (both from lungkeras.evaluation.calibration).
-    """
-    datasets = list(dict.fromkeys(points["dataset"]))
-    runs = {dataset: list(dict.fromkeys(points.loc[points["dataset"] == dataset, "run"])) for dataset in datasets}
-    columns = max(map(len, runs.values()), default=1)
-    figure = Figure(figsize=(2.3 * columns + 0.6, 2.75 * max(len(datasets), 1)), layout="constrained")
-    if points.empty:
-        figure.set_label("No run has finite probabilities.")
-        return figure
-    axes = figure.subplots(len(datasets), columns, squeeze=False, sharex=True, sharey=True)
-    for row, dataset in zip(axes, datasets, strict=True):
-        for ax in row[len(runs[dataset]) :]:
-            ax.set_visible(False)
-        for ax, run in zip(row, runs[dataset], strict=False):
-            panels.reliability(ax, points[points["run"] == run])
-            ax.set_title(wrapped(run_name_title(run), 22), loc="center", fontsize=8.5)
-        row[0].set_ylabel(f"{heading(dataset)}\nshare correct")
-    for ax in axes[-1]:
-        ax.set_xlabel("confidence")
-    numbers = [
-        f"{heading(row.dataset)} {run_name_title(row.run)} {decimal(row.ece, 3)}, {decimal(row.ece_scaled, 3)}"
-        for row in scores.itertuples()
-    ]
-    figure.set_label(f"Expected calibration error as trained and corrected: {'; '.join(numbers)}.")
-    return figure
-
-
 def rate_colours(rates) -> dict[float, tuple]:
     """One colour per learning rate, from dark (the lowest) to light."""
     rates = sorted(set(rates))
