@@ -161,11 +161,11 @@ class _Drawn:
 
     def drawn(self, score: str, place: int | None, name: str) -> tuple[float, np.ndarray]:
         judgement = self.judgement
-        if name not in (everyone := judgement.asked | judgement.baselines):
+        if name not in (everyone := judgement.answers | judgement.baselines):
             raise Unknown(f"no predictor is named {printable(name)[:60]!r}: there are {', '.join(everyone)}")
         asked: Answers = everyone[name]
         if score in ("ece", "image_gain"):
-            if name not in judgement.asked or (score == "image_gain" and name not in judgement.gains):
+            if name not in judgement.answers or (score == "image_gain" and name not in judgement.gains):
                 raise Unknown(f"{score} is not known of {name}")
             if score == "image_gain":
                 found, moved = judgement.gains[name]

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 
 from lungkeras.evaluation import image_gain
-from lungkeras.evaluation.judgement import FROM_VAL, Judgement
+from lungkeras.evaluation.judged_thresholds import FROM_VAL
+from lungkeras.evaluation.judgement import Judgement
 from lungkeras.report import judged_tables
 from lungkeras.report.judged_words import joined
 
@@ -89,7 +90,7 @@ def calibration(judgement: Judgement, made: Tables, picture: dict, drawn: str) -
 def thresholds(judgement: Judgement, made: Tables) -> dict:
     chosen = (
         "Chosen on the scans of val only."
-        if judgement.chosen_on == FROM_VAL
+        if judgement.thresholds.chosen_on == FROM_VAL
         else "Cross-fitted: each fifth of the patients is judged at the threshold chosen on the other four. The "
         "threshold shown is the one chosen on all scans, including those that are judged."
     )
