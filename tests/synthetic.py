@@ -154,7 +154,7 @@ def evidence(runs: pd.DataFrame, seed: int = 0) -> dict[str, pd.DataFrame]:
         for name, group, scans in (("view", "AP", 40), ("view", "PA", 50), ("age", "under 18", 3))
     ]
     untold = [
-        {"dataset": dataset, "attribute": name, "note": "the collection does not tell"}
+        {"dataset": dataset, "attribute": name, "note": "the collection does not record it"}
         for dataset in ("pneumonia", "covid")
         for name in ("view", "sex", "age")
     ]

@@ -5,7 +5,6 @@ column is recorded. A label is 1, 0, -1 (uncertain) or blank; the last two are n
 that names file, column and row; rows are counted from 1, below the column names.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,25 +15,18 @@ import pandas as pd
 from lungkeras.evaluation.foreign_cells import (
     BLANK,
     LONGEST,
-    OLDEST,
-    UNKNOWN,
     Table,
-    ages,
     base,
     first_of,
     listed,
     more,
     stem,
-    texts,
 )
-from lungkeras.evaluation.foreign_columns import METADATA
+from lungkeras.evaluation.foreign_metadata import Roles, metadata_of, patients_of, split_of
 from lungkeras.evaluation.foreign_tables import Part, TableReader
 from lungkeras.system.errors import TableError
 from lungkeras.system.text import printable
 
-SPLITS = {"test": "test", "val": "val", "valid": "val", "validation": "val", "dev": "val", "train": "train"}
-SPLITS |= {"training": "train", "testing": "test"}
-OF_PATH = re.compile(r"(?:^|/)(patient\d+|p\d{8})/")  # of CheXpert and MIMIC-CXR
 SUM_WITHIN = 0.01  # of 1, the sum of the probabilities of classes that exclude each other
 MOSTLY = 0.99
 
@@ -121,11 +113,11 @@ class _Joiner(TableReader):
             for name, part in parts.items()
         }
         roles = self.roles_of(first, rows, of_labels)
-        patients, patients_known = self.patients_of(roles, first.scans[rows])
-        split, known = self.split_of(roles, len(rows)), values >= 0
+        patients, patients_known = patients_of(roles, first.scans[rows], self.note)
+        split, known = split_of(roles, len(rows), self.note), values >= 0
         scans = Scans(
             first.scans[rows].astype(str), patients, np.where(known, values, 0).astype(np.int8), known, given,
-            self.metadata_of(roles, len(rows)),
+            metadata_of(roles, len(rows), self.note),
         )  # fmt: skip
         task = self.task_of(scans, first.table)
         test = self.unlabelled_left_out(scans.where(split == "test"))
@@ -227,9 +219,9 @@ class _Joiner(TableReader):
             )
         return best
 
-    def roles_of(self, first: Part, rows: np.ndarray, of_labels: np.ndarray) -> dict[str, tuple[Table, pd.Series]]:
+    def roles_of(self, first: Part, rows: np.ndarray, of_labels: np.ndarray) -> Roles:
         """{role: (table, values of the scans)} of patient, split and metadata: from records, labels, predictions."""
-        found: dict[str, tuple[Table, pd.Series]] = {}
+        found: Roles = {}
         sources = [(first.table, rows)]
         if self.labels is not None:
             sources.insert(0, (self.labels, of_labels[rows]))
@@ -246,63 +238,6 @@ class _Joiner(TableReader):
                     found[role] = (table, values.reset_index(drop=True))
                     self.means(table, column, role)
         return found
-
-    def patients_of(self, roles: Mapping, scans: np.ndarray) -> tuple[np.ndarray, bool]:
-        if "patient" in roles:
-            table, values = roles["patient"]
-            known = values.notna()
-            if not known.all():
-                self.note(f"{int((~known).sum()):,} scans have no patient in {table.name}: each counts as one.")
-            return np.where(known, values.astype(str), [f"scan {scan}" for scan in scans]), True
-        of_path = [OF_PATH.search(str(scan)) for scan in scans]
-        if all(of_path):
-            self.note("Patients are read from the paths of the scans.")
-            return np.array([match[1] for match in of_path], dtype=str), True
-        self.note(
-            "Patients are not known: every scan counts as a patient of its own, and intervals are too short where one "
-            "patient has several."
-        )
-        return scans.astype(str), False
-
-    def split_of(self, roles: Mapping, scans: int) -> np.ndarray:
-        if "split" not in roles:
-            return np.full(scans, "test")
-        table, values = roles["split"]
-        words = values.astype(str).str.strip().str.lower()
-        split = words.map(SPLITS)
-        if len(wrong := np.flatnonzero(split.isna().to_numpy())):
-            raise TableError(
-                f"{table.name}: column {table.columns.roles['split']!r}: expected train, val or test, found "
-                f"{printable(values.iloc[wrong[0]])[:60]!r} in {len(wrong):,} rows"
-            )
-        if not (split == "test").any():
-            raise TableError(f"{table.name}: no row has the split test: expected scans to judge")
-        if left := int((split == "train").sum()):
-            self.note(f"{left:,} scans of the split train are left out.")
-        return split.to_numpy(str)
-
-    def metadata_of(self, roles: Mapping, scans: int) -> pd.DataFrame:
-        known = {}
-        for role in METADATA:
-            if role not in roles:
-                continue
-            table, values = roles[role]
-            words = texts(values)
-            words = words.where(~words.str.lower().isin(UNKNOWN), "")
-            if role == "age":
-                known[role] = ages(words)
-                strange = int((known[role].isna() & (words != "")).sum())
-                if strange:
-                    self.note(f"Ages of {table.name} beyond 0 to {OLDEST} years count as unknown: {strange:,}.")
-            else:
-                words = words.str.slice(0, LONGEST)
-                if role == "sex":
-                    words = words.str.upper().replace({"MALE": "M", "FEMALE": "F"})
-                known[role] = words.where(words != "", None).map(printable, na_action="ignore")
-        kept = {role: values for role, values in known.items() if len(values.dropna().unique()) > 1}
-        for role in known.keys() - kept.keys():
-            self.note(f"The column of {role} has fewer than two values and is left out.")
-        return pd.DataFrame(kept, index=pd.RangeIndex(scans))
 
     def unlabelled_left_out(self, test: Scans) -> Scans:
         known = test.known.any(axis=1)

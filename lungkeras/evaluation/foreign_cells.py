@@ -110,8 +110,8 @@ def label_cells(table: Table, column: str) -> np.ndarray:
     if len(wrong := np.flatnonzero(np.isnan(found))):
         raise TableError(
             f"{table.name}: column {printable(column)!r}, {table.row(wrong[0])}: expected a label of 1, 0, -1 "
-            f"(uncertain) or blank, found {_cell(cells.iloc[wrong[0]])}{more(len(wrong) - 1, 'cell')}: mend or remove "
-            "the row"
+            f"(uncertain) or blank, found {_cell(cells.iloc[wrong[0]])}{more(len(wrong) - 1, 'cell')}: correct or "
+            "remove the row"
         )
     return found.astype(np.int8)
 
