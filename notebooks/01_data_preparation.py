@@ -52,7 +52,7 @@ known_dataset(dataset).title
 # %% [markdown]
 # ## What does the collection hold?
 #
-# One scan of each class, as published: the first one that can be read.
+# One scan of each class, as published.
 
 # %%
 records = lungkeras.read_records(dataset, folder, seed=seed, votes=votes)
@@ -62,11 +62,13 @@ images = {name: preparation.first_steps(paths, 256)["original"] for name, paths 
 figures.sample_scans({dataset: images})
 
 # %% [markdown]
-# The reader makes a table with one row per scan and applies the study's selection. It counts the scans that each step
-# leaves out, so no scan is lost unnoticed.
+# The reader makes a table with one row per scan.
 
 # %%
 records.head()
+
+# %% [markdown]
+# It applies the study's selection and counts the scans that each step leaves out, so no scan is lost unnoticed.
 
 # %%
 selected = readings.of_selection(lungkeras.flow(records))
@@ -86,13 +88,18 @@ figures.preprocessing_effect({dataset: steps})
 # %% [markdown]
 # ## Prepare all scans
 #
-# Scans that can't be read are quarantined with the reason; all others are prepared. The split is 70:15:15 by patient,
-# or follows the published test list. All scans of a patient are in one split.
+# Scans that can't be read are quarantined with the reason; all others are prepared and divided into three splits,
+# 70:15:15 by patient, or by the published test list.
 
 # %%
 to = params.prepared_folder
 summary = preparation.prepare_dataset(dataset, folder, to, size=image_size, seed=seed, split=split, votes=votes)
-data = lungkeras.load_prepared(params.prepared_folder)
+data = lungkeras.load_prepared(to)
+
+# %% [markdown]
+# How many scans of each class are in each split?
+
+# %%
 counts = lungkeras.class_counts(data.records)
 articles.class_bars(counts)
 
@@ -102,7 +109,8 @@ print(counted)
 counts
 
 # %% [markdown]
-# Is any patient in two splits? The table counts patients by the number of splits in which they have scans.
+# Is any patient in two splits? Then a model could recognise the patient instead of the disease. The table counts
+# patients by the number of splits in which they have scans.
 
 # %%
 separated = readings.of_separation(data.records)
@@ -112,8 +120,9 @@ data.records.groupby("patient")["split"].nunique().value_counts().rename("patien
 # %% [markdown]
 # ## Audit before training
 #
-# Can a class be predicted without looking at the lungs? Linear models see only the border, the height and width, or
-# what the collection says about a patient. An AUROC of 0.5 is chance. An interval beyond the dotted line is an alarm.
+# Can a class be predicted without the lungs? Linear models see only the border, the height and width, or what the
+# collection says about a patient. An AUROC of 0.5 is chance. An interval beyond the dotted line is an alarm: a network
+# may learn this shortcut too.
 
 # %%
 found = audit.audit_prepared(params.prepared_folder, seed=seed, uncertain=params.uncertain, blank=params.blank)
@@ -125,25 +134,30 @@ shortcuts = readings.of_shortcuts(audited["audit_shortcuts"])
 print(shortcuts)
 
 # %% [markdown]
-# What would a split by scan have leaked? The same patients, with the same labels, would be in training and test. Copies
-# of a scan stay in one split.
+# What would a split by scan have done? It would put scans of one patient, with the same label, into training and test.
+# Copies of a scan must stay in one split too.
 
 # %%
 print(readings.of_leakage(audited["audit_leakage"]))
 audited["audit_leakage"].T
 
 # %% [markdown]
-# How many labels do the scans contradict, according to a linear model on textures? If the model does not recognise a
-# class well, nothing can be said about it. No reader has looked at these scans: a suspected label is a question, not an
-# error.
+# How many labels look wrong? A linear model on textures estimates it for the classes that it recognises well. No reader
+# has looked at these scans: a suspected label is a question, not an error.
 
 # %%
 labels = readings.of_labels(audited["audit_labels"])
 print(labels)
 audited["audit_labels"]
 
+# %% [markdown]
+# These scans differ most from their label. A reader should look at them first.
+
 # %%
 audited["audit_suspects"].head(8)
+
+# %% [markdown]
+# The audit also notes what it could not decide.
 
 # %%
 print(*found["notes"], sep="\n")
@@ -151,14 +165,16 @@ print(*found["notes"], sep="\n")
 # %% [markdown]
 # ## What will a model see?
 #
-# Prepared scans of the training split, one of each class. The mean and standard deviation of that split become a layer
-# of every model.
+# Prepared scans of the training split, one of each class.
 
 # %%
 train = data.split("train")
 places = {name: train.index[train[name] == 1] for name in classes}
 seen = {name: data.images["train"][rows[0]] for name, rows in places.items() if len(rows)}
 figures.sample_scans({dataset: seen})
+
+# %% [markdown]
+# The mean and standard deviation of the training split become the first layer of every model.
 
 # %%
 print(readings.of_preparation(data.mean, data.std, summary["quarantined"], summary["absent"]))

@@ -17,10 +17,11 @@
 # %% [markdown]
 # # Training
 #
-# How does one network learn one dataset, and where is it wrong in the end? A run is a backbone, its initial weights and
-# a dataset. Its folder holds everything that later notebooks read: the history, the best model, the predictions for
-# every split, and the settings. Networks, augmentation and learning rates follow the study "Lung Disease
-# Classification"; `docs/choices.md` says where we differ.
+# How does one network learn one dataset, and where is it wrong in the end? One *run* trains a backbone, from some
+# initial weights, on a dataset. This article shows a run from its data to its errors. The run's folder holds everything
+# that later notebooks read: the history, the best model, the predictions for every split, and the settings. Networks,
+# augmentation and learning rates follow the study "Lung Disease Classification"; `docs/choices.md` says where we
+# differ.
 
 # %% tags=["parameters"]
 dataset = "pneumonia"
@@ -72,10 +73,13 @@ params.run
 # %% [markdown]
 # ## What is there to learn from?
 #
-# Eight of the training scans, and the number of scans of each class.
+# Eight of the training scans, as the model gets them:
 
 # %%
 figures.strip(data.images["train"][:8])
+
+# %% [markdown]
+# How many scans does each class have?
 
 # %%
 counts = lungkeras.class_counts(data.records)
@@ -83,8 +87,9 @@ print(readings.of_counts(counts))
 counts
 
 # %% [markdown]
-# Training augments each scan at random. With probability one half each, a scan is sharpened by a factor of two,
-# stretched to the full range of grey levels, and mirrored. The same eight scans, as one epoch may show them:
+# Training changes each scan at random, so that the model never sees exactly the same scan twice. With probability one
+# half each, a scan is sharpened by a factor of two, stretched to the full range of grey levels, and mirrored. The same
+# eight scans, as one epoch may show them:
 
 # %%
 augmentation = lungkeras.Augmentation(seed=seed)
@@ -94,7 +99,8 @@ figures.strip(keras.ops.convert_to_numpy(augmented)[..., 0])
 # %% [markdown]
 # ## The model
 #
-# The model takes greyscale scans as they are stored and returns logits. Normalisation is part of the model.
+# The model takes greyscale scans as they are stored and returns one logit per class. Normalisation is part of the
+# model.
 
 # %%
 model = training.initial_model(params, data)
@@ -103,8 +109,8 @@ print(f"{model.count_params():,} parameters, {model.input_shape} in, {model.outp
 # %% [markdown]
 # ## Train
 #
-# The optimizer is Adam. The learning rate falls along a cosine from the first to the final rate. The best model is the
-# one with the lowest validation loss. A finished run is read, not repeated; an interrupted one continues.
+# The optimizer is Adam, and the learning rate falls along a cosine. The model of the epoch with the lowest validation
+# loss is kept. A finished run is read, not repeated; an interrupted one continues.
 
 # %%
 folder = training.train(params, model)
@@ -113,8 +119,8 @@ run = evaluation.read_run(folder)
 # %% [markdown]
 # ## How did it go?
 #
-# Dashed: the training split, measured during training. Solid: the validation split. A growing gap between them is
-# overfitting.
+# Dashed: the training split, measured during training. Solid: the validation split. The dot is the model that was kept.
+# A growing gap between the curves is overfitting.
 
 # %%
 figures.learning_curves(evaluation.histories({run.name: run}))
@@ -126,9 +132,7 @@ print(history)
 # %% [markdown]
 # ## What does the best model get right on the test split?
 #
-# F1 is the harmonic mean of precision (the share of scans predicted as a class that belong to it) and recall (the share
-# of scans of a class that are predicted as it). Macro F1, the study's score, is the mean over classes. In the confusion
-# matrix, rows are the true classes and columns the predicted ones.
+# In the confusion matrix, rows are the true classes and columns the predicted ones. Errors are off the diagonal.
 
 # %%
 labels, probabilities = evaluation.split_of(run, "test")
@@ -136,6 +140,11 @@ if run.task == "multiclass":
     confusion = metrics.confusion(labels, probabilities, run.classes)
     display(articles.confusion(confusion))
     print(readings.of_confusion(confusion))
+
+# %% [markdown]
+# One number per class: F1 is the harmonic mean of precision (the share of scans predicted as a class that belong to it)
+# and recall (the share of scans of a class that are predicted as it). Macro F1, the study's score, is the mean over
+# classes.
 
 # %%
 scores = readings.of_run(run.metrics["test"])
@@ -145,7 +154,8 @@ lungkeras.per_class(run.metrics["test"])
 # %% [markdown]
 # ## Where is it wrong and confident?
 #
-# The most confident errors of each class on the test split, with the model's calibrated probability.
+# The most confident errors of each class on the test split, with the model's calibrated probability. Such a scan may
+# have a wrong label, be unusual, or show what the model mistakes for the class.
 
 # %%
 errors = failures.confident_errors({run.name: run}, most=6)
@@ -153,15 +163,15 @@ if len(errors):
     display(galleries.gallery(galleries.scans_of(errors, data), run))
 
 # %%
-surest = readings.of_errors(errors)
-print(surest)
+confident = readings.of_errors(errors)
+print(confident)
 
 # %% [markdown]
 # ## What was learned
 
 # %%
-print(readings.learned(scores, history, surest))
+print(readings.learned(scores, history, confident))
 
 # %% [markdown]
-# One run says little: its score depends on the patients that were drawn for the test, and another network may do as
-# well. All runs stand side by side in [03 Evaluation](03_evaluation.ipynb).
+# One run is not enough: its score depends on the patients in the test split, and another network may do as well.
+# [03 Evaluation](03_evaluation.ipynb) compares all runs.

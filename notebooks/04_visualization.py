@@ -17,10 +17,10 @@
 # %% [markdown]
 # # Visualization
 #
-# What have the models learned, and can their explanations be trusted? This article shows the scans before and after
-# preparation, how the last features of the models arrange the test split, and where in a scan the models find the
-# evidence for a class. Then it tests these heat maps. The pictures are figures of the study "Lung Disease
-# Classification", which reads them by eye; the measures below them are ours.
+# What have the models learned, and can their explanations be trusted? This article looks at the scans, at how the
+# features of the models arrange them, and at heat maps of the evidence for a class. Then it tests these heat maps. The
+# pictures are figures of the study "Lung Disease Classification", which reads them by eye. The measures below them are
+# additions of this project.
 
 # %% tags=["parameters"]
 prepared = "prepared/demo"
@@ -38,23 +38,20 @@ import lungkeras
 
 lungkeras.use_backend(backend)
 
-from lungkeras import evaluation, explanation
+from lungkeras import evaluation
 from lungkeras.explanation import gallery, measures
-from lungkeras.report import figures, readings
-from lungkeras.report.figures.files import save_figure
+from lungkeras.report import figures, readings, saving
 from lungkeras.scores import metrics
 from lungkeras.study.figure_names import figure_name, pictured
-from lungkeras.system.files import write_csv
 from lungkeras.system.places import from_project
 
 # %%
 study = from_project(runs).parent
 main = evaluation.main_runs(lungkeras.read_runs(from_project(runs)))
 datasets = list(dict.fromkeys(run.dataset for run in main.values()))
-data = {
-    dataset: lungkeras.load_prepared(from_project(prepared) / dataset, uncertain=uncertain, blank=blank)
-    for dataset in datasets
-}
+folders = {dataset: from_project(prepared) / dataset for dataset in datasets}
+data = {name: lungkeras.load_prepared(folder, uncertain=uncertain, blank=blank) for name, folder in folders.items()}
+print(f"{len(main)} models of {len(datasets)} datasets")
 
 # %% [markdown]
 # ## Figure 1: what do the scans look like?
@@ -62,85 +59,74 @@ data = {
 # One scan of each class, as published, before any preparation.
 
 # %%
-figure = figures.sample_scans({dataset: gallery.examples(data[dataset]) for dataset in datasets})
-save_figure(figure, study / "figures", 1)
-figure
+saving.figure(study, 1, figures.sample_scans({dataset: gallery.examples(data[dataset]) for dataset in datasets}))
 
 # %% [markdown]
 # ## Figure 2: what does preparation do?
 #
-# A scan is equalised at full size, blurred and resized. Below each image is the histogram of its grey levels.
+# A scan is equalised at full size, blurred and resized. The histogram below each image shows its grey levels, which
+# equalising spreads over the whole range.
 
 # %%
-figure = figures.preprocessing_effect({dataset: gallery.steps(data[dataset]) for dataset in datasets})
-save_figure(figure, study / "figures", 2)
-figure
+saving.figure(study, 2, figures.preprocessing_effect({name: gallery.steps(data[name]) for name in datasets}))
 
 # %% [markdown]
 # ## Figures 5 and 6: how do the models arrange the test split?
 #
-# Above: t-SNE of the features before the logits. Scans with similar features lie close together; distances between
-# clusters mean nothing. Below: the confusion matrix, with true classes in rows and predicted ones in columns.
-
+# The features are the numbers from which the last layer computes the logits: a vector for each scan. They are computed
+# for the datasets with one class per scan.
 
 # %%
-def of(dataset):
-    return {name: run for name, run in main.items() if run.dataset == dataset}
-
-
 models = {name: lungkeras.load_model(from_project(runs) / name / "best.keras") for name in main}
-shown = pictured(datasets)
-vectors = {d: {name: explanation.features(models[name], data[d].images["test"]) for name in of(d)} for d in shown}
+runs_of = {d: {name: run for name, run in main.items() if run.dataset == d} for d in pictured(datasets)}
+features = {d: gallery.features_of(models, own, data[d]) for d, own in runs_of.items()}
+
+# %% [markdown]
+# Above: t-SNE places scans with similar features close together; distances between clusters mean nothing. Below: the
+# confusion matrix, with true classes in rows and predicted ones in columns.
 
 # %%
-for dataset in shown:
-    points = gallery.embeddings(vectors[dataset], data[dataset], seed=seed)
-    confusions = {
-        name: metrics.confusion(*evaluation.split_of(run, "test"), run.classes) for name, run in of(dataset).items()
-    }
+for dataset, own in runs_of.items():
+    points = gallery.embeddings(features[dataset], data[dataset], seed=seed)
+    confusions = {name: metrics.confusion(*evaluation.split_of(run, "test"), run.classes) for name, run in own.items()}
     figure = figures.embeddings_and_confusions(points, confusions)
-    save_figure(figure, study / "figures", figure_name("embeddings", dataset), data=points)
-    display(figure)
+    display(saving.figure(study, figure_name("embeddings", dataset), figure, data=points))
 
 # %% [markdown]
 # ## Figures 7 and 8: where do the models look?
 #
-# Grad-CAM at the last layer with a grid of 7 x 7 cells or more, for the true class of one test scan per class: the scan
-# with the highest mean confidence over the models. The grid is coarse, so a map shows only roughly where the evidence
-# is.
+# Grad-CAM for the true class of one test scan per class: the scan with the highest mean confidence over the models.
+# Maps have the grid of the last layer with 7 x 7 cells or more, so they show only roughly where the evidence is.
 
 # %%
-for dataset in shown:
-    chosen = of(dataset)
-    scans, heatmaps, probabilities = gallery.explanations(
-        {name: models[name] for name in chosen}, chosen, data[dataset]
-    )
-    figure = figures.grad_cams(scans, heatmaps, probabilities)
-    save_figure(figure, study / "figures", figure_name("heatmaps", dataset))
-    display(figure)
+for dataset, own in runs_of.items():
+    explained = gallery.explanations({name: models[name] for name in own}, own, data[dataset])
+    display(saving.figure(study, figure_name("heatmaps", dataset), figures.grad_cams(*explained)))
 
 # %% [markdown]
 # ## What the pictures show, as numbers
 #
-# For each test scan: how many of its ten nearest neighbours in feature space share its class, and how one-sided, wide
-# and low its map is. The claims of the paper are tested with these measures.
+# A picture shows one scan; a number can be averaged over all of them. How many of a scan's ten nearest neighbours in
+# feature space share its class?
 
 # %%
 learned = []
-separation = [measures.feature_measures(vectors[d], data[d]) for d in shown]
-if shown:
-    features = pd.concat(separation, ignore_index=True)
-    write_csv(study / "tables" / "features.csv", features)
-    learned.append(readings.of_features(features))
+if runs_of:
+    separation = pd.concat([measures.feature_measures(features[d], data[d]) for d in runs_of], ignore_index=True)
+    saving.table(study, "features", separation)
+    learned.append(readings.of_features(separation))
     print(learned[-1])
-    display(features.groupby("run", sort=False)[["purity", "silhouette"]].mean().round(3))
+    display(separation.groupby("run", sort=False)[["purity", "silhouette"]].mean().round(3))
+
+# %% [markdown]
+# How one-sided, large and low is each heat map, and how similar are the maps of two models? The claims of the paper
+# about heat maps are tested with these measures.
 
 # %%
-maps = [measures.heatmap_measures({name: models[name] for name in of(d)}, of(d), data[d]) for d in shown]
-if shown:
-    heatmaps, agreement = (pd.concat(parts, ignore_index=True) for parts in zip(*maps, strict=True))
-    write_csv(study / "tables" / "heatmaps.csv", heatmaps)
-    write_csv(study / "tables" / "heatmap_agreement.csv", agreement)
+if runs_of:
+    heatmaps, agreement = measures.heatmaps_of_study(models, runs_of, data)
+    saving.table(study, "heatmaps", heatmaps)
+    saving.table(study, "heatmap_agreement", agreement)
     learned.append(readings.of_maps(heatmaps))
     print(learned[-1])
     display(heatmaps.groupby(["run", "label"], sort=False)[["asymmetry", "area", "row"]].mean().round(3))
@@ -148,8 +134,8 @@ if shown:
 # %% [markdown]
 # ## The most confident errors, under their heat maps
 #
-# Each confident error: the scan as published, as prepared, and under the heat map of the predicted class (with several
-# findings, of the finding in question). The report shows them as a wall that can be filtered.
+# For the report: each confident error as published, as prepared, and under the heat map of the predicted class (with
+# several findings, of the finding in question).
 
 # %%
 sheets = figures.write_error_sheets(models, main, data, study)
@@ -158,26 +144,25 @@ pd.Series({dataset: len(errors) for dataset, errors in sheets.items()}, name="er
 # %% [markdown]
 # ## Explanations put to the test
 #
-# Does the maximum of a map lie inside a box of the finding that it explains? Is that more frequent than for the best
-# fixed point, which never looks at a scan? The fixed point, a random point and the best possible map are on the map's
-# own grid. The test uses the boxes of at most 100 test scans per dataset; without boxes there is no answer. A model
-# with randomised weights is shown next to the trained ones.
+# A heat map looks convincing even if it is wrong. The first test: does the maximum of a map lie inside a box of the
+# finding that it explains, and more often than the best fixed point, which never looks at a scan? Two more references
+# are a random point and the best possible map on the same grid, and a model with randomised weights.
 
 # %%
 from lungkeras.evaluation import failures
 from lungkeras.explanation import localisation, randomisation
 from lungkeras.report.figures import explanations
 
-best = failures.best_on_validation(main)
-randomised = {name: randomisation.renewed(models[name], seed) for name in best.values()}
-boxes = {dataset: localisation.load_boxes(from_project(prepared) / dataset) for dataset in datasets}
+randomised = {name: randomisation.renewed(models[name], seed) for name in failures.best_on_validation(main).values()}
+boxes = {dataset: localisation.load_boxes(folder) for dataset, folder in folders.items()}
 scored, located, examples = localisation.localise_study(models, main, data, boxes, randomised, seed=seed)
-write_csv(study / "tables" / "localisation_scans.csv", scored)
-write_csv(study / "tables" / "localisation.csv", located)
-write_csv(study / "tables" / "localisation_classes.csv", localisation.by_class(located))
-figure = explanations.pointing(located, examples)
-save_figure(figure, study / "figures", "pointing", data=located)
-figure
+saving.table(study, "localisation_scans", scored)
+saving.table(study, "localisation", located)
+saving.table(study, "localisation_classes", localisation.by_class(located))
+saving.figure(study, "pointing", explanations.pointing(located, examples), data=located)
+
+# %% [markdown]
+# The test uses the boxes of at most 100 test scans per dataset; without boxes there is no answer.
 
 # %%
 pointing = readings.of_pointing(located)
@@ -185,16 +170,15 @@ print(pointing)
 localisation.over_all(located)[["dataset", "run", "method", "cells", "findings", "hit", "above_prior"]].round(3)
 
 # %% [markdown]
-# Do maps depend on what was learned? For each dataset, the weights of the model with the highest validation score are
-# randomised in memory, stage by stage from the logits down. A map that does not change shows the scan, not the model.
+# The second test: do maps depend on what was learned? For each dataset, the weights of the model with the highest
+# validation score are randomised in memory, stage by stage from the logits down. A map that does not change shows the
+# scan, not the model.
 
 # %%
 alike, fallen, examples = randomisation.randomise_study(models, main, data, randomised, seed=seed)
-write_csv(study / "tables" / "randomisation_scans.csv", alike)
-write_csv(study / "tables" / "randomisation.csv", fallen)
-figure = explanations.cascade(fallen, examples)
-save_figure(figure, study / "figures", "cascade", data=fallen)
-figure
+saving.table(study, "randomisation_scans", alike)
+saving.table(study, "randomisation", fallen)
+saving.figure(study, "cascade", explanations.cascade(fallen, examples), data=fallen)
 
 # %%
 sanity = readings.of_randomisation(fallen)
@@ -207,5 +191,5 @@ print(sanity)
 print(readings.learned(*learned, pointing, sanity))
 
 # %% [markdown]
-# One heat map is worked through by hand, step by step, in [06 Explanation](06_explanation.ipynb). The study ends with
-# [05 Report](05_report.ipynb).
+# The study ends with [05 Report](05_report.ipynb). [06 Explanation](06_explanation.ipynb) computes one heat map step by
+# step.

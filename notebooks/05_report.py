@@ -17,9 +17,9 @@
 # %% [markdown]
 # # Report
 #
-# What has this study shown, and which of the paper's claims hold here? Tables, figures and runs become one HTML file
-# that opens anywhere, without a network. Published numbers and claims are those of the study "Lung Disease
-# Classification"; a study of other collections has none.
+# What has this study shown, and which of the paper's claims hold here? This article tests each claim of the study
+# "Lung Disease Classification" on the runs, writes a card for each model, and puts tables, figures and runs into one
+# HTML file that opens anywhere, without a network. A study of other collections has no claims to test.
 
 # %% tags=["parameters"]
 title = "The demo study, on drawn chests"
@@ -50,10 +50,9 @@ lungkeras.use_backend(params.backend)
 from lungkeras import report
 from lungkeras.evaluation import run_evidence
 from lungkeras.evaluation.paper import claims
-from lungkeras.report import model_card, notebook_pages, readings, study_audit
+from lungkeras.report import model_card, notebook_pages, readings, saving, study_audit
 from lungkeras.report.figures import articles
 from lungkeras.system import machine
-from lungkeras.system.files import write_csv
 
 # %%
 study = params.study_folder
@@ -63,7 +62,7 @@ folders = sorted(folder.parent for folder in Path(params.prepared_folder).parent
 # %% [markdown]
 # ## Which data?
 #
-# The scans that were selected, those that could not be read, and whether the scans are drawings.
+# The scans of each split, and the number that could not be read.
 
 # %%
 datasets = [report.dataset_facts(folder, drawn=lungkeras.load_prepared(folder).drawn) for folder in folders]
@@ -72,8 +71,8 @@ datasets = [report.dataset_facts(folder, drawn=lungkeras.load_prepared(folder).d
 # %% [markdown]
 # ## What did the audit find?
 #
-# The audit before training, by dataset, and the copies that two datasets share. An audit that was made by other code is
-# made again.
+# The audit before training, by dataset, and the copies that two datasets share. An audit by an earlier version of the
+# code is repeated.
 
 # %%
 audited = study_audit.write_study_audit(folders, study)
@@ -85,7 +84,7 @@ audited["audit_shortcuts"].groupby("dataset")["alarm"].sum().to_frame()
 # %% [markdown]
 # ## The runs' notebooks
 #
-# Each executed notebook becomes a page next to the report, so it opens without Jupyter.
+# Each executed notebook becomes a page next to the report, which opens without Jupyter. How many are there?
 
 # %%
 links = notebook_pages.notebook_pages(study)
@@ -94,32 +93,37 @@ len(links)
 # %% [markdown]
 # ## Do the claims hold?
 #
-# Each checkable claim of the paper is a predicate over the runs. It *holds* if each of its comparisons is true in at
-# least 95 % of 2,000 draws of patients. It *fails* if one of them is true in very few draws (2.5 % divided by the
-# number of comparisons). In between, the runs *cannot tell*. A claim without the runs that it needs was *not run*.
+# Each checkable claim of the paper is a predicate over the runs, evaluated in 2,000 bootstrap draws of patients. It
+# *holds* if each of its comparisons is true in at least 95 % of the draws. It *fails* if one of them is true in very
+# few (2.5 % divided by the number of comparisons). In between, the runs *cannot tell*. A claim without the runs that
+# it needs was *not run*.
 
 # %%
-ledger = claims.verdicts(run_evidence.study_evidence(study))
-write_csv(study / "tables" / "claims.csv", ledger)
+ledger = saving.table(study, "claims", claims.verdicts(run_evidence.study_evidence(study)))
 articles.verdicts(ledger)
 
 # %%
 verdicts = readings.of_claims(ledger)
 print(verdicts)
-ledger[["id", "verdict", "holds_in_paper", "share_true"]]
 
 # %% [markdown]
-# One claim in detail, the first with a verdict: what it says, where the paper says it, and how it is tested.
+# One claim in detail, the first with a verdict: what it says, how often it is true, and the predicate that tests it.
 
 # %%
 for claim in ledger.dropna(subset=["share_true"]).head(1).to_dict("records"):
     print(readings.of_claim(claim), claim["predicate"], sep="\n\n")
 
 # %% [markdown]
+# All claims:
+
+# %%
+ledger[["id", "verdict", "holds_in_paper", "share_true"]]
+
+# %% [markdown]
 # ## A card for each model
 #
 # A card (`runs/<run>/model_card.md`) says what the model is for and not for, what it was trained on, its scores with
-# intervals and by group, and how to reproduce it.
+# intervals and by group, and how to reproduce it. The first of them:
 
 # %%
 cards = model_card.write_cards(study, datasets)
@@ -149,4 +153,4 @@ report.write_report(
 print(readings.learned(shortcuts, leakage, verdicts))
 
 # %% [markdown]
-# [06 Explanation](06_explanation.ipynb) shows step by step how a heat map is computed.
+# The study is complete. [06 Explanation](06_explanation.ipynb) shows step by step how a heat map is computed.

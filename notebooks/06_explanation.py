@@ -18,9 +18,9 @@
 # # Explanation
 #
 # Where in a scan does a network find the evidence for its answer, and is that where the finding is? This article
-# computes one Grad-CAM (Selvaraju et al. 2017) step by step: forward pass, gradient, weights, map. Figures 7 and 8 of
-# the study "Lung Disease Classification" show such maps. This notebook is not a step of a study: open it by hand when a
-# run is finished.
+# computes one Grad-CAM (Selvaraju et al. 2017) step by step: forward pass, gradient, weights, map. Then it tests the
+# map. Figures 7 and 8 of the study "Lung Disease Classification" show such maps. This notebook is not a step of a
+# study: open it by hand when a run is finished.
 
 # %% tags=["parameters"]
 dataset = "covid"
@@ -59,7 +59,8 @@ print(run.name)
 # %% [markdown]
 # ## Which scan?
 #
-# A test scan with a known box if the collection has boxes, else the first test scan, and the class to explain.
+# A test scan with a known box, if the collection has boxes, else the first test scan. The box shows where the finding
+# is; the model never sees it.
 
 # %%
 boxed = localisation.boxed_findings(data, localisation.load_boxes(params.prepared_folder))
@@ -73,14 +74,17 @@ articles.titled({f"the scan, and the box of {title(name)}" if len(edges) else "t
 # %% [markdown]
 # ## Forward pass: what does the network answer?
 #
-# The layers up to the explained one turn a scan into a stack of small images, one per channel. The layers after it turn
-# these into logits. The explained layer is the last one with a grid of 7 x 7 cells or more.
+# The network has two parts. The layers up to the explained one turn a scan into a stack of small images, one per
+# channel. The layers after it turn these into logits. The explained layer is the last one with a grid of 7 x 7 cells or
+# more.
 
 # %%
 layer = gradcam.explained_layer(model)
 forwards, head = keras.Model(model.input, layer.output), keras.Model(layer.output, model.output)
 activations = outputs(forwards, scan).astype(np.float32)
 logits = outputs(model, scan)[0]
+
+# %%
 print(readings.of_logits(logits, data.classes, name, activations.shape[1:]))
 
 # %% [markdown]
@@ -98,15 +102,15 @@ articles.titled({f"channel {channel}": articles.grey(activations[0, ..., channel
 
 # %%
 chosen = np.eye(len(data.classes), dtype=np.float32)[[data.classes.index(name)]]
-gradient = gradcam.slopes_of(head)(activations, chosen)
+gradient = gradcam.gradient_of(head)(activations, chosen)
 channel_weights = gradient.mean(axis=(1, 2))[0]
-said = readings.of_weights(channel_weights, activations[0])
-print(said)
+weighted = readings.of_weights(channel_weights, activations[0])
+print(weighted)
 
 # %% [markdown]
 # ## The map
 #
-# The map is the sum of the channels, each multiplied by its weight. Values below 0 are evidence for other classes and
+# The map is the sum of the channels, each multiplied by its weight. Values below 0 are evidence against the class and
 # become 0. The map is divided by its maximum, enlarged, and laid over the scan. The grid is coarse, so a map shows only
 # roughly where the evidence is.
 
@@ -127,21 +131,24 @@ print("largest difference from lungkeras.grad_cam:", np.abs(lungkeras.grad_cam(m
 # ## Do other methods agree?
 #
 # Grad-CAM++ weights the gradient so that several places with the same finding count equally. LayerCAM gives each cell
-# of a channel its own weight.
+# of a channel its own weight. The box of the finding is drawn over all three maps.
 
 # %%
 others = gradcam.heat_maps(model, scan, column, ("grad_cam_plus_plus", "layer_cam"))
 maps = {"Grad-CAM": heat[0], "Grad-CAM++": others["grad_cam_plus_plus"][0], "LayerCAM": others["layer_cam"][0]}
 articles.titled({method: gradcam.overlay(scan[0], found) for method, found in maps.items()}, edges)
 
+# %% [markdown]
+# How similar are the maps, pixel by pixel?
+
 # %%
 agreement = readings.of_agreement(maps)
 print(agreement)
 
 # %% [markdown]
-# Other methods go other ways, and tf-keras-vis has them (extra `[tf-keras-vis]`, TensorFlow). Score-CAM takes no
-# gradient: it covers the scan by each channel and asks the network again, here by the ten channels that vary most.
-# Saliency is the gradient by each pixel, and SmoothGrad its mean over noisy copies of the scan.
+# tf-keras-vis has methods of another kind (extra `[tf-keras-vis]`, TensorFlow). Score-CAM uses no gradient: it masks
+# the scan with each channel and predicts again, here with the ten channels that vary most. Saliency is the gradient by
+# each pixel, and SmoothGrad its mean over noisy copies of the scan.
 
 # %%
 if other_methods.available():
@@ -155,6 +162,9 @@ else:
 
 # %% [markdown]
 # ## Is the maximum in the box?
+#
+# The pointing game asks whether the highest cell of the map lies inside the box. The overlap (intersection over union)
+# compares the box with the area above half of the maximum.
 
 # %%
 mask = pointing.mask(edges, scan.shape[1:])[None]
@@ -165,7 +175,7 @@ print(pointed)
 # %% [markdown]
 # ## Does the map depend on what was learned?
 #
-# The same steps with all weights randomised. A map that stays the same shows the scan, not the model.
+# The same method on a model with randomised weights. If the map stays the same, it shows the scan, not the model.
 
 # %%
 untrained = lungkeras.grad_cam(randomisation.renewed(model, seed), scan, column)[0]
@@ -180,8 +190,8 @@ print(changed)
 # ## What was learned
 
 # %%
-print(readings.learned(said, pointed, agreement, changed))
+print(readings.learned(weighted, pointed, agreement, changed))
 
 # %% [markdown]
-# One map proves nothing. [04 Visualization](04_visualization.ipynb) shows how often maps point at findings, over all
+# One map proves little. [04 Visualization](04_visualization.ipynb) shows how often maps point at findings, over all
 # boxes of the test split, compared with a point that never looks at a scan.

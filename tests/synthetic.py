@@ -154,7 +154,7 @@ def evidence(runs: pd.DataFrame, seed: int = 0) -> dict[str, pd.DataFrame]:
         for name, group, scans in (("view", "AP", 40), ("view", "PA", 50), ("age", "under 18", 3))
     ]
     untold = [
-        {"dataset": dataset, "attribute": name, "note": "the collection does not tell"}
+        {"dataset": dataset, "attribute": name, "note": "the collection does not record it"}
         for dataset in ("pneumonia", "covid")
         for name in ("view", "sex", "age")
     ]
@@ -279,6 +279,7 @@ def study(folder, *, drawn: bool = True, images=None, rename=str, dpi: int = 60)
     from lungkeras.report.figures import explanations as explanation_figures
     from lungkeras.report.figures import paper
     from lungkeras.report.figures.files import save_figure
+    from lungkeras.report.figures.reliability import reliability_diagrams
     from lungkeras.system.files import write_csv
 
     images = images or (lambda number: scan(64, number))
@@ -308,7 +309,7 @@ def study(folder, *, drawn: bool = True, images=None, rename=str, dpi: int = 60)
         write_csv(folder / "tables" / f"{name}.csv", table)
     of = {name: main.loc[main["dataset"] == name, "run"].tolist() for name in CLASSES}
     drawings = {
-        "reliability": paper.reliability_diagrams(reliability(main), evidence(main)["calibration"]),
+        "reliability": reliability_diagrams(reliability(main), evidence(main)["calibration"]),
         "pointing": explanation_figures.pointing(
             tested["localisation"],
             {

@@ -1,7 +1,7 @@
-"""Do the probabilities of runs mean what they say? Calibration error and reliability, before and after a correction.
+"""Are the probabilities of runs calibrated? Calibration error and reliability, before and after a correction.
 
-The correction is fitted on the validation split only. Predictions hold probabilities. Logits are recovered from them;
-for softmax up to one constant per scan, which does not change the softmax.
+The correction is fitted on the validation split only. Predictions hold probabilities, from which logits are recovered:
+with softmax, up to a constant per scan that does not change the softmax.
 """
 
 from collections.abc import Mapping, Sequence
@@ -100,7 +100,7 @@ def _errors(labels: np.ndarray, probabilities: np.ndarray, patients: Sequence, t
 
 
 def within_chance(table: pd.DataFrame) -> tuple[pd.DataFrame, int, int]:
-    """(rows of `calibration` that were judged, how many err no more than chance as trained, and how many corrected).
+    """(rows of `calibration` with an error, how many errors are within chance as trained, and how many corrected).
 
     Chance is the limit of a perfectly calibrated model in 95 % of test sets.
     """

@@ -16,7 +16,7 @@ from lungkeras.scores import delong, f1_scores, intervals, metrics, paired, rank
 from lungkeras.study.runs import Run, patients_of, repeated_as, split_of
 
 SIGNIFICANT = 0.05
-NO_LABELS = "no known label of one sign"
+NO_LABELS = "all known labels are the same"
 AUROC = ("macro_auroc", "macro_auroc_low", "macro_auroc_high")
 PER_CLASS_COLUMNS = [
     "run", "dataset", "class", "prevalence", "support", "known", "f1", "f1_low", "f1_high", "precision", "recall",

@@ -38,8 +38,8 @@ def thresholds(runs: Mapping[str, Run]) -> pd.DataFrame:
     """One row per multilabel run, on its test split at the threshold 0.5 and at those chosen on its validation split.
 
     Columns: run, dataset, backbone, weights; macro_f1 and macro_f1_tuned with _low and _high; difference with low, high
-    and p; contradictory and contradictory_tuned, the share of scans called both clear and sick (if there is a class
-    no_finding); then threshold_<class>. All scores are NaN if a probability is NaN or infinite.
+    and p; contradictory and contradictory_tuned, the share of scans predicted clear and with a finding (if there is a
+    class no_finding); then threshold_<class>. All scores are NaN if a probability is NaN or infinite.
     """
     rows = []
     for run in runs.values():

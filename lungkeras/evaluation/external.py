@@ -9,7 +9,7 @@ from lungkeras.datasets.findings import shared_classes
 from lungkeras.evaluation.comparison import macro_scores
 from lungkeras.evaluation.external_rules import FEWEST_SCANS, Rule, allowed, impossible, refused, rules
 from lungkeras.evaluation.run_tables import resized
-from lungkeras.evaluation.shared_scans import Collection, copies, learnt_from
+from lungkeras.evaluation.shared_scans import Collection, copies, datasets_seen
 from lungkeras.scores import intervals, metrics, share_intervals
 from lungkeras.study.runs import Run, patients_of, split_of
 from lungkeras.training.outputs import outputs
@@ -26,10 +26,10 @@ def external_validation(
 ) -> pd.DataFrame:
     """The score of each run on another collection, next to the same measure on its own test split, with COLUMNS.
 
-    measure is `recall` (the share of the scans of `class` that are called so), macro_f1 or macro_auroc. With only one
-    class nothing is scored, as a constant answer would have a recall of 1. A run chooses among the classes that both
-    collections share, on its own test split too. All splits of the other collection are used; of a collection that the
-    run's weights come from, only the test split. A class of fewer than 20 scans is not scored. Intervals are 95 %
+    measure is `recall` (the share of the scans of `class` that are predicted as it), macro_f1 or macro_auroc. With only
+    one class nothing is scored, as a constant answer would have a recall of 1. A run chooses among the classes that
+    both collections share, on its own test split too. All splits of the other collection are used; of a collection that
+    the run's weights come from, only the test split. A class of fewer than 20 scans is not scored. Intervals are 95 %
     intervals over patients.
 
     `load` returns the keras.Model of a run by its name; `every_run`, by default `runs`, holds the runs that weights
@@ -42,7 +42,7 @@ def external_validation(
         other = collections[rule.other]
         may = allowed(rule, other)
         for run in runs.values():
-            seen = learnt_from(run, every_run or runs)
+            seen = datasets_seen(run, every_run or runs)
             if run.dataset != rule.dataset or seen is None or not set(seen) - {rule.other} <= set(collections):
                 continue
             kept = may.copy()

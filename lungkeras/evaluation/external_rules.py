@@ -4,12 +4,12 @@ The collections overlap (lungkeras.datasets.kinship): the COVID-19 database hold
 collection's folder `train`, and its normal ones. Therefore
     pneumonia models   are tested on covid's normal scans, never on its viral ones
     covid models       are tested on the viral and normal scans of the pneumonia collection's folder `test`
-and models of other related collections on all scans. In each case, scans are left out that are copies
-(preparation.duplicates) of scans that the model, or the model that its weights come from, was made with. On 150 real
-scans, the search finds at least 97 of 100 copies that were re-encoded, resized, blurred, changed in tone, cropped or
-padded by up to 8 % per side, written on, mirrored, inverted or turned by up to 2 degrees. It finds few copies that were
-cropped by 8 % on a single side. If more than a quarter of the scans of a related collection are copies, the model is
-not tested on it: one in a hundred of the rest would be a missed copy. Drawn collections follow the same rules, which
+and models of other related collections on all scans. In each case, copies
+(preparation.duplicates) of scans that the model, or the model that its weights come from, has seen are left out. On 150
+real scans, the search finds at least 97 of 100 copies that were re-encoded, resized, blurred, changed in tone, cropped
+or padded by up to 8 % per side, annotated, mirrored, inverted or rotated by up to 2 degrees. It finds few copies that
+were cropped by 8 % on a single side. If more than a quarter of the scans of a related collection are copies, the model
+is not tested on it: one in a hundred of the rest would be a missed copy. Drawn collections follow the same rules, which
 tests the software.
 """
 
@@ -41,7 +41,7 @@ class Rule:
     why: str = ""
 
 
-NO_RULE = "no class means the same in another collection of the study, or labels are of another task there"
+NO_RULE = "no other collection of the study has a class of the same meaning in the same task"
 
 
 def rules(datasets: Iterable[str], collections: Mapping[str, Collection]) -> list[Rule]:
@@ -66,11 +66,11 @@ def rule_of(dataset: str, other: str, collections: Mapping[str, Collection]) -> 
     row = direct(dataset, other)
     if row and other == row.child and row.wholly:
         never = " and ".join(map(title, row.wholly))
-        why = f"the {never} scans of {called(other)} are those of {called(dataset)}: never asked"
+        why = f"the {never} scans of {called(other)} are those of {called(dataset)}: never used"
         asked = {own: theirs for own, theirs in shared.items() if theirs not in row.wholly}
         return Rule(dataset, other, asked, why=why)
     if row and other == row.parent and row.spared:
-        why = f"{called(dataset)} holds {row.what} of {called(other)}: only the folder {row.spared} is asked"
+        why = f"{called(dataset)} holds {row.what} of {called(other)}: only the folder {row.spared} is used"
         return Rule(dataset, other, shared, row.spared, why)
     return Rule(dataset, other, shared)
 
@@ -90,8 +90,8 @@ def refused(dataset: str, other: str, asked: np.ndarray, copied: np.ndarray) -> 
     if _settled(dataset, other) or not why_kin(dataset, other) or (asked & copied).sum() <= MOST_COPIES * asked.sum():
         return ""
     return (
-        f"{why_kin(dataset, other)}: of {asked.sum():,} scans, {(asked & copied).sum():,} are found to be copies, too "
-        "many for a search that misses some"
+        f"{why_kin(dataset, other)}: {(asked & copied).sum():,} of {asked.sum():,} scans are copies, too many for "
+        "a search that misses some"
     )
 
 
@@ -151,20 +151,20 @@ def external_scans(collections: Mapping[str, Collection], datasets: Mapping[str,
 def impossible(rule: Rule, collections: Mapping[str, Collection]) -> str:
     for name in (rule.dataset, rule.other):
         if name not in collections:
-            return f"the study holds no fingerprints of {called(name)}: copies can't be looked for"
+            return f"the study holds no fingerprints of {called(name)}: copies can't be searched for"
     if collections[rule.dataset].prepared.drawn != collections[rule.other].prepared.drawn:
-        return "one collection is drawn, the other real: nothing can be learned of either"
+        return "one collection is drawn and the other real: a score would say nothing of either"
     return ""
 
 
 def _note(rule: Rule, name: str, left: int, own: Collection) -> str:
-    said = [rule.why] if rule.folder or name not in rule.classes else []
+    notes = [rule.why] if rule.folder or name not in rule.classes else []
     if not rule.why and (why := why_kin(rule.dataset, rule.other)):
-        said.append(f"{why}: copies are left out")
+        notes.append(f"{why}: copies are left out")
     if name in rule.classes and left < FEWEST_SCANS:
-        said.append(f"fewer than {FEWEST_SCANS} are left: not scored" if left else "none is left")
+        notes.append(f"fewer than {FEWEST_SCANS} are left: not scored" if left else "none is left")
     elif name in rule.classes and len(rule.classes) == 1:
-        said.append("the recall of one class alone rewards a model that always answers with it: not scored")
+        notes.append("a model that always predicts the only class has a recall of 1: not scored")
     if own.prepared.drawn:
-        said.append("drawn: a test of the software")
-    return "; ".join(said)
+        notes.append("drawn: a test of the software")
+    return "; ".join(notes)

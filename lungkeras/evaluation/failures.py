@@ -34,8 +34,8 @@ COUNT_COLUMNS = ["run", "dataset", "class", "scans", "missed", "called", "mostly
 def confident_errors(runs: Mapping[str, Run], most: int = MOST) -> pd.DataFrame:
     """The errors of each run and class on its test split, the most confident first, with COLUMNS.
 
-    error        missed: the scan has the class and was not given it; called (multilabel only): the other way round
-    true         the scan's classes, joined by "|"; predicted: the classes it was given
+    error        missed: the scan has the class, but it was not predicted; called (multilabel only): the reverse
+    true         the scan's classes, joined by "|"; predicted: the predicted classes
     probability  calibrated, for the predicted class (multiclass) or the class in question (multilabel)
     confidence   that of the wrong answer: `probability`, or 1 - `probability` if a multilabel class was missed
 
@@ -80,9 +80,9 @@ def _names(run: Run, chosen: np.ndarray) -> str:
 def error_counts(runs: Mapping[str, Run]) -> pd.DataFrame:
     """The number of errors of each run and class on its test split, with COUNT_COLUMNS.
 
-    `scans` have the class, `missed` of them were not given it, and `called` were given it wrongly. For a multiclass
-    run, `mostly_called` is the class that most of the missed scans were given. A run whose probabilities are NaN or
-    infinite has no row.
+    `scans` have the class, `missed` of them were not predicted as it, and `called` were wrongly predicted as it. For a
+    multiclass run, `mostly_called` is the class that most of the missed scans were given. A run whose probabilities are
+    NaN or infinite has no row.
     """
     rows = []
     for run in runs.values():

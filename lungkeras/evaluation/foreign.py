@@ -1,11 +1,10 @@
-"""Anybody's tables of probabilities, labels and metadata -> the scans to judge, checked cell by cell.
+"""A user's tables of probabilities, labels and metadata -> the scans to judge, checked cell by cell.
 
-Columns are found by their names (foreign_columns.py), cells are read by foreign_cells.py, and what was understood is
-kept to be shown. A label is 1, 0, -1 (uncertain) or blank; the last two are not scored. An invalid cell is an error
+Columns are found by their names (foreign_columns.py), cells are read by foreign_cells.py, and the meaning of each
+column is recorded. A label is 1, 0, -1 (uncertain) or blank; the last two are not scored. An invalid cell is an error
 that names file, column and row; rows are counted from 1, below the column names.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,25 +15,18 @@ import pandas as pd
 from lungkeras.evaluation.foreign_cells import (
     BLANK,
     LONGEST,
-    OLDEST,
-    UNKNOWN,
     Table,
-    ages,
     base,
     first_of,
     listed,
     more,
     stem,
-    texts,
 )
-from lungkeras.evaluation.foreign_columns import METADATA
+from lungkeras.evaluation.foreign_metadata import Roles, metadata_of, patients_of, split_of
 from lungkeras.evaluation.foreign_tables import Part, TableReader
 from lungkeras.system.errors import TableError
 from lungkeras.system.text import printable
 
-SPLITS = {"test": "test", "val": "val", "valid": "val", "validation": "val", "dev": "val", "train": "train"}
-SPLITS |= {"training": "train", "testing": "test"}
-OF_PATH = re.compile(r"(?:^|/)(patient\d+|p\d{8})/")  # of CheXpert and MIMIC-CXR
 SUM_WITHIN = 0.01  # of 1, the sum of the probabilities of classes that exclude each other
 MOSTLY = 0.99
 
@@ -48,7 +40,7 @@ class Scans:
     labels: np.ndarray
     known: np.ndarray
     probabilities: dict[str, np.ndarray]
-    metadata: pd.DataFrame  # those of age (years), sex, view and scanner (text, or None) that are there
+    metadata: pd.DataFrame  # those of age (years), sex, view and scanner (text, or None) that are known
 
     def __len__(self) -> int:
         return len(self.scans)
@@ -121,17 +113,17 @@ class _Joiner(TableReader):
             for name, part in parts.items()
         }
         roles = self.roles_of(first, rows, of_labels)
-        patients, patients_known = self.patients_of(roles, first.scans[rows])
-        split, known = self.split_of(roles, len(rows)), values >= 0
+        patients, patients_known = patients_of(roles, first.scans[rows], self.note)
+        split, known = split_of(roles, len(rows), self.note), values >= 0
         scans = Scans(
             first.scans[rows].astype(str), patients, np.where(known, values, 0).astype(np.int8), known, given,
-            self.metadata_of(roles, len(rows)),
+            metadata_of(roles, len(rows), self.note),
         )  # fmt: skip
         task = self.task_of(scans, first.table)
         test = self.unlabelled_left_out(scans.where(split == "test"))
         val = scans.where(split == "val") if (split == "val").any() else None
         if val is not None and (both := len(set(val.patients) & set(test.patients))):
-            self.note(f"{both:,} patients have scans in val and in test: what is chosen on val knows test.")
+            self.note(f"{both:,} patients have scans in val and in test: choices made on val are biased towards test.")
         names = tuple(printable(labelled[own]) for own in classes)
         return Foreign(
             names, task, test, val, patients_known,
@@ -148,7 +140,7 @@ class _Joiner(TableReader):
             if found is None:
                 raise TableError(
                     f"{self.labels.name} has labels of none of the classes {first_of(first.classes.values())}: "
-                    f"expected columns named as they are, or label_<class>. Found {listed(self.labels.frame)}"
+                    f"expected columns named after them, or label_<class>. Found {listed(self.labels.frame)}"
                 )
             return self.labels, label_scans, *found
         holder = next((part for part in parts.values() if part.labels is not None), None)
@@ -165,9 +157,9 @@ class _Joiner(TableReader):
         classes = [own for own in labelled if all(own in part.classes for part in parts.values())]
         left_out = {name for part in parts.values() for own, name in part.classes.items() if own not in classes}
         if left_out:
-            self.note(f"Not judged, as not every table has the class: {first_of(sorted(left_out))}.")
+            self.note(f"Not judged, because not every table has the class: {first_of(sorted(left_out))}.")
         if not classes:
-            raise TableError("no class has labels and probabilities in every table: name the columns alike")
+            raise TableError("no class has labels and probabilities in every table: use the same class names in all")
         return classes
 
     def shared_scans(
@@ -183,8 +175,8 @@ class _Joiner(TableReader):
         rows = rows[of_labels[rows] >= 0]
         if lost := len(first.scans) - len(rows):
             self.note(
-                f"{lost:,} of the {len(first.scans):,} scans of {first.table.name} have no row in every other table: "
-                "they are left out."
+                f"{lost:,} of the {len(first.scans):,} scans of {first.table.name} are missing from another table "
+                "and are left out."
             )
         return rows, places, of_labels
 
@@ -200,8 +192,8 @@ class _Joiner(TableReader):
                 if len(differ := np.flatnonzero(one != other)):
                     raise TableError(
                         f"{part.table.name}: {part.table.row(places[here[differ[0]]])}: the label of "
-                        f"{holder.labelled[own]!r} of {printable(holder.scans[here[differ[0]]])[:200]!r} is not "
-                        f"that of {holder.table.name}{more(len(differ) - 1, 'label')}: give one list by --labels FILE"
+                        f"{holder.labelled[own]!r} of {printable(holder.scans[here[differ[0]]])[:200]!r} differs "
+                        f"from {holder.table.name}{more(len(differ) - 1, 'label')}: give one list by --labels FILE"
                     )
 
     def matched(self, scans: np.ndarray, others: np.ndarray, table: Table, other: Table, what: str) -> np.ndarray:
@@ -217,19 +209,19 @@ class _Joiner(TableReader):
             if (found >= 0).sum() > (best >= 0).sum():
                 best = found
                 if how:
-                    self.note(f"Scans of {table.name} and {other.name} are put together by {how}.")
+                    self.note(f"Scans of {table.name} and {other.name} are matched by {how}.")
             if (best >= 0).all():
                 break
         if not (best >= 0).any():
             raise TableError(
-                f"{other.name}: none of its {what} is of a scan in {table.name}: scans are "
-                f"{printable(others[0])[:100]!r} there and {printable(scans[0])[:100]!r} here. Name them alike"
+                f"{other.name}: none of its {what} belongs to a scan of {table.name}: scans are named "
+                f"{printable(others[0])[:100]!r} there and {printable(scans[0])[:100]!r} here. Use the same names"
             )
         return best
 
-    def roles_of(self, first: Part, rows: np.ndarray, of_labels: np.ndarray) -> dict[str, tuple[Table, pd.Series]]:
+    def roles_of(self, first: Part, rows: np.ndarray, of_labels: np.ndarray) -> Roles:
         """{role: (table, values of the scans)} of patient, split and metadata: from records, labels, predictions."""
-        found: dict[str, tuple[Table, pd.Series]] = {}
+        found: Roles = {}
         sources = [(first.table, rows)]
         if self.labels is not None:
             sources.insert(0, (self.labels, of_labels[rows]))
@@ -246,63 +238,6 @@ class _Joiner(TableReader):
                     found[role] = (table, values.reset_index(drop=True))
                     self.means(table, column, role)
         return found
-
-    def patients_of(self, roles: Mapping, scans: np.ndarray) -> tuple[np.ndarray, bool]:
-        if "patient" in roles:
-            table, values = roles["patient"]
-            known = values.notna()
-            if not known.all():
-                self.note(f"{int((~known).sum()):,} scans have no patient in {table.name}: each counts as one.")
-            return np.where(known, values.astype(str), [f"scan {scan}" for scan in scans]), True
-        of_path = [OF_PATH.search(str(scan)) for scan in scans]
-        if all(of_path):
-            self.note("Patients are read from the paths of the scans.")
-            return np.array([match[1] for match in of_path], dtype=str), True
-        self.note(
-            "Patients are not known: every scan counts as a patient of its own, and intervals are too short where one "
-            "patient has several."
-        )
-        return scans.astype(str), False
-
-    def split_of(self, roles: Mapping, scans: int) -> np.ndarray:
-        if "split" not in roles:
-            return np.full(scans, "test")
-        table, values = roles["split"]
-        words = values.astype(str).str.strip().str.lower()
-        split = words.map(SPLITS)
-        if len(wrong := np.flatnonzero(split.isna().to_numpy())):
-            raise TableError(
-                f"{table.name}: column {table.columns.roles['split']!r}: expected train, val or test, found "
-                f"{printable(values.iloc[wrong[0]])[:60]!r} in {len(wrong):,} rows"
-            )
-        if not (split == "test").any():
-            raise TableError(f"{table.name}: no row has the split test: expected scans to judge")
-        if left := int((split == "train").sum()):
-            self.note(f"{left:,} scans of the split train are left out.")
-        return split.to_numpy(str)
-
-    def metadata_of(self, roles: Mapping, scans: int) -> pd.DataFrame:
-        known = {}
-        for role in METADATA:
-            if role not in roles:
-                continue
-            table, values = roles[role]
-            words = texts(values)
-            words = words.where(~words.str.lower().isin(UNKNOWN), "")
-            if role == "age":
-                known[role] = ages(words)
-                strange = int((known[role].isna() & (words != "")).sum())
-                if strange:
-                    self.note(f"Ages of {table.name} beyond 0 to {OLDEST} years count as unknown: {strange:,}.")
-            else:
-                words = words.str.slice(0, LONGEST)
-                if role == "sex":
-                    words = words.str.upper().replace({"MALE": "M", "FEMALE": "F"})
-                known[role] = words.where(words != "", None).map(printable, na_action="ignore")
-        kept = {role: values for role, values in known.items() if len(values.dropna().unique()) > 1}
-        for role in known.keys() - kept.keys():
-            self.note(f"The column of {role} holds less than two values: it is left out.")
-        return pd.DataFrame(kept, index=pd.RangeIndex(scans))
 
     def unlabelled_left_out(self, test: Scans) -> Scans:
         known = test.known.any(axis=1)
@@ -322,14 +257,14 @@ class _Joiner(TableReader):
             if not len(off):
                 continue
             example = f"{printable(base(scans.scans[off[0]]))[:LONGEST]!r}: {sums[off[0]]:.3f}"
-            said = f"do not sum to 1 in {len(off):,} of {len(sums):,} rows (scan {example})"
+            flaw = f"do not sum to 1 in {len(off):,} of {len(sums):,} rows (scan {example})"
             if len(off) > (1 - MOSTLY) * len(sums):
                 self.note(
-                    f"Every scan has exactly one class, but the probabilities of {name} {said}: each class is judged "
+                    f"Every scan has exactly one class, but the probabilities of {name} {flaw}: each class is judged "
                     "on its own, as a finding."
                 )
                 return "multilabel"
-            self.note(f"The probabilities of {name} {said}.")
+            self.note(f"The probabilities of {name} {flaw}.")
         return "multiclass"
 
 

@@ -1,4 +1,4 @@
-"""Opens a user's table and reads its cells: probabilities, labels, ages. Errors name the place of the cell."""
+"""Opens a user's table and reads its cells: probabilities, labels, ages. Errors name the cell."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -55,9 +55,9 @@ def read_table(file: Path | str, content: pd.DataFrame | None = None) -> Table:
         raise TableError(f"{file} can't be read as a CSV, TSV or Parquet table: {reason}") from error
     frame = frame.set_axis([str(name) for name in frame.columns], axis=1).reset_index(drop=True)
     if twice := next((name for name in frame.columns if list(frame.columns).count(name) > 1), None):
-        raise TableError(f"{file}: the column {twice!r} stands there twice: remove or rename one")
+        raise TableError(f"{file}: the column {twice!r} occurs twice: remove or rename one")
     if frame.empty:
-        raise TableError(f"{file} has no row below the names of its columns: expected one row per scan")
+        raise TableError(f"{file} has no row below its header: expected one row per scan")
     columns = understand(frame.columns)
     if columns.alike:
         one, other = (printable(name)[:LONGEST] for name in columns.alike)
@@ -96,7 +96,7 @@ def _advice(given: np.ndarray) -> str:
         return ": if these are logits, give their sigmoid or softmax"
     if len(finite) and 1 < finite.max() <= 100 and np.mean(finite > 1) > 0.1:
         return ": if these are percentages, divide them by 100"
-    return ": mend or remove the row"
+    return ": correct or remove the row"
 
 
 def label_cells(table: Table, column: str) -> np.ndarray:
@@ -110,8 +110,8 @@ def label_cells(table: Table, column: str) -> np.ndarray:
     if len(wrong := np.flatnonzero(np.isnan(found))):
         raise TableError(
             f"{table.name}: column {printable(column)!r}, {table.row(wrong[0])}: expected a label of 1, 0, -1 "
-            f"(uncertain) or blank, found {_cell(cells.iloc[wrong[0]])}{more(len(wrong) - 1, 'cell')}: mend or remove "
-            "the row"
+            f"(uncertain) or blank, found {_cell(cells.iloc[wrong[0]])}{more(len(wrong) - 1, 'cell')}: correct or "
+            "remove the row"
         )
     return found.astype(np.int8)
 

@@ -34,7 +34,7 @@ POSITIVE = "positive"  # the class of a table that names none
 
 @dataclass
 class Columns:
-    """The columns of one table. Of classes {key: (name, column)}; `plain` are those that no name explains."""
+    """The columns of one table. Classes are {key: (name, column)}; the names of `plain` columns explain nothing."""
 
     roles: dict[str, str] = field(default_factory=dict)
     labels: dict[str, tuple[str, str]] = field(default_factory=dict)

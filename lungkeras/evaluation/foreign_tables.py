@@ -39,7 +39,7 @@ class Part:
 
 
 class TableReader:
-    """Reads tables one by one, and keeps what was understood and what the reader should know."""
+    """Reads tables one by one, and collects the meaning of each column and notes for the user."""
 
     def __init__(self, labels: Table | None, records: Table | None):
         self.labels, self.records = labels, records
@@ -67,7 +67,7 @@ class TableReader:
         if not given:
             raise TableError(
                 f"{table.name} has no column of probabilities: expected probability_<class>, <class>_prob, or y_score; "
-                f"with --labels FILE also columns named as classes are there. Found {listed(table.frame)}"
+                f"with --labels FILE, columns named after its classes count too. Found {listed(table.frame)}"
             )
         if len(given) > MOST_CLASSES:
             raise TableError(f"{table.name} has {len(given)} classes; at most {MOST_CLASSES} are judged")
@@ -77,7 +77,7 @@ class TableReader:
             self.means(table, column, f"not used: {printable(instead)[:LONGEST]} is")
         probabilities = np.stack([probability_cells(table, column) for _, column in given.values()], axis=1)
         if np.isin(probabilities, (0, 1)).all():
-            self.note(f"{table.name} holds only 0 and 1: decisions, not probabilities, so that ranks are tied.")
+            self.note(f"{table.name} holds only 0 and 1: decisions, not probabilities, so many scans are tied in rank.")
         classes = {own: name for own, (name, _) in given.items()}
         found = self.labels_in(table, classes)
         lacking = [name for own, (name, _) in table.columns.labels.items() if own not in classes]
@@ -106,11 +106,11 @@ class TableReader:
         if column is None:
             unnamed = next((name for name in table.frame if key(name).startswith("unnamed")), None)
             if unnamed is None and self.labels is None and self.records is None:
-                self.note(f"{table.name} has no column of scans: its rows are counted as scans of their own.")
+                self.note(f"{table.name} has no column of scans: each row counts as a scan of its own.")
                 return np.array([f"row {place + 1}" for place in range(len(table.frame))], dtype=object)
             if unnamed is None:
                 raise TableError(
-                    f"{table.name} has no column that names the scans, by which tables are put together: expected "
+                    f"{table.name} has no column of scan names, by which tables are joined: expected "
                     f"scan, image, file, filename or path. Found {listed(table.frame)}"
                 )
             column = unnamed
@@ -125,7 +125,7 @@ class TableReader:
             first = names[twice].iloc[0]
             rows = np.flatnonzero((names == first).to_numpy())
             raise TableError(
-                f"{table.name}: the scan {printable(first)[:200]!r} stands in {table.row(rows[0])} and in "
+                f"{table.name}: the scan {printable(first)[:200]!r} is in {table.row(rows[0])} and in "
                 f"{table.row(rows[1])}{more(len(names[twice].unique()) - 1, 'scan')}: expected each scan once"
             )
         return names.to_numpy(object)

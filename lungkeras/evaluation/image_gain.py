@@ -4,10 +4,10 @@ Patients are divided into five folds. For each fold, two regressions are fitted 
 metadata with the predictor's log-odds of the class. The gain is the increase in AUROC with the predictor, over pairs of
 scans within one fold, since the regressions of two folds may differ in level.
 
-Regressions learned from four fifths of few patients know less than those of many patients, and age, sex, view and
-scanner lose more by it than the log-odds: the gain is too large. Regressions fitted to all scans and asked about the
-same scans seem to know too much. For few patients the interval of the gain lies around the middle of the two gains, and
-the square of half their difference is part of its variance.
+With few patients, a regression fitted on four fifths of them predicts worse. Age, sex, view and scanner lose more by
+this than the log-odds do, so the gain is too large. Regressions that are evaluated on the scans they were fitted to are
+too optimistic. With few patients, the interval of the gain is therefore centred between the two gains, and the square
+of half their difference is part of its variance.
 """
 
 import warnings
@@ -20,10 +20,10 @@ from scipy.stats import t as student
 from lungkeras.scores import delong, intervals
 
 FOLDS = 5
-MOST_CATEGORIES = 20  # of, say, scanners; the rest are pooled
+MOST_CATEGORIES = 20  # of scanners, for example; the rest are pooled
 FEWEST_OF_A_CATEGORY = 10
 CLIPPED = 1e-6
-FEW = 500  # patients, or blocks of them, up to which the interval is so widened and moved
+FEW = 500  # patients, or blocks of them, up to which the interval is widened and moved
 
 
 def folds_of(patients: np.ndarray, seed: int = 0) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The answers of one predictor on the scans to judge, and their scores with intervals over patients.
 
-Labels may be unknown and scans many: with more than 2,000 patients, blocks of patients are drawn. A class is scored on
+Labels may be unknown. With more than 2,000 patients, the bootstrap draws blocks of patients. A class is scored on
 the scans where its label is known.
 """
 
@@ -140,7 +140,7 @@ class Answers:
 
 
 def triple(name: str, point: float, low: float, high: float) -> dict[str, float]:
-    """{name, name_low, name_high}; the ends hold the point."""
+    """{name, name_low, name_high}; the interval always contains the point."""
     point = float(point)
     return {name: point, f"{name}_low": min(low, point), f"{name}_high": max(high, point)}
 
@@ -152,7 +152,7 @@ def sums(values: np.ndarray, blocks: np.ndarray) -> np.ndarray:
 
 
 def patient_positions(blocks: np.ndarray) -> tuple[np.ndarray, int]:
-    """`intervals.patient_places` of numbers: in the order of the names that it would sort."""
+    """`intervals.patient_places` for numbers, in the order in which it sorts them as text."""
     levels, places = np.unique(blocks, return_inverse=True)
     order = np.argsort(np.argsort(levels.astype(str), kind="stable"), kind="stable")
     return order[places], len(levels)

@@ -1,19 +1,21 @@
-"""The calibration of anybody's probabilities, where labels may be unknown: corrections from val, errors by patient."""
+"""The calibration of a user's predictions, whose labels may be unknown: corrections from val, errors by patient."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 
 from lungkeras.evaluation.foreign import Foreign
 from lungkeras.evaluation.judged_answers import patient_positions
-from lungkeras.scores import calibration_error
+from lungkeras.scores import calibration_error, intervals
 from lungkeras.scores.temperature import Correction, fit_temperature
 
 
 @dataclass
 class Calibration:
-    """The calibration of what was read; `blocks` (scans,) are the patients of the test scans, as numbers."""
+    """The calibration of the predictions read; `blocks` (scans,) are the patients of the test scans, as numbers."""
 
     read: Foreign
     blocks: np.ndarray
@@ -69,3 +71,39 @@ class Calibration:
             return float(calibration_error.brier_of_scans(test.labels, given, "multiclass").mean())
         confidence, correct, _ = self.answers(given, place)
         return float(np.mean((confidence - correct) ** 2)) if len(confidence) else float("nan")
+
+    def table(self, rarer: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        """One row per predictor for all classes, then one per class; `rarer` counts the patients of the rarer side."""
+        rows, temperatures = [], self.corrections()
+        for name in self.read.test.probabilities:
+            for place, title in enumerate(("", *self.read.classes)):
+                row = {"predictor": name, "class": title}
+                if name in temperatures:
+                    fit = temperatures[name]
+                    row["temperature"] = fit.temperatures[place - 1] if place else fit.temperature
+                for end, given in (("", self.read.test.probabilities), ("_scaled", self.calibrated)):
+                    if name not in given:
+                        continue
+                    own = self.bins(given[name], place - 1 if place else None)
+                    point = float(calibration_error.error_of_bins(own.sum(axis=0)))
+                    low, high = calibration_error.error_interval(own)
+                    row |= dict(zip((f"ece{end}", f"ece{end}_low", f"ece{end}_high"),
+                                    (point, min(low, point), max(high, point)), strict=True))  # fmt: skip
+                    row[f"brier{end}"] = self.brier(given[name], place - 1 if place else None)
+                few = place and rarer[name][place - 1] < intervals.FEWEST_PATIENTS
+                if few:
+                    row |= {key: np.nan for key in row if key.endswith(("_low", "_high"))}
+                rows.append(row | {"note": intervals.TOO_FEW if few else ""})
+        return pd.DataFrame(rows)
+
+    def reliability(self) -> pd.DataFrame:
+        """What the diagrams show: one row per predictor, scaling and bin with answers."""
+        rows = []
+        for is_scaled, probabilities in ((False, self.read.test.probabilities), (True, self.calibrated)):
+            for name, given in probabilities.items():
+                count, confidence, correct = self.bins(given, None).sum(axis=0)
+                for place in np.flatnonzero(count):
+                    drawn = {"confidence": confidence[place] / count[place], "share": correct[place] / count[place]}
+                    row = {"predictor": name, "scaled": is_scaled, "bin": place + 1}
+                    rows.append(row | drawn | {"answers": int(count[place])})
+        return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""Claims about anybody's predictions, in the form of the paper's (paper/claims.yaml), and their verdicts.
+"""Claims about a user's predictions, in the form of the paper's (paper/claims.yaml), and their verdicts.
 
 A file of claims is a list, each with `id`, `claim` (in words) and `predicate`; `where`, `note` and `holds_in_paper` are
 shown if present. A predicate compares two values; `and` or `or` joins several:
@@ -64,8 +64,8 @@ def read_claims(file: Path) -> list[dict]:
         for comparison in _comparisons(entry["predicate"])[1]:
             if not (match := COMPARISON.fullmatch(comparison)) or not VALUE.fullmatch(match[1].strip()):
                 raise TableError(
-                    f"{named}: {printable(comparison)[:100]!r} is no comparison: expected macro_auroc of A > B, say, "
-                    "or auroc(effusion) of A > 0.8"
+                    f"{named}: {printable(comparison)[:100]!r} is not a comparison: expected, for "
+                    "example, macro_auroc of A > B or auroc(effusion) of A > 0.8"
                 )
             for side in (match[1], match[3]):
                 _check_score(named, VALUE.fullmatch(side.strip()))
@@ -92,7 +92,7 @@ def _comparisons(predicate: str) -> tuple[Callable, list[str]]:
 
 
 def verdicts(judgement: Judgement, claims: list[dict]) -> pd.DataFrame:
-    """One row per claim, with COLUMNS: does it hold, fail, or can these scans not tell?
+    """One row per claim, with COLUMNS: it holds, fails, or cannot be decided by these scans.
 
     The rule is that of the paper's claims (paper/claims.py), over 2,000 draws of patients; rank-based scores are
     approximated to first order. A claim about something absent is "not run".
@@ -156,16 +156,16 @@ class _Drawn:
         classes = self.judgement.read.classes
         names = [key(name) for name in classes]
         if key(of_class) not in names:
-            raise Unknown(f"no class is called {printable(of_class)[:60]!r}: there are {', '.join(classes[:8])}")
+            raise Unknown(f"no class is named {printable(of_class)[:60]!r}: there are {', '.join(classes[:8])}")
         return names.index(key(of_class))
 
     def drawn(self, score: str, place: int | None, name: str) -> tuple[float, np.ndarray]:
         judgement = self.judgement
-        if name not in (everyone := judgement.asked | judgement.baselines):
-            raise Unknown(f"no predictor is called {printable(name)[:60]!r}: there are {', '.join(everyone)}")
+        if name not in (everyone := judgement.answers | judgement.baselines):
+            raise Unknown(f"no predictor is named {printable(name)[:60]!r}: there are {', '.join(everyone)}")
         asked: Answers = everyone[name]
         if score in ("ece", "image_gain"):
-            if name not in judgement.asked or (score == "image_gain" and name not in judgement.gains):
+            if name not in judgement.answers or (score == "image_gain" and name not in judgement.gains):
                 raise Unknown(f"{score} is not known of {name}")
             if score == "image_gain":
                 found, moved = judgement.gains[name]

@@ -1,23 +1,23 @@
-"""Anybody's probabilities, as read by foreign.py -> tables of scores, with intervals over patients.
+"""A user's predictions, as read by foreign.py -> tables of scores, with intervals over patients.
 
 The tables match those of a study's runs (comparison, calibration, operating_points, subgroups, baselines), for labels
-that may be unknown and for many scans: with more than 2,000 patients, blocks of patients are drawn. A class is scored
-on the scans where its label is known. `class` is empty in the row for all classes together.
+that may be unknown and for many scans: with more than 2,000 patients, the bootstrap draws blocks of patients. A class
+is scored on the scans where its label is known. `class` is empty in the row for all classes together.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-from lungkeras.evaluation import decision_thresholds, image_gain
+from lungkeras.evaluation import image_gain
 from lungkeras.evaluation.comparison import SIGNIFICANT
 from lungkeras.evaluation.foreign import Foreign
-from lungkeras.evaluation.judged_answers import Answers, sums, triple, wilson
+from lungkeras.evaluation.judged_answers import Answers
 from lungkeras.evaluation.judged_calibration import Calibration
-from lungkeras.evaluation.operating_points import SPECIFICITIES, at_prevalences, threshold_at
+from lungkeras.evaluation.judged_thresholds import Thresholds
 from lungkeras.evaluation.subgroups import (
     AGE_BANDS,
     FEWEST_OF_A_CLASS,
@@ -26,7 +26,6 @@ from lungkeras.evaluation.subgroups import (
     age_bands,
 )
 from lungkeras.scores import (
-    calibration_error,
     f1_scores,
     intervals,
     metrics,
@@ -34,7 +33,6 @@ from lungkeras.scores import (
 )
 
 MAJORITY, EVERY_CLASS, METADATA = "majority", "every class", "metadata"
-FROM_VAL, CROSS_FITTED = "validation", "cross-fitted"
 PAIRED = ("difference", "low", "high", "p", "auroc_difference", "auroc_low", "auroc_high", "auroc_p")
 TABLES = (
     "scores", "class_scores", "calibration", "reliability", "thresholds", "operating_points", "groups", "baselines",
@@ -42,14 +40,14 @@ TABLES = (
 )  # fmt: skip
 
 
-def ended(names: Sequence[str]) -> list[str]:
+def with_ends(names: Sequence[str]) -> list[str]:
     """Each name, then with _low and _high."""
     return [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
 
 
 @dataclass
 class Judgement:
-    """The tables for the scans that were read, each computed once, on demand; `draws` is for claims."""
+    """The tables for the scans that were read, each computed once, on demand."""
 
     read: Foreign
     seed: int = 0
@@ -65,7 +63,7 @@ class Judgement:
 
     @cached_property
     def folds(self) -> np.ndarray:
-        """The fold of each test scan, by its block: no patient is split."""
+        """The fold of each test scan, by its block, so that no patient is in two folds."""
         return image_gain.folds_of(self.blocks, self.seed)
 
     @cached_property
@@ -73,7 +71,7 @@ class Judgement:
         return intervals.patient_places(self.read.test.patients)[0]
 
     @cached_property
-    def asked(self) -> dict[str, Answers]:
+    def answers(self) -> dict[str, Answers]:
         """{predictor: its answers on the test scans}, decisions at 0.5, or for the most likely class."""
         return {name: self.of_scans(given) for name, given in self.read.test.probabilities.items()}
 
@@ -101,13 +99,13 @@ class Judgement:
     def _scores(self) -> pd.DataFrame:
         test, rows = self.read.test, []
         about = {"scans": len(test), "patients": int(self.patient_places.max()) + 1}
-        for name, asked in self.asked.items():
-            rows.append({"predictor": name} | about | {"classes": int(asked.defined.sum())} | asked.macro())
+        for name, answers in self.answers.items():
+            rows.append({"predictor": name} | about | {"classes": int(answers.defined.sum())} | answers.macro())
         return pd.DataFrame(rows)
 
     def _class_scores(self) -> pd.DataFrame:
         return pd.DataFrame(
-            [{"predictor": name} | row for name, asked in self.asked.items() for row in asked.of_classes()]
+            [{"predictor": name} | row for name, answers in self.answers.items() for row in answers.of_classes()]
         )
 
     @cached_property
@@ -115,107 +113,20 @@ class Judgement:
         return Calibration(self.read, self.blocks)
 
     def _calibration(self) -> pd.DataFrame:
-        rows, temperatures = [], self.calibration.corrections()
-        for name in self.predictors:
-            for place, title in enumerate(("", *self.read.classes)):
-                row = {"predictor": name, "class": title}
-                if name in temperatures:
-                    fit = temperatures[name]
-                    row["temperature"] = fit.temperatures[place - 1] if place else fit.temperature
-                for end, given in (("", self.read.test.probabilities), ("_scaled", self.calibration.calibrated)):
-                    if name not in given:
-                        continue
-                    own = self.calibration.bins(given[name], place - 1 if place else None)
-                    point = float(calibration_error.error_of_bins(own.sum(axis=0)))
-                    low, high = calibration_error.error_interval(own)
-                    row |= dict(zip((f"ece{end}", f"ece{end}_low", f"ece{end}_high"),
-                                    (point, min(low, point), max(high, point)), strict=True))  # fmt: skip
-                    row[f"brier{end}"] = self.calibration.brier(given[name], place - 1 if place else None)
-                few = place and self.asked[name].rarer[place - 1] < intervals.FEWEST_PATIENTS
-                if few:
-                    row |= {key: np.nan for key in row if key.endswith(("_low", "_high"))}
-                rows.append(row | {"note": intervals.TOO_FEW if few else ""})
-        return pd.DataFrame(rows)
+        return self.calibration.table({name: answers.rarer for name, answers in self.answers.items()})
 
     def _reliability(self) -> pd.DataFrame:
-        rows = []
-        for is_scaled, probabilities in ((False, self.read.test.probabilities), (True, self.calibration.calibrated)):
-            for name, given in probabilities.items():
-                count, confidence, correct = self.calibration.bins(given, None).sum(axis=0)
-                for place in np.flatnonzero(count):
-                    drawn = {"confidence": confidence[place] / count[place], "share": correct[place] / count[place]}
-                    row = {"predictor": name, "scaled": is_scaled, "bin": place + 1}
-                    rows.append(row | drawn | {"answers": int(count[place])})
-        return pd.DataFrame(rows)
+        return self.calibration.reliability()
 
-    @property
-    def chosen_on(self) -> str:
-        return CROSS_FITTED if self.read.val is None else FROM_VAL
-
-    def called(self, name: str, place: int, choose: Callable) -> tuple[float, np.ndarray]:
-        """(a threshold, what is called at it, bool (scans,)) of one class.
-
-        `choose(labels, scores)` chooses it on val. Without val, it is chosen by cross-fitting over folds of patients,
-        and the threshold shown is that of all scans.
-        """
-        test, val = self.read.test, self.read.val
-        given = test.probabilities[name][:, place]
-        if val is not None:
-            own = val.known[:, place]
-            threshold = choose(val.labels[own, place], val.probabilities[name][own, place])
-            return threshold, given >= threshold
-        own = test.known[:, place]
-        labels, decided = test.labels[:, place], np.zeros(len(test), dtype=bool)
-        for fold in range(image_gain.FOLDS):
-            here, others = self.folds == fold, own & (self.folds != fold)
-            decided[here] = given[here] >= choose(labels[others], given[others])
-        return choose(labels[own], given[own]), decided
+    @cached_property
+    def thresholds(self) -> Thresholds:
+        return Thresholds(self.read, self.folds, self.answers, self.of_scans)
 
     def _thresholds(self) -> pd.DataFrame:
-        """For each finding, the threshold with the highest F1, and F1 there and at 0.5; empty for exclusive classes."""
-        rows = []
-        if self.read.task == "multiclass":
-            return pd.DataFrame(rows)
-        for name, asked in self.asked.items():
-            found = [self.called(name, place, _best_f1) for place in range(len(self.read.classes))]
-            tuned = self.of_scans(asked.probabilities, np.stack([calls for _, calls in found], axis=1).astype(int))
-            for place, title in ((None, ""), *enumerate(self.read.classes)):
-                row = {"predictor": name, "class": title, "chosen_on": self.chosen_on}
-                row["threshold"] = np.nan if place is None else found[place][0]
-                for end, each in (("", asked), ("_tuned", tuned)):
-                    row |= triple(f"f1{end}", *each.f1(place))
-                    for score in ("sensitivity", "specificity"):
-                        points = each.ranked[score][0]
-                        row[f"{score}{end}"] = float(
-                            intervals.mean_of_defined(points) if place is None else points[place]
-                        )
-                rows.append(row | {"note": ""} if place is None else asked.without_thin_ends(row, place))
-        return pd.DataFrame(rows)
+        return self.thresholds.with_highest_f1()
 
     def _operating_points(self) -> pd.DataFrame:
-        """For each class, the sensitivity at a target specificity, as in operating_points."""
-        rows = []
-        for name, asked in self.asked.items():
-            for place, title in enumerate(self.read.classes):
-                for wanted in SPECIFICITIES:
-                    about = {"predictor": name, "class": title, "asked": wanted, "chosen_on": self.chosen_on}
-                    threshold, calls = self.called(name, place, lambda labels, scores, s=wanted: _at(labels, scores, s))
-                    rows.append(asked.without_thin_ends(about | self.at(asked, place, threshold, calls), place))
-        return pd.DataFrame(rows)
-
-    def at(self, asked: Answers, place: int, threshold: float, calls: np.ndarray) -> dict:
-        """Sensitivity and specificity of the calls, and predictive values at two prevalences."""
-        own, has = asked.known[:, place], asked.labels[:, place] == 1
-        row = {"threshold": threshold, "support": int((own & has).sum())}
-        judged = []
-        for score, side, right in (("sensitivity", own & has, calls), ("specificity", own & ~has, ~calls)):
-            parts = sums(np.stack([side & right, side], axis=1), asked.blocks).T
-            point = parts[0].sum() / parts[1].sum() if parts[1].sum() else np.nan
-            judged.append((point, *(wilson(*parts) if parts[1].any() else (np.nan, np.nan))))
-            row |= triple(score, *judged[-1])
-        for name, values in at_prevalences(*judged).items():
-            row |= triple(name, *values)
-        return row
+        return self.thresholds.operating_points()
 
     def _groups(self) -> pd.DataFrame:
         """Macro F1 and AUROC of each group of scans, over the classes that five or more scans have and lack."""
@@ -227,9 +138,9 @@ class Judgement:
             order = [*AGE_BANDS, *sorted(kept - {*AGE_BANDS, UNKNOWN}), UNKNOWN]
             for group in (group for group in order if group in kept):
                 chosen = groups == group
-                for name, asked in self.asked.items():
+                for name, answers in self.answers.items():
                     about = {"predictor": name, "attribute": attribute, "group": group}
-                    part = self.of_scans(asked.probabilities, asked.decided, chosen)
+                    part = self.of_scans(answers.probabilities, answers.decided, chosen)
                     rows.append(about | _of_group(part))
         return pd.DataFrame(rows)
 
@@ -261,13 +172,13 @@ class Judgement:
 
     def _baselines(self) -> pd.DataFrame:
         rows = []
-        for name, asked in self.asked.items():
+        for name, answers in self.answers.items():
             for baseline, other in self.baselines.items():
                 scores = {
                     f"{start}macro_f1": f1_scores.macro_f1_of_counts(each.counts[:, :3])
-                    for start, each in (("", asked), ("baseline_", other))
+                    for start, each in (("", answers), ("baseline_", other))
                 }
-                rows.append({"predictor": name, "baseline": baseline} | scores | self.compared(asked, other))
+                rows.append({"predictor": name, "baseline": baseline} | scores | self.compared(answers, other))
         table = pd.DataFrame(rows)
         for p in ("p", "auroc_p"):
             table[f"{p}_holm"] = table.groupby("baseline")[p].transform(lambda each: paired.holm(each.to_numpy()))
@@ -288,7 +199,7 @@ class Judgement:
         """Each pair of predictors on the same scans, as in comparison.pairs."""
         names = self.predictors
         rows = [
-            {"first": first, "second": second} | self.compared(self.asked[first], self.asked[second])
+            {"first": first, "second": second} | self.compared(self.answers[first], self.answers[second])
             for place, first in enumerate(names)
             for second in names[place + 1 :]
         ]
@@ -303,9 +214,9 @@ class Judgement:
         if self.metadata_alone is None:
             return {}
         test = self.read.test
-        asked = (test.labels, test.known, self.blocks, self.folds)
+        scored = (test.labels, test.known, self.blocks, self.folds)
         return {
-            name: image_gain.image_gain(test.metadata, self.metadata_alone, given, *asked)
+            name: image_gain.image_gain(test.metadata, self.metadata_alone, given, *scored)
             for name, given in test.probabilities.items()
         }
 
@@ -314,13 +225,13 @@ class Judgement:
         rows = []
         for name, (found, _) in self.gains.items():
             about = {"predictor": name, "metadata": ", ".join(self.read.test.metadata.columns)}
-            points, asked = self.asked[name].ranked["auroc"][0], self.asked[name]
+            points, answers = self.answers[name].ranked["auroc"][0], self.answers[name]
             rows.append(
                 about | {"class": "", "image_auroc": intervals.mean_of_defined(points)} | found[-1] | {"note": ""}
             )
             for place, title in enumerate(self.read.classes):
                 row = about | {"class": title, "image_auroc": points[place]} | found[place]
-                rows.append(asked.without_thin_ends(row, place))
+                rows.append(answers.without_thin_ends(row, place))
         return pd.DataFrame(rows)
 
     def all_tables(self) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -330,26 +241,18 @@ class Judgement:
                 yield name, table
 
 
-def _best_f1(labels: np.ndarray, scores: np.ndarray) -> float:
-    return float(decision_thresholds.fit_thresholds(labels[:, None], scores[:, None])[0])
-
-
-def _at(labels: np.ndarray, scores: np.ndarray, specificity: float) -> float:
-    return threshold_at(labels, scores, specificity)
-
-
 def _of_group(part: Answers) -> dict:
     positives = (part.labels * part.known).sum(axis=0)
     counted = np.minimum(positives, part.known.sum(axis=0) - positives) >= FEWEST_OF_A_CLASS
     row = {"scans": len(part.labels), "patients": part.patients, "classes": int(counted.sum())}
     if row["scans"] < FEWEST_SCANS or part.patients < intervals.FEWEST_PATIENTS or not counted.any():
         return row | {"note": intervals.TOO_FEW}
-    asked = Answers(
+    answers = Answers(
         tuple(np.array(part.classes)[counted]),
         *(each[:, counted] for each in (part.labels, part.known, part.probabilities, part.decided)),
         part.blocks,
         part.patients,
         *(each[counted] for each in (part.carriers, part.others)),
     )
-    scores = asked.macro()
-    return row | {name: scores[name] for name in ended(("macro_f1", "macro_auroc"))} | {"note": ""}
+    scores = answers.macro()
+    return row | {name: scores[name] for name in with_ends(("macro_f1", "macro_auroc"))} | {"note": ""}

@@ -173,7 +173,7 @@ class RunEvidence(Evidence):
         if rows.empty:
             return None
         if not asked.any():
-            self.thin.append(f"{where.get('run') or ' and '.join(where.values())} has no test scan to go by")
+            self.thin.append(f"{where.get('run') or ' and '.join(where.values())} has no test scan to measure")
             return np.full((1, 1), np.nan), np.nan
         values = np.where(asked, rows[column].fillna(0.0), 0.0)
         sums = intervals.sums_by_patient(np.stack([values, asked], axis=1), rows["patient"])
@@ -196,7 +196,9 @@ class RunEvidence(Evidence):
 
     def _seconds(self, run: Run):
         """Epochs of one run share the state of the machine, so they can't show how another run would compare."""
-        self.thin.append("runs were timed one after another: that takes steps timed in turns on an idle machine")
+        self.thin.append(
+            "runs were timed one after another: a comparison needs steps timed in turns on an idle machine"
+        )
         timed = run.history["seconds"].to_numpy(float)[1:]
         return np.array([np.nan]), float(np.median(timed)) if len(timed) else np.nan
 
@@ -260,7 +262,7 @@ class RunEvidence(Evidence):
         sums = intervals.sums_by_patient(np.stack([among, wrong], axis=1), patients)
         among, wrong = intervals.drawn_sums(sums, self.draws, self._draws_of(P)).T
         total = sums.sum(axis=0)
-        # Without an error, none lies elsewhere.
+        # Without errors, none is of another kind.
         shares = np.divide(among, wrong, out=np.ones(self.draws), where=wrong > 0)
         return {"between": shares, "between_point": float(total[0] / total[1]) if total[1] else 1.0}
 

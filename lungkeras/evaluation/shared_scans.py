@@ -1,4 +1,4 @@
-"""Prepared collections beside each other: which scans of one have a copy in another, and what a model has seen."""
+"""Several prepared collections: which scans of one have a copy in another, and which a model has seen."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,7 +85,7 @@ def chain(run: Run, runs: Mapping[str, Run]) -> list[Run] | None:
     return found
 
 
-def learnt_from(run: Run, runs: Mapping[str, Run]) -> list[str] | None:
+def datasets_seen(run: Run, runs: Mapping[str, Run]) -> list[str] | None:
     """The datasets that a run's weights have seen, its own first; None if their origin is unknown."""
     seen = chain(run, runs)
     return seen and list(dict.fromkeys(run.dataset for run in seen))

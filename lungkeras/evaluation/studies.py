@@ -27,10 +27,10 @@ def compare_studies(
 ) -> pd.DataFrame:
     """One row per pair of runs of two studies, with COLUMNS.
 
-    Runs of the same name are paired; so are, per dataset, the models chosen on validation if they have different names.
-    Runs that only one study has are unpaired. Differences are first minus second, with the interval of the paired
-    bootstrap over patients (DeLong's for AUROC) and p of the permutation test; p_holm is adjusted over all rows. They
-    are NaN if the test scans or their labels differ, as `note` says; `scans` counts the first study's test split,
+    Runs of the same name are paired. For each dataset, the models chosen on validation are paired too, if their names
+    differ. Runs that only one study has are unpaired. Differences are first minus second, with the interval of the
+    paired bootstrap over patients (DeLong's for AUROC) and p of the permutation test; p_holm is adjusted over all rows.
+    They are NaN if the test scans or their labels differ, as `note` says; `scans` counts the first study's test split,
     `shared` the scans in both. `prepared` is {run: (hash of the first's data, of the second's)}.
     """
     rows = []
@@ -46,7 +46,7 @@ def compare_studies(
             row |= _paired(first[one], second[other])
             hashes = (prepared or {}).get(one, ())
             if not row["note"] and len(set(hashes) - {None}) > 1:
-                row["note"] = "scans of the same names, prepared otherwise or from another source"
+                row["note"] = "scans of the same names, prepared differently or from another source"
         else:
             row["note"] = f"only in the {'first' if one else 'second'} study"
         rows.append(row)
@@ -72,7 +72,7 @@ def _paired(one: Run, other: Run) -> dict:
     shared = int(ours["scan"].isin(places.index).sum())
     found = dict.fromkeys(PAIRED, np.nan) | {"scans": len(ours), "shared": shared, "note": ""}
     if (one.task, set(one.classes)) != (other.task, set(other.classes)):
-        return found | {"note": "other classes"}
+        return found | {"note": "different classes"}
     if shared < max(len(ours), len(theirs)) or not places.index.is_unique:
         return found | {"note": f"{shared} of {len(ours)} and {len(theirs)} test scans are the same"}
     order = places.loc[ours["scan"]].to_numpy()
@@ -80,7 +80,7 @@ def _paired(one: Run, other: Run) -> dict:
     labels, given = split_of(one, "test")
     other_labels, other_given = (part[order][:, columns] for part in split_of(other, "test"))
     if (labels != other_labels).any():
-        return found | {"note": "the same scans have other labels"}
+        return found | {"note": "the same scans have different labels"}
     if not np.isfinite([given, other_given]).all():
         return found | {"note": "probabilities are NaN or infinite"}
     patients = patients_of(one, "test")

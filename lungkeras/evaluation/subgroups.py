@@ -16,7 +16,7 @@ OLDEST = 120  # years; a higher age is an error in the list
 ATTRIBUTES = ("view", "sex", "age")
 AGE_BANDS = {"under 18": 18, "18 to 39": 40, "40 to 59": 60, "60 to 79": 80, "80 and over": OLDEST + 1}
 UNKNOWN = "unknown"
-NOT_TOLD = "the collection does not tell"
+NOT_RECORDED = "the collection does not record it"
 SCORES = [f"{name}{end}" for name in ("macro_f1", "macro_auroc") for end in ("", "_low", "_high")]
 COLUMNS = ["run", "dataset", "attribute", "group", "scans", "patients", "classes", *SCORES, "note"]
 
@@ -51,11 +51,11 @@ def subgroups(runs: Mapping[str, Run], datasets: Mapping[str, Prepared]) -> pd.D
     for dataset, prepared in datasets.items():
         own = [run for run in runs.values() if run.dataset == dataset]
         records = prepared.split("test").drop_duplicates("scan").set_index("scan") if own else None
-        told = groups_of(prepared.split("test"))
+        recorded = groups_of(prepared.split("test"))
         for attribute in ATTRIBUTES:
             about = {"dataset": dataset, "attribute": attribute}
-            if attribute not in told:
-                rows.append(about | {"note": NOT_TOLD})
+            if attribute not in recorded:
+                rows.append(about | {"note": NOT_RECORDED})
                 continue
             for run in own:
                 scans = run.predictions.loc[run.predictions["split"] == "test", "scan"]

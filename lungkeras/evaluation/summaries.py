@@ -1,11 +1,13 @@
-"""Small tables that notebooks print on the way."""
+"""Small tables that the notebooks print."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from lungkeras.datasets.policies import unknown_labels
 from lungkeras.datasets.registry import class_columns, known_dataset, title
+from lungkeras.preparation.folder import Prepared
 from lungkeras.system.untrusted import table_files
 
 
@@ -72,3 +74,16 @@ def per_class(scores: dict) -> pd.DataFrame:
     [3, 3, 3]
     """
     return pd.DataFrame(scores["per_class"]).T.astype({"support": int}).rename(index=title).round(3)
+
+
+def normal_scans(
+    data: Mapping[str, Prepared], folders: Mapping[str, Path]
+) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+    """Per dataset, the normal scans that the selection left out, those that it kept, and all scans of the list.
+
+    The arguments of `comparison.natural_prevalence`; `folders` are those of the prepared datasets.
+    """
+    left_out = {dataset: normals_left_out(folder) for dataset, folder in folders.items()}
+    kept = {dataset: normals_kept(prepared.records, dataset) for dataset, prepared in data.items()}
+    listed = {dataset: scans_left_out(folder) + len(data[dataset].records) for dataset, folder in folders.items()}
+    return left_out, kept, listed

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lungkeras.datasets.kinship import why_kin
-from lungkeras.evaluation.shared_scans import Collection, copies, learnt_from
+from lungkeras.evaluation.shared_scans import Collection, copies, datasets_seen
 from lungkeras.scores import f1_scores, metrics
 from lungkeras.study.runs import Run, patients_of, split_of
 
@@ -19,7 +19,7 @@ COLUMNS = [
     "run", "dataset", "sources", "test_scans", "copies", "macro_f1", "macro_f1_low", "macro_f1_high",
     "macro_f1_without", "macro_f1_without_low", "macro_f1_without_high", "note",
 ]  # fmt: skip
-UNTRACED = "the weights do not tell what they were learned from"
+UNTRACED = "it is unknown what the weights were trained on"
 
 
 def transferred(
@@ -36,7 +36,7 @@ def transferred(
     for run in runs.values():
         if run.weights == "random":
             continue
-        seen = learnt_from(run, every_run or runs)
+        seen = datasets_seen(run, every_run or runs)
         sources = [name for name in seen or () if name != run.dataset]
         scans = run.predictions.loc[run.predictions["split"] == "test", "scan"]
         row = {"run": run.name, "dataset": run.dataset, "sources": " ".join(sources), "test_scans": len(scans)}
@@ -53,7 +53,7 @@ def transferred(
                 known[run.dataset, source] = learned_copies(collections[source], collections[run.dataset])
             copied |= scans.isin(known[run.dataset, source]).to_numpy()
         row |= {"copies": int(copied.sum())} | _score("macro_f1_without", run, ~copied)
-        rows.append(row | {"note": kin if sources else "learned from no other collection of this study"})
+        rows.append(row | {"note": kin if sources else "trained on no other collection of this study"})
     return pd.DataFrame(rows, columns=COLUMNS).astype({"test_scans": "Int64", "copies": "Int64"})
 
 

@@ -1,13 +1,13 @@
 """The scans that figures show, and the models' answers on them: prepared dataset and models -> data of figures."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from lungkeras.datasets.scans.workers import decode_alone
-from lungkeras.explanation.gradcam import embed, grad_cam
+from lungkeras.explanation.gradcam import embed, features, grad_cam
 from lungkeras.preparation.folder import Prepared
 from lungkeras.preparation.scan import preparation_steps
 from lungkeras.scores.intervals import mean_of_defined
@@ -57,6 +57,11 @@ def steps(prepared: Prepared, split: str = "train", place: int = 0) -> dict[str,
         return preparation_steps(_place(prepared, path), prepared.size, decode_alone)
     except (KeyError, ScanError):
         return {"resized": np.asarray(prepared.images[split][place])}
+
+
+def features_of(models: Mapping[str, object], runs: Iterable[str], prepared: Prepared) -> dict[str, np.ndarray]:
+    """{run: features of the test split, float (N, F)} of these runs of a dataset; `models` by the run's name."""
+    return {name: features(models[name], prepared.images["test"]) for name in runs}
 
 
 def embeddings(vectors: Mapping[str, np.ndarray], prepared: Prepared, *, seed: int = 0) -> pd.DataFrame:

@@ -43,7 +43,8 @@ def _steps(model) -> list[architectures.Step]:
     ]
 
 
-def _named(model, name: str | None):
+def layer_to_explain(model, name: str | None):
+    """The layer of this name, by default `explained_layer`. Raises ParamsError unless it is one of `cuts`."""
     if name is None:
         return explained_layer(model)
     names = [layer.name for layer in cuts(model)]
@@ -158,9 +159,9 @@ def _explained(model, name: str | None, *, often: bool):
 
     from lungkeras.training.outputs import outputs
 
-    layer = _named(model, name)
+    layer = layer_to_explain(model, name)
     forwards, head = keras.Model(model.input, layer.output), keras.Model(layer.output, model.output)
-    held, differentiate = {}, slopes_of(head, traced=often)
+    held, differentiate = {}, gradient_of(head, traced=often)
 
     def look(images: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if held.get("images") is not images:
@@ -170,12 +171,12 @@ def _explained(model, name: str | None, *, often: bool):
     return layer, look
 
 
-def mean_slopes(activations: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+def grad_cam_weights(activations: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     """The channel weights of Grad-CAM: mean gradients, (N, 1, 1, C), from gradients (N, h, w, C)."""
     return gradient.mean(axis=(1, 2), keepdims=True)
 
 
-def weighted_slopes(activations: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+def grad_cam_plus_plus_weights(activations: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     """The channel weights of Grad-CAM++, (N, 1, 1, C): a weighted mean of positive gradients.
 
     The weights of that mean are 1 / (2 + gradient x the channel's sum) where the gradient is not 0, divided by their
@@ -188,15 +189,19 @@ def weighted_slopes(activations: np.ndarray, gradient: np.ndarray) -> np.ndarray
     return (shares * np.maximum(gradient, 0)).sum(axis=(1, 2), keepdims=True)
 
 
-def positive_slopes(activations: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+def layer_cam_weights(activations: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     """The weights of LayerCAM for each place of each channel, (N, h, w, C): the positive gradients, else 0."""
     return np.maximum(gradient, 0)
 
 
-METHODS = {"grad_cam": mean_slopes, "grad_cam_plus_plus": weighted_slopes, "layer_cam": positive_slopes}
+METHODS = {
+    "grad_cam": grad_cam_weights,
+    "grad_cam_plus_plus": grad_cam_plus_plus_weights,
+    "layer_cam": layer_cam_weights,
+}
 
 
-def slopes_of(head, *, traced: bool = False) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def gradient_of(head, *, traced: bool = False) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """The gradient of a logit of each image by its activations, by the backend's own differentiation.
 
     `head` is a keras.Model from activations, float32 (N, h, w, C), to logits (N, classes). Returns a function of
@@ -238,11 +243,11 @@ def slopes_of(head, *, traced: bool = False) -> Callable[[np.ndarray, np.ndarray
         )
         gradient = jax.jit(gradient) if traced else gradient
 
-    def slopes(activations: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    def differentiate(activations: np.ndarray, chosen: np.ndarray) -> np.ndarray:
         given = [keras.ops.convert_to_tensor(array) for array in (activations, chosen)]
         return keras.ops.convert_to_numpy(gradient(*given))
 
-    return slopes
+    return differentiate
 
 
 def enlarged(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -91,6 +91,18 @@ def heatmap_measures(
     )[AGREEMENT_COLUMNS]
 
 
+def heatmaps_of_study(
+    models: Mapping[str, object], runs_of: Mapping[str, Mapping[str, Run]], data: Mapping[str, Prepared]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The two tables of `heatmap_measures` over several datasets; `runs_of` and `data` by the dataset's name."""
+    found = [
+        heatmap_measures({name: models[name] for name in runs}, runs, data[dataset])
+        for dataset, runs in runs_of.items()
+    ]
+    heatmaps, agreement = (pd.concat(parts, ignore_index=True) for parts in zip(*found, strict=True))
+    return heatmaps, agreement
+
+
 def map_measures(maps: np.ndarray) -> pd.DataFrame:
     """For each map (N, H, W) of values in [0, 1], a row with
 

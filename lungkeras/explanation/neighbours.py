@@ -1,4 +1,4 @@
-"""The scans that a model takes for similar: nearest neighbours in its last features."""
+"""The scans that a model finds similar: nearest neighbours in its last features."""
 
 import numpy as np
 

@@ -1,8 +1,8 @@
 """Maps by other methods, as tf-keras-vis computes them: Score-CAM, Faster Score-CAM, saliency and SmoothGrad.
 
 Score-CAM (Wang et al. 2020, arXiv:1910.01279) needs no gradient: it covers the scan by the map of each channel of a
-layer, and weighs the channel by the answer. Saliency (Simonyan et al. 2014, arXiv:1312.6034) is the gradient of the
-logit by each pixel, and SmoothGrad (Smilkov et al. 2017, arXiv:1706.03825) its mean over noisy copies of the scan.
+layer, and weights the channel by the prediction. Saliency (Simonyan et al. 2014, arXiv:1312.6034) is the gradient of
+the logit by each pixel, and SmoothGrad (Smilkov et al. 2017, arXiv:1706.03825) its mean over noisy copies of the scan.
 
 tf-keras-vis runs on TensorFlow alone. Pixels count as the model's first layer scales them, where 0 is a middle grey.
 """
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from lungkeras.explanation.gradcam import cuts, enlarged, explained_layer
+from lungkeras.explanation.gradcam import cuts, enlarged, layer_to_explain
 from lungkeras.system.errors import ParamsError, RunError
 
 METHODS = {
@@ -55,7 +55,7 @@ def other_heat_maps(
         layer: the layer whose channels Score-CAM takes, as in `grad_cam`; the others explain pixels.
         samples: noisy copies of each scan for SmoothGrad, drawn from `seed`.
 
-    Returns float32 of shape (N, H, W) in [0, 1], each map divided by its maximum. Score-CAM costs one answer for each
+    Returns float32 of shape (N, H, W) in [0, 1], each map divided by its maximum. Score-CAM costs one prediction per
     channel. Raises RunError where tf-keras-vis is not installed or Keras does not run on TensorFlow, ParamsError for an
     unknown method or layer.
     """
@@ -70,12 +70,8 @@ def other_heat_maps(
         )
     import keras
 
-    known = {found.name: found for found in cuts(model)}
-    chosen = explained_layer(model) if layer is None else known.get(layer)
-    if chosen is None:
-        last = ", ".join([*known][-5:])
-        raise ParamsError(f"layer: expected one of {model.name}, such as {last}, received {layer!r}; choose another.")
-    scaled = next(found for found in known.values() if "float" in str(found.output.dtype))
+    chosen = layer_to_explain(model, layer)
+    scaled = next(found for found in cuts(model) if "float" in str(found.output.dtype))
     # Cloned, so that each layer is called once: tf-keras-vis reads `layer.output`.
     shared = keras.Model(scaled.output, model.output)
     head = keras.models.clone_model(shared)

@@ -1,9 +1,9 @@
 """Do heat maps depend on what the model has learned? Its weights are randomised, stage by stage, from the logits down.
 
 Adebayo et al. 2018 (arXiv:1810.03292): a map that does not change when the weights are replaced shows the scan's edges,
-not the model's reasons. The similarity of two maps is measured by SSIM (Wang et al. 2004, doi:10.1109/TIP.2003.819861)
-and by rank correlation. Smooth maps are somewhat similar whatever they show, so maps of different scans are compared
-too, as the reference level for "no longer similar".
+not how the model decides. The similarity of two maps is measured by SSIM (Wang et al. 2004,
+doi:10.1109/TIP.2003.819861) and by rank correlation. Any two smooth maps are somewhat similar, so maps of different
+scans are compared too, as the reference level for "no longer similar".
 """
 
 from collections.abc import Mapping, Sequence

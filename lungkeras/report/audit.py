@@ -38,20 +38,20 @@ def audit_section(audit: dict[str, pd.DataFrame]) -> dict | None:
 
 def _summary(audit: dict[str, pd.DataFrame], alarms: pd.DataFrame) -> dict:
     rows = []
-    for told in audit["leakage"].to_dict("records"):
-        name, pairs = told["dataset"], audit["duplicates"]
+    for row in audit["leakage"].to_dict("records"):
+        name, pairs = row["dataset"], audit["duplicates"]
         touched = pairs[(pairs["dataset"] == name) | (pairs["other_dataset"] == name)]
         within = touched["dataset"] == touched["other_dataset"]
         noise = audit["labels"][(audit["labels"]["dataset"] == name) & (audit["labels"]["class"] == "all")].iloc[0]
         rows.append(
             {
                 "name": heading(name),
-                "shared": sum(told[f"shared_{pair}"] for pair in ("train_val", "train_test", "val_test")),
-                "random": f"{told['random_patient_in_train']:.0%}" if told["patients_known"] else "not known",
-                "by_patient": told.get("random_auroc_by_patient") if told["patients_known"] else None,
-                "by_scan": told.get("random_auroc_by_scan") if told["patients_known"] else None,
+                "shared": sum(row[f"shared_{pair}"] for pair in ("train_val", "train_test", "val_test")),
+                "random": f"{row['random_patient_in_train']:.0%}" if row["patients_known"] else "not known",
+                "by_patient": row.get("random_auroc_by_patient") if row["patients_known"] else None,
+                "by_scan": row.get("random_auroc_by_scan") if row["patients_known"] else None,
                 "within": int(within.sum()),
-                "parted": told["shared_duplicates"],
+                "separated": row["shared_duplicates"],
                 "across": int((~within).sum()),
                 "alarms": int((alarms["dataset"] == name).sum()),
                 "noise": _share(noise),
@@ -64,7 +64,7 @@ def _summary(audit: dict[str, pd.DataFrame], alarms: pd.DataFrame) -> dict:
         Column("by_patient", "split by patient", 2, "AUROC of a linear model"),
         Column("by_scan", "split by scan", 2, "AUROC of a linear model"),
         Column("within", "within", 0, "pairs of duplicates"),
-        Column("parted", "in two splits", 0, "pairs of duplicates"),
+        Column("separated", "in two splits", 0, "pairs of duplicates"),
         Column("across", "with other datasets", 0, "pairs of duplicates"),
         Column("alarms", "shortcut alarms", 0),
         Column("noise", "wrong labels", NUMBER),

@@ -23,26 +23,26 @@ def caveats(datasets: Iterable[str], unknown: Iterable[str], params: Mapping[str
     listed = {heading(name): entry.patients_in for name, entry in entries.items() if entry.patients_in}
     studies = [heading(name) for name, entry in entries.items() if entry.label_unit == "study"]
     partly = [heading(name) for name in names if name in set(unknown)]
-    said = []
+    sentences = []
     if alone:
-        said.append(
-            f"{' and '.join(alone)}: the collection does not tell which scans are of one patient. Splits and intervals "
-            "take each scan for a patient; copies of a scan share a split."
+        sentences.append(
+            f"{' and '.join(alone)}: the collection does not say which scans belong to one patient. Splits and "
+            "intervals treat each scan as a patient; copies of a scan share a split."
         )
-    said += [
-        f"{name}: only the file {file}, published apart, tells which scans are of one patient. Without it, splits and "
-        "intervals take each scan for a patient; copies of a scan share a split."
+    sentences += [
+        f"{name}: only the file {file}, published separately, says which scans belong to one patient. Without it, "
+        "splits and intervals treat each scan as a patient; copies of a scan share a split."
         for name, file in listed.items()
     ]
     if studies:
-        said.append(f"{' and '.join(studies)}: a label is that of a study, and all its images share it.")
+        sentences.append(f"{' and '.join(studies)}: a label is that of a study, and all its images share it.")
     if partly:
         policy = told(*(str(params.get(kind, word)) for kind, word in DEFAULTS.items()))
-        said.append(
-            f"{' and '.join(partly)}: some labels are uncertain or blank ({policy}). What is ignored counts for no "
-            "score, so that each class has its own number of scans; one without a known 1 and a known 0 has no score."
+        sentences.append(
+            f"{' and '.join(partly)}: some labels are uncertain or blank ({policy}). Ignored labels count in "
+            "no score, so each class has its own number of scans; a class without a known 1 and a known 0 has no score."
         )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def of_table(frame: pd.DataFrame | None, unknown: Iterable[str], params: Mapping[str, object]) -> str:

@@ -142,3 +142,9 @@ def span(low: float | None, high: float | None, places: int, between: str = "") 
 
 def with_span(score: float, text: str) -> str:
     return UNDEFINED if pd.isna(score) else f"{decimal(score, 2)} ({text})"
+
+
+def by_model(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """A column of texts for each model, and next to it "<model> run", the run of that row's dataset."""
+    texts, runs = (frame.pivot_table(name, keys, "model", "first") for name in ("text", "run"))
+    return texts.join(runs.add_suffix(" run"))

@@ -20,7 +20,7 @@ def lead(judgement: Judgement) -> dict:
     """The first line: the number of scans and patients. {warns, strong, text}."""
     scores = judgement.table("scores").iloc[0]
     if not judgement.read.patients_known:
-        text = "Every scan counts as a patient of its own: where patients have several, intervals are too short."
+        text = "Every scan counts as a patient of its own: if patients have several, intervals are too short."
         return {"warns": True, "strong": f"{scores['scans']:,} scans, patients not known.", "text": text}
     strong = f"{scores['scans']:,} scans of {scores['patients']:,} patients."
     return {"warns": False, "strong": strong, "text": "Intervals are over patients, not over scans."}
@@ -56,8 +56,8 @@ def answer(judgement: Judgement, made: Mapping[str, pd.DataFrame]) -> list[str]:
     errors = made["calibration"][made["calibration"]["class"] == ""].to_dict("records")
     off = joined([with_interval(row, "ece") + _for(row, errors) for row in errors])
     scaled = [decimal(row["ece_scaled"], 3) for row in errors if "ece_scaled" in row]
-    after = f", and by {joined(scaled)} after a temperature that val chose" if scaled else ""
-    parts.append(f"Probabilities are off by {off} in the mean{after}.")
+    after = f", and {joined(scaled)} after scaling by a temperature fitted on val" if scaled else ""
+    parts.append(f"The mean calibration error is {off}{after}.")
     paragraphs = [" ".join(parts)]
     if "claims" in made:
         counts = made["claims"]["verdict"].value_counts()
@@ -107,16 +107,18 @@ def cautions(judgement: Judgement) -> list[str]:
     read, classes = judgement.read, judgement.table("class_scores")
     found = [
         "Nothing here shows that the predictions would serve patients: no reader, no clinic and no other hospital was "
-        "asked.",
-        "The labels are taken for the truth. A prediction that repeats their errors looks better than it is.",
-        "Copies can’t be seen in a table. Scans that stand there twice under two names, and scans that the model was "
-        "trained on, make scores too high; nothing here excludes either.",
+        "involved.",
+        "The labels are treated as the truth. Predictions that repeat their errors look better than they are.",
+        "Copies can’t be seen in a table. Scans that are listed twice under two names, and scans that the model was "
+        "trained on, make scores too high. Neither can be excluded here.",
     ]
     if not read.patients_known:
-        found.append("Patients are not known. Intervals and tests take scans for independent, and promise too much.")
+        found.append(
+            "Patients are not known. Intervals and tests treat scans as independent, so they are too optimistic."
+        )
     if read.val is None:
         found.append(
-            "No scans are marked as val. Thresholds are cross-fitted by patient, so that scores at them are fair; the "
+            "No scans are marked as val. Thresholds are cross-fitted by patient, so scores at them are fair; the "
             "thresholds in the tables are chosen on the scans that are judged, and are optimistic for them."
         )
     thin = list(dict.fromkeys(classes.loc[classes["note"] == intervals.TOO_FEW, "class"]))
@@ -125,22 +127,22 @@ def cautions(judgement: Judgement) -> list[str]:
         named += [f"{more} more"] if more > 0 else []
         found.append(
             f"{joined(named)}: fewer than {intervals.FEWEST_PATIENTS} patients have the class, or lack it. Such a "
-            "class has no interval, and its scores may be anything."
+            "class has no interval, and its scores are unreliable."
         )
     if (left := int(read.label_counts[["uncertain", "blank"]].to_numpy().sum())) > 0:
         found.append(
-            f"{left:,} labels are uncertain or blank and count for nothing. Scans with a known label may be easier, or "
+            f"{left:,} labels are uncertain or blank and are not used. Scans with a known label may be easier, or "
             "harder, than those without."
         )
     if len(read.test.metadata.columns):
         found.append(
             "Groups differ in more than their name: how sick they are, how often they were scanned, on which scanner. "
-            "A gap between them is a reason to look, not its own explanation."
+            "A gap between them needs an explanation; it is not one."
         )
     else:
         found.append(
-            "Age, sex, view and scanner are not known (--records FILE): what the image adds to them can’t be said, nor "
-            "whether groups are served alike."
+            "Age, sex, view and scanner are not known (--records FILE): what the image adds to them is unknown, and so "
+            "is whether the predictions serve all groups equally."
         )
     return found + [note for note in read.notes if not note.startswith("Patients are not known")]
 
@@ -176,7 +178,7 @@ def _labels(judgement: Judgement) -> Light:
         return Light(name, BAD if thin == len(judgement.read.classes) else CARE, "few", text, where)
     if left:
         return Light(name, CARE, "partial", f"{left / asked:.0%} of the labels are uncertain or blank.", where)
-    text = "Every scan has a label of every class. Whether it is right was not asked."
+    text = "Every scan has a label for every class. Whether the labels are right was not checked."
     return Light(name, GOOD, "complete", text, where)
 
 
@@ -199,7 +201,7 @@ def _image(table: pd.DataFrame | None) -> Light:
     name, where = "Image or metadata", "baselines"
     rows = [] if table is None else table[table["class"] == ""].dropna(subset=["gain_low"]).to_dict("records")
     if not rows:
-        return Light(name, UNKNOWN, "unknown", "Without metadata, what the image adds can’t be said.", where)
+        return Light(name, UNKNOWN, "unknown", "Without metadata, what the image adds is unknown.", where)
     adding = sum(row["gain_low"] > 0 for row in rows)
     known = joined(rows[0]["metadata"].split(", "))
     text = f"The image adds significantly to {known} for {adding} of {len(rows)} predictors."
@@ -214,7 +216,7 @@ def _thresholds(judgement: Judgement) -> Light:
     if judgement.read.val is None:
         text = "No scan is marked as val: thresholds are cross-fitted by patient on the scans that are judged."
         return Light(name, CARE, "cross-fitted", text, where)
-    text = "Thresholds and temperatures are chosen on other scans than those that are judged."
+    text = "Thresholds and temperatures are chosen on scans other than those that are judged."
     return Light(name, GOOD, "from val", text, where)
 
 

@@ -1,23 +1,24 @@
-"""A judgement of anybody's predictions -> DIR/report.html, one file that needs no other, and DIR/tables/*.csv.
+"""A judgement of a user's predictions -> DIR/report.html, one file that needs no other, and DIR/tables/*.csv.
 
 First the question and the answer with its interval, then what not to conclude, then a section per kind of table.
 """
 
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from lungkeras.evaluation import image_gain, judged_claims
-from lungkeras.evaluation.judgement import FROM_VAL, TABLES, Judgement
-from lungkeras.report import judged_tables, judged_words
+from lungkeras.evaluation import judged_claims
+from lungkeras.evaluation.judgement import TABLES, Judgement
+from lungkeras.report import judged_words
 from lungkeras.report.figures.files import save_figure
-from lungkeras.report.figures.judgement import COLOURS, reliability_of_predictors
+from lungkeras.report.figures.reliability import COLOURS, reliability_of_predictors
 from lungkeras.report.figures.style import themed
 from lungkeras.report.grid import span
+from lungkeras.report.judged_sections import sections
 from lungkeras.report.live import as_attribute, reliability_panel
 from lungkeras.report.page import environment
 from lungkeras.report.pictures import embedded
@@ -25,7 +26,6 @@ from lungkeras.study.words import decimal, heading
 from lungkeras.system.files import write_csv, write_text
 
 BESIDE = ("understood", "labels", "claims")  # tables besides those of a judgement
-MOST_ROWS = 300  # of a table on the page
 MOST_CLASSES = 30  # of the figure
 MOST_CARDS = 4  # predictors with a card
 
@@ -95,7 +95,7 @@ def live(points: pd.DataFrame) -> str:
 def forest(judgement: Judgement) -> dict | None:
     """AUROC of all classes and of each on one axis; positions are percents of the axis. None if none is defined.
 
-    Of several predictors each class is a group of lines, of one predictor all classes are one group.
+    With several predictors, each class is a group of lines; with one, all classes are one group.
     """
     scores, classes = judgement.table("scores"), judgement.table("class_scores")
     shown = judgement.read.classes[:MOST_CLASSES]
@@ -131,113 +131,3 @@ def forest(judgement: Judgement) -> dict | None:
         "chance": at(0.5),
         "note": f"{left} further class{'es are' if left > 1 else ' is'} in the table." if left > 0 else "",
     }
-
-
-def sections(judgement: Judgement, made: Mapping[str, pd.DataFrame], picture: dict, drawn: str) -> Iterator[dict]:
-    """The sections below the answer: {id, title, text, parts}; those without a table are left out."""
-    rule = "the likeliest class" if judgement.read.task == "multiclass" else "a class is called from 0.5 on"
-    yield {
-        "id": "scores",
-        "title": "Scores",
-        "text": "How well scans with a class are ranked above scans without it, and how good decisions are "
-        f"({rule}). In brackets, intervals of 95 %.",
-        "parts": [
-            part(made, "scores", "All classes together", "Means over classes that some scans have and others lack."),
-            part(made, "class_scores", "Each class", "Over its own scans: those whose label is known."),
-        ],
-    }
-    if "pairs" in made:
-        yield {
-            "id": "pairs",
-            "title": "Predictors compared",
-            "text": "On the same scans, paired: the difference, its interval, and p of a permutation test of patients.",
-            "parts": [
-                part(made, "pairs", "Each pair", "Bold: differs significantly in macro AUROC. An interval of F1 allows "
-                     "for errors that these scans happen not to show, p does not: where a class is hardly ever called, "
-                     "p may be small and the interval hold 0."),
-            ],
-        }  # fmt: skip
-    if "claims" in made:
-        yield {
-            "id": "claims",
-            "title": "Claims",
-            "text": "A claim holds where each of its comparisons is true in at least 95 % of the draws of patients, "
-            "and fails where one is true in hardly any; between them these scans cannot tell.",
-            "parts": [part(made, "claims", "Verdicts")],
-        }
-    coloured = " Coloured: after the temperature that val chose." if judgement.calibration.calibrated else ""
-    diagram = {
-        "title": "Reliability",
-        "text": f"On the diagonal, a probability means what it says. Grey: as given.{coloured}",
-    }
-    yield {
-        "id": "calibration",
-        "title": "Calibration",
-        "text": "Do the probabilities mean what they say?",
-        "parts": [
-            EMPTY | diagram | {"id": "reliability", "image": picture, "live": drawn, "files": FILES_OF_THE_DIAGRAM},
-            part(made, "calibration", "Calibration error", "The mean gap between the confidence of answers and the "
-                 "share of them that is correct (ECE, 15 bins), and the Brier score."),
-        ],
-    }  # fmt: skip
-    chosen = (
-        "Chosen on the scans of val alone."
-        if judgement.chosen_on == FROM_VAL
-        else "Cross-fitted: each fifth of the patients is judged at the threshold that the other four chose. The "
-        "threshold that is shown is that of all scans, which are also those that are judged."
-    )
-    thresholds = [
-        part(made, "thresholds", "The threshold of the highest F1", "Beside a threshold of 0.5."),
-        part(made, "operating_points", "Sensitivity at a specificity", "Each class against all others. Predictive "
-             "values are worked out for prevalences of 1 and of 10 %."),
-    ]  # fmt: skip
-    yield {
-        "id": "thresholds",
-        "title": "Thresholds",
-        "text": chosen,
-        "parts": thresholds[judgement.read.task == "multiclass" :],
-    }
-    if "groups" in made:
-        yield {
-            "id": "groups",
-            "title": "Groups",
-            "text": "The same scores for some of the scans, over the classes that five of them have and five lack. A "
-            "group of fewer than 20 scans or 10 patients has none.",
-            "parts": [part(made, "groups", judged_words.joined(judgement.read.test.metadata.columns).capitalize())],
-        }
-    yield {
-        "id": "baselines",
-        "title": "Baselines",
-        "text": "What needs no image, on the same scans.",
-        "parts": [
-            part(made, "image_gain", "What the image adds to metadata", "AUROC of logistic regressions on metadata "
-                 "alone, and with the prediction beside them, cross-fitted over "
-                 f"{image_gain.FOLDS} folds of patients.", none="No metadata is known."),
-            part(made, "baselines", "Trivial answers", "Bold: significantly better in macro F1."),
-        ],
-    }  # fmt: skip
-    yield {
-        "id": "understood",
-        "title": "What was read",
-        "text": "How the columns were understood, and the labels that count.",
-        "parts": [
-            part(made, "labels", "Labels", "Positive and negative ones count; uncertain and blank ones do not."),
-            part(made, "understood", "Columns"),
-        ],
-    }
-
-
-EMPTY = {"text": "", "grid": None, "image": None, "live": "", "more": "", "files": []}
-FILES_OF_THE_DIAGRAM = [{"text": kind.upper(), "link": f"figures/reliability.{kind}"} for kind in ("png", "svg", "csv")]
-
-
-def part(made: Mapping[str, pd.DataFrame], name: str, title: str, text: str = "", none: str = "None.") -> dict:
-    """A table for the page: its first rows, and a link to all of them."""
-    about = EMPTY | {"id": f"table-{name}", "title": title, "text": text}
-    if name not in made or made[name].empty:
-        return about | {"more": none}
-    frame = made[name]
-    if len(frame) > MOST_ROWS:
-        about["more"] = f"The first {MOST_ROWS:,} of {len(frame):,} rows; the CSV has all of them."
-    link = {"text": "CSV", "link": f"tables/{name}.csv"}
-    return about | {"grid": getattr(judged_tables, name)(frame.head(MOST_ROWS)), "files": [link]}

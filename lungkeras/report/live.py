@@ -43,8 +43,8 @@ def live(folder: Path, datasets: Mapping[str, Mapping]) -> tuple[dict[str, str],
     for name, by in CURVES.items():
         with suppress(*NOT_OURS):
             drawn[name] = _curves(_csv(folder / "figures" / f"{name}.csv"), by)
-    further = {"figure_10": _rates, "reliability": reliability, "pointing": pointing, "cascade": cascade}
-    for name, redrawn in further.items():
+    redraw = {"figure_10": _rates, "reliability": reliability, "pointing": pointing, "cascade": cascade}
+    for name, redrawn in redraw.items():
         with suppress(*NOT_OURS):
             drawn[name] = redrawn(_csv(folder / "figures" / f"{name}.csv"))
     for dataset, facts in datasets.items():
@@ -66,7 +66,7 @@ def live(folder: Path, datasets: Mapping[str, Mapping]) -> tuple[dict[str, str],
 
 
 def as_attribute(data: Mapping) -> str:
-    """JSON for an attribute of a page: four significant digits, null for what is no number."""
+    """JSON for an attribute of a page: four significant digits, null for NaN and infinity."""
     return json.dumps(_finite(data), separators=(",", ":"))
 
 
@@ -157,14 +157,17 @@ def _embedding(folder: Path, dataset: str, points: pd.DataFrame, facts: Mapping)
     for run, own in points.groupby("run", sort=False):
         if len(own) != count:
             continue
-        predictions, decided, sure = _answers(folder / "runs" / run, classes, count)
+        predictions, decided, confidence = _answers(folder / "runs" / run, classes, count)
         scans = scans or ([] if predictions is None else predictions["scan"].iloc[shown].tolist())
         xy = own[["x", "y"]].to_numpy(float)
         spread = np.ptp(xy, axis=0)
         xy = np.rint(1000 * (xy - xy.min(axis=0)) / np.where(spread > 0, spread, 1)).astype(int)[shown]
         panel = {"title": run_name_title(run), "run": anchor(run), "x": xy[:, 0].tolist(), "y": xy[:, 1].tolist()}
         if predictions is not None:
-            panel |= {"predicted": decided[shown].tolist(), "sure": np.rint(100 * sure[shown]).astype(int).tolist()}
+            panel |= {
+                "predicted": decided[shown].tolist(),
+                "confidence": np.rint(100 * confidence[shown]).astype(int).tolist(),
+            }
             labels = predictions[[f"label_{name}" for name in classes]].to_numpy(int)
             panel["matrix"] = metrics.confusion(labels, np.eye(len(classes))[decided], classes).to_numpy().tolist()
         panels.append(panel)

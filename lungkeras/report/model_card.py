@@ -1,4 +1,4 @@
-"""A card for each model: its purpose, training data, performance overall and by group, and how to make it again.
+"""A card for each model: its purpose, training data, performance overall and by group, and how to reproduce it.
 
 Model cards follow Mitchell et al. 2019 (arXiv:1810.03993). Every number is read from a table of the study, so no number
 appears with two values. A card is a list of parts, written as Markdown (runs/<run>/model_card.md) and shown in the
@@ -14,7 +14,7 @@ import pandas as pd
 
 from lungkeras.datasets.registry import dataset_names, known_dataset, title
 from lungkeras.report.audit import PROBES
-from lungkeras.report.evidence import measure_title
+from lungkeras.report.error_tables import measure_title
 from lungkeras.report.grid import span
 from lungkeras.report.tables import diverged
 from lungkeras.scores.intervals import TOO_FEW
@@ -38,16 +38,16 @@ OUT_OF_SCOPE = (
 DRAWN = "The scans are drawings by lungkeras, not of patients: every number is about the software, none about disease."
 CAVEATS = (
     "Intervals say how far a score may move with other patients of the same collection, not with another hospital.",
-    "One training was done with one seed; another seed gives another model. Repeats, where the study has them, stand "
+    "One training was done with one seed; another seed gives another model. Repeats, if any, are "
     "in the report's table of seeds.",
     "Labels are those of the collection; no reader of this project has seen a scan.",
 )
-NOT_THERE = "Not worked out for this run."
+NOT_THERE = "Not computed for this run."
 HASHES = {
     "prepared": "prepared dataset (arrays, records, statistics)",
     "params": "params",
-    "code": "code that trains",
-    "weights": "weights at the start",
+    "code": "training code",
+    "weights": "initial weights",
 }
 
 
@@ -163,11 +163,11 @@ def _training_data(dataset: str, own: Mapping[str, pd.DataFrame], facts: Mapping
         text.append(f"{layout} {collection.title}{cited}.")
     leakage = own.get("audit_leakage")
     if leakage is not None and len(leakage):
-        told = leakage.iloc[0]
-        patients = ", ".join(f"{split} {told[f'patients_{split}']:,.0f}" for split in ("train", "val", "test"))
-        shared = sum(told[f"shared_{pair}"] for pair in ("train_val", "train_test", "val_test"))
+        row = leakage.iloc[0]
+        patients = ", ".join(f"{split} {row[f'patients_{split}']:,.0f}" for split in ("train", "val", "test"))
+        shared = sum(row[f"shared_{pair}"] for pair in ("train_val", "train_test", "val_test"))
         text.append(f"Patients: {patients}; in two splits: {shared:.0f}.")
-        if not told["patients_known"]:
+        if not row["patients_known"]:
             text.append("The collection names no patients: each scan counts as one.")
     counts = own.get("table_1")
     table = None
@@ -185,7 +185,7 @@ def _hashes(run: Path, facts: Mapping) -> Part:
     found |= {words: made_from.get(key) for key, words in HASHES.items()}
     found |= {name: results.get(name) for name in ("best.keras", "predictions.parquet")}
     rows = [(words, value) for words, value in found.items() if value and value not in WEIGHTS]
-    text = "Equal hashes mean an equal file; where a run is made from equal parts, it is not trained again."
+    text = "Equal hashes mean equal files. A run made from equal inputs is not trained again."
     return Part("Hashes", (text,) if rows else (NOT_THERE,), pd.DataFrame(rows, columns=["Of", "SHA-256"]))
 
 
@@ -217,18 +217,20 @@ def _groups(own: Mapping[str, pd.DataFrame]) -> Part:
     rows = own.get("subgroups", pd.DataFrame())
     if rows.empty:
         return Part("Scores by group", (NOT_THERE,))
-    untold, told = rows[rows["run"].isna()], rows[rows["run"].notna()]
+    unrecorded, recorded = rows[rows["run"].isna()], rows[rows["run"].notna()]
     text = []
-    if len(untold):
-        text.append(f"The collection does not tell {', '.join(untold['attribute'])}: no group of these can be scored.")
-    text.append("No collection tells ancestry, hospital or scanner.")
-    table = pd.DataFrame({"Group": [f"{row.attribute}: {row.group}" for row in told.itertuples()]})
-    table["Scans"] = [_count(scans) for scans in told["scans"]]
-    table["Patients"] = [_count(patients) for patients in told["patients"]]
+    if len(unrecorded):
+        text.append(
+            f"The collection does not record {', '.join(unrecorded['attribute'])}, so these groups have no score."
+        )
+    text.append("No collection records ancestry, hospital or scanner.")
+    table = pd.DataFrame({"Group": [f"{row.attribute}: {row.group}" for row in recorded.itertuples()]})
+    table["Scans"] = [_count(scans) for scans in recorded["scans"]]
+    table["Patients"] = [_count(patients) for patients in recorded["patients"]]
     for key, words in (("macro_f1", "Macro F1"), ("macro_auroc", "Macro AUROC")):
         table[words] = [
             row["note"] if isinstance(row["note"], str) and row["note"] else _span(row, key)
-            for row in told.to_dict("records")
+            for row in recorded.to_dict("records")
         ]
     return Part("Scores by group", tuple(text), table)
 
@@ -240,7 +242,7 @@ def _elsewhere(own: Mapping[str, pd.DataFrame]) -> Part:
         other = f"{heading(row['other'])}, " if isinstance(row["other"], str) else ""
         if isinstance(row["class"], str):
             asked = f"{_count(row['left'])} of {_count(row['scans'])} scans"
-            counted = f"{asked} can be asked, of which no copy is found among its own"
+            counted = f"{asked} can be used, as they have no known copy in the model's own collection"
             note = f" ({row['note']})" if isinstance(row["note"], str) else ""
             text.append(f"{other}{title(row['class'])}: {counted}{note}.")
         else:
@@ -262,7 +264,7 @@ def _calibration(own: Mapping[str, pd.DataFrame]) -> Part:
         return Part("Calibration", (NOT_THERE,))
     row = rows.iloc[0]
     text = (
-        f"Lungkeras predict corrects probabilities for the weights of the loss, if any, and divides the logits by a "
+        f"`lungkeras predict` corrects probabilities for the weights of the loss, if any, and divides the logits by a "
         f"temperature from the validation split, {decimal(row['temperature'], 2)}. "
         f"Expected calibration error on the test split {_span(row, 'ece')} as trained, "
         f"{_span(row, 'ece_scaled')} corrected; a perfectly calibrated model stays below "
@@ -284,15 +286,15 @@ def _errors(own: Mapping[str, pd.DataFrame]) -> Part:
 
 
 def _caveats(dataset: str, own: Mapping[str, pd.DataFrame], facts: Mapping) -> Part:
-    said = [DRAWN] if facts.get("drawn") else []
+    sentences = [DRAWN] if facts.get("drawn") else []
     alarms = own.get("audit_shortcuts", pd.DataFrame())
     if len(alarms) and alarms["alarm"].any():
-        told = alarms[alarms["alarm"]].to_dict("records")
-        found = [f"{_probe(row['name'])} ({title(row['class'])})" for row in told]
-        said.append(f"The audit found shortcuts that predict a class without the lungs: {', '.join(found)}.")
+        rows = alarms[alarms["alarm"]].to_dict("records")
+        found = [f"{_probe(row['name'])} ({title(row['class'])})" for row in rows]
+        sentences.append(f"The audit found shortcuts that predict a class without the lungs: {', '.join(found)}.")
     notes = own.get("audit_notes", pd.DataFrame())
-    said += notes["note"].tolist() if len(notes) else []
-    return Part("Caveats", (*said, *CAVEATS))
+    sentences += notes["note"].tolist() if len(notes) else []
+    return Part("Caveats", (*sentences, *CAVEATS))
 
 
 def _probe(name: str) -> str:
@@ -306,10 +308,10 @@ def _again(run: Path, params: Mapping) -> Part:
         f"lungkeras predict {_quoted(folder)} SCAN_OR_FOLDER",
     )
     text = (
-        "From the project's folder. A run of equal hashes is returned as it is: to train it anew, name another folder "
-        "under runs in params.yaml. Versions stand in environment.json."
+        "Run these in the project's folder. A run with equal hashes is not trained again: to train it again, name "
+        "another folder under runs in params.yaml. Versions are in environment.json."
     )
-    return Part("How to make it again", (text,), code=code)
+    return Part("How to reproduce it", (text,), code=code)
 
 
 def _quoted(path: Path) -> str:
@@ -318,7 +320,7 @@ def _quoted(path: Path) -> str:
 
 def _kept(about: Mapping) -> str:
     epoch = about.get("best_epoch", "–")
-    return ("none" if epoch is None else f"{epoch}, of the lowest validation loss") + diverged(about)
+    return ("none" if epoch is None else f"{epoch}, with the lowest validation loss") + diverged(about)
 
 
 def _count(value: object) -> str:

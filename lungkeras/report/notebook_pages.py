@@ -16,7 +16,7 @@ POLICY = (
 SHOWN = {"text/plain", "image/png", "image/jpeg"}
 TABLE_ELEMENTS = {"div", "style", "table", "thead", "tbody", "tfoot", "tr", "th", "td", "p"}
 TABLE_ATTRIBUTES = {"border", "class", "scoped", "style", "colspan", "rowspan", "halign", "valign"}
-SOURCE = re.compile(r"^(source = .)(?:.*/)?([^/\n]*)$", re.MULTILINE)  # of a page the folder's own name is enough
+SOURCE = re.compile(r"^(source = .)(?:.*/)?([^/\n]*)$", re.MULTILINE)  # a page shows only the name of its folder
 LINK = re.compile(r"\[([^][]*)\]\((\d\d_\w+)\.ipynb\)")  # between notebooks of one folder
 SCRIPT = re.compile(r"<script\b.*?</script\s*>", re.DOTALL | re.IGNORECASE)
 
@@ -24,13 +24,13 @@ SCRIPT = re.compile(r"<script\b.*?</script\s*>", re.DOTALL | re.IGNORECASE)
 def notebook_pages(study_folder: Path | str) -> dict[str, str]:
     """Writes a page for each executed notebook of a study; returns {run or notebook: link from the study's folder}.
 
-    An existing page is overwritten: it may be a stranger's, whatever it claims. Failed and running notebooks have no
+    An existing page is overwritten, because it may come from somebody else. Failed and running notebooks have no
     page.
     """
     import nbformat
 
     folder = Path(study_folder)
-    # Without addresses of scripts the page stays whole when there is no network: our notebooks hold no formulas.
+    # Without addresses of scripts the page needs no network. Our notebooks have no formulas.
     exporter = _exporter(template_name="lab", mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="")
     links = {}
     for notebook in sorted((folder / "notebooks").glob("*.ipynb")):
@@ -55,13 +55,13 @@ def _exporter(**options):
 
 
 def inert_page(html: str) -> str:
-    """A page without its scripts, whose policy, before all else, forbids any and every address but those within it."""
+    """A page without scripts. Its first element is a policy that forbids every address outside the page."""
     policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
     return SCRIPT.sub("", html).replace("<head>", f"<head>{policy}", 1)
 
 
 def with_links_between_pages(notebook, folder: Path):
-    """The notebook, whose links to other notebooks lead to their pages; where `folder` has none, the words stay."""
+    """The notebook with links to other notebooks turned into links to their pages, or into text if there is no page."""
 
     def lead(link: re.Match) -> str:
         words, name = link.groups()

@@ -21,7 +21,16 @@ from lungkeras.datasets.registry import title as title_of
 from lungkeras.evaluation.paper.published import has_published
 from lungkeras.prediction.devices import write_devices
 from lungkeras.preparation.audit.dataset import TABLES as AUDIT_TABLES
-from lungkeras.report import checklists, evidence, explanations, model_card, tables  # noqa: F401 (they mark tables)
+from lungkeras.report import (  # noqa: F401 (they mark tables)
+    calibration_tables,
+    checklists,
+    comparison_tables,
+    error_tables,
+    explanations,
+    model_card,
+    setting_tables,
+    tables,
+)
 from lungkeras.report.audit import audit_section, read_audit
 from lungkeras.report.caveats import of_table
 from lungkeras.report.further import entries
@@ -38,7 +47,7 @@ from lungkeras.system.untrusted import table_files
 TEMPLATES = Path(__file__).with_name("templates")
 BESIDE = {
     "table_3": {"trivial": "trivial_baselines", "pairs": "model_pairs", "transfer": "transfer"}
-}  # {table: {argument: further table}}
+}  # {table: {argument: the other table it needs}}
 # Optional tables and figures.
 OPTIONAL = ("devices", "parity")
 SCRIPTS = ("report", "tables", "live", "curves", "bars", "scans", "wall")
@@ -60,79 +69,97 @@ def write_report(
     Args:
         title: the study's, as its heading.
         settings: the study's params, next to the paper's.
-        datasets: of each its facts, as `facts.dataset_facts` gives them.
+        datasets: the facts of each, as `facts.dataset_facts` returns them.
         versions: {package: version}.
         notebooks: {run or notebook: link relative to the study's folder}; a run's is linked from its section.
-        notes: further paragraphs, set at the end.
+        notes: further paragraphs for the end of the page.
         date: the date of the study; today by default.
     """
     folder, datasets, notebooks = Path(study_folder), list(datasets), dict(notebooks or {})
-    names_of_data = [facts["dataset"] for facts in datasets]
-    of_the_paper = has_published(names_of_data) or not names_of_data
-    captions = read_captions(folder, names_of_data, of_the_paper=of_the_paper)
+    names = [facts["dataset"] for facts in datasets]
+    of_the_paper = has_published(names) or not names
+    captions = read_captions(folder, names, of_the_paper=of_the_paper)
     if (folder / "tables" / "devices.csv").is_file():
         write_devices(folder)  # without models that were retrained since
     write_csv(
         folder / "tables" / "datasheets.csv", datasheets({facts["dataset"]: facts["drawn"] for facts in datasets})
     )
-    names = [*captions["tables"], *(file for files in BESIDE.values() for file in files.values())]
-    frames = {
-        name: table_files.read_csv(file) for name in names if (file := folder / "tables" / f"{name}.csv").is_file()
-    }
-    sections = [section | {"items": _shown(section["items"], folder)} for section in captions["sections"]]
-    if not of_the_paper:
-        sections = [section | {"items": _made(section["items"], folder, frames)} for section in sections]
-        sections = [section for section in sections if section["items"]]
-    own = any(known_dataset(name).described for name in names_of_data if name in dataset_names())
+    frames = _read_tables(folder, captions)
+    sections = _sections(folder, captions, frames, of_the_paper=of_the_paper)
+    own = any(known_dataset(name).described for name in names if name in dataset_names())
     frames["checklists"] = checklists.table(own=own, without=_absent(sections, of_the_paper))
     write_csv(folder / "tables" / "checklists.csv", frames["checklists"])
-    shown = frames if of_the_paper else {name: tables.without_published(frame) for name, frame in frames.items()}
     unknown = [facts["dataset"] for facts in datasets if facts.get("unknown")]
     for name, words in captions["tables"].items():
         words["reading"] = f"{words['reading']} {of_table(frames.get(name), unknown, settings)}".strip()
-    items = dict(_items(folder, captions, shown))
-    audit_png = folder / "figures" / "audit_scans.png"
-    audit_files = [("PNG", audit_png), *((name, folder / "tables" / f"audit_{name}.csv") for name in AUDIT_TABLES)]
-    key_results = headlines(
-        frames.get("baselines"), frames.get("table_3"), frames.get("model_pairs"), frames.get("transfer")
-    )
+    shown = frames if of_the_paper else {name: tables.without_published(frame) for name, frame in frames.items()}
     cards = model_card.cards(folder, datasets)
     runs = list(read_runs(folder, frames.get("table_3"), notebooks, cards, unknown))
-    audit = read_audit(folder)
     drawn, sheets = live(folder, {facts["dataset"]: facts for facts in datasets})
-    layers = {
-        name: words | {"sections": [part for part in sections if part["layer"] == name and part["items"]]}
-        for name, words in captions["layers"].items()
-    }
-    repeated = frames.get("seeds")
     html = environment().get_template("report.html.j2").render(
         title=title,
         study=folder.resolve().name,
         date=date or datetime.date.today().isoformat(),
-        lead=lead(datasets),
-        asked=asked(datasets, frames.get("table_3"), of_the_paper=of_the_paper),
-        headlines=key_results,
-        forest=forest(key_results),
-        cautions=cautions(datasets, frames, seeds=repeated is not None and len(repeated) > 0),
-        lights=lights(folder, frames, audit),
-        audit=audit_section(audit),
-        audit_picture=embedded(audit_png) if audit_png.is_file() else None,
-        audit_files=links(folder, audit_files),
-        settings=tables.settings(settings, names_of_data),
+        **_first_page(folder, datasets, frames, of_the_paper=of_the_paper),
+        **_audit(folder),
+        settings=setting_tables.settings(settings, names),
         of_the_paper=of_the_paper,
-        layers=layers,
-        items=items,
+        layers={
+            name: words | {"sections": [part for part in sections if part["layer"] == name and part["items"]]}
+            for name, words in captions["layers"].items()
+        },
+        items=dict(_items(folder, captions, shown)),
         live=drawn,
         sheets=sheets,
         gaps=yaml.safe_load((TEMPLATES / "gaps.yaml").read_text(encoding="utf-8")) if of_the_paper else [],
         datasets=datasets,
         runs=runs,
-        versions=tables.pairs(versions, ("package", "version")),
+        versions=setting_tables.pairs(versions, ("package", "version")),
         notebooks={name: link(path) for name, path in notebooks.items() if name not in {run["name"] for run in runs}},
         notes=list(notes),
     )  # fmt: skip
     write_text(folder / "report.html", html)
     return folder / "report.html"
+
+
+def _read_tables(folder: Path, captions: Mapping) -> dict[str, pd.DataFrame]:
+    """The tables of a study that the report shows, or needs for those; a missing one is left out."""
+    names = [*captions["tables"], *(file for files in BESIDE.values() for file in files.values())]
+    return {name: table_files.read_csv(file) for name in names if (file := folder / "tables" / f"{name}.csv").is_file()}
+
+
+def _sections(folder: Path, captions: Mapping, frames: Mapping, *, of_the_paper: bool) -> list[dict]:
+    """The sections, each with the items that it shows; without the paper, only those that the study has."""
+    sections = [section | {"items": _shown(section["items"], folder)} for section in captions["sections"]]
+    if of_the_paper:
+        return sections
+    sections = [section | {"items": _made(section["items"], folder, frames)} for section in sections]
+    return [section for section in sections if section["items"]]
+
+
+def _first_page(folder: Path, datasets: list[Mapping], frames: Mapping, *, of_the_paper: bool) -> dict:
+    """What the first page shows: the question, the scores, and how far to trust them."""
+    results, repeated = frames.get("table_3"), frames.get("seeds")
+    key_results = headlines(frames.get("baselines"), results, frames.get("model_pairs"), frames.get("transfer"))
+    return {
+        "lead": lead(datasets),
+        "asked": asked(datasets, results, of_the_paper=of_the_paper),
+        "headlines": key_results,
+        "forest": forest(key_results),
+        "cautions": cautions(datasets, frames, seeds=repeated is not None and len(repeated) > 0),
+        "lights": lights(folder, frames, read_audit(folder)),
+    }
+
+
+def _audit(folder: Path) -> dict:
+    """The section of the audit, its picture and its files."""
+    picture = folder / "figures" / "audit_scans.png"
+    files = [("PNG", picture), *((name, folder / "tables" / f"audit_{name}.csv") for name in AUDIT_TABLES)]
+    return {
+        "audit": audit_section(read_audit(folder)),
+        "audit_picture": embedded(picture) if picture.is_file() else None,
+        "audit_files": links(folder, files),
+    }
 
 
 def read_captions(folder: Path, datasets: Iterable[str], *, of_the_paper: bool = True) -> dict:
@@ -211,7 +238,7 @@ def _items(folder: Path, captions: Mapping, frames: Mapping[str, pd.DataFrame]):
         files += [(f"{file} (CSV)".replace("_", " "), folder / "tables" / f"{file}.csv") for file in beside.values()]
         found = {argument: frames[file] for argument, file in beside.items() if file in frames}
         is_there = name in frames and len(frames[name])
-        grid = TABLES.get(name, tables.further)(frames[name], **found) if is_there else None
+        grid = TABLES.get(name, tables.plain_table)(frames[name], **found) if is_there else None
         label = words.get("label") or f"Table {name[-1]}"
         yield name, words | {"label": label, "grid": grid, "image": None, "files": links(folder, files)}
     for name, words in captions["figures"].items():

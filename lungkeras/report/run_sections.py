@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from lungkeras.report import model_card, tables
+from lungkeras.report import model_card, setting_tables, tables
 from lungkeras.report.caveats import caveats
 from lungkeras.report.grid import anchor
 from lungkeras.study.words import decimal, heading, run_name_title
@@ -67,8 +67,8 @@ def _run(folder: Path, run: Path, notebook: str | None, card: list[model_card.Pa
         "diverged": tables.diverged(metrics),
         "per_class": tables.scores_of_classes(test["per_class"]) if test.get("per_class") else None,
         "caveats": caveats([dataset], unknown, params),
-        "params": tables.pairs(_of_a_run(params), ("param", "value")) if params else None,
-        "environment": tables.pairs(environment, ("environment", "value")) if environment else None,
+        "params": setting_tables.pairs(_of_a_run(params), ("param", "value")) if params else None,
+        "environment": setting_tables.pairs(environment, ("environment", "value")) if environment else None,
         "files": files,
         "card": [{"part": part, "grid": tables.texts(part.table)} for part in card],
     }

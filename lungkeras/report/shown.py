@@ -53,7 +53,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Shown:
-    """What a notebook shows of a thing: a title, lines, pictures and tables; all of it plain text, or data URIs.
+    """What a notebook shows of an object: a title, lines, pictures and tables, all as plain text or data URIs.
 
     Small pictures have a row of their own below the others, with captions as wide as they are.
     """
@@ -97,7 +97,7 @@ def show(thing: Run | Prepared | Prediction | pd.DataFrame, source: Path | str |
 
 
 def html(thing: object) -> str:
-    """What IPython shows of a thing."""
+    """What IPython shows of an object."""
     return show(thing).html
 
 
@@ -186,7 +186,7 @@ def of_records(records: pd.DataFrame, source: Path | str | None = None) -> Shown
         with decoders(1) as decode:
             for place in _examples(rows, classes):
                 path = Path(rows["path"][place])
-                if path.is_absolute() or ".." in path.parts:  # it leads out of the source
+                if path.is_absolute() or ".." in path.parts:  # it is outside the source
                     continue
                 try:
                     scans.append(decode(Path(source) / path))
@@ -198,7 +198,7 @@ def of_records(records: pd.DataFrame, source: Path | str | None = None) -> Shown
 
 
 def of_prediction(prediction: Prediction) -> Shown:
-    """The scan beside its heat map, the probabilities, and how answers of that sureness bore out."""
+    """The scan beside its heat map, the probabilities, and how often similar answers were correct."""
     named = ", ".join(title(name) for name in prediction.predicted) or "none of the classes"
     lines = [f"{prediction.model}: {named}"]
     if prediction.similar:
@@ -221,7 +221,7 @@ def of_prediction(prediction: Prediction) -> Shown:
 
 
 def similar_text(similar: SimilarAnswers, task: str, name: str) -> str:
-    """How answers of about the same sureness bore out, as a sentence."""
+    """How often answers with similar confidence were correct, as a sentence."""
     span = "no interval, for fewer than two patients"
     if similar.low == similar.low:
         span = f"95 % interval {100 * similar.low:.0f} to {100 * similar.high:.0f} %"
@@ -256,7 +256,7 @@ def _labels(records: pd.DataFrame, classes: Sequence[str], place: int) -> str:
 
 
 def _examples(records: pd.DataFrame, classes: Sequence[str]) -> list[int]:
-    """Places of THUMBNAILS scans at most, class by class, as many of each as there is room for."""
+    """Places of at most THUMBNAILS scans, class by class, equally many of each."""
     chosen: dict[int, None] = {}
     for name in classes:
         holders = [place for place in np.flatnonzero(records[name].to_numpy() == 1) if place not in chosen]

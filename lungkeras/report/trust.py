@@ -13,7 +13,7 @@ from lungkeras.datasets.registry import title
 from lungkeras.evaluation.calibration import within_chance
 from lungkeras.evaluation.comparison import SIGNIFICANT
 from lungkeras.preparation.audit.shortcuts import PROBES
-from lungkeras.report.readings import counted
+from lungkeras.report.readings.words import counted
 from lungkeras.study.runs import repeated_as
 from lungkeras.study.words import heading, listed
 from lungkeras.system import provenance
@@ -76,11 +76,10 @@ def _calibration(table: pd.DataFrame | None) -> Light:
     name, where = "Calibration", "calibration"
     known, raw, good = within_chance(pd.DataFrame() if table is None else table)
     if known.empty:
-        return Light(name, UNKNOWN, "unmeasured", "No model’s probabilities have been judged.", where)
+        return Light(name, UNKNOWN, "unmeasured", "No model’s calibration has been measured.", where)
     text = (
-        f"Corrected probabilities of {good} of {len(known)} models err no more than chance would; as trained, of "
-        f"{raw}. "
-        f"The largest corrected error is {known['ece_scaled'].max():.3f}."
+        f"After correction, the calibration error of {good} of {len(known)} models is within chance; as trained, that "
+        f"of {raw}. The largest corrected error is {known['ece_scaled'].max():.3f}."
     )
     level, word = (
         (GOOD, "calibrated") if good == len(known) else (CARE, "mixed") if 2 * good >= len(known) else (BAD, "poor")
@@ -114,17 +113,17 @@ def _probe(name: str) -> str:
 def _copies(audit: Mapping[str, pd.DataFrame], transfer: pd.DataFrame | None) -> Light:
     name, where = "Copies", "audit_summary"
     if not audit or audit["leakage"].empty:
-        return Light(name, UNKNOWN, "unsearched", "No copy has been searched for.", "audit")
-    parted = int(audit["leakage"]["shared_duplicates"].sum())
+        return Light(name, UNKNOWN, "unsearched", "Copies have not been searched for.", "audit")
+    separated = int(audit["leakage"]["shared_duplicates"].sum())
     pairs = audit["duplicates"]
     known = 0 if transfer is None else int(transfer["copies"].fillna(0).sum())
     asked = transfer is not None and len(transfer) > 0
     text = "No pair of duplicates was found, within or between datasets"
     if len(pairs):
-        text = f"{counted(len(pairs), 'pair')} of duplicates, {parted or 'none'} of them in two splits of a dataset"
+        text = f"{counted(len(pairs), 'pair')} of duplicates, {separated or 'none'} of them in two splits of a dataset"
     seen = counted(known, "test scan") if known else "no test scans"
     text += f"; pretrained weights have seen {seen}." if asked else "."
-    if parted:
+    if separated:
         return Light(name, BAD, "leaking", text, where)
     if known:
         return Light(name, CARE, "known", text, "transfer")
@@ -146,7 +145,7 @@ def _reproducibility(folder: Path) -> Light:
         else "one training each, so the spread over seeds is unknown"
     )
     if changed:
-        text = f"{len(changed)} of {len(runs)} runs are not as training left them: {', '.join(changed[:NAMED])}."
+        text = f"{len(changed)} of {len(runs)} runs were changed after training: {', '.join(changed[:NAMED])}."
         return Light(name, BAD, "changed", text, where)
     text = f"{len(hashed)} of {len(runs)} runs carry the hashes of data, params, code and weights; {seeds}."
     if len(hashed) < len(runs):
@@ -162,35 +161,38 @@ def _changed(run: Path, recorded: Mapping) -> bool:
 
 def cautions(datasets: Sequence[Mapping], frames: Mapping[str, pd.DataFrame], *, seeds: bool) -> list[str]:
     """What must not be concluded from this study, most important first, each a sentence."""
-    said = []
+    sentences = []
     drawn = [facts["dataset"] for facts in datasets if facts["drawn"]]
     if drawn and len(drawn) == len(datasets):
-        said.append("Anything about disease or patients: every scan here is a drawing.")
+        sentences.append("Anything about disease or patients: every scan here is a drawing.")
     elif drawn:
-        said.append(f"Anything about disease from {listed(map(heading, drawn))}: these scans are drawings.")
+        sentences.append(f"Anything about disease from {listed(map(heading, drawn))}: these scans are drawings.")
     pairs = frames.get("model_pairs")
     if pairs is not None and len(pairs):
-        told = int((pairs["p_holm"] < SIGNIFICANT).sum())
-        said.append(
+        significant = int((pairs["p_holm"] < SIGNIFICANT).sum())
+        sentences.append(
             "That architectures differ by nature: what differs significantly are these trained models."
-            if told == len(pairs)
-            else f"An order of the models: {told} of {len(pairs)} pairs differ significantly, the others may be equal."
-            if told
-            else f"An order of the models: of {counted(len(pairs), 'pair')}, none differs significantly."
+            if significant == len(pairs)
+            else f"A ranking of the models: {significant} of {len(pairs)} pairs differ significantly, the others may "
+            "be equal."
+            if significant
+            else f"A ranking of the models: none of {counted(len(pairs), 'pair')} differs significantly."
         )
     results = frames.get("table_3")
     if not seeds and results is not None and len(set(results["backbone"])) == 1:
-        said.append("That the architecture always scores so: it was trained once, and another seed may differ.")
+        sentences.append(
+            "That the architecture always has this score: it was trained once, and another seed may differ."
+        )
     elif not seeds:
-        said.append(
+        sentences.append(
             "That one architecture is better than another: each was trained once, and another seed may differ as much."
         )
-    said.append("Performance in another hospital: intervals speak of other patients of the same collection.")
+    sentences.append("Performance in another hospital: the intervals cover other patients of the same collection only.")
     multilabel = [heading(facts["dataset"]) for facts in datasets if facts.get("task") == "multilabel"]
     if multilabel and len(datasets) > 1:
-        said.append(
+        sentences.append(
             f"That {listed(multilabel)} is harder by its score alone: F1 of several findings at a threshold of one "
             "half can’t be compared with F1 of one class among few."
         )
-    said.append("Any clinical use: no reader has checked an answer, and nothing here is a medical device.")
-    return said
+    sentences.append("Any clinical use: no reader has checked a prediction, and nothing here is a medical device.")
+    return sentences

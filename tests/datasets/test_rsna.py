@@ -16,7 +16,7 @@ from lungkeras.datasets.ages import known_years
 from lungkeras.datasets.boxes import read_boxes
 from lungkeras.datasets.collections.rsna import CLASSES
 from lungkeras.datasets.registry import DATASETS, read_records
-from lungkeras.evaluation.elsewhere import read_mapping
+from lungkeras.evaluation.unseen import read_mapping
 from lungkeras.preparation.audit import audit_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.system.errors import SourceError

@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from lungkeras import cli
-from lungkeras.evaluation.elsewhere import Unseen, evaluate_on, open_for, read_mapping
+from lungkeras.evaluation.elsewhere import evaluate_on, open_for
 from lungkeras.evaluation.shared_scans import Collection, beside
+from lungkeras.evaluation.unseen import Unseen, read_mapping
 from lungkeras.preparation.folder import Prepared, load_prepared
 from lungkeras.preparation.prints import Fingerprints
 from lungkeras.system import files, places
@@ -109,7 +110,7 @@ def both():
 def test_a_child_a_parent_and_a_sibling_are_refused_with_the_reason(both, tmp_path):
     run = write_run(tmp_path, both["xray8"])
     siim = called(both["vindr"], "siim", ("effusion", "no_finding")).prepared
-    with pytest.raises(RunError, match=r"no test elsewhere: SIIM.* holds scans of NIH ChestX-ray8 \(as published\)"):
+    with pytest.raises(RunError, match=r"no external test: SIIM.* holds scans of NIH ChestX-ray8 \(as published\)"):
         evaluate_on(run, siim)
     child = write_run(tmp_path, both["covid"])
     with pytest.raises(RunError, match=r"holds 1,345 viral and 1,341 normal scans of .* --mapping FILE"):
@@ -118,7 +119,7 @@ def test_a_child_a_parent_and_a_sibling_are_refused_with_the_reason(both, tmp_pa
     with pytest.raises(RunError, match="holds 1,345 viral and 1,341 normal scans of the folder train"):
         evaluate_on(parent, both["covid"].prepared)
     found = searched(both["pneumonia"], both["covid"])
-    with pytest.raises(RunError, match=r"never asked, which leaves one class"):
+    with pytest.raises(RunError, match=r"never used, which leaves one class"):
         evaluate_on(parent, both["covid"].prepared, collections=found)
 
 
@@ -139,7 +140,7 @@ def test_with_fingerprints_copies_are_left_out_with_their_patients_and_counted(b
     assert counts["copies of scans of COVID-19 Radiography Database"] == (may & np.isin(rows, [46, 52])).sum()
     assert counts["further scans of the patients of copies"] == (may & np.isin(rows, [47, 53])).sum()
     assert sum(counts.values()) == found["left_out"] and "1,341 normal scans" in found["kinship"]
-    assert f"of {may.sum()} scans, {(may & np.isin(rows, [46, 52])).sum()} are found to be copies" in found["kinship"]
+    assert f"{(may & np.isin(rows, [46, 52])).sum()} of {may.sum()} scans are copies" in found["kinship"]
 
 
 def test_where_most_are_copies_a_mapping_is_asked_for_and_says_whom_the_run_has_seen(both, tmp_path):
@@ -147,7 +148,7 @@ def test_where_most_are_copies_a_mapping_is_asked_for_and_says_whom_the_run_has_
     own, other = both["xray8"], both["rsna"]
     there = other.prepared
     copied = with_copies(other, own, {row: row - 40 for row in range(40, 60)})
-    with pytest.raises(RunError, match="of 20 scans, 20 are found to be copies"):
+    with pytest.raises(RunError, match="20 of 20 scans are copies"):
         evaluate_on(run, there, collections=searched(own, copied), loose=True)
     # rsna's scan 40 + i is the run's scan 2 i + 20: patients 10 to 19 of train and val, 20 to 29 of test.
     nih = [own.prepared.records["scan"][2 * place + 20] for place in range(20)]
@@ -161,7 +162,7 @@ def test_where_most_are_copies_a_mapping_is_asked_for_and_says_whom_the_run_has_
     wrong = table.assign(patientId="elsewhere")
     with pytest.raises(RunError, match=r"names no scan of rsna: .* such as rsna-40\.png; found patientId, nih"):
         evaluate_on(run, there, mapping=wrong)
-    with pytest.raises(RunError, match="the mapping joins no scan of xray8"):
+    with pytest.raises(RunError, match="the mapping links no scan of xray8"):
         evaluate_on(run, there, mapping=table.assign(nih="nothing"))
 
 
@@ -184,7 +185,7 @@ def test_what_transferred_weights_have_seen_is_kin_too(both, tmp_path):
     with pytest.raises(RunError, match="no scan of the split train"):
         evaluate_on(transferred, both["xray8"].prepared, split="train")
     untraced = write_run(tmp_path, both["vindr"], "nowhere/best.keras", "vgg16")
-    assert "do not tell what they were learned from" in evaluate_on(untraced, both["xray8"].prepared)["kinship"]
+    assert "unknown what the weights were trained on" in evaluate_on(untraced, both["xray8"].prepared)["kinship"]
 
 
 def test_the_command_finds_the_fingerprints_of_both(both, tmp_path, monkeypatch, capsys):
@@ -194,7 +195,7 @@ def test_the_command_finds_the_fingerprints_of_both(both, tmp_path, monkeypatch,
     other = write_prepared(tmp_path / "other", with_copies(both["pneumonia"], both["covid"], {46: 3}))
     assert open_for(run, other) == {}
     assert cli.main(["evaluate", str(run), "--on", str(other)]) == 1
-    assert "is no test elsewhere" in capsys.readouterr().err
+    assert "is no external test" in capsys.readouterr().err
     write_prepared(tmp_path / "prepared" / "covid", both["covid"])
     assert set(open_for(run, other)) == {"covid", "pneumonia"}
     assert cli.main(["evaluate", str(run), "--on", str(other)]) == 0

@@ -243,7 +243,7 @@ def test_a_run_on_another_dataset_chooses_among_the_classes_both_know(covid_run)
     assert found["classes"] == ["viral_pneumonia", "normal"]
     assert (found["scans"], found["left_out"]) == (8, 4)
     assert found["left_out_as"] == {"with other labels": 4}
-    assert "not known to hold scans of each other; copies were not looked for" in found["kinship"]
+    assert "not known to hold scans of each other; copies were not searched for" in found["kinship"]
     assert list(found["per_class"]) == found["classes"]
     labels = prepared.labels("val")[:, 1:]
     kept = labels.sum(axis=1) > 0

@@ -78,9 +78,7 @@ def test_the_rules_follow_from_the_table_of_kinship(collections):
     assert external_rules.rules(["xray8"], {}) == []  # of another task than the other two
 
 
-def test_of_kin_of_which_it_is_not_known_what_they_share_nothing_is_asked_where_many_are_copies(
-    collections, scored_from_one, monkeypatch
-):
+def test_a_related_collection_with_many_copies_is_not_used(collections, scored_from_one, monkeypatch):
     found, planted = collections
     monkeypatch.setattr(external_rules, "direct", lambda *_: None)
     run = run_of("pneumonia-resnet34-random", found["pneumonia"])
@@ -94,7 +92,7 @@ def test_of_kin_of_which_it_is_not_known_what_they_share_nothing_is_asked_where_
     monkeypatch.setattr(external_rules, "MOST_COPIES", (copied - 0.5) / shared)
     assert external.external_validation({run.name: run}, found, {}.get).empty
     table = external_rules.external_scans(found).set_index("dataset").loc["pneumonia"]
-    assert (table["left"] == 0).all() and table["note"].str.contains(f"of {shared} scans, {copied} are found").all()
+    assert (table["left"] == 0).all() and table["note"].str.contains(f"{copied} of {shared} scans are copies").all()
     assert table["note"].str.contains("1,345 viral and 1,341 normal scans").all()
 
 
@@ -120,7 +118,7 @@ def test_multilabel_findings_are_asked_by_what_they_mean(collections, scored_fro
     assert table[("recall", "effusion")] == pytest.approx(recall_score(truth[:, 0], said[:, 0]))
 
 
-def test_copies_are_found_and_left_out_and_viral_scans_of_covid_are_never_asked(collections):
+def test_copies_are_left_out_and_viral_scans_of_covid_are_never_used(collections):
     found, planted = collections
     records = found["covid"].records
     table = external_rules.external_scans(found).set_index(["dataset", "class"])
@@ -130,7 +128,7 @@ def test_copies_are_found_and_left_out_and_viral_scans_of_covid_are_never_asked(
     assert normal["scans"] == normal["allowed"] == records["normal"].sum()
     assert normal["left"] == normal["allowed"] - expected
     assert viral["scans"] == records["viral_pneumonia"].sum() and viral["allowed"] == viral["left"] == 0
-    assert "never asked" in viral["note"]
+    assert "never used" in viral["note"]
     assert "a test of the software" in normal["note"]
 
 
@@ -144,14 +142,14 @@ def test_of_the_pneumonia_collection_the_folder_test_alone_is_asked(collections)
         assert table.loc[("covid", name), "copies"] <= in_test.sum()
 
 
-def test_where_nothing_can_be_asked_the_reason_is_told(collections):
+def test_where_nothing_can_be_used_the_reason_is_given(collections):
     found, _ = collections
     alone = external_rules.external_scans({"covid": found["covid"]}, ("covid", "xray8")).set_index("dataset")["note"]
     assert "no fingerprints of Chest X-ray pneumonia" in alone["covid"]
-    assert "no class means the same" in alone["xray8"]
+    assert "no other collection of the study has a class" in alone["xray8"]
     real = shared_scans.Collection(replace(found["covid"].prepared, drawn=False), found["covid"].pairs)
     mixed = external_rules.external_scans({**found, "covid": real})
-    assert mixed["note"].str.contains("one collection is drawn, the other real").all()
+    assert mixed["note"].str.contains("one collection is drawn and the other real").all()
     runs = {"pneumonia-resnet34-random": run_of("pneumonia-resnet34-random", found["pneumonia"])}
     assert external.external_validation(runs, {**found, "covid": real}, None).empty
 
@@ -170,7 +168,7 @@ def test_the_recall_of_one_class_alone_is_never_scored(collections, scored_from_
     run = run_of("pneumonia-resnet34-random", found["pneumonia"])
     assert external.external_validation({run.name: run}, found, {run.name: model_of(3)}.get).empty
     note = external_rules.external_scans(found).set_index(["dataset", "class"]).loc[("pneumonia", "normal"), "note"]
-    assert "always answers" in note
+    assert "always predicts" in note
 
 
 def test_a_run_is_scored_on_its_own_test_split_alike(collections, scored_from_one):
@@ -206,11 +204,11 @@ def test_what_a_runs_weights_have_seen_is_not_asked(collections, scored_from_one
     first = run_of("pneumonia-resnet34-random", found["pneumonia"])
     transferred = run_of("covid-resnet34-transfer", found["covid"], "pneumonia-resnet34-random/best.keras")
     runs = {run.name: run for run in (first, transferred)}
-    assert shared_scans.learnt_from(transferred, runs) == ["covid", "pneumonia"]
-    assert shared_scans.learnt_from(first, runs) == ["pneumonia"]
-    assert shared_scans.learnt_from(transferred, {transferred.name: transferred}) is None
+    assert shared_scans.datasets_seen(transferred, runs) == ["covid", "pneumonia"]
+    assert shared_scans.datasets_seen(first, runs) == ["pneumonia"]
+    assert shared_scans.datasets_seen(transferred, {transferred.name: transferred}) is None
     circle = replace(first, params=first.params | {"weights": f"{transferred.name}/best.keras"})
-    assert shared_scans.learnt_from(transferred, {transferred.name: transferred, circle.name: circle}) is None
+    assert shared_scans.datasets_seen(transferred, {transferred.name: transferred, circle.name: circle}) is None
     pneumonia = found["pneumonia"]
     rule = replace(external_rules.rule_of("covid", "pneumonia", found), folder="")
     monkeypatch.setattr(external, "rules", lambda *_: [rule])

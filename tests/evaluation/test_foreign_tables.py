@@ -109,12 +109,12 @@ def test_val_is_kept_apart_and_train_left_out(table, tmp_path):
     assert any("1 patients have scans in val and in test" in note for note in found.notes)
 
 
-def test_several_predictors_are_put_together_scan_by_scan(table, tmp_path):
+def test_several_predictors_are_joined_scan_by_scan(table, tmp_path):
     other = table.drop(columns=["label_mass", "label_nodule"]).iloc[::-1].iloc[:10]
     found = read(tmp_path, table, other, labels=table.drop(columns=["probability_mass", "probability_nodule"]))
     assert len(found.test) == 10
     np.testing.assert_array_equal(*found.test.probabilities.values())
-    with pytest.raises(TableError, match=r"1\.csv: row 3 .*'mass' of '2.png' is not that of 0\.csv"):
+    with pytest.raises(TableError, match=r"1\.csv: row 3 .*'mass' of '2.png' differs from 0\.csv"):
         read(
             tmp_path,
             table,
@@ -130,7 +130,7 @@ def test_several_predictors_are_put_together_scan_by_scan(table, tmp_path):
         (3, "probability_nodule", "high", r"column 'probability_nodule', row 4 .*found 'high'"),
         (4, "label_mass", "maybe", r"column 'label_mass', row 5 .*1, 0, -1 \(uncertain\) or blank, found 'maybe'"),
         (4, "label_mass", 2, r"column 'label_mass', row 5 .*found 2"),
-        (5, "scan", "0.png", r"the scan '0\.png' stands in row 1 .* and in row 6"),
+        (5, "scan", "0.png", r"the scan '0\.png' is in row 1 .* and in row 6"),
         (5, "scan", np.nan, r"column 'scan', row 6 .*found a blank"),
         (5, "split", "holdout", r"column 'split'.*found 'holdout' in 1 rows"),
     ],

@@ -24,7 +24,7 @@ from lungkeras.explanation import localisation, randomisation
 from lungkeras.preparation.audit import labels as audit_labels
 from lungkeras.preparation.audit import shortcuts
 from lungkeras.preparation.audit.summary import tables as audit_tables
-from lungkeras.report import evidence
+from lungkeras.report import comparison_tables
 from lungkeras.scores import intervals
 from lungkeras.study.runs import Run, split_of
 from lungkeras.system.files import write_csv
@@ -172,6 +172,6 @@ def test_a_class_of_few_patients_has_no_interval_and_says_so(folder):
         few = count < intervals.FEWEST_PATIENTS
         assert pd.isna(row[["f1_low", "auroc_high", "average_precision_low"]]).all() == few
         assert (row["note"] == "too few") == few
-    shown = evidence.class_scores(scores.reset_index())["bodies"][1]["rows"]
+    shown = comparison_tables.class_scores(scores.reset_index())["bodies"][1]["rows"]
     words = {cells[0]["text"]: cells[-1]["text"] for cells in shown}
     assert words["Atelectasis"].endswith("(too few)") and "–" in words["No finding"]

@@ -163,7 +163,7 @@ def test_without_val_thresholds_are_cross_fitted_and_parts_of_no_patient_choose_
     patients = judgement.read.test.patients
     assert pd.Series(judgement.folds).groupby(patients).nunique().max() == 1
     asked = []
-    judgement.called("good", 0, lambda labels, scores: asked.append(len(labels)) or 0.5)
+    judgement.thresholds.called("good", 0, lambda labels, scores: asked.append(len(labels)) or 0.5)
     own = judgement.read.test.known[:, 0].sum()
     assert len(asked) == image_gain.FOLDS + 1 and asked[-1] == own and sum(asked[:-1]) == (image_gain.FOLDS - 1) * own
     assert set(judgement.table("operating_points")["chosen_on"]) == {"cross-fitted"}
@@ -201,7 +201,7 @@ def test_groups_baselines_and_pairs(judgement):
     groups = judgement.table("groups")
     assert set(groups["attribute"]) == {"age", "sex"} and groups["scans"].sum() == 4 * len(judgement.read.test)
     own = judgement.read.test.metadata["sex"] == "F"
-    part = judgement.of_scans(judgement.asked["good"].probabilities, None, own.to_numpy())
+    part = judgement.of_scans(judgement.answers["good"].probabilities, None, own.to_numpy())
     row = groups[(groups["predictor"] == "good") & (groups["group"] == "F")].iloc[0]
     assert row["macro_auroc"] == pytest.approx(part.ranked["auroc"][0].mean())
     baselines = judgement.table("baselines").set_index(["predictor", "baseline"])
@@ -233,14 +233,14 @@ def test_claims_hold_fail_and_are_not_told_by_the_scans(judgement, tmp_path):
     assert abs(point - 0.83) < 0.03, "the fourth claim lies within the interval"
     expected = ["holds", "fails", "holds", "cannot tell", "holds", "not run", "not run", "holds"]
     assert table["verdict"].tolist() == expected
-    assert "no predictor is called 'another'" in table["reason"][5] and "pneumonia" in table["reason"][6]
+    assert "no predictor is named 'another'" in table["reason"][5] and "pneumonia" in table["reason"][6]
     assert f"macro_auroc of good {point:.3f}" in table["figures"][0]
 
 
 @pytest.mark.parametrize(
     ("predicate", "said"),
     [
-        ("good is better", "claim 1 .c0.: 'good is better' is no comparison"),
+        ("good is better", "claim 1 .c0.: 'good is better' is not a comparison"),
         ("macro_aurok of good > 0.5", "did you mean macro_auroc"),
         ("auroc of good > 0.5", "expected a score, one of macro_f1"),
     ],

@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
 from lungkeras.evaluation import operating_points
-from lungkeras.report import evidence
+from lungkeras.report import calibration_tables
 from lungkeras.scores import share_intervals
 from lungkeras.study.runs import Run
 
@@ -75,7 +75,7 @@ def test_the_threshold_never_reads_the_test_split_and_a_class_of_few_patients_ha
     frame.loc[frame["split"] == "test", [f"probability_{name}" for name in CLASSES]] = 0.5
     other = operating_points.operating_points({run.name: replace(run, predictions=frame)})
     np.testing.assert_array_equal(other["threshold"], rows["threshold"])
-    cells = evidence.operating_points(rows.reset_index().assign(chosen=True))["bodies"][0]["rows"][2]
+    cells = calibration_tables.operating_points(rows.reset_index().assign(chosen=True))["bodies"][0]["rows"][2]
     assert cells[0]["text"] == "Mass, at 90%" and cells[3]["text"] == "too few"
 
 

@@ -50,7 +50,7 @@ def test_other_scans_or_labels_are_not_paired():
     for run, note in (
         (fewer, "119 of 120 and 119 test scans are the same"),
         (renamed, "0 of 120 and 120 test scans are the same"),
-        (replace(first[ONE], predictions=turned), "the same scans have other labels"),
+        (replace(first[ONE], predictions=turned), "the same scans have different labels"),
     ):
         (row,) = compare_studies(first, {ONE: run}).to_dict("records")
         assert row["note"] == note and np.isnan([row["difference"], row["p_holm"]]).all()
@@ -67,7 +67,7 @@ def test_chosen_models_of_other_names_are_a_pair_and_runs_of_one_study_stand_alo
 def test_equal_names_of_scans_from_other_data_are_reported():
     runs = study(ONE)
     (row,) = compare_studies(runs, runs, {ONE: ("one hash", "another")}).to_dict("records")
-    assert row["note"] == "scans of the same names, prepared otherwise or from another source"
+    assert row["note"] == "scans of the same names, prepared differently or from another source"
 
 
 def test_params_that_differ_stand_once_where_all_runs_have_them():

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
-from lungkeras.evaluation.subgroups import COLUMNS, NOT_TOLD, age_bands, subgroups
+from lungkeras.evaluation.subgroups import COLUMNS, NOT_RECORDED, age_bands, subgroups
 from lungkeras.preparation.folder import Prepared
 from lungkeras.study.runs import Run
 
@@ -82,7 +82,7 @@ def test_what_a_collection_does_not_tell_is_said_once(told):
     run, prepared = told
     bare = Prepared("xray8", "multilabel", FINDINGS, 8, 0.0, 1.0, prepared.records.drop(columns=["age", "sex"]), {})
     table = subgroups({run.name: run}, {"xray8": bare}).set_index("attribute")
-    assert table.loc["age", "note"] == table.loc["sex", "note"] == NOT_TOLD
+    assert table.loc["age", "note"] == table.loc["sex", "note"] == NOT_RECORDED
     assert pd.isna(table.loc["age", "run"]) and len(table.loc[["view"]]) == 2
 
 

@@ -12,7 +12,7 @@ from lungkeras.datasets.scans.decoding import decode_grey
 from lungkeras.evaluation import transfer
 from lungkeras.evaluation.shared_scans import Collection, beside
 from lungkeras.preparation.prints import Fingerprints
-from lungkeras.report import evidence, tables
+from lungkeras.report import comparison_tables, tables
 from lungkeras.report.summary import headlines
 from lungkeras.study.runs import Run
 
@@ -118,5 +118,5 @@ def test_the_report_says_it_at_the_score():
     chosen = scores.iloc[:1].assign(backbone="efficientnet_b1", weights="transfer", linear_macro_f1=0.5)
     (card,) = headlines(chosen, chosen.assign(published_macro_f1=0.9), None, known)
     assert card["alike"] == " Its weights were learned from copies of 3 of its test scans."
-    copies = [row[3]["text"] for row in evidence.transfer(known)["bodies"][0]["rows"]]
+    copies = [row[3]["text"] for row in comparison_tables.transfer(known)["bodies"][0]["rows"]]
     assert copies == ["3", "0"]

@@ -26,6 +26,7 @@ from lungkeras.report import page as report
 from lungkeras.report import tables as report_tables
 from lungkeras.report.figures import files, paper
 from lungkeras.report.figures.files import description
+from lungkeras.report.figures.reliability import reliability_diagrams
 from lungkeras.scores import metrics, temperature
 from lungkeras.scores.divergence import best_epoch, diverged_at
 from lungkeras.study import runs
@@ -233,7 +234,7 @@ def test_every_table_and_figure_of_a_stressed_study_is_made_and_says_what_is_und
             4: paper.transfer_curves(curves[curves["backbone"] == "efficientnet_b1"]),
             9: paper.ablation_curves(run_tables.histories(ablation)),
             10: paper.ablation_bars(scored[scored["run"].isin(ablation)].rename(columns={"learning_rate": "rate"})),
-            "reliability": paper.reliability_diagrams(calibration.reliability(main), made["calibration"]),
+            "reliability": reliability_diagrams(calibration.reliability(main), made["calibration"]),
         }
     for name, table in made.items():
         write_csv(study / "tables" / f"{name}.csv", table)

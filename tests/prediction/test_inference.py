@@ -76,7 +76,7 @@ def test_slopes_pass_every_layer_that_is_known(tmp_path, name):
     expected = np.asarray(keras.Model(scans, explained).predict(images[..., None], verbose=0))
     np.testing.assert_allclose(activations, expected, atol=1e-5)
     head = keras.Model(explained, model.output)
-    np.testing.assert_allclose(slopes, gradcam.slopes_of(head)(expected, chosen), atol=1e-6)
+    np.testing.assert_allclose(slopes, gradcam.gradient_of(head)(expected, chosen), atol=1e-6)
 
 
 def test_a_layer_that_is_not_known_is_left_to_keras(tmp_path):

@@ -345,13 +345,13 @@ def test_a_point_shows_its_scan_and_what_it_was_called(visit):
     page = visit()
     page.locator("#figure_05").scroll_into_view_if_needed()
     page.locator(PANEL).first.focus()
-    told = []
+    tips = []
     for _ in range(COUNTS["test"]):
         page.keyboard.press("ArrowRight")
         assert page.locator("#tip canvas").count() == 1
-        told.append(page.locator("#tip").inner_text())
-    assert len({text.split()[-1] for text in told}) == COUNTS["test"]
-    wrong = next(text for text in told if "test-0.png" in text)
+        tips.append(page.locator("#tip").inner_text())
+    assert len({text.split()[-1] for text in tips}) == COUNTS["test"]
+    wrong = next(text for text in tips if "test-0.png" in text)
     assert "bacterial pneumonia" in wrong and "called viral pneumonia" in wrong and "0.80" in wrong
     assert page.locator(f"{PANEL} >> nth=0 >> path.wrong").count() == 1
     assert page.locator("#figure_05 .matrix").first.locator("tbody td").all_inner_texts()[:3] == ["2", "1", "0"]

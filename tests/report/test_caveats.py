@@ -11,12 +11,12 @@ from prepared_data import CLASSES, write_prepared
 from lungkeras.datasets.policies import POLICIES
 from lungkeras.datasets.registry import DATASETS
 from lungkeras.preparation.folder import load_prepared
-from lungkeras.report import evidence, page
+from lungkeras.report import comparison_tables, page
 from lungkeras.report.caveats import caveats, of_table
 from lungkeras.report.further import labels
 from lungkeras.system.files import write_csv
 
-NO_PATIENTS = "does not tell which scans are of one patient"
+NO_PATIENTS = "does not say which scans belong to one patient"
 
 
 def test_collections_without_patients_and_labels_are_named_with_the_policy():
@@ -24,7 +24,7 @@ def test_collections_without_patients_and_labels_are_named_with_the_policy():
     assert without & {"covid", "pneumonia", "xray8"} == {"covid"}
     assert caveats(["pneumonia", "xray8"], [], {}) == ""
     assert caveats(["xray8", "covid", "covid"], [], {}).startswith("COVID-19: the collection " + NO_PATIENTS)
-    assert "mappings_2018.json, published apart, tells which scans are of one patient" in caveats(["rsna"], [], {})
+    assert "mappings_2018.json, published separately, says which scans" in caveats(["rsna"], [], {})
     said = caveats(["xray8"], ["xray8", "covid"], {"uncertain": "ones, mass=zeros"})
     assert "some labels are uncertain or blank (uncertain: ones, mass=zeros; blank: zeros)" in said
     assert "COVID-19" not in said
@@ -97,8 +97,8 @@ def test_a_class_without_a_score_says_why():
     frame = synthetic.evidence(synthetic.run_table(ablation=False))["class_scores"].query("dataset == 'xray8'")
     frame = frame.assign(known=60, note="")
     frame.loc[frame["class"] == "mass", ["auroc", "auroc_low", "auroc_high", "known", "note"]] = [
-        np.nan, np.nan, np.nan, 7, evidence.NO_LABELS]  # fmt: skip
-    grid = evidence.class_scores(frame)
+        np.nan, np.nan, np.nan, 7, comparison_tables.NO_LABELS]  # fmt: skip
+    grid = comparison_tables.class_scores(frame)
     rows = {row[0]["text"]: [cell["text"] for cell in row] for row in grid["bodies"][0]["rows"]}
-    assert rows["Mass"][2] == "7" and set(rows["Mass"][4:]) == {evidence.NO_LABELS}
+    assert rows["Mass"][2] == "7" and set(rows["Mass"][4:]) == {comparison_tables.NO_LABELS}
     assert "labels known" in [cell["text"] for cell in grid["head"][0]]

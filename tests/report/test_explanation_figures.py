@@ -59,7 +59,7 @@ def test_hit_rates_of_models_and_baselines_are_drawn_by_class_and_said_in_words(
 def test_without_any_box_the_figure_says_so():
     located = TESTED["localisation"]
     figure = explanations.pointing(located[located["dataset"] == "covid"], {})
-    assert "can’t be estimated" in description(figure) and "No box is known of any test scan." in words(figure)
+    assert "can’t be estimated" in description(figure) and "No test scan has a known box." in words(figure)
 
 
 def test_a_cascade_shows_a_map_and_a_similarity_for_each_step():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lungkeras.explanation.gradcam import cuts, features, grad_cam, layer_cam, overlay
-from lungkeras.report import exploring
+from lungkeras.report import explored_scans, exploring
 from lungkeras.report.shown import scan_picture
 from lungkeras.scores import metrics
 from lungkeras.study.runs import split_of
@@ -47,7 +47,7 @@ def test_it_opens_on_the_first_test_scan_and_shows_it_whole(explorer, parts):
     assert step == scan_picture(prepared.images["test"][0], "The scan, resized", "resized, 32 × 32")
     expected = grad_cam(model, prepared.images["test"][:1], 1)[0]
     assert heat.uri == scan_picture(overlay(prepared.images["test"][0], expected), "").uri
-    assert len(neighbours) == exploring.NEIGHBOURS
+    assert len(neighbours) == explored_scans.NEIGHBOURS
     assert [row[1] for row in shown.tables[0].rows] == ["yes", "no", "no"]
     assert [row[3] for row in shown.tables[0].rows] == ["0.000", "1.000", "0.000"]
     assert explorer.page.value == shown.html and "http" not in shown.html
@@ -99,7 +99,7 @@ def test_method_layer_and_class_change_the_heat_map(explorer, parts):
 
 def test_neighbours_are_those_of_all_training_scans_and_never_the_scan_itself(parts):
     run, model, prepared = parts
-    exploration = exploring.Exploration(run, model, prepared)
+    exploration = explored_scans.Exploration(run, model, prepared)
     vectors = features(model, prepared.images["train"])
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = vectors @ vectors[5]
@@ -113,14 +113,14 @@ def test_answers_to_findings_are_wrong_by_known_labels_alone():
     from test_shown import findings_run
 
     run = findings_run(labels=[[1, 0], [1, np.nan], [0, 1]], given=[[0.9, 0.8], [0.7, 0.6], [0.2, 0.9]])
-    found = exploring.answered(run, "test")
+    found = explored_scans.answered(run, "test")
     assert found["wrong"].tolist() == [True, False, False]
     np.testing.assert_allclose(found["confidence"], [0.8, 0.6, 0.8], atol=1e-6)
 
 
 def test_what_does_not_fit_is_refused_in_a_sentence(parts, tmp_path):
     run, model, prepared = parts
-    exploration = exploring.Exploration(run, model, prepared)
+    exploration = explored_scans.Exploration(run, model, prepared)
     with pytest.raises(ParamsError, match="method: expected one of grad_cam"):
         exploration.look("test", 0, method="magic")
     with pytest.raises(ParamsError, match="explained: expected one of"):

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from lungkeras.report.figures import paper
 from lungkeras.report.figures.files import description
+from lungkeras.report.figures.reliability import reliability_diagrams
 from lungkeras.report.figures.style import BACKBONE_COLOURS, CLASS_STYLES, run_colour
 from lungkeras.study.words import run_name_title
 
@@ -144,7 +145,7 @@ def test_a_class_without_map_or_probability_leaves_an_empty_panel_or_a_dash():
     assert "probability –" in texts(figure)
 
 
-def test_ablation_curves_are_told_apart_by_rate_in_rising_order():
+def test_ablation_curves_are_distinguished_by_rate_in_rising_order():
     figure = paper.ablation_curves(synthetic.histories(ABLATION.iloc[::-1]))
     named = [text.get_text() for text in figure.legends[0].get_texts()]
     assert named[:5] == [f"learning rate {rate:g}" for rate in synthetic.RATES]
@@ -172,11 +173,11 @@ def test_bars_carry_their_intervals_and_words_follow_from_them():
 
 def test_reliability_has_a_panel_a_run_with_dots_before_and_after_the_temperature():
     scores = synthetic.evidence(MAIN)["calibration"]
-    figure = paper.reliability_diagrams(synthetic.reliability(MAIN), scores)
+    figure = reliability_diagrams(synthetic.reliability(MAIN), scores)
     assert len(figure.axes) == 12 and len(figure.axes[0].collections) == 2
     np.testing.assert_allclose(figure.axes[0].collections[1].get_offsets(), [[0.4, 0.3], [0.8, 0.7]])
     assert f"Pneumonia ResNet-34 {scores['ece'][0]:.3f}, {scores['ece_scaled'][0]:.3f};" in description(figure)
-    assert paper.reliability_diagrams(synthetic.reliability(MAIN).iloc[:0], scores).axes == []
+    assert reliability_diagrams(synthetic.reliability(MAIN).iloc[:0], scores).axes == []
 
 
 def test_names_from_data_are_drawn_as_they_are():

@@ -101,13 +101,13 @@ def test_it_says_what_was_asked_the_answer_with_its_interval_and_what_not_to_con
     words = " ".join(Page(text).words.split())
     scores = pd.read_csv(folder / "out" / "tables" / "scores.csv")
     for place, row in scores.iterrows():
-        said = "95 % interval " * (place == 0)
-        assert f"{row.macro_auroc:.3f} ({said}{row.macro_auroc_low:.3f}–{row.macro_auroc_high:.3f})" in words
+        phrase = "95 % interval " * (place == 0)
+        assert f"{row.macro_auroc:.3f} ({phrase}{row.macro_auroc_low:.3f}–{row.macro_auroc_high:.3f})" in words
     first = ("How well do", "(95 % interval", "Nothing here shows", "All classes together")
-    order = [words.index(said) for said in first]
+    order = [words.index(phrase) for phrase in first]
     assert order == sorted(order)
-    for said in ("Copies can’t be seen in a table", "No scans are marked as val", "holds 1 and fails 1"):
-        assert said in words
+    for phrase in ("Copies can’t be seen in a table", "No scans are marked as val", "holds 1 and fails 1"):
+        assert phrase in words
     gain = pd.read_csv(folder / "out" / "tables" / "image_gain.csv").iloc[0]
     assert f"{gain.gain:.3f} ({gain.gain_low:.3f} to {gain.gain_high:.3f})" in words
     links = {attributes["href"] for tag, attributes in Page(text).elements if tag == "a"}
@@ -125,10 +125,10 @@ def test_the_first_page_has_a_card_per_predictor_and_five_lights(judged):
     assert values == [tuple(row) for row in expected.to_numpy()]
     lights = re.findall(r'<li class="(\w+)">.*?<a href="#(\w+)">(.*?)</a> <b>(.*?)</b>', first)
     assert [name for *_, name, _ in lights] == ["Patients", "Labels", "Calibration", "Image or metadata", "Thresholds"]
-    said = {name: (level, word) for level, _, name, word in lights}
+    phrase = {name: (level, word) for level, _, name, word in lights}
     errors = pd.read_csv(folder / "out" / "tables" / "calibration.csv").query("`class`.isna()")
-    assert said["Patients"] == ("good", "known") and said["Thresholds"] == ("care", "cross-fitted")
-    assert said["Calibration"][0] == {0: "bad", 1: "care", 2: "good"}[int((errors["ece_low"] <= 0).sum())]
+    assert phrase["Patients"] == ("good", "known") and phrase["Thresholds"] == ("care", "cross-fitted")
+    assert phrase["Calibration"][0] == {0: "bad", 1: "care", 2: "good"}[int((errors["ece_low"] <= 0).sum())]
 
 
 def test_tables_that_a_later_judgement_does_not_have_are_removed(judged, capsys):
@@ -146,17 +146,17 @@ def test_tables_that_a_later_judgement_does_not_have_are_removed(judged, capsys)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "phrase"),
     [
         ({"probability_mass": 1.2}, "column 'probability_mass', row 1 (line 2 of the file)"),
         ({"label_nodule": "maybe"}, "column 'label_nodule', row 1 (line 2 of the file)"),
     ],
 )
-def test_a_wrong_table_is_one_sentence_and_writes_nothing(tmp_path, capsys, change, said):
+def test_a_wrong_table_is_one_sentence_and_writes_nothing(tmp_path, capsys, change, phrase):
     table().astype(object).assign(**change).to_csv(tmp_path / "a.csv", index=False)
     assert cli.main(["judge", str(tmp_path / "a.csv"), "--to", str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("lungkeras: a.csv: ") and said in error and error.count("\n") == 1
+    assert error.startswith("lungkeras: a.csv: ") and phrase in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 

@@ -88,15 +88,15 @@ def test_numbers_are_those_of_the_tables(study):
     assert part(parts, "Training data").table["Train"].tolist() == ["70", "1,210"]
 
 
-def test_another_collection_is_told_or_why_not(study):
+def test_another_collection_is_scored_or_the_reason_given(study):
     folder, facts = study
     cards = model_card.cards(folder, facts)
     asked = part(cards["pneumonia-resnet34-random"], "On another collection")
-    assert "21 of 30 scans can be asked, of which no copy is found among its own" in asked.text[0]
+    assert "21 of 30 scans can be used" in asked.text[0]
     assert asked.table["Measure"].tolist() == ["recall of normal"] and "0.700 (0.600–0.800)" in asked.table["There"][0]
     assert part(cards["xray8-resnet34-random"], "On another collection").text == ("Not tested: no class is shared.",)
-    untold = part(cards["covid-resnet34-random"], "Scores by group")
-    assert untold.text[0].startswith("The collection does not tell view, sex, age") and untold.table.empty
+    unrecorded = part(cards["covid-resnet34-random"], "Scores by group")
+    assert unrecorded.text[0].startswith("The collection does not record view, sex, age") and unrecorded.table.empty
 
 
 def test_hashes_the_drawings_and_the_command_are_there(study):
@@ -104,7 +104,7 @@ def test_hashes_the_drawings_and_the_command_are_there(study):
     parts = model_card.cards(folder, facts)["covid-resnet34-random"]
     assert set(part(parts, "Hashes").table["SHA-256"]) == {"f00d", "b2", "a1", "c3", "d4"}
     assert model_card.DRAWN in part(parts, "Caveats").text and model_card.DRAWN in part(parts, "Training data").text
-    code = part(parts, "How to make it again").code
+    code = part(parts, "How to reproduce it").code
     assert code[0] == "lungkeras train --params 'reports/a b/runs/covid-resnet34-random/params.yaml'"
     real = [entry | {"drawn": False} for entry in facts]
     assert model_card.DRAWN not in part(model_card.cards(folder, real)["covid-resnet34-random"], "Caveats").text

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from lungkeras.report import readings
-from lungkeras.report import score_readings as read
 from lungkeras.report.figures import articles
+from lungkeras.report.readings import scores as read
+from lungkeras.report.readings import words
 
 RUNS = ["mine-resnet34-random", "mine-efficientnet_b1-transfer"]
 
@@ -41,8 +42,8 @@ def pairs(p: float, difference: float = -0.2) -> pd.DataFrame:
 
 
 def test_a_paragraph_has_lines_of_bounded_length_and_no_empty_sentence():
-    text = readings.paragraph("A word. " * 60, "", "The end.")
-    assert max(map(len, text.splitlines())) <= readings.WIDTH
+    text = words.paragraph("A word. " * 60, "", "The end.")
+    assert max(map(len, text.splitlines())) <= words.WIDTH
     assert flat(text).endswith("A word. The end.")
 
 
@@ -105,7 +106,7 @@ def test_labels_that_cannot_be_estimated_are_named():
     rows = [("all", 0.02, 0.01, 0.03), ("sick", np.nan, np.nan, np.nan), ("well", 0.02, 0.01, 0.03)]
     labels = pd.DataFrame(rows, columns=["class", "rate", "low", "high"])
     text = flat(readings.of_labels(labels))
-    assert text == "About 2.0% of the labels look wrong (1.0% to 3.0%). Nothing can be said of sick."
+    assert text == "About 2.0% of the labels look wrong (1.0% to 3.0%). No estimate is possible for sick."
     assert "can’t be estimated" in readings.of_labels(labels.assign(rate=np.nan))
 
 
@@ -133,7 +134,8 @@ def test_a_run_names_its_best_and_its_worst_class():
 def test_a_confusion_names_the_most_frequent_error():
     table = pd.DataFrame([[5, 3], [1, 11]], index=["sick", "well"], columns=["sick", "well"])
     text = flat(readings.of_confusion(table))
-    assert text == "4 of 20 scans are misclassified, 20.0%. The most frequent error: 3 scans of sick called well."
+    assert text.startswith("4 of 20 scans are misclassified (20.0%).")
+    assert text.endswith("The most frequent error: 3 scans of sick predicted as well.")
     diagonal = pd.DataFrame(np.diag([5, 3]), index=["sick", "well"], columns=["sick", "well"])
     assert flat(readings.of_confusion(diagonal)) == "None of 8 scans is misclassified."
 
@@ -144,9 +146,9 @@ def test_an_error_names_its_scan_and_a_scan_without_findings():
         columns=["scan", "true", "predicted", "confidence"],
     )
     assert flat(readings.of_errors(errors)) == (
-        "The model is surest, 90.0%, of its error on b.png: sick and worn, called well."
+        "The most confident error has a confidence of 90.0%: b.png shows sick and worn, and the model predicts well."
     )
-    assert "called no class" in readings.of_errors(errors.head(1))
+    assert "predicts no class" in flat(readings.of_errors(errors.head(1)))
 
 
 def test_pointing_counts_what_is_above_the_prior_without_the_randomised_model():
@@ -165,13 +167,13 @@ def test_pointing_counts_what_is_above_the_prior_without_the_randomised_model():
 def test_randomised_maps_are_compared_with_those_of_other_scans():
     rows = [("mine", "grad_cam", step, ssim, 0.2) for step, ssim in enumerate([1.0, 0.6, 0.3])]
     fallen = pd.DataFrame(rows, columns=["dataset", "method", "step", "ssim", "other_ssim"])
-    assert "Mine 0.30, more than maps of different scans have (0.20)" in flat(readings.of_randomisation(fallen))
+    assert "Mine 0.30, more than between maps of different scans (0.20)" in flat(readings.of_randomisation(fallen))
 
 
 def test_weights_count_the_channels_that_hold_half_of_the_evidence():
     activations = np.ones((2, 2, 4)) * np.array([1.0, 1.0, 4.0, 0.0])
     text = flat(readings.of_weights(np.array([1.0, -1.0, 1.0, 2.0]), activations))
-    assert "3 of 4 channels speak for the class" in text and "strongest 1 channel holds half" in text
+    assert "3 of 4 channels have a positive weight" in text and "strongest 1 channel holds half" in text
     assert "None of them is active" in flat(readings.of_weights(-np.ones(4), activations))
 
 
@@ -179,7 +181,7 @@ def test_a_map_points_into_a_box_or_beside_it():
     box = np.array([[0.5, 0.5, 1.0, 1.0]])
     assert "inside the box" in readings.of_map(np.array([0.75, 0.6]), box, 0.3)
     assert "outside the box" in flat(readings.of_map(np.array([0.25, 0.6]), box, 0.0))
-    assert "no box is known" in flat(readings.of_map(np.array([0.25, 0.6]), np.zeros((0, 4)), 0.0))
+    assert "has no known box" in flat(readings.of_map(np.array([0.25, 0.6]), np.zeros((0, 4)), 0.0))
 
 
 def test_maps_agree_by_their_correlation():
@@ -230,7 +232,8 @@ def test_groups_say_whether_their_intervals_are_apart():
     groups = pd.DataFrame([*rows, (np.nan, "other", "view", np.nan, *[np.nan] * 3)], columns=columns)
     text = flat(read.of_groups(groups))
     assert (
-        "0.200 in macro AUROC: ResNet-34 scores 0.700 for sex M and 0.900 for sex F. Their intervals are apart." in text
+        "0.200 in macro AUROC: ResNet-34 scores 0.700 for sex M and 0.900 for sex F. Their intervals do not overlap."
+        in text
     )
     assert text.endswith("Other: no group has a score.")
 
@@ -240,7 +243,7 @@ def test_calibration_counts_models_that_err_as_chance_would():
                           "ece_scaled": [0.03, 0.01], "ece_scaled_null": 0.02})  # fmt: skip
     text = flat(read.of_calibration(table))
     assert (
-        "probabilities of 1 of 2 models" in text and "corrected, those of 1." in text and "0.030, of ResNet-34" in text
+        "within chance for 1 of 2 models" in text and "for 1 after correction" in text and "0.030, of ResNet-34" in text
     )
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from lungkeras.evaluation.paper import tables
 from lungkeras.evaluation.run_tables import INTERVALS
-from lungkeras.report import evidence, grid
+from lungkeras.report import grid, setting_tables
 from lungkeras.report import page as report
 from lungkeras.report import tables as report_tables
 from lungkeras.report.facts import dataset_facts
@@ -190,7 +190,7 @@ def test_groups_errors_and_other_collections_stand_as_their_tables_say(page, stu
     )
     assert "Atelectasis 20 3 / 2 3 / 2" in page.text
     for name in ("class_scores", "failure_counts"):
-        table = getattr(evidence, name)(pd.read_csv(study[0] / "tables" / f"{name}.csv"))
+        table = grid.TABLES[name](pd.read_csv(study[0] / "tables" / f"{name}.csv"))
         assert [row[0]["text"] for row in table["bodies"][1]["rows"]] == ["COVID-19", "Viral pneumonia", "Normal"]
 
 
@@ -216,7 +216,7 @@ def test_explanations_stand_beside_their_baselines_and_what_cannot_be_answered_i
     assert f"4 × 4 {' '.join(['0.10 0.05–0.15 0.50'] * 3)} maps of other scans 0.20 – 0.30 0.20" in page.text
 
 
-def test_in_bold_are_the_highest_score_and_what_is_not_told_from_it():
+def test_in_bold_are_the_highest_score_and_what_does_not_differ_from_it():
     results = synthetic.run_table(("covid",), ablation=False)
     results = tables.table_3(synthetic.results(results).assign(macro_f1=[0.7, 0.9, 0.8, 0.6]))
     names = results["run"].tolist()
@@ -230,7 +230,7 @@ def test_in_bold_are_the_highest_score_and_what_is_not_told_from_it():
     assert [row[0]["text"] for row in table["bodies"][0]["rows"]][-1] == "linear model on the pixels"
 
 
-def test_the_highest_score_is_named_with_what_is_not_told_from_it():
+def test_the_highest_score_is_named_with_what_does_not_differ_from_it():
     results = tables.table_3(synthetic.results(synthetic.run_table(("covid",), ablation=False)))
     beside = tables.baselines(results, {"covid": 0.5}, synthetic.best_of(results))
     top, *others = results.sort_values("macro_f1", ascending=False)["run"]
@@ -247,7 +247,7 @@ def test_the_highest_score_is_named_with_what_is_not_told_from_it():
 
 
 def test_the_backends_are_compared_where_they_were_measured_and_not_a_word_where_not(page, tmp_path):
-    assert "How far the backends are apart" not in page.text
+    assert "How much the backends differ" not in page.text
     frame = pd.DataFrame(
         [["resnet34", "torch", "tensorflow", 45, 20, 2.1e-6, 1.0, 3.4e-4]],
         columns=["backbone", "backend", "reference", "scans", "steps", "logits", "grey_levels", "losses"],
@@ -255,7 +255,7 @@ def test_the_backends_are_compared_where_they_were_measured_and_not_a_word_where
     write_csv(tmp_path / "tables" / "parity.csv", frame)
     path = write_report(tmp_path, title="t", settings={}, datasets=[], versions={"keras": "3"})
     text = Page(path.read_text(encoding="utf-8")).text
-    assert "How far the backends are apart" in text
+    assert "How much the backends differ" in text
     assert "ResNet-34" in text
     assert "torch tensorflow 45 2e-06 1 0.0003 20" in text
 
@@ -411,11 +411,11 @@ def test_a_report_without_a_collection_of_the_paper_has_no_published_columns():
     )
     assert list(report_tables.without_published(frame)) == ["dataset"]
     assert list(report_tables.without_published(frame.drop(columns="published_weights"))) == ["dataset", "difference"]
-    (body,) = report_tables.settings({"batch_size": 32}, ["mine"])["bodies"]
+    (body,) = setting_tables.settings({"batch_size": 32}, ["mine"])["bodies"]
     assert [cell["text"] for cell in body["rows"][0]] == ["batch size", "32"]
 
 
 def test_a_setting_that_differs_from_the_papers_says_why():
     ours = {"batch_size": 32, "learning_rate": 0.003, "beta_2": 0.99, "clip_norm": None, "dropout": False, "seed": 1}
-    (body,) = report_tables.settings(ours, ["covid"])["bodies"]
+    (body,) = setting_tables.settings(ours, ["covid"])["bodies"]
     assert [row[0]["text"] for row in body["rows"] if row[-1]["text"]] == ["learning rate", "beta 2", "dropout"]

@@ -45,16 +45,16 @@ def test_splits_and_labels(tmp_path, changes, level, words):
     assert found.level == level and words in found.text
 
 
-def test_shortcuts_name_the_class_and_what_it_is_told_from(tmp_path):
+def test_shortcuts_name_the_class_and_what_predicts_it(tmp_path):
     assert light("Shortcuts", tmp_path, found=audit()).level == GOOD
     found = light("Shortcuts", tmp_path, found=audit(alarm=True, auroc=0.9))
     assert found.level == BAD and found.text.startswith("1 of 1 probes") and "normal of COVID-19 from" in found.text
 
 
-@pytest.mark.parametrize(("parted", "known", "level"), [(0, 0, GOOD), (0, 4, CARE), (2, 4, BAD)])
-def test_copies(tmp_path, parted, known, level):
+@pytest.mark.parametrize(("separated", "known", "level"), [(0, 0, GOOD), (0, 4, CARE), (2, 4, BAD)])
+def test_copies(tmp_path, separated, known, level):
     frames = {"transfer": pd.DataFrame({"run": ["a"], "copies": [known]})}
-    found = light("Copies", tmp_path, frames, audit(shared_duplicates=parted))
+    found = light("Copies", tmp_path, frames, audit(shared_duplicates=separated))
     assert found.level == level and ("no test scans" if not known else "4 test scans") in found.text
 
 
@@ -73,7 +73,7 @@ def test_a_run_that_was_changed_since_is_reported(tmp_path):
     assert light("Reproducibility", tmp_path).word == "repeated"
     write_text(run / "metrics.json", '{"test": 1}')
     found = light("Reproducibility", tmp_path)
-    assert found.level == BAD and found.text == f"1 of 2 runs are not as training left them: {run.name}."
+    assert found.level == BAD and found.text == f"1 of 2 runs were changed after training: {run.name}."
 
 
 def test_what_is_not_to_be_concluded_depends_on_the_study():
@@ -83,6 +83,6 @@ def test_what_is_not_to_be_concluded_depends_on_the_study():
     assert "every scan here is a drawing" in said and "1 of 3 pairs differ" in said and "trained once" in said
     alone = pd.DataFrame({"backbone": ["resnet34"]})
     said = " ".join(cautions([drawn | {"task": "multilabel"}], {"table_3": alone}, seeds=False))
-    assert "That the architecture always scores so" in said and "harder" not in said and "better" not in said
+    assert "That the architecture always has this score" in said and "harder" not in said and "better" not in said
     said = " ".join(cautions([drawn | {"drawn": False}], {}, seeds=True))
     assert "drawing" not in said and "trained once" not in said and "clinical use" in said

@@ -23,7 +23,8 @@ def options(sub: argparse.ArgumentParser) -> None:
 def run(options) -> None:
     use_backend(options.backend)
     from lungkeras.datasets.policies import DEFAULTS
-    from lungkeras.evaluation.elsewhere import evaluate_on, evaluate_policies, open_for, read_mapping
+    from lungkeras.evaluation.elsewhere import evaluate_on, evaluate_policies, open_for
+    from lungkeras.evaluation.unseen import read_mapping
     from lungkeras.preparation.folder import load_prepared
     from lungkeras.study.runs import read_run
 

@@ -1,11 +1,11 @@
-"""The study's claims, each tested on the runs: does it hold here, fail, or can these runs not tell?
+"""The study's claims, each tested on the runs: it holds, fails, or cannot be decided by these runs.
 
-claims.yaml holds the words of the 40 claims and what the paper's own tables say; here is a predicate of the same name
-for each. A predicate takes evidence and returns the truth of the claim in every draw of patients and every seed: 1
-true, 0 false, 0.5 tied, NaN unknown. Most claims join several comparisons. If each of k is true in at least 95 % of the
-draws, the claim *holds*. If one of them is true in at most 2.5 % / k, it *fails*: that the k are rarely true together
-is no evidence against any single one. In between, the runs *cannot tell*; a claim that no run of the study can answer
-is *not run*.
+claims.yaml holds the words of the 40 claims and what the paper's own tables say; predicates.py has a predicate of the
+same name for each. A predicate takes evidence and returns the truth of the claim in every draw of patients and every
+seed: 1 true, 0 false, 0.5 tied, NaN unknown. Most claims join several comparisons. If each of k is true in at least 95
+% of the draws, the claim *holds*. If one of them is true in at most 2.5 % / k, it *fails*: that the k are rarely true
+together is no evidence against any single one. In between, the runs *cannot tell*; a claim that no run of the study can
+answer is *not run*.
 """
 
 import functools

@@ -28,7 +28,7 @@ PREDICATES: dict[str, Callable[[Evidence], Truth]] = {}
 
 
 def predicate(function: Callable[[Evidence], Truth]) -> Callable[[Evidence], Truth]:
-    """Enters a predicate under its name, with dashes, as claims.yaml has it."""
+    """Registers a predicate under its name, with dashes, as in claims.yaml."""
     PREDICATES[function.__name__.replace("_", "-")] = function
     return function
 

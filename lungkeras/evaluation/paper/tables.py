@@ -1,6 +1,6 @@
 """One function per table of the paper, ours and the published numbers side by side: data in, DataFrame out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from lungkeras.study.runs import ABLATION, REPEAT, repeated_as
 
 ALL_SCANS = "all scans"
 BATCH = 32  # the paper counts operations per batch
+SIDE = 256  # pixels of its scans
 GIGA, MEGA = 1e9, 1e6
 
 TABLE_3_COLUMNS = [
@@ -82,6 +83,22 @@ def table_1(
 def _counted(dataset: str, name: str, splits: pd.Series, published: float | None) -> dict:
     counts = {split: int((splits == split).sum()) for split in SPLITS}
     return {"dataset": dataset, "class": name, **counts, "total": len(splits), "published": published}
+
+
+def as_counted_in_the_paper(backbones: Iterable[str]) -> dict[str, dict[str, float]]:
+    """{backbone: its counts for `table_2`}: built with the 1,000 classes of ImageNet, at 256 x 256 pixels."""
+    from lungkeras.models import build_model, complexity
+
+    counted = {}
+    for backbone in dict.fromkeys(backbones):
+        model = build_model(backbone, range(1000), "multiclass", image_size=SIDE)
+        counted[backbone] = {
+            "parameters": complexity.count_parameters(model),
+            "layers": complexity.count_layers(model),
+            "multiply_accumulates": complexity.count_multiply_accumulates(model),
+            "image_size": SIDE,
+        }
+    return counted
 
 
 def table_2(complexity: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:

@@ -54,8 +54,8 @@ def pointing(found: pd.DataFrame, examples: Mapping[str, Sequence[Mapping]]) -> 
     datasets = list(dict.fromkeys(boxed["dataset"]))
     if not datasets:
         figure = Figure(figsize=(6, 0.8), layout="constrained")
-        figure.text(0.01, 0.5, "No box is known of any test scan.", va="center")
-        figure.set_label("No box is known of any test scan, so whether maps point at findings can’t be estimated.")
+        figure.text(0.01, 0.5, "No test scan has a known box.", va="center")
+        figure.set_label("No test scan has a known box, so whether maps point at findings can’t be estimated.")
         return figure
     lines = [boxed.loc[boxed["dataset"] == dataset, "class"].nunique() for dataset in datasets]
     figure = Figure(figsize=(10, sum(2.2 + 0.42 * count for count in lines) + 0.7), layout="constrained")
@@ -136,7 +136,7 @@ def _hit_rates(ax, own: pd.DataFrame) -> None:
 
 
 def _told(boxed: pd.DataFrame, datasets: Sequence[str]) -> str:
-    parts = []
+    numbers = []
     for dataset in datasets:
         own = boxed[(boxed["dataset"] == dataset) & (boxed["class"] == ALL)]
         named = [
@@ -144,8 +144,8 @@ def _told(boxed: pd.DataFrame, datasets: Sequence[str]) -> str:
             f"{decimal(row.hit, 2)}"
             for row in own.itertuples()
         ]
-        parts.append(f"{heading(dataset)}, {own['findings'].max():.0f} findings: {', '.join(named)}")
-    return f"Share of maps whose maximum lies in a box. {'; '.join(parts)}."
+        numbers.append(f"{heading(dataset)}, {own['findings'].max():.0f} findings: {', '.join(named)}")
+    return f"Share of maps whose maximum lies in a box. {'; '.join(numbers)}."
 
 
 @styled
@@ -163,7 +163,7 @@ def cascade(found: pd.DataFrame, examples: Mapping[str, Mapping]) -> Figure:
         figure.set_label("No model was randomised.")
         return figure
     parts = figure.subfigures(len(datasets), 1, squeeze=False)
-    handles, told = [], []
+    handles, numbers = [], []
     for method in dict.fromkeys(found["method"]):
         marker, filled, line, floor = LOOKS[method]
         dots = {"color": INK, "marker": marker, "ms": 5, "mfc": INK if filled else "white", "ls": line}
@@ -190,9 +190,9 @@ def cascade(found: pd.DataFrame, examples: Mapping[str, Mapping]) -> Figure:
             f"{method_title(row.method)} {decimal(row.ssim, 2)} (maps of other scans {decimal(row.other_ssim, 2)})"
             for row in last.itertuples()
         ]
-        told.append(f"{heading(dataset)}: {', '.join(ends)}")
+        numbers.append(f"{heading(dataset)}: {', '.join(ends)}")
     axes["curve"].set_xlabel("weights randomised from the logits down to the layers of this grid")
-    figure.set_label(f"SSIM with the trained model’s map when all weights are randomised. {'; '.join(told)}.")
+    figure.set_label(f"SSIM with the trained model’s map when all weights are randomised. {'; '.join(numbers)}.")
     return figure
 
 

@@ -50,8 +50,10 @@ def scans_of(errors: pd.DataFrame, prepared: Prepared) -> dict[str, list[tuple[n
 
 
 def _words(row: Mapping, task: str) -> str:
-    sure = decimal(row["probability"], 2)
-    return f"{row['error']}, {sure}" if task == "multilabel" else f"called {title(row['predicted'])}, {sure}"
+    probability = decimal(row["probability"], 2)
+    return (
+        f"{row['error']}, {probability}" if task == "multilabel" else f"called {title(row['predicted'])}, {probability}"
+    )
 
 
 @styled
@@ -72,6 +74,8 @@ def gallery(shown: Mapping[str, list[tuple[np.ndarray, str]]], run: Run) -> Figu
                 ax.set_axis_on()
                 panels.show(ax, scans[place][0])
                 ax.set_xlabel(wrapped(scans[place][1], 22 if columns <= 6 else 12), fontsize=8 if columns <= 6 else 6.5)
-    counted = "; ".join(f"{title(name)}: {len(scans)}, the surest {scans[0][1]}" for name, scans in shown.items())
-    figure.set_label(f"{heading(run.dataset)}, {run_name_title(run.name)}, its surest errors. {counted}.")
+    counted = "; ".join(
+        f"{title(name)}: {len(scans)}, the most confident {scans[0][1]}" for name, scans in shown.items()
+    )
+    figure.set_label(f"{heading(run.dataset)}, {run_name_title(run.name)}, its most confident errors. {counted}.")
     return figure

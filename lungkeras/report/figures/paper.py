@@ -234,38 +234,6 @@ def _overlap(rates: list[float], scores: np.ndarray, low: np.ndarray, high: np.n
     return f" The highest is that of {rates[top]:g}{others}."
 
 
-@styled
-def reliability_diagrams(points: pd.DataFrame, scores: pd.DataFrame) -> Figure:
-    """One row per dataset, one panel per run: confidence against the fraction correct; as trained in grey.
-
-    `points`: columns run, dataset, backbone, weights, scaled (bool), confidence, share, answers. `scores`: columns run,
-    temperature, ece, ece_scaled (both from lungkeras.evaluation.calibration).
-    """
-    datasets = list(dict.fromkeys(points["dataset"]))
-    runs = {dataset: list(dict.fromkeys(points.loc[points["dataset"] == dataset, "run"])) for dataset in datasets}
-    columns = max(map(len, runs.values()), default=1)
-    figure = Figure(figsize=(2.3 * columns + 0.6, 2.75 * max(len(datasets), 1)), layout="constrained")
-    if points.empty:
-        figure.set_label("No run gives probabilities that are numbers.")
-        return figure
-    axes = figure.subplots(len(datasets), columns, squeeze=False, sharex=True, sharey=True)
-    for row, dataset in zip(axes, datasets, strict=True):
-        for ax in row[len(runs[dataset]) :]:
-            ax.set_visible(False)
-        for ax, run in zip(row, runs[dataset], strict=False):
-            panels.reliability(ax, points[points["run"] == run])
-            ax.set_title(wrapped(run_name_title(run), 22), loc="center", fontsize=8.5)
-        row[0].set_ylabel(f"{heading(dataset)}\nshare correct")
-    for ax in axes[-1]:
-        ax.set_xlabel("confidence")
-    told = [
-        f"{heading(row.dataset)} {run_name_title(row.run)} {decimal(row.ece, 3)}, {decimal(row.ece_scaled, 3)}"
-        for row in scores.itertuples()
-    ]
-    figure.set_label(f"Expected calibration error as trained and corrected: {'; '.join(told)}.")
-    return figure
-
-
 def rate_colours(rates) -> dict[float, tuple]:
     """One colour per learning rate, from dark (the lowest) to light."""
     rates = sorted(set(rates))
@@ -277,7 +245,7 @@ def _curves(histories: pd.DataFrame, colour: Callable[[dict], object], label: Ca
     datasets = list(dict.fromkeys(histories["dataset"]))
     figure = Figure(figsize=(9, 2.6 * len(datasets) + 0.7), layout="constrained")
     axes = figure.subplots(len(datasets), 2, squeeze=False)
-    handles, told = {}, []
+    handles, numbers = {}, []
     for (left, right), dataset in zip(axes, datasets, strict=True):
         of_dataset = histories[histories["dataset"] == dataset]
         reached = []
@@ -290,7 +258,7 @@ def _curves(histories: pd.DataFrame, colour: Callable[[dict], object], label: Ca
         left.set(title=f"{heading(dataset)}: macro F1", ylabel="macro F1", ylim=(-0.02, 1.02))
         right.set(title=f"{heading(dataset)}: loss", ylabel="loss (nats)")
         panels.loss_scale(right, of_dataset)
-        told.append(f"{heading(dataset)}: {', '.join(reached)}")
+        numbers.append(f"{heading(dataset)}: {', '.join(reached)}")
     for ax in axes.flat:
         ax.set_xlabel("epoch" if ax in axes[-1] else "")
         ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
@@ -303,7 +271,7 @@ def _curves(histories: pd.DataFrame, colour: Callable[[dict], object], label: Ca
         kinds["diverged"] = Line2D([], [], color="#555", linestyle=":", linewidth=1.4)
     entries = handles | kinds
     figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=min(len(entries), 4))
-    figure.set_label(f"Validation macro F1 at the epoch of the lowest validation loss. {'; '.join(told)}.")
+    figure.set_label(f"Validation macro F1 at the epoch of the lowest validation loss. {'; '.join(numbers)}.")
     return figure
 
 

@@ -63,12 +63,12 @@ FURTHER = Further(
     kind="table",
     title="Labels that are uncertain or blank",
     shows=(
-        "Of each class the labels as published, and under each policy how many scans have the class, of how many that "
-        "are known: those that a score counts."
+        "For each class the labels as published, and for each policy how many scans have the class, out of those with "
+        "a known label. Only these count in a score."
     ),
     reading=(
-        "Another policy makes another task, with another n: compare scores under one policy alone. The command "
-        "lungkeras evaluate RUN --on PREPARED --policies gives the scores of a run under each."
+        "Another policy is another task, with another number of scans: compare scores under one policy only. The "
+        "command lungkeras evaluate RUN --on PREPARED --policies gives the scores of a run under each."
     ),
     make=make,
 )

@@ -1,6 +1,6 @@
-// Curves and reliability diagrams: what stands at one x is read out together.
+// Curves and reliability diagrams: all values at one x are read out together.
 (() => {
-  const { WIDTH, HEIGHT, el, svg, short, say, line: told, steps, frame, onPage, readable, legend, kinds } = window.lungkerasLive;
+  const { WIDTH, HEIGHT, el, svg, short, say, line: reading, steps, frame, onPage, readable, legend, kinds } = window.lungkerasLive;
   const LEFT = 38, RIGHT = 10, TOP = 8, BOTTOM = 38;
 
   const lines = (panel, data) => {
@@ -53,7 +53,7 @@
           const own = line.x.indexOf(here);
           if (own < 0) return;
           const more = line.train ? ` (train ${short(line.train[own])})` : line.n ? ` of ${line.n[own]}` : "";
-          found.push(told(line.name, short(line.y[own]) + more, line.colour));
+          found.push(reading(line.name, short(line.y[own]) + more, line.colour));
         });
         say(found, ...(where || onPage(plot, x(here), TOP + 20)));
       },

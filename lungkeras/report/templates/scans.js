@@ -73,7 +73,7 @@
         const canvas = window.lungkerasTile(data.sheet, [place]);
         const found = canvas ? [canvas] : [];
         found.push(el("b", {}, data.classes[data.labels[place]].name));
-        if (known) found.push(line(`called ${data.classes[panel.predicted[place]].name}`, (panel.sure[place] / 100).toFixed(2)));
+        if (known) found.push(line(`called ${data.classes[panel.predicted[place]].name}`, (panel.confidence[place] / 100).toFixed(2)));
         if (data.scans[place]) found.push(el("p", {}, data.scans[place]));
         say(found, ...(where || onPage(plot, x(panel.x[place]), y(panel.y[place]))));
       },
@@ -137,7 +137,7 @@
       const panel = models[model.at()];
       const canvas = window.lungkerasTile(data.sheet, [place]);
       const about = el("div", {}, "true ", el("b", {}, classes[data.labels[place]]));
-      if (panel) about.append(el("br"), "called ", el("b", {}, classes[panel.predicted[place]]), `, ${(panel.sure[place] / 100).toFixed(2)}`);
+      if (panel) about.append(el("br"), "called ", el("b", {}, classes[panel.predicted[place]]), `, ${(panel.confidence[place] / 100).toFixed(2)}`);
       if (data.scans[place]) about.append(el("br"), el("span", { class: "file" }, data.scans[place]));
       return el("li", {}, ...(canvas ? [canvas] : []), about);
     };

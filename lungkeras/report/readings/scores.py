@@ -1,7 +1,6 @@
-"""What notebook 03 reads in the tables of a study: scores, comparisons, calibration, errors, groups, other collections.
+"""Sentences under the tables of notebook 03: scores, comparisons, calibration, errors, groups, other collections.
 
-As in `readings`: tables in, sentences out, the answer first, every number from the table. The paper's numbers are named
-where the table has them alone.
+The paper's numbers are named only if the table has them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,26 +13,26 @@ from lungkeras.evaluation.calibration import within_chance
 from lungkeras.evaluation.comparison import SIGNIFICANT
 from lungkeras.evaluation.paper.tables import ALL_SCANS
 from lungkeras.report.grid import span
-from lungkeras.report.readings import counted, paragraph
+from lungkeras.report.readings.words import counted, paragraph
 from lungkeras.report.summary import competing
 from lungkeras.study.words import backbone_title, decimal, heading, listed, run_name_title, run_title
 
-SCREENING = 0.95  # the specificity of which the reading of operating points speaks
+SCREENING = 0.95  # the specificity in the sentence on operating points
 
 
 def of_sizes(table_1: pd.DataFrame) -> str:
-    """How many scans each dataset has, and the paper's has."""
+    """How many scans each dataset has, here and in the paper."""
     whole = table_1[table_1["class"] == ALL_SCANS]
-    said = [
+    parts = [
         f"{heading(row.dataset)} {row.total:,}"
         + (f" (the paper {row.published:,.0f})" if pd.notna(row.published) else "")
         for row in whole.itertuples()
     ]
-    return paragraph(f"Scans: {listed(said)}.")
+    return paragraph(f"Scans: {listed(parts)}.")
 
 
 def of_complexity(table_2: pd.DataFrame) -> str:
-    """Which network has most parameters, and which takes most operations."""
+    """Which network has the most parameters, and which needs the most operations."""
     networks = table_2.set_index("backbone")
     parameters, operations = networks["parameters_millions"], networks["giga_operations_per_image"]
     most, costly = parameters.idxmax(), operations.idxmax()
@@ -43,22 +42,22 @@ def of_complexity(table_2: pd.DataFrame) -> str:
     return paragraph(
         f"{backbone_title(most)} has {parameters[most] / parameters[least]:.1f} times the parameters of "
         f"{backbone_title(least)} ({decimal(parameters[most], 1)} against {decimal(parameters[least], 1)} million).",
-        f"{backbone_title(costly)} takes {operations[costly] / operations[cheap]:.1f} times the operations of "
+        f"{backbone_title(costly)} needs {operations[costly] / operations[cheap]:.1f} times the operations of "
         f"{backbone_title(cheap)}.",
     )
 
 
 def of_scores(table_3: pd.DataFrame) -> str:
     """The highest macro F1 of each dataset with its interval, and where the paper's lies."""
-    said = []
+    parts = []
     for dataset, own in competing(table_3).dropna(subset=["macro_f1"]).groupby("dataset", sort=False):
         row = own.loc[own["macro_f1"].idxmax()]
         interval = span(row["macro_f1_low"], row["macro_f1_high"], 3)
-        said.append(
+        parts.append(
             f"{heading(dataset)}: {run_title(row['backbone'], row['weights'])} has the highest macro F1, "
             f"{decimal(row['macro_f1'], 3)} ({interval}){_published(row)}"
         )
-    return paragraph(f"{'; '.join(said)}." if said else "No run has a score.")
+    return paragraph(f"{'; '.join(parts)}." if parts else "No run has a score.")
 
 
 def _published(row: Mapping) -> str:
@@ -81,12 +80,12 @@ def of_pairs(pairs: pd.DataFrame) -> str:
         f"{significant} of {counted(len(pairs), 'pair')} {'differs' if significant == 1 else 'differ'} significantly.",
         f"The largest difference is {decimal(abs(row['difference']), 3)} in macro F1, {run_name_title(better)} above "
         f"{run_name_title(other)} on {heading(row['dataset'])}.",
-        f"The other {rest} may be equal: these scans do not order them." if rest else "",
+        f"The other {rest} may be equal: these scans are too few to rank them." if rest else "",
     )
 
 
 def of_seeds(seeds: pd.DataFrame) -> str:
-    """How far the seed alone moves a score; of `comparison.seeds`."""
+    """How much a score changes with the seed alone; from `comparison.seeds`."""
     if seeds.empty:
         return paragraph(
             "No run was repeated with another seed, so how much of a difference is due to the seed is unknown."
@@ -94,21 +93,21 @@ def of_seeds(seeds: pd.DataFrame) -> str:
     spread = seeds["macro_f1_most"] - seeds["macro_f1_least"]
     row = seeds.loc[spread.idxmax()]
     return paragraph(
-        f"The seed alone moves macro F1 by up to {decimal(spread.max(), 3)} ({row['run']}, {row['seeds']} trainings)."
+        f"The seed alone changes macro F1 by up to {decimal(spread.max(), 3)} ({row['run']}, {row['seeds']} trainings)."
     )
 
 
 def of_classes(class_scores: pd.DataFrame) -> str:
-    """Of each dataset the classes that are ranked best and worst, over its models; of `comparison.class_scores`."""
-    said = []
+    """The classes of each dataset with the highest and lowest AUROC; from `comparison.class_scores`."""
+    parts = []
     for dataset, own in competing(class_scores).dropna(subset=["auroc"]).groupby("dataset", sort=False):
         mean = own.groupby("class", sort=False)["auroc"].mean()
         best, worst = mean.idxmax(), mean.idxmin()
         high, low = (f"{title(name)} ({decimal(mean[name], 3)})" for name in (best, worst))
-        said.append(f"{heading(dataset)} {high} and {low}")
+        parts.append(f"{heading(dataset)} {high} and {low}")
     return paragraph(
-        f"The classes of highest and lowest AUROC, averaged over models, are: {'; '.join(said)}."
-        if said
+        f"The classes of highest and lowest AUROC, averaged over models, are: {'; '.join(parts)}."
+        if parts
         else "No class has an AUROC."
     )
 
@@ -129,12 +128,14 @@ def of_prevalence(prevalence: pd.DataFrame) -> str:
 
 def of_baselines(baselines: pd.DataFrame) -> str:
     """How far the model that validation chose lies above the linear one, dataset by dataset."""
-    said = [
+    parts = [
         f"{heading(row['dataset'])} {decimal(row['difference'], 2)} ({decimal(row['macro_f1'], 2)} against "
         f"{decimal(row['linear_macro_f1'], 2)})"
         for row in baselines.to_dict("records")
     ]
-    return paragraph(f"In macro F1 the chosen network is above the linear model by: {'; '.join(said)}.") if said else ""
+    return (
+        paragraph(f"In macro F1 the chosen network is above the linear model by: {'; '.join(parts)}.") if parts else ""
+    )
 
 
 def of_against(against: pd.DataFrame) -> str:
@@ -155,14 +156,14 @@ def of_against(against: pd.DataFrame) -> str:
 
 
 def of_calibration(calibration: pd.DataFrame) -> str:
-    """Of how many models probabilities err no more than chance would, before and after correction."""
+    """How many models have a calibration error within chance, before and after correction."""
     known, raw, scaled = within_chance(calibration)
     if known.empty:
-        return paragraph("No model’s probabilities could be judged.")
+        return paragraph("No model’s calibration could be measured.")
     worst = known.loc[known["ece_scaled"].idxmax()]
     return paragraph(
-        f"As trained, probabilities of {raw} of {counted(len(known), 'model')} err no more than calibrated ones "
-        f"would by chance; corrected, those of {scaled}.",
+        f"The calibration error is within chance for {raw} of {counted(len(known), 'model')} as trained, and for "
+        f"{scaled} after correction.",
         f"The largest corrected error is {decimal(worst['ece_scaled'], 3)}, of {run_name_title(worst['run'])} on "
         f"{heading(worst['dataset'])}.",
     )
@@ -171,19 +172,18 @@ def of_calibration(calibration: pd.DataFrame) -> str:
 def of_thresholds(thresholds: pd.DataFrame) -> str:
     """Whether thresholds from the validation split raise macro F1; empty for a study without a multilabel dataset."""
     if thresholds.empty:
-        return paragraph("No dataset has several findings on one scan, so no threshold is to be chosen.")
+        return paragraph("No dataset has several findings per scan, so there is no threshold to choose.")
     raised = int((thresholds["low"] > 0).sum())
     row = thresholds.loc[thresholds["difference"].idxmax()]
     return paragraph(
-        f"Tuned thresholds raise macro F1 of {raised} of {counted(len(thresholds), 'model')}, with an interval "
-        "above 0.",
+        f"Tuned thresholds raise the macro F1 of {raised} of {counted(len(thresholds), 'model')} significantly.",
         f"The largest gain is {decimal(row['difference'], 3)}, of {run_name_title(row['run'])} on "
         f"{heading(row['dataset'])}.",
     )
 
 
 def of_operating_points(points: pd.DataFrame) -> str:
-    """Which class is missed most at few false alarms; of the chosen models in `operating_points`."""
+    """Which class is missed most at a high specificity; from the chosen models of `operating_points`."""
     asked = points[points["chosen"].astype(bool) & (points["asked"] == SCREENING)].dropna(subset=["sensitivity"])
     if asked.empty:
         return paragraph("No class has enough scans for a threshold of its own.")
@@ -196,16 +196,18 @@ def of_operating_points(points: pd.DataFrame) -> str:
 
 
 def of_failures(counts: pd.DataFrame) -> str:
-    """Which class is missed most often, in share of its scans, and what it is called; of `failures.error_counts`."""
+    """The class that is missed most often, and what is predicted instead; from `failures.error_counts`."""
     known = competing(counts).query("scans > 0")
     if known.empty or not known["missed"].sum():
         return paragraph("No model misses a scan of any class.")
     share = known["missed"] / known["scans"]
     row = known.loc[share.idxmax()]
-    called = f", mostly called {title(row['mostly_called'])}" if isinstance(row.get("mostly_called"), str) else ""
+    instead = (
+        f", mostly predicted as {title(row['mostly_called'])}" if isinstance(row.get("mostly_called"), str) else ""
+    )
     return paragraph(
         f"{run_name_title(row['run'])} on {heading(row['dataset'])} misses the largest share of a class: "
-        f"{row['missed']:,} of {counted(row['scans'], 'scan')} of {title(row['class'])} ({share.max():.0%}){called}."
+        f"{row['missed']:,} of {counted(row['scans'], 'scan')} of {title(row['class'])} ({share.max():.0%}){instead}."
     )
 
 
@@ -226,7 +228,7 @@ def of_groups(groups: pd.DataFrame) -> str:
         f"The largest gap between groups is {decimal(gap.max(), 3)} in macro AUROC: {run_name_title(run)} scores "
         f"{decimal(low['macro_auroc'], 3)} for {attribute} {low.name} and {decimal(high['macro_auroc'], 3)} for "
         f"{attribute} {high.name}.",
-        "Their intervals are apart." if apart else "Their intervals overlap, so it may be chance.",
+        "Their intervals do not overlap." if apart else "Their intervals overlap, so it may be chance.",
         without,
     )
 
@@ -239,15 +241,15 @@ def of_external(elsewhere: pd.DataFrame) -> str:
         else elsewhere
     )
     if known.empty:
-        return paragraph("No model could be asked about another collection.")
+        return paragraph("No model could be tested on another collection.")
     change = known["value"] - known["own_value"]
     fallen = int((known["high"] < known["own_low"]).sum())
     row = known.loc[change.idxmin()]
     return paragraph(
-        f"On another collection, {fallen} of {counted(len(known), 'recall')} lie below those at home, interval under "
-        "interval.",
-        f"The lowest beside its own: {run_name_title(row['run'])} finds {row['value']:.0%} of {title(row['class'])} in "
-        f"{heading(row['other'])} and {row['own_value']:.0%} in {heading(row['dataset'])}.",
+        f"On another collection, {fallen} of {counted(len(known), 'recall')} are lower than on the own test split, "
+        "with intervals that do not overlap.",
+        f"The lowest compared with its own test split: {run_name_title(row['run'])} finds {row['value']:.0%} of "
+        f"{title(row['class'])} in {heading(row['other'])} and {row['own_value']:.0%} in {heading(row['dataset'])}.",
     )
 
 
@@ -257,7 +259,9 @@ def of_transfer(known: pd.DataFrame) -> str:
     if copies.empty:
         return paragraph("No weights are known to come from another collection.")
     if not copies.sum():
-        return paragraph(f"The weights of {counted(len(copies), 'pretrained model')} know no copy of a test scan.")
+        return paragraph(
+            f"The weights of {counted(len(copies), 'pretrained model')} were trained on no copy of a test scan."
+        )
     row = known.loc[copies.idxmax()]
     return paragraph(
         f"Pretrained weights may have seen {counted(copies.sum(), 'test scan')}, most of {run_name_title(row['run'])} "
@@ -270,31 +274,33 @@ def of_curves(results: pd.DataFrame, epochs: Mapping[str, int]) -> str:
     """How many runs were best in their last epoch; `epochs` is the number of epochs of each run that is asked about."""
     own = results[results["run"].isin(list(epochs))].dropna(subset=["best_epoch"])
     if own.empty:
-        return paragraph("No run has an epoch that is best.")
+        return paragraph("No run has a best epoch.")
     last = own["best_epoch"] == own["run"].map(epochs)
     row = own.loc[own["best_epoch"].idxmin()]
     return paragraph(
-        f"{int(last.sum())} of {counted(len(own), 'run')} had the lowest validation loss in the last epoch, and may "
-        "learn more in further ones.",
+        f"{int(last.sum())} of {counted(len(own), 'run')} had the lowest validation loss in the last epoch: more "
+        "epochs may improve them.",
         f"The earliest best epoch is {row['best_epoch']:.0f}, of {run_name_title(row['run'])} on "
         f"{heading(row['dataset'])}.",
     )
 
 
 def of_pretraining(results: pd.DataFrame, pairs: pd.DataFrame, runs: Iterable[str]) -> str:
-    """What learned features change in macro F1, dataset by dataset; `pairs` is what `comparison.pairs` gives."""
+    """How pretrained weights change macro F1, dataset by dataset; `pairs` is what `comparison.pairs` returns."""
     own = results[results["run"].isin(list(runs))]
-    said = []
+    parts = []
     for dataset, both in own.groupby("dataset", sort=False):
         scratch, learned = (both[(both["weights"] == "random") == random] for random in (True, False))
         if len(scratch) != 1 or len(learned) != 1:
             continue
         names = {scratch["run"].iloc[0], learned["run"].iloc[0]}
         asked = pairs[pairs["first"].isin(names) & pairs["second"].isin(names)]
-        sure = "" if asked.empty else " (significant)" if asked["p_holm"].iloc[0] < SIGNIFICANT else " (may be chance)"
+        verdict = (
+            "" if asked.empty else " (significant)" if asked["p_holm"].iloc[0] < SIGNIFICANT else " (may be chance)"
+        )
         change = learned["macro_f1"].iloc[0] - scratch["macro_f1"].iloc[0]
-        said.append(f"{heading(dataset)} {change:+.3f}{sure}")
-    return paragraph(f"With learned features macro F1 changes by: {'; '.join(said)}.") if said else ""
+        parts.append(f"{heading(dataset)} {change:+.3f}{verdict}")
+    return paragraph(f"With pretrained weights, macro F1 changes by: {'; '.join(parts)}.") if parts else ""
 
 
 def of_rates(scores: pd.DataFrame) -> str:
