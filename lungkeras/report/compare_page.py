@@ -65,8 +65,9 @@ def _scores(names: tuple[str, str], table: pd.DataFrame) -> dict:
         Column("p_text", "p", NUMBER, "difference"),
         Column("auroc_difference", "macro AUROC", 3, "difference"),
         Column("auroc_p_text", "p", NUMBER, "difference"),
-        Column("note", "note"),
     ]
+    if table["note"].astype(bool).any():
+        columns.append(Column("note", "note"))
     return grid(
         frame,
         columns,

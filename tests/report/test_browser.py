@@ -138,8 +138,9 @@ def visit(browser, report):
     """A function: opens the report, without a network, at a width and in a theme; nothing may appear on the console."""
     contexts, said = [], []
 
-    def open_page(width: int = 1400, theme: str = "light", file: Path = report):
-        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, offline=True))
+    def open_page(width: int = 1400, theme: str = "light", file: Path = report, **device):
+        size = {"width": width, "height": 900}
+        contexts.append(browser.new_context(viewport=size, color_scheme=theme, offline=True, **device))
         page = contexts[-1].new_page()
         page.set_default_timeout(10_000)
         # That a test reads pixels back is a remark on the test.
@@ -163,7 +164,7 @@ def open_all(page) -> None:
         figure.locator(".stage-live > *").first.wait_for()
 
 
-@pytest.mark.parametrize("width", [390, 900, 1400])
+@pytest.mark.parametrize("width", [390, 820, 1400])
 def test_nothing_is_wider_than_the_window(visit, width):
     page = visit(width)
     open_all(page)
@@ -339,6 +340,47 @@ def test_what_is_drawn_around_or_chosen_by_class_is_listed_and_marked_in_every_p
     assert figure.locator(".wall li").count() == figure.locator("path.kept").count() == 0
     figure.get_by_label("Class").select_option("viral pneumonia")
     assert figure.locator(".wall li").count() == COUNTS["test"] // 3
+
+
+def drag_a_finger(page, corners: list[tuple[float, float]]) -> None:
+    """From corner to corner of the first panel of t-SNE, in shares of it."""
+    box = page.locator(PANEL).first.bounding_box()
+    places = [{"x": box["x"] + across * box["width"], "y": box["y"] + down * box["height"]} for across, down in corners]
+    touch = page.context.new_cdp_session(page)
+    for place, kind in zip([places[0], *places], ["touchStart"] + ["touchMove"] * len(places), strict=True):
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [place]})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def test_a_finger_scrolls_the_page_and_draws_around_points_once_it_is_asked_to(visit):
+    page = visit(390, has_touch=True, is_mobile=True)
+    figure = page.locator("#figure_05")
+    figure.scroll_into_view_if_needed()
+    page.locator(PANEL).first.wait_for()
+    page.locator(PANEL).first.evaluate("(panel) => panel.scrollIntoView({ block: 'center' })")
+    before = page.evaluate("scrollY")
+    drag_a_finger(page, [(0.5, 0.9), (0.5, 0.6), (0.5, 0.3), (0.5, 0.1)])
+    page.wait_for_function("(before) => scrollY > before", arg=before)
+    assert figure.locator(".wall li").count() == 0
+
+    finger = figure.get_by_role("button", name="Draw with a finger")
+    finger.tap()
+    assert finger.get_attribute("aria-pressed") == "true"
+    page.locator(PANEL).first.evaluate("(panel) => panel.scrollIntoView({ block: 'center' })")
+    page.wait_for_timeout(300)  # until the page lies still
+    before = page.evaluate("scrollY")
+    drag_a_finger(page, [(0.01, 0.01), (0.99, 0.01), (0.99, 0.99), (0.01, 0.99), (0.01, 0.05)])
+    figure.locator(".wall li").first.wait_for()
+    assert figure.locator(".wall li").count() == COUNTS["test"]
+    assert page.evaluate("scrollY") == before
+    assert finger.get_attribute("aria-pressed") == "false"  # the next finger scrolls again
+
+
+def test_a_mouse_needs_no_button_to_draw(visit):
+    page = visit()
+    page.locator("#figure_05").scroll_into_view_if_needed()
+    page.locator(PANEL).first.wait_for()
+    assert not page.locator("#figure_05 .for-touch").is_visible()
 
 
 def test_a_point_shows_its_scan_and_what_it_was_called(visit):

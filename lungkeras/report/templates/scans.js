@@ -16,26 +16,27 @@
     return within;
   };
 
-  // Calls `around` with the places of the points inside what is drawn by the mouse or a pen.
+  // Calls `around` with the places of the points inside what is drawn by the mouse, a pen or, if asked for, a finger.
   const lasso = (plot, panel, around) => {
     const drawn = svg("polygon", { class: "lasso", visibility: "hidden" });
     plot.append(drawn);
     let loop = null;
     plot.addEventListener("pointerdown", (event) => {
-      if (event.pointerType === "touch" || event.button !== 0) return;
+      const scrolls = event.pointerType === "touch" && !plot.closest(".drawing");
+      if (scrolls || loop || event.button !== 0) return;
       event.preventDefault();
       plot.focus({ preventScroll: true });
       plot.setPointerCapture(event.pointerId);
-      loop = [inPlot(plot, event)];
+      loop = Object.assign([inPlot(plot, event)], { pointer: event.pointerId });
     });
     plot.addEventListener("pointermove", (event) => {
-      if (!loop) return;
+      if (!loop || event.pointerId !== loop.pointer) return;
       loop.push(inPlot(plot, event));
       drawn.setAttribute("points", loop.map((corner) => corner.map((edge) => edge.toFixed(1)).join(" ")).join(" "));
       drawn.setAttribute("visibility", "visible");
     });
     const end = (event) => {
-      if (!loop) return;
+      if (!loop || event.pointerId !== loop.pointer) return;
       const closed = loop;
       loop = null;
       drawn.setAttribute("visibility", "hidden");
@@ -112,7 +113,7 @@
   };
 
   // The scans that are chosen: by what was drawn around, by their class, and by what a model called them.
-  const selection = (data, show) => {
+  const selection = (stage, data, show) => {
     const classes = data.classes.map(({ name }) => name);
     const models = data.panels.filter((panel) => panel.predicted);
     const truth = choice("Class", "all classes", ...classes);
@@ -123,7 +124,14 @@
     const count = el("span", { role: "status" });
     const list = el("ul", { class: "wall" });
     const tools = el("div", { class: "tools" }, truth.label, ...(models.length ? [called.label, model.label] : []), clear, count);
-    const hint = el("p", { class: "hint" }, "Draw around points with the mouse, or choose a class, to see these scans in every panel and in a list.");
+    const finger = el("button", { type: "button", class: "for-touch", "aria-pressed": "false" }, "Draw with a finger");
+    const hint = el("p", { class: "hint" }, "Draw around points, or choose a class, to see these scans in every panel and in a list. ", finger);
+    // A finger scrolls the page, except for the one loop after this button.
+    const listen = (drawing) => {
+      stage.classList.toggle("drawing", drawing);
+      finger.setAttribute("aria-pressed", String(drawing));
+    };
+    finger.addEventListener("click", () => listen(!stage.classList.contains("drawing")));
     let drawn = null, shown = PAGE;
 
     const right = (place) => {
@@ -168,6 +176,7 @@
     });
     fill();
     const around = (places) => {
+      listen(false);
       drawn = places.length ? new Set(places) : null;
       refill();
     };
@@ -176,7 +185,7 @@
 
   kinds.embedding = (stage, data) => {
     const drawings = [];
-    const { top, below, around } = selection(data, (kept) => drawings.forEach(({ show }) => show(kept)));
+    const { top, below, around } = selection(stage, data, (kept) => drawings.forEach(({ show }) => show(kept)));
     stage.append(legend(data.classes.map((look) => ({ ...look, filled: true }))), ...top);
     data.panels.forEach((panel) => {
       drawings.push(points(panel, data, around));
