@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lungkeras.datasets.recognised_folders import SPLIT_WORDS
 from lungkeras.evaluation.foreign_cells import (
     BLANK,
     LONGEST,
@@ -24,6 +25,7 @@ from lungkeras.evaluation.foreign_cells import (
     first_of,
     listed,
     more,
+    numbered,
     stem,
     texts,
 )
@@ -32,11 +34,10 @@ from lungkeras.evaluation.foreign_tables import Part, TableReader
 from lungkeras.system.errors import TableError
 from lungkeras.system.text import printable
 
-SPLITS = {"test": "test", "val": "val", "valid": "val", "validation": "val", "dev": "val", "train": "train"}
-SPLITS |= {"training": "train", "testing": "test"}
 OF_PATH = re.compile(r"(?:^|/)(patient\d+|p\d{8})/")  # of CheXpert and MIMIC-CXR
 SUM_WITHIN = 0.01  # of 1, the sum of the probabilities of classes that exclude each other
 MOSTLY = 0.99
+AS_NUMBERS = "file name without its ending, its case and leading zeros"
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,12 @@ class _Joiner(TableReader):
         if scans is others:
             return np.arange(len(scans))
         best = np.full(len(scans), -1)
-        for how, short in (("", str), ("file name", base), ("file name without its ending", stem)):
+        for how, short in (
+            ("", str),
+            ("file name", base),
+            ("file name without its ending", stem),
+            (AS_NUMBERS, numbered),
+        ):
             one, two = (pd.Index([short(name) for name in names]) for names in (scans, others))
             if not (one.is_unique and two.is_unique):
                 continue
@@ -268,12 +274,15 @@ class _Joiner(TableReader):
         if "split" not in roles:
             return np.full(scans, "test")
         table, values = roles["split"]
-        words = values.astype(str).str.strip().str.lower()
-        split = words.map(SPLITS)
+        words = texts(values)
+        split = words.str.casefold().map(SPLIT_WORDS)
         if len(wrong := np.flatnonzero(split.isna().to_numpy())):
+            column = table.columns.roles["split"]
+            row = int((texts(table.frame[column]) == words.iloc[wrong[0]]).to_numpy().argmax())
+            counts = words.iloc[wrong].replace("", "a blank").value_counts()
             raise TableError(
-                f"{table.name}: column {table.columns.roles['split']!r}: expected train, val or test, found "
-                f"{printable(values.iloc[wrong[0]])[:60]!r} in {len(wrong):,} rows"
+                f"{table.name}: column {printable(column)!r}, {table.row(row)}: expected train, val or test, found "
+                f"{', '.join(map(repr, map(printable, counts.index[:5])))} in {len(wrong):,} rows"
             )
         if not (split == "test").any():
             raise TableError(f"{table.name}: no row has the split test: expected scans to judge")
