@@ -308,8 +308,8 @@ def _with_patients(description: Description, records: pd.DataFrame, source: Path
 
 
 def ids_of(patients: pd.Series) -> pd.Series:
-    """Patients by their ids: 007 is 7 where both occur; blank where a spreadsheet has lost digits (1.23E+05)."""
-    shorter = patients.str.replace(r"^0+(?=\d+$)", "", regex=True)
+    """Patients by their ids: 007 and 7.0 are 7 where it occurs; blank where a spreadsheet lost digits (1.23E+05)."""
+    shorter = patients.str.replace(r"^0*(\d+?)(?:\.0)?$", r"\1", regex=True)
     patients = shorter if shorter.nunique() < patients.nunique() else patients
     return patients.mask(patients.str.fullmatch(LOST_DIGITS).fillna(False).astype(bool), "")
 
