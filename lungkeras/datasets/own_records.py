@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from lungkeras.datasets.folders import file_paths, no_image
 from lungkeras.datasets.label_tables import label_values, read_table
-from lungkeras.datasets.listed_files import FileIndex, places, stem
+from lungkeras.datasets.listed_files import FileIndex
+from lungkeras.datasets.own_names import ids_of, paths_of, shared_names
 from lungkeras.datasets.records import ABSENT, count_other_files, in_folders, leave_out, named
 from lungkeras.system.errors import SourceError
 from lungkeras.system.text import printable
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 NO_CLASS = frozenset({"mask", "masks", "segmentation", "segmentations", "annotation", "annotations"})
 NO_CLASS |= {"gt", "groundtruth", "truth", "unlabeled", "unlabelled"}
 MASK = r"(?i)^(.+)[-_. ](?:mask|masks|seg|segmentation)$"  # the name of a scan's mask next to it: scan_mask.png
-LOST_DIGITS = r"[\d.,]+[eE][+-]?\d+|#+"  # an id in a spreadsheet's number format, which several patients may share
 IMAGES = frozenset({"images", "image", "img", "imgs"})  # a folder whose name only says that it holds images
 # A patient's number at the start of a folder's or a file's name: patient00001/study1/..., person7_bacteria_24.jpeg
 PATIENT_IN_PATH = r"(?i)(?:^|/)((?:patient|subject|person|sub|pat)[-_ ]?\d+)(?=[/_.\- ])"
@@ -149,25 +149,6 @@ def _by_uid(source: Path, files: Mapping[str, object]) -> dict[str, str]:
     from lungkeras.datasets.scans.dicom_headers import header_of
 
     return {uid: path for path in files if (uid := header_of(source / path)["image"])}
-
-
-def paths_of(names: pd.Series, index: FileIndex) -> pd.Series:
-    """`places` of the scans as a table names them; 7 also finds 0007.png, as spreadsheets drop leading zeros."""
-    found = places(names, index)
-    numbers = names[found.isna()].str.extract(r"^0*(\d+)(?:\.0)?$", expand=False)
-    if not numbers.notna().any():
-        return found
-    shorter = [(stem.lstrip("0") or "0", path) for stem, path in index.stems.items() if re.fullmatch("[0-9]+", stem)]
-    times = Counter(number for number, _ in shorter)
-    return found.fillna(numbers.map({number: path for number, path in shorter if times[number] == 1}))
-
-
-def shared_names(names: pd.Series, index: FileIndex) -> pd.Series:
-    """Whether each name is that of several files, so that it names none: bool."""
-    files = [path.rpartition("/")[2] for path in index.paths]
-    times, of_stems = Counter(files), Counter(map(stem, files))
-    last = names.str.replace("\\", "/", regex=False).str.rpartition("/")[2] if len(names) else names
-    return (last.map(times) > 1) | (last.map(stem).map(of_stems) > 1)
 
 
 def _require_a_listed_file(file: Path, source: Path, records: pd.DataFrame, several: pd.Series) -> None:
@@ -305,13 +286,6 @@ def _with_patients(description: Description, records: pd.DataFrame, source: Path
         records = _with_headers(records, source)
     patients = ids_of(records["patient"]) if "patient" in records else records["scan"]
     return records.assign(patient=patients.mask(patients.isna() | (patients == ""), records["scan"]).astype("str"))
-
-
-def ids_of(patients: pd.Series) -> pd.Series:
-    """Patients by their ids: 007 and 7.0 are 7 where it occurs; blank where a spreadsheet lost digits (1.23E+05)."""
-    shorter = patients.str.replace(r"^0*(\d+?)(?:\.0)?$", r"\1", regex=True)
-    patients = shorter if shorter.nunique() < patients.nunique() else patients
-    return patients.mask(patients.str.fullmatch(LOST_DIGITS).fillna(False).astype(bool), "")
 
 
 def _with_headers(records: pd.DataFrame, source: Path) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from lungkeras.datasets.folders import IMAGE_SUFFIXES, file_paths
 from lungkeras.datasets.label_tables import without_title
 from lungkeras.datasets.listed_files import stem
 from lungkeras.datasets.lists import BrokenListError, letters_of, list_text, separator_of
-from lungkeras.datasets.own_records import ids_of
+from lungkeras.datasets.own_names import ids_of
 from lungkeras.system.errors import SourceError
 from lungkeras.system.text import printable
 from lungkeras.system.untrusted import table_files
