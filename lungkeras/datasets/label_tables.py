@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lungkeras.datasets.lists import BrokenListError, broken_row, list_text, separator_of
+from lungkeras.datasets.lists import SEPARATORS, BrokenListError, broken_row, list_text, separator_of
 from lungkeras.system.errors import SourceError, nearest
 from lungkeras.system.text import printable
 from lungkeras.system.untrusted import table_files
@@ -18,7 +18,7 @@ from lungkeras.system.untrusted import table_files
 if TYPE_CHECKING:
     import pandas as pd
 
-SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")  # of the tables that are found without being named
 BLANK = float("nan")
 # What a cell may say of a class, without case.
 VALUES = {
@@ -49,7 +49,16 @@ def read_table(file: Path, columns: Collection[str] | None = None) -> pd.DataFra
     for name in columns or ():
         require_column(file, list(table.columns), name)
     table = table[list(columns)] if columns else table
-    return table.apply(lambda column: column.str.strip())
+    return table.apply(lambda column: _whole(column.str.strip()))
+
+
+def _whole(column: pd.Series) -> pd.Series:
+    """Whole numbers as 12, also where a program wrote 12.0, as it does for a column with blanks."""
+    words = column.drop_duplicates()
+    as_floats = words.str.fullmatch(r"-?\d+\.0")
+    if not as_floats.any() or not (as_floats | (words == "")).all():
+        return column
+    return column.str.removesuffix(".0")
 
 
 def require_column(file: Path, columns: list[str], name: str) -> None:
@@ -69,7 +78,7 @@ def _unreadable(file: Path, found: str) -> SourceError:
 
 
 def _text_table(file: Path, columns: Collection[str] | None) -> pd.DataFrame:
-    text = list_text(file, own=True)
+    text = without_title(list_text(file, own=True))
     heading = text.partition("\n")[0]
     if not heading.strip() or not text.partition("\n")[2].strip():
         raise BrokenListError("no row below its heading" if heading.strip() else "an empty file")
@@ -88,6 +97,16 @@ def _text_table(file: Path, columns: Collection[str] | None) -> pd.DataFrame:
     ).fillna("")
 
 
+def without_title(text: str) -> str:
+    """The text of a table from its heading on, without a title, a comment or blank lines above it."""
+    *lines, _ = [*text.split("\n", table_files.MOST_TITLE), ""][: table_files.MOST_TITLE + 1]
+    if any(line.count('"') % 2 for line in lines):  # a quoted cell of several lines
+        return text
+    separator = max(SEPARATORS, key=lambda sign: max(line.count(sign) for line in lines))
+    filled = [sum(bool(cell.strip(' "')) for cell in line.split(separator)) for line in lines]
+    return text.split("\n", title)[-1] if (title := table_files.rows_of_title(filled)) else text
+
+
 def _spreadsheet(file: Path, columns: Collection[str] | None) -> pd.DataFrame:
     return table_files.read_xlsx(file)
 
@@ -103,7 +122,7 @@ def _parquet(file: Path, columns: Collection[str] | None) -> pd.DataFrame:
     )
 
 
-_READERS = {".xlsx": _spreadsheet, ".parquet": _parquet}
+_READERS = {".xlsx": _spreadsheet, ".xlsm": _spreadsheet, ".parquet": _parquet, ".pq": _parquet}
 
 
 def label_values(column: pd.Series) -> tuple[pd.Series, pd.Series]:
@@ -126,14 +145,17 @@ def holds_labels(column: pd.Series) -> bool:
 def list_separator(column: pd.Series) -> str:
     """The separator of classes within a cell; "" if no cell lists several.
 
-    A bar or a semicolon always separates; a comma only if its parts mostly occur elsewhere too: "Mass, right" is one
-    class.
+    A bar, a semicolon or a new line always separates; a comma only if its parts mostly occur elsewhere too: "Mass,
+    right" is one class; and a slash, a plus or an ampersand if all of them are classes of other cells.
     """
-    words = column.drop_duplicates()
-    for separator in "|;":
+    words = column.drop_duplicates().str.strip("[]")
+    for separator in "|;\n":
         if words.str.contains(separator, regex=False).any():
             return separator
-    cells = words[words.str.contains(",", regex=False)]
-    parts = cells.str.split(",").explode().str.strip()
-    known = parts.duplicated(keep=False) | parts.isin(set(words) - set(cells))
-    return "," if len(cells) and known.mean() > 0.5 else ""
+    for separator in ",/+&":
+        cells = words[words.str.contains(separator, regex=False)]
+        parts = cells.str.split(separator).explode().str.strip(" \t'\"")
+        alone = parts.isin(set(words[~words.index.isin(cells.index)].str.strip(" \t'\"")))
+        if len(cells) and (alone.all() if separator != "," else (alone | parts.duplicated(keep=False)).mean() > 0.5):
+            return separator
+    return ""

@@ -8,7 +8,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from lungkeras.datasets.label_tables import SUFFIXES
 from lungkeras.system.errors import ParamsError
 from lungkeras.system.text import printable
 from lungkeras.system.untrusted import yaml_files
@@ -79,8 +78,6 @@ class Description(BaseModel):
     def one_way(self) -> Description:
         if (self.labels is None) != (self.labels_are == "folders") or (self.labels is None) != (self.columns is None):
             raise ValueError("expected `labels` and `columns` of a table, or `labels_are: folders` and neither")
-        if self.labels is not None and Path(self.labels).suffix.lower() not in SUFFIXES:
-            raise ValueError(f"expected a table of labels ({', '.join(SUFFIXES)}), found {printable(self.labels)}")
         if self.labels_are == "columns" and len(self.columns.labels) not in (len(self.classes), len(self.classes) - 1):
             raise ValueError("expected a column for each class in columns.labels, in the order of the classes")
         if self.clear and self.clear not in self.classes:

@@ -6,6 +6,8 @@ in a table, folder, name or header counts as its own patient.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -14,7 +16,8 @@ from typing import TYPE_CHECKING
 from lungkeras.datasets.ages import integer_years
 from lungkeras.datasets.folders import file_paths, no_image
 from lungkeras.datasets.label_tables import label_values, read_table
-from lungkeras.datasets.listed_files import FileIndex, places
+from lungkeras.datasets.listed_files import FileIndex
+from lungkeras.datasets.own_names import ids_of, paths_of, shared_names
 from lungkeras.datasets.records import ABSENT, count_other_files, in_folders, leave_out, named
 from lungkeras.system.errors import SourceError
 from lungkeras.system.text import printable
@@ -24,13 +27,24 @@ if TYPE_CHECKING:
 
     from lungkeras.datasets.own_description import Description
 
-# Folders next to scans that are not classes.
+# Folders next to scans that are not classes, by a word of their names: masks, lung_masks, ground_truth.
 NO_CLASS = frozenset({"mask", "masks", "segmentation", "segmentations", "annotation", "annotations"})
+NO_CLASS |= {"gt", "groundtruth", "truth", "unlabeled", "unlabelled"}
+MASK = r"(?i)^(.+)[-_. ](?:mask|masks|seg|segmentation)$"  # the name of a scan's mask next to it: scan_mask.png
 IMAGES = frozenset({"images", "image", "img", "imgs"})  # a folder whose name only says that it holds images
 # A patient's number at the start of a folder's or a file's name: patient00001/study1/..., person7_bacteria_24.jpeg
 PATIENT_IN_PATH = r"(?i)(?:^|/)((?:patient|subject|person|sub|pat)[-_ ]?\d+)(?=[/_.\- ])"
 FROM_HEADERS = ("patient", "age", "sex", "view", "study", "scanner")
 DEEPEST = 3  # folders below the class folders whose names are looked at
+
+
+def is_no_class(folder: str) -> bool:
+    """Whether a folder of this name is not a class.
+
+    >>> is_no_class("Lung_Masks"), is_no_class("Damask")
+    (True, False)
+    """
+    return not NO_CLASS.isdisjoint(re.split(r"[\W_]+", folder.casefold()))
 
 
 def plain(name: str) -> str:
@@ -80,7 +94,7 @@ def in_class_folders(
     names = {level: folders[place].where(folders[place + 1].notna(), "") for place, level in enumerate(order)}
     below = folders[len(order)].where(folders[len(order) + 1].notna(), "")  # "" where the scan lies in them itself
     records = pd.DataFrame({"path": paths, "label": names["class"].map(cache(lambda name: of_class.get(plain(name))))})
-    inside = records["label"].notna() & ~below.str.casefold().isin(NO_CLASS)
+    inside = records["label"].notna() & ~below.map(is_no_class)
     if "split" in names:
         records["given_split"] = names["split"].str.casefold().map(dict(description.splits))
         inside &= records["given_split"].notna()
@@ -91,7 +105,7 @@ def in_class_folders(
     records.insert(0, "scan", scan_names(records["path"]))
     listed = records["path"].tolist()
     records.attrs["flow"] = [["found", len(records)]]
-    records = _leave_out_no_scans(records, source, files)
+    records = _leave_out_no_scans(_leave_out_masks(records), source, files)
     columns = {slug: (records["label"] == slug).astype("int64") for slug in description.classes}
     return records.drop(columns="label").assign(**columns), listed
 
@@ -107,18 +121,21 @@ def in_table(
     records.insert(0, "scan", records["image"])
     records.attrs = {"flow": [["found", len(records)]]}
     records = _without(records, records["image"] == "", "rows that name no scan")
+    by_uid = description.scans == "header"
+    index = FileIndex(files)
+    paths = records["image"].map(_by_uid(source, files)) if by_uid else paths_of(records["image"], index)
+    records, listed = records.assign(path=paths), paths.dropna().tolist()
     records = labelled(description, records, table.loc[records.index, columns.labels])
     if columns.split:
-        records["given_split"] = records["given_split"].str.casefold().map(dict(description.splits))
-        records = _without(records, records["given_split"].isna(), "rows of no known split")
+        words = records["given_split"].replace("", "blank")
+        records["given_split"] = words.str.casefold().map(dict(description.splits))
+        unknown = records["given_split"].isna()
+        records = _without(records, unknown, f"rows of no known split ({named(words[unknown].value_counts())})")
     records = _one_row_per_scan(description, records)
-    if description.scans == "header":
-        records["path"] = records["image"].map(_by_uid(source, files))
-    else:
-        records["path"] = places(records["image"], FileIndex(files))
-    listed = records["path"].dropna().tolist()
     if require_files:
-        _require_a_listed_file(file, source, records)
+        several = records["path"].isna() & shared_names(records["image"], index)
+        _require_a_listed_file(file, source, records, several)
+        records = _without(records, several, "a name that several files have")
         records = leave_out(records, records["path"].isna(), ABSENT, kind="absent")
     records["path"] = records["path"].fillna(records["image"].str.replace("\\", "/", regex=False))
     records = _without(records, _real(records["path"], files).duplicated(), "second names of another scan's file")
@@ -134,8 +151,13 @@ def _by_uid(source: Path, files: Mapping[str, object]) -> dict[str, str]:
     return {uid: path for path in files if (uid := header_of(source / path)["image"])}
 
 
-def _require_a_listed_file(file: Path, source: Path, records: pd.DataFrame) -> None:
+def _require_a_listed_file(file: Path, source: Path, records: pd.DataFrame, several: pd.Series) -> None:
     """Raises SourceError if no name in the table matches a file."""
+    if len(records) and several.all():
+        raise SourceError(
+            f"{file}: names {len(records):,} scans, such as {printable(records['image'].iloc[0])}, and each name is "
+            f"that of several files in {source}: write their paths or suffixes into the table"
+        )
     if len(records) and records["path"].isna().all():
         raise SourceError(
             f"{file}: names {len(records):,} scans, such as {printable(records['image'].iloc[0])}, and no file in "
@@ -155,12 +177,14 @@ def labelled(description: Description, records: pd.DataFrame, cells: pd.DataFram
 
 def _of_columns(description: Description, records: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     classes, strange = list(description.classes), records["scan"].isna()
+    words: Counter[str] = Counter()
     for slug, column in zip(classes, cells, strict=False):  # the other side of a single column has none
         records[slug], unknown = label_values(cells[column])
         strange |= unknown
+        words.update(cells.loc[unknown, column])
     if len(classes) > cells.shape[1]:
         records[classes[-1]] = 1 - records[classes[0]]
-    records = _without(records, strange, "labels that are none of 1, 0, -1 and blank")
+    records = _without(records, strange, f"labels that are none of 1, 0, -1 and blank ({named(words)})")
     if description.task == "multiclass":
         one = records[classes].isin([0, 1]).all(axis=1) & (records[classes].sum(axis=1) == 1)
         records = _without(records, ~one, "not exactly one class")
@@ -199,10 +223,11 @@ def _without(records: pd.DataFrame, unwanted: pd.Series, reason: str) -> pd.Data
 def parts_of(cell: str, separator: str) -> list[str]:
     """The classes that a cell names.
 
-    >>> parts_of("['Mass', ' Nodule']", ",")
-    ['Mass', 'Nodule']
+    >>> parts_of("['Mass', ' Nodule']", ","), parts_of("['Mass']", "")
+    (['Mass', 'Nodule'], ['Mass'])
     """
-    parts = cell.strip("[]").split(separator) if separator else [cell]
+    cell = cell[1:-1] if cell[:1] + cell[-1:] == "[]" else cell
+    parts = cell.split(separator) if separator else [cell]
     return [part for part in (part.strip(" \t'\"") for part in parts) if part]
 
 
@@ -212,12 +237,17 @@ def _one_row_per_scan(description: Description, records: pd.DataFrame) -> pd.Dat
         return records
     classes, groups = list(description.classes), records.groupby("image", sort=False)
     if description.labels_are == "list" and description.task == "multilabel":
-        records = records.assign(**groups[classes].transform("max"))
+        joined = groups[classes].transform("max")
+        further = "further rows of a scan" + (
+            ", whose labels are joined" if (joined != records[classes]).any(axis=None) else ""
+        )
+        records = records.assign(**joined)
     else:
+        further = "further rows of a scan"
         lowest, highest = (records.fillna(dict.fromkeys(classes, -2)).groupby("image")[classes].transform(which)
                            for which in ("min", "max"))  # fmt: skip
         records = _without(records, (lowest != highest).any(axis=1), "rows of one scan with different labels")
-    return _without(records, records["image"].duplicated(), "further rows of a scan")
+    return _without(records, records["image"].duplicated(), further)
 
 
 def _real(paths: pd.Series, files: Mapping[str, object]) -> pd.Series:
@@ -229,6 +259,13 @@ def scan_names(paths: pd.Series) -> pd.Series:
     """The name of each file, or its path where two share it."""
     names = paths.str.rpartition("/")[2] if len(paths) else paths
     return names.where(~names.duplicated(keep=False), paths).map(printable)
+
+
+def _leave_out_masks(records: pd.DataFrame) -> pd.DataFrame:
+    """Without files named as a scan next to them, with `mask` behind: scan_mask.png."""
+    names = records["path"].str.replace(r"\.[^./]*$", "", regex=True)
+    masks = names.str.extract(MASK, expand=False).isin(set(names))
+    return leave_out(records, masks, "masks of other scans") if masks.any() else records
 
 
 def _leave_out_no_scans(records: pd.DataFrame, source: Path, files: Mapping[str, object]) -> pd.DataFrame:
@@ -247,7 +284,7 @@ def _with_patients(description: Description, records: pd.DataFrame, source: Path
         records = records.assign(patient=records["path"].str.extract(PATIENT_IN_PATH, expand=False))
     if description.headers and require_files:
         records = _with_headers(records, source)
-    patients = records["patient"] if "patient" in records else records["scan"]
+    patients = ids_of(records["patient"]) if "patient" in records else records["scan"]
     return records.assign(patient=patients.mask(patients.isna() | (patients == ""), records["scan"]).astype("str"))
 
 

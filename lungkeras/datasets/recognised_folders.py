@@ -12,7 +12,7 @@ from lungkeras.datasets.class_names import clear_class, distinct, slugs
 from lungkeras.datasets.folders import no_image, subfolders
 from lungkeras.datasets.own import entry
 from lungkeras.datasets.own_description import MOST_CLASSES, Description
-from lungkeras.datasets.own_records import NO_CLASS, PATIENT_IN_PATH
+from lungkeras.datasets.own_records import PATIENT_IN_PATH, is_no_class
 from lungkeras.datasets.records import finish
 from lungkeras.datasets.scans.dicom_headers import ELEMENTS as DICOM_ELEMENTS
 from lungkeras.datasets.scans.dicom_headers import header_of
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training", "tr"), "train"),
-    **dict.fromkeys(("val", "valid", "validate", "validation", "dev", "development", "tune"), "val"),
+    **dict.fromkeys(("val", "valid", "validate", "validation", "va", "dev", "development", "tune"), "val"),
     **dict.fromkeys(("test", "testing", "te", "holdout"), "test"),
 }
 PATIENT_NAME = re.compile(r"(?i)(patient|subject|person|sub|pat|case|p)?[-_ ]?\d{3,}")
@@ -57,7 +57,7 @@ def class_folders(source: Path) -> tuple[Path, str, list[str], dict[str, str]] |
 
 
 def _children(folder: Path) -> list[Path]:
-    return [child for child in subfolders(folder) if child.name.casefold() not in NO_CLASS]
+    return [child for child in subfolders(folder) if not is_no_class(child.name)]
 
 
 def _classes(folders: list[Path]) -> list[str]:
@@ -71,7 +71,7 @@ def _classes(folders: list[Path]) -> list[str]:
 def _holds_image(folder: Path) -> bool:
     """Whether one of the first files below a folder is an image."""
     for parent, folders, files in islice(os.walk(folder, followlinks=True), SAMPLED):
-        folders[:] = sorted(name for name in folders if name.casefold() not in NO_CLASS and name[0] != ".")
+        folders[:] = sorted(name for name in folders if not is_no_class(name) and name[0] != ".")
         if any(not no_image(f"{parent}/{name}") for name in islice(files, SAMPLED) if name[0] != "."):
             return True
     return False

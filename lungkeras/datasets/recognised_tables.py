@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from lungkeras.datasets.class_names import clear_class, distinct, slugs
 from lungkeras.datasets.folders import file_paths, files_in
 from lungkeras.datasets.label_tables import SUFFIXES, holds_labels, list_separator, read_table, require_column
-from lungkeras.datasets.listed_files import FileIndex, places
+from lungkeras.datasets.listed_files import FileIndex
 from lungkeras.datasets.lists import letters_of
 from lungkeras.datasets.own_description import MOST_CLASSES, Columns, Description
+from lungkeras.datasets.own_names import LOST_DIGITS, paths_of
 from lungkeras.datasets.own_records import parts_of, plain
 from lungkeras.datasets.recognised_folders import (
     MOSTLY,
@@ -101,11 +102,16 @@ def of_table(
         splits=_split_words(table[roles["split"]]) if roles["split"] else {},
         scans="header" if by_header else "name",
     )
-    paths = pd.Series([*files]) if by_header else places(table[roles["image"]], index).dropna()
+    paths = pd.Series([*files]) if by_header else paths_of(table[roles["image"]], index).dropna()
     description = description.model_copy(
         update={"headers": any(known_from_headers(source, paths).values())}
         | ({} if roles["patient"] else {"patients": patients_elsewhere(source, paths)})
     )
+    if roles["patient"] and (lost := table[roles["patient"]].str.fullmatch(LOST_DIGITS)).any():
+        missed.append(
+            f"{lost.sum():,} patients whose numbers have lost digits to a spreadsheet's format, such as "
+            f"{printable(table.loc[lost, roles['patient']].iloc[0])}: each of these scans stands alone"
+        )
     used = {*roles.values(), *labels}
     if unused := [printable(heading) for heading in headings if heading not in used]:
         more = f" and {len(unused) - 12} more" if unused[12:] else ""
@@ -120,10 +126,10 @@ def _roles(
     headings = list(table.columns)
     roles = {role: getattr(named, role) or _by_heading(headings, role) for role in ("patient", "view", "age", "sex")}
     roles |= {"study": _by_heading(headings, "study"), "split": named.split or _split_column(table)}
-    index, by_header = FileIndex(files), False
-    roles["image"], hits = _image_column(table, index, named.image, {*filter(None, roles.values())})
+    index, by_header, others = FileIndex(files), False, {*filter(None, roles.values())}
+    roles["image"], hits = _image_column(table, index, named.image, others)
     if not hits and (uids := _by_uid(source, files)):
-        roles["image"], hits = _image_column(table, FileIndex(uids), named.image, {*filter(None, roles.values())})
+        roles["image"], hits = _image_column(table, FileIndex(uids), named.image, others)
         by_header = hits > 0
     if roles["image"] is None:
         raise SourceError(
@@ -206,7 +212,7 @@ def _image_column(
     rows = table.iloc[:: max(1, len(table) // SAMPLED)][:SAMPLED] if len(table) > SAMPLED else table
     hits: dict[str, float] = {}
     for heading in order:
-        hits[heading] = float(places(rows[heading], index).notna().mean())
+        hits[heading] = float(paths_of(rows[heading], index).notna().mean())
         if hits[heading] > MOSTLY:
             break
     order = list(hits)
@@ -220,11 +226,12 @@ def _label_columns(file: Path, table: pd.DataFrame, named: Named, used: set[str]
     """The columns of labels, and whether they are columns or a list."""
     free = [heading for heading in table.columns if heading not in used]
     if named.label:
-        are = named.labels_are or ("columns" if all(holds_labels(table[each]) for each in named.label) else "list")
+        several = len(named.label) > 1
+        are = named.labels_are or ("columns" if several or holds_labels(table[named.label[0]]) else "list")
         if are == "list" and len(named.label) > 1:
             raise SourceError(
                 f"{file}: expected one column of lists of classes, found {len(named.label)} by --label: name one, or "
-                "give --labels-are columns"
+                "leave out --labels-are list"
             )
         return list(named.label), are
     listed = [heading for name in HEADINGS["labels"] for heading in free if letters_of(heading) == name]

@@ -6,10 +6,12 @@ on what was not understood. It asks no questions: a column that is not recognise
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
 
 from lungkeras.datasets.own_description import Description
 from lungkeras.datasets.recognised_folders import (
@@ -49,14 +51,18 @@ def understand(name: str, source: Path, *, title: str, named: Named | None = Non
     labels = named.labels
     missed: list[str] = []
     if labels is None and (found := class_folders(source)) is not None:
-        description, how = of_folders(source, title, *found, missed)
+        description, how = _described(of_folders, source, title, *found, missed)
+        if (table := table_in(source)) is not None:
+            missed.append(
+                f"the table {printable(table.name)}, which is not read: if it holds the labels, name it by --labels"
+            )
     elif labels is None and (labels := table_in(source)) is None:
         raise SourceError(
             f"{source}: expected a folder for each of two classes or more, or a table of labels, found "
             f"{glance(source)}: name the table by --labels FILE"
         )
     if labels is not None:
-        description, how = of_table(source, Path(labels), title, named, missed)
+        description, how = _described(of_table, source, Path(labels), title, named, missed)
     description, records = _of_known_classes(name, source, description, missed)
     kinds, flow = records.attrs["kinds"], records.attrs["flow"]
     examples = records.attrs["examples"]
@@ -67,6 +73,15 @@ def understand(name: str, source: Path, *, title: str, named: Named | None = Non
     if description.patients == "none":
         missed.append("which scans are of one patient: each counts as a patient of its own")
     return Understood(description, records, how, missed)
+
+
+def _described(describe: Callable, source: Path, *details) -> tuple[Description, dict[str, str]]:
+    """What a folder or a table holds. Raises SourceError if a class or the collection can't be called so."""
+    try:
+        return describe(source, *details)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SourceError(f"{source}: {first['msg'].removeprefix('Value error, ')}: rename it") from None
 
 
 def _of_known_classes(

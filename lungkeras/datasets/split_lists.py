@@ -11,13 +11,16 @@ Columns are found by name (COLUMNS), and a column of patients is read if present
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lungkeras.datasets.folders import IMAGE_SUFFIXES, file_paths
+from lungkeras.datasets.label_tables import without_title
 from lungkeras.datasets.listed_files import stem
 from lungkeras.datasets.lists import BrokenListError, letters_of, list_text, separator_of
+from lungkeras.datasets.own_names import ids_of
 from lungkeras.system.errors import SourceError
 from lungkeras.system.text import printable
 from lungkeras.system.untrusted import table_files
@@ -55,7 +58,8 @@ def read_sides(files: Sequence[Path | str]) -> pd.DataFrame:
     found = pd.concat(parts, ignore_index=True).astype(object)  # of texts: quicker to look through one by one
     found["scan"] = found["scan"].str.strip().str.replace("\\", "/").str.removeprefix("./")
     found = found[found["scan"] != ""]
-    found["side"] = found["side"].str.strip()
+    found["side"] = _spelled_once(found["side"].str.strip())
+    found["patient"] = ids_of(found["patient"].astype("str").where(found["patient"].notna())).replace("", None)
     kept = found[~found["side"].str.casefold().isin(NO_SIDE)].reset_index(drop=True)
     if kept["side"].nunique() < 2:
         there = ", ".join(map(printable, kept["side"].unique())) or "none"
@@ -66,6 +70,12 @@ def read_sides(files: Sequence[Path | str]) -> pd.DataFrame:
         )
     kept.attrs["no_side"] = len(found) - len(kept)
     return kept
+
+
+def _spelled_once(sides: pd.Series) -> pd.Series:
+    """The sides, each as it is spelled first: Train is train."""
+    first: dict[str, str] = {}
+    return sides.map({side: first.setdefault(side.casefold(), side) for side in sides.dropna().unique()})
 
 
 def side_names(files: Sequence[Path | str]) -> list[str]:
@@ -93,10 +103,12 @@ def _read(file: Path, side: str) -> pd.DataFrame:
         if file.suffix == ".parquet":
             table = table_files.read_parquet(file)
             return _of_table(file, table.astype("str").where(table.notna(), ""), side)
-        text = list_text(file)
-    except (BrokenListError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise SourceError(f"{file} can't be read: {reason}. Give lists of scans as text, CSV or parquet") from None
+        if file.suffix == ".xlsx":
+            return _of_table(file, table_files.read_xlsx(file), side)
+        text = without_title(list_text(file, own=True))
+    except (BrokenListError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        why = getattr(error, "strerror", None) or error
+        raise SourceError(f"{file} can't be read: {why}. Give lists of scans as text, CSV, xlsx or parquet") from None
     heading = text.partition("\n")[0]
     columns = [letters_of(column) for column in heading.split(separator_of(heading))]
     if set(columns) & {*COLUMNS["scan"], *COLUMNS["side"], *COLUMNS["patient"]}:

@@ -20,6 +20,7 @@ from lungkeras.evaluation.foreign_cells import (
     first_of,
     listed,
     more,
+    numbered,
     stem,
 )
 from lungkeras.evaluation.foreign_metadata import Roles, metadata_of, patients_of, split_of
@@ -29,6 +30,7 @@ from lungkeras.system.text import printable
 
 SUM_WITHIN = 0.01  # of 1, the sum of the probabilities of classes that exclude each other
 MOSTLY = 0.99
+AS_NUMBERS = "file name without its ending, its case and leading zeros"
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,12 @@ class _Joiner(TableReader):
         if scans is others:
             return np.arange(len(scans))
         best = np.full(len(scans), -1)
-        for how, short in (("", str), ("file name", base), ("file name without its ending", stem)):
+        for how, short in (
+            ("", str),
+            ("file name", base),
+            ("file name without its ending", stem),
+            (AS_NUMBERS, numbered),
+        ):
             one, two = (pd.Index([short(name) for name in names]) for names in (scans, others))
             if not (one.is_unique and two.is_unique):
                 continue

@@ -1,6 +1,8 @@
 """Opens a user's table and reads its cells: probabilities, labels, ages. Errors name the cell."""
 
 import re
+import zipfile
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,19 +10,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras.datasets.lists import BrokenListError, list_text
+from lungkeras.datasets.label_tables import VALUES, without_title
+from lungkeras.datasets.lists import BrokenListError, list_text, separator_of
 from lungkeras.evaluation.foreign_columns import Columns, key, understand
 from lungkeras.system.errors import TableError
 from lungkeras.system.text import printable
 from lungkeras.system.untrusted import table_files
 
-WORDS = {
-    **dict.fromkeys(("1", "1.0", "true", "yes", "positive"), 1),
-    **dict.fromkeys(("0", "0.0", "false", "no", "negative"), 0),
-    **dict.fromkeys(("-1", "-1.0", "uncertain"), -1),
-}
-UNKNOWN = ("", "nan", "na", "n/a", "none", "null", "unknown", "u")
 BLANK = -2  # a missing label; -1 is an uncertain one
+WORDS = {word: BLANK if value != value else int(value) for word, value in VALUES.items()}
+UNKNOWN = ("", "nan", "na", "n/a", "none", "null", "unknown", "u")
+SHEETS = (".xlsx", ".xlsm")
+ROUNDING = 1e-6  # by which a probability in single precision may leave 0 to 1
 OLDEST = 120
 LONGEST = 60  # characters of a name that is shown
 
@@ -39,20 +40,23 @@ class Table:
 
 
 def read_table(file: Path | str, content: pd.DataFrame | None = None) -> Table:
-    """Reads a CSV, TSV or Parquet file, or its `content` if given. Raises TableError if it can't be read."""
+    """Reads a CSV, TSV, xlsx or Parquet file, or its `content` if given. Raises TableError if it can't be read."""
     file = Path(file)
     if content is not None:
         return Table(file.name, content, understand(content.columns), in_lines=False)
     if file.is_dir() and (file / "predictions.parquet").is_file():
         file = file / "predictions.parquet"
-    is_parquet = file.suffix.lower() in (".parquet", ".pq")
+    is_parquet, is_sheet = file.suffix.lower() in (".parquet", ".pq"), file.suffix.lower() in SHEETS
     try:
         if file.is_dir():
             raise ValueError("it is a folder: give a table, or a run's folder with predictions.parquet")
-        frame = table_files.read_parquet(file) if is_parquet else _read_text(file)
-    except (OSError, ValueError, BrokenListError) as error:
+        if is_sheet:
+            frame = table_files.read_xlsx(file).replace("", np.nan)
+        else:
+            frame = table_files.read_parquet(file) if is_parquet else _read_text(file)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, BrokenListError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise TableError(f"{file} can't be read as a CSV, TSV or Parquet table: {reason}") from error
+        raise TableError(f"{file} can't be read as a CSV, TSV, xlsx or Parquet table: {reason}") from error
     frame = frame.set_axis([str(name) for name in frame.columns], axis=1).reset_index(drop=True)
     if twice := next((name for name in frame.columns if list(frame.columns).count(name) > 1), None):
         raise TableError(f"{file}: the column {twice!r} occurs twice: remove or rename one")
@@ -63,15 +67,13 @@ def read_table(file: Path | str, content: pd.DataFrame | None = None) -> Table:
         one, other = (printable(name)[:LONGEST] for name in columns.alike)
         raise TableError(f"{file}: the columns {one!r} and {other!r} mean the same: remove or rename one")
     named = f"{file.parent.name}/{file.name}" if file.name == "predictions.parquet" else file.name
-    return Table(named, frame, columns, in_lines=not is_parquet)
+    return Table(named, frame, columns, in_lines=not (is_parquet or is_sheet))
 
 
 def _read_text(file: Path) -> pd.DataFrame:
-    text = list_text(file, own=True)
+    text = without_title(list_text(file, own=True))
     heading = text.partition("\n")[0]
-    separator = "\t" if file.suffix.lower() == ".tsv" or heading.count("\t") > heading.count(",") else ","
-    if heading.count(";") > heading.count(separator):
-        separator = ";"
+    separator = "\t" if file.suffix.lower() == ".tsv" else separator_of(heading)
     roles = set(understand([name.strip('"') for name in heading.split(separator)]).roles.values())
     as_text = dict.fromkeys(roles, str)
     options = {"sep": separator, "index_col": False, "keep_default_na": False}
@@ -79,19 +81,25 @@ def _read_text(file: Path) -> pd.DataFrame:
 
 
 def probability_cells(table: Table, column: str) -> np.ndarray:
+    """The probabilities of a column, from 0 to 1: float64 (rows,); a text may have a decimal comma."""
     cells = table.frame[column]
-    given = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    wrong = np.flatnonzero(~((given >= 0) & (given <= 1)))
+    numbers = cells
+    if not pd.api.types.is_numeric_dtype(cells):
+        numbers = texts(cells).str.replace(r"^(-?\d*),(\d+)$", r"\1.\2", regex=True)
+    given = pd.to_numeric(numbers, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    wrong = np.flatnonzero(~((given >= -ROUNDING) & (given <= 1 + ROUNDING)))
     if len(wrong):
         raise TableError(
             f"{table.name}: column {printable(column)!r}, {table.row(wrong[0])}: expected a probability from 0 to 1, "
-            f"found {_cell(cells.iloc[wrong[0]])}{more(len(wrong) - 1, 'cell')}{_advice(given)}"
+            f"found {_cell(cells.iloc[wrong[0]])}{more(len(wrong) - 1, 'cell')}{_advice(cells, given)}"
         )
-    return given
+    return np.clip(given, 0, 1)
 
 
-def _advice(given: np.ndarray) -> str:
+def _advice(cells: pd.Series, given: np.ndarray) -> str:
     finite = given[np.isfinite(given)]
+    if not len(finite) and texts(cells).str.endswith("%").mean() > 0.5:
+        return ": if these are percentages, divide them by 100"
     if len(finite) and finite.min() < 0:
         return ": if these are logits, give their sigmoid or softmax"
     if len(finite) and 1 < finite.max() <= 100 and np.mean(finite > 1) > 0.1:
@@ -106,7 +114,7 @@ def label_cells(table: Table, column: str) -> np.ndarray:
         values = cells.to_numpy(np.float64, na_value=np.nan)
         found = np.where(np.isnan(values), BLANK, np.where(np.isin(values, (-1, 0, 1)), values, np.nan))
     else:
-        found = texts(cells).str.lower().map(WORDS | {"": BLANK}).to_numpy(np.float64)
+        found = texts(cells).str.casefold().map(WORDS).to_numpy(np.float64)
     if len(wrong := np.flatnonzero(np.isnan(found))):
         raise TableError(
             f"{table.name}: column {printable(column)!r}, {table.row(wrong[0])}: expected a label of 1, 0, -1 "
@@ -120,22 +128,24 @@ def may_be_labels(cells: pd.Series) -> bool:
     """Whether most cells of a column may be labels."""
     if pd.api.types.is_numeric_dtype(cells):
         return bool((cells.isna() | cells.isin((-1, 0, 1))).mean() > 0.5)
-    return bool(texts(cells).str.lower().isin((*WORDS, "")).mean() > 0.5)
+    return bool(texts(cells).str.casefold().isin(WORDS).mean() > 0.5)
 
 
 def texts(cells: pd.Series) -> pd.Series:
     return cells.astype(object).where(cells.notna(), "").astype(str).str.strip()
 
 
-def named_labels(table: Table, column: str, classes: Mapping[str, str]) -> np.ndarray:
-    """Labels of a column whose cells name classes, one or several ("Mass|Nodule")."""
+def named_labels(table: Table, column: str, classes: Mapping[str, str]) -> tuple[np.ndarray, dict[str, int]]:
+    """(labels of a column whose cells name classes, one or several ("Mass|Nodule"), {other name: its rows})."""
     codes, levels = pd.factorize(texts(table.frame[column]).str.replace(r"\.0$", "", regex=True))
     asked, rows = list(classes), np.zeros((len(levels), len(classes)), dtype=np.int8)
+    others, times = Counter(), np.bincount(codes, minlength=len(levels))
     for place, text in enumerate(levels):
-        named = [key(text)] if key(text) in classes else [key(part) for part in re.split(r"[|;,]", text)]
-        for name in named:
-            if name in classes:
-                rows[place, asked.index(name)] = 1
+        for part in [text] if key(text) in classes else re.split(r"[|;,]", text):
+            if key(part) in classes:
+                rows[place, asked.index(key(part))] = 1
+            elif part.strip():
+                others[part.strip()] += int(times[place])
         if not text.strip():
             rows[place] = BLANK
     if not (rows == 1).any():
@@ -143,7 +153,7 @@ def named_labels(table: Table, column: str, classes: Mapping[str, str]) -> np.nd
             f"{table.name}: column {printable(column)!r} names none of the classes {first_of(classes.values())}: found "
             f"{first_of(levels)}"
         )
-    return rows[codes]
+    return rows[codes], others
 
 
 def ages(words: pd.Series) -> pd.Series:
@@ -160,6 +170,12 @@ def base(name: object) -> str:
 
 def stem(name: object) -> str:
     return base(name).rpartition(".")[0] or base(name)
+
+
+def numbered(name: object) -> str:
+    """`stem` without case, and of a number without leading zeros, which spreadsheets drop."""
+    short = stem(name).casefold()
+    return short.lstrip("0") or "0" if short.isdigit() else short
 
 
 def _cell(value: object) -> str:

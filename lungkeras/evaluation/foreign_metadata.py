@@ -6,14 +6,13 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from lungkeras.datasets.recognised_folders import SPLIT_WORDS
 from lungkeras.evaluation.foreign_cells import LONGEST, OLDEST, UNKNOWN, Table, ages, texts
 from lungkeras.evaluation.foreign_columns import METADATA
 from lungkeras.system.errors import TableError
 from lungkeras.system.text import printable
 
 Roles = dict[str, tuple[Table, pd.Series]]  # {role: (table, values of the scans)}
-SPLITS = {"test": "test", "val": "val", "valid": "val", "validation": "val", "dev": "val", "train": "train"}
-SPLITS |= {"training": "train", "testing": "test"}
 OF_PATH = re.compile(r"(?:^|/)(patient\d+|p\d{8})/")  # of CheXpert and MIMIC-CXR
 
 
@@ -41,12 +40,15 @@ def split_of(roles: Roles, scans: int, note: Callable[[str], None]) -> np.ndarra
     if "split" not in roles:
         return np.full(scans, "test")
     table, values = roles["split"]
-    words = values.astype(str).str.strip().str.lower()
-    split = words.map(SPLITS)
+    words = texts(values)
+    split = words.str.casefold().map(SPLIT_WORDS)
     if len(wrong := np.flatnonzero(split.isna().to_numpy())):
+        column = table.columns.roles["split"]
+        row = int((texts(table.frame[column]) == words.iloc[wrong[0]]).to_numpy().argmax())
+        counts = words.iloc[wrong].replace("", "a blank").value_counts()
         raise TableError(
-            f"{table.name}: column {table.columns.roles['split']!r}: expected train, val or test, found "
-            f"{printable(values.iloc[wrong[0]])[:60]!r} in {len(wrong):,} rows"
+            f"{table.name}: column {printable(column)!r}, {table.row(row)}: expected train, val or test, found "
+            f"{', '.join(map(repr, map(printable, counts.index[:5])))} in {len(wrong):,} rows"
         )
     if not (split == "test").any():
         raise TableError(f"{table.name}: no row has the split test: expected scans to judge")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lungkeras.datasets.records import named
 from lungkeras.evaluation.foreign_cells import (
     LONGEST,
     Table,
@@ -65,9 +66,11 @@ class TableReader:
         if not given and own_score:
             given = {POSITIVE: (POSITIVE, own_score)}
         if not given:
+            logits = next((column for column in table.frame if re.search(r"(?i)logit", column)), "")
+            advice = f". If {printable(logits)[:LONGEST]!r} is a logit, give its sigmoid or softmax" if logits else ""
             raise TableError(
                 f"{table.name} has no column of probabilities: expected probability_<class>, <class>_prob, or y_score; "
-                f"with --labels FILE, columns named after its classes count too. Found {listed(table.frame)}"
+                f"with --labels FILE, columns named after its classes count too. Found {listed(table.frame)}{advice}"
             )
         if len(given) > MOST_CLASSES:
             raise TableError(f"{table.name} has {len(given)} classes; at most {MOST_CLASSES} are judged")
@@ -145,5 +148,11 @@ class TableReader:
             return {name: classes[name] for name in own}, values
         if columns.listed:
             self.means(table, columns.listed, "the classes of a scan")
-            return dict(classes), named_labels(table, columns.listed, classes)
+            labels, others = named_labels(table, columns.listed, classes)
+            if others:
+                self.note(
+                    f"Names in the column {printable(columns.listed)[:LONGEST]!r} of {table.name} that are none of the "
+                    f"judged classes count as none of them: {named(others)}."
+                )
+            return dict(classes), labels
         return None

@@ -1,5 +1,6 @@
 """A collection of one's own: what is recognised of a folder, read by its description, and refused in a sentence."""
 
+import io
 import json
 import os
 import zlib
@@ -17,6 +18,8 @@ from lungkeras.datasets.ages import integer_years
 from lungkeras.datasets.class_names import slugs
 from lungkeras.datasets.label_tables import holds_labels, label_values, list_separator, read_table
 from lungkeras.datasets.listed_files import FileIndex, places
+from lungkeras.datasets.own_description import Columns, Description
+from lungkeras.datasets.recognised_folders import read_by
 from lungkeras.datasets.recognised_tables import Named
 from lungkeras.datasets.recognition import understand
 from lungkeras.system.errors import SourceError
@@ -28,6 +31,12 @@ def classes_of(records: pd.DataFrame, classes) -> list[str]:
 
 def understood(source: Path, **named):
     return understand("mine", source, title="Mine", named=Named(**named))
+
+
+def description_of(image: str, labels: str) -> Description:
+    columns = Columns(image=image, labels=[labels])
+    return Description(title="Mine", task="multiclass", classes={"a": "a", "b": "b"}, labels="t.csv",
+                       labels_are="list", columns=columns)  # fmt: skip
 
 
 def write_table(file: Path, rows: list[dict], kind: str = "csv") -> Path:
@@ -81,6 +90,17 @@ def test_patients_in_file_names_masks_and_files_that_are_no_scans(tmp_path):
     assert found.description.patients == "path" and found.records["patient"].nunique() == 6
     said = " ".join(found.not_understood)
     assert "2 left out: no image (text)" in said and "not read (sick/masks 1, well/masks 1)" in said
+
+
+def test_masks_beside_the_scans_and_a_table_that_is_not_read_are_said(tmp_path):
+    for name in ("sick", "well"):
+        write_scans(tmp_path / name, *(f"{n}{end}.png" for n in range(4) for end in ("", "_mask")), "lone_mask.png")
+    write_scans(tmp_path, *(f"lung masks/{n}.png" for n in range(4)), *(f"Ground_Truth/{n}.png" for n in range(4)))
+    (tmp_path / "labels.csv").write_text("image,label\n")
+    found = understood(tmp_path)
+    assert list(found.description.classes) == ["sick", "well"] and len(found.records) == 10
+    said = " ".join(found.not_understood)
+    assert "8 left out: masks of other scans" in said and "the table labels.csv, which is not read" in said
 
 
 def test_where_nothing_tells_the_patient_that_is_said_and_each_scan_stands_alone(tmp_path):
@@ -180,6 +200,84 @@ def test_rows_that_can_not_be_used_are_counted_by_reason(tmp_path):
         assert words in said, words
 
 
+def test_a_row_left_out_for_its_labels_is_counted_once_and_strange_words_are_named(tmp_path):
+    write_scans(tmp_path, *(f"{n}.png" for n in range(12)))
+    rows = [{"image": f"{n}.png", "set": ("train", "test")[n % 2], "a": n // 2 % 2, "b": 1 - n // 2 % 2}
+            for n in range(12)]  # fmt: skip
+    rows[3]["a"], rows[4]["set"] = "maybe", "holiday"
+    found = understood(tmp_path, labels=write_table(tmp_path / "t", rows), label=("a", "b"))
+    assert found.not_understood[:2] == [
+        "1 left out: labels that are none of 1, 0, -1 and blank (maybe 1), such as 3.png",
+        "1 left out: rows of no known split (holiday 1), such as 4.png",
+    ]
+    assert len(found.records) == 10 and dict(found.records.attrs["flow"])["found"] == 12
+
+
+@pytest.mark.parametrize("title", ["Our hospital, 2024", "# exported\n", "\n;;;\n"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_title_above_the_heading_is_skipped(tmp_path, title, separator):
+    text = separator.join(("image", "label", "age", "sex", "view")) + "\n"
+    text += "\n".join(separator.join((f"{n}.png", "ab"[n % 2], "50", "F", "PA")) for n in range(6))
+    (tmp_path / "t.csv").write_text(f"{title}\n{text}")
+    expected = pd.read_csv(io.StringIO(text), sep=separator, dtype="str")
+    pd.testing.assert_frame_equal(read_table(tmp_path / "t.csv"), expected, check_dtype=False)
+
+
+def test_a_spreadsheet_may_have_a_title_empty_columns_and_a_sheet_without_a_table(tmp_path):
+    table = pd.DataFrame({"image": [f"{n}.png" for n in range(6)], "label": list("ababab"), "age": range(40, 46)})
+    with pd.ExcelWriter(tmp_path / "t.xlsx") as book:
+        pd.DataFrame({"About": ["Our hospital", "2024"]}).to_excel(book, sheet_name="Read me", index=False)
+        table.to_excel(book, sheet_name="Scans", index=False, startrow=2, startcol=1)
+        book.sheets["Scans"].cell(1, 1, "Scans of 2024")
+    pd.testing.assert_frame_equal(read_table(tmp_path / "t.xlsx"), table.astype("str"), check_dtype=False)
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+def test_numbers_that_lost_their_leading_zeros_name_the_scan(tmp_path, kind):
+    write_scans(tmp_path, *(f"{n:05d}.png" for n in range(12)))
+    rows = [{"id": n, "subject": n // 2 if n else None, "label": float(n % 2)} for n in range(12)]
+    found = understood(tmp_path, labels=write_table(tmp_path / "t", rows, kind))
+    assert found.records["scan"].tolist() == [f"{n:05d}.png" for n in range(12)]
+    assert dict(found.description.classes) == {"class_0": "0", "class_1": "1"}
+    assert found.records["patient"].tolist() == ["00000.png", "0"] + [str(n // 2) for n in range(2, 12)]
+
+
+def test_patients_of_lost_digits_stand_alone_and_one_number_is_one_patient(tmp_path):
+    ids = ["1.23E+05"] * 4 + ["007", "7", "8", "8", "9", "9", "10", "10"]
+    write_scans(tmp_path, *(f"{n}.png" for n in range(12)))
+    rows = [{"image": f"{n}.png", "patient": own, "label": "ab"[n % 2]} for n, own in enumerate(ids)]
+    found = understood(tmp_path, labels=write_table(tmp_path / "t", rows))
+    assert found.records["patient"].tolist() == [*(f"{n}.png" for n in range(4)), *"778899", "10", "10"]
+    assert "4 patients whose numbers have lost digits" in found.not_understood[0]
+
+
+def test_a_name_of_two_files_is_called_so(tmp_path):
+    write_scans(tmp_path, *(f"{n}.{kind}" for n in range(8) for kind in ("png", "jpg")))
+    rows = [{"image": str(n), "label": "ab"[n % 2]} for n in range(8)]
+    with pytest.raises(SourceError, match="each name is that of several files"):
+        understood(tmp_path, labels=write_table(tmp_path / "t", rows))
+    (tmp_path / "7.png").unlink(), (tmp_path / "6.png").unlink()
+    flow = dict(read_by("mine", tmp_path, description_of("image", "label")).attrs["flow"])
+    assert flow["left out: a name that several files have"] == 6 and flow["kept"] == 2
+
+
+def test_a_table_is_read_whatever_its_name_and_an_index_of_parquet_is_a_column(tmp_path):
+    write_scans(tmp_path, *(f"{n}.png" for n in range(8)))
+    table = pd.DataFrame({"image": [f"{n}.png" for n in range(8)], "label": list("ab") * 4})
+    table.to_csv(tmp_path / "labels.csv.gz", index=False)
+    table.to_csv(tmp_path / "labels.dat", index=False)
+    table.set_index("image").to_parquet(tmp_path / "labels.parquet")
+    for name in ("labels.csv.gz", "labels.dat", "labels.parquet"):
+        assert len(understood(tmp_path, labels=tmp_path / name).records) == 8, name
+
+
+def test_a_name_of_a_class_that_can_not_be_shown_is_one_sentence(tmp_path):
+    write_scans(tmp_path, *(f"{n}.png" for n in range(8)))
+    rows = [{"image": f"{n}.png", "label": ("a", "b\x07")[n % 2]} for n in range(8)]
+    with pytest.raises(SourceError, match="without control characters"):
+        understood(tmp_path, labels=write_table(tmp_path / "t", rows))
+
+
 def test_names_are_found_by_path_name_or_stem_and_never_by_an_ambiguous_one():
     files = {"train/p1/view1.png": "a", "train/p2/view1.png": "b", "x/only.dcm": "c", "gone.png": None}
     named = ["Release/train/p1/view1.png", "p2\\view1.png", "view1.png", "only", "./x/only.dcm", "gone.png"]
@@ -195,6 +293,10 @@ def test_words_of_labels():
     assert not holds_labels(pd.Series(["1", "2"])) and not holds_labels(pd.Series(["0", ""]))
     assert list_separator(pd.Series(["Mass|Nodule", "Mass"])) == "|"
     assert list_separator(pd.Series(["Mass, right", "Nodule"])) == ""
+    assert list_separator(pd.Series(["['Mass', 'Nodule']", "['Mass']", "['Nodule']"])) == ","
+    assert list_separator(pd.Series(["Mass\nNodule", "Mass"])) == "\n"
+    assert list_separator(pd.Series(["Mass+Nodule", "Mass", "Nodule"])) == "+"
+    assert list_separator(pd.Series(["Nodule/Mass", "Mass", "Effusion"])) == ""
     ages = integer_years(pd.Series(["58", "058Y", "45yrs", "18M", "400", "", "?"]))
     assert ages.isna().tolist() == [False] * 4 + [True] * 3 and ages[:4].tolist() == [58, 58, 45, 1]
 
@@ -235,14 +337,21 @@ def write_dicom(file: Path, number: int, **elements) -> str:
     return scan.SOPInstanceUID
 
 
+def test_a_word_for_nobody_in_a_header_is_no_patient(tmp_path):
+    for n in range(8):
+        write_dicom(tmp_path / "ab"[n % 2] / f"{n}.dcm", n, PatientID="Anonymous")
+    assert understood(tmp_path).records["patient"].nunique() == 8
+
+
+@pytest.mark.parametrize("heading", ["sop", "SOPInstanceUID"])
 @pytest.mark.parametrize("by", ["name", "header"])
-def test_a_dicom_folder_tells_patient_age_sex_and_view_and_no_number_of_a_patient(tmp_path, by):
+def test_a_dicom_folder_tells_patient_age_sex_and_view_and_no_number_of_a_patient(tmp_path, by, heading):
     rows = []
     for n in range(12):
         file = tmp_path / "study" / f"IM{n:04d}"
         uid = write_dicom(file, n, PatientID=f"MRN-{n // 2}", PatientName="Doe^Jane", PatientAge=f"{40 + n:03d}Y",
                           PatientSex="F", ViewPosition="PA")  # fmt: skip
-        rows.append({"sop": uid if by == "header" else file.name, "diagnosis": ("sick", "well")[n % 2]})
+        rows.append({heading: uid if by == "header" else file.name, "diagnosis": ("sick", "well")[n % 2]})
     found = understood(tmp_path, labels=write_table(tmp_path / "labels", rows))
     assert (found.description.patients, found.description.scans) == ("header", by)
     assert found.records["patient"].nunique() == 6 and len(found.records) == 12

@@ -103,8 +103,17 @@ def test_uncertain_and_blank_labels_count_for_nothing(table, tmp_path):
     assert found.label_counts.set_index("class").loc["mass", ["uncertain", "blank"]].tolist() == [2, 1]
 
 
-def test_val_is_kept_apart_and_train_left_out(table, tmp_path):
-    found = read(tmp_path, table.assign(split=["train"] * 4 + ["valid"] * 3 + ["test"] * 5))
+@pytest.mark.parametrize("blank", ["NA", "nan", "None", "n/a"])
+def test_a_word_for_a_missing_label_is_a_blank(table, tmp_path, blank):
+    table["label_mass"] = [blank, *("pos", "neg", "present", "absent", "Y", "n"), 1, 0, 1, 0, blank]
+    found = read(tmp_path, table)
+    assert found.test.known[:, 0].tolist() == [False, *[True] * 10, False]
+    assert found.test.labels[1:11, 0].tolist() == [1, 0] * 5
+
+
+@pytest.mark.parametrize("val", ["valid", "validate", "Validation", "dev", "tune"])
+def test_val_is_kept_apart_and_train_left_out(table, tmp_path, val):
+    found = read(tmp_path, table.assign(split=["train"] * 4 + [val] * 3 + ["test"] * 5))
     assert (len(found.test), len(found.val)) == (5, 3)
     assert any("1 patients have scans in val and in test" in note for note in found.notes)
 
@@ -132,7 +141,9 @@ def test_several_predictors_are_joined_scan_by_scan(table, tmp_path):
         (4, "label_mass", 2, r"column 'label_mass', row 5 .*found 2"),
         (5, "scan", "0.png", r"the scan '0\.png' is in row 1 .* and in row 6"),
         (5, "scan", np.nan, r"column 'scan', row 6 .*found a blank"),
-        (5, "split", "holdout", r"column 'split'.*found 'holdout' in 1 rows"),
+        (5, "split", "holiday", r"column 'split', row 6 .*found 'holiday' in 1 rows"),
+        (5, "split", np.nan, r"column 'split', row 6 .*found 'a blank' in 1 rows"),
+        (5, "probability_mass", "71,3%", r"column 'probability_mass', row 6 .*found '71,3%'"),
     ],
 )
 def test_a_wrong_cell_is_named_by_column_and_row(table, tmp_path, row, column, value, said):
@@ -154,6 +165,42 @@ def test_a_wrong_cell_is_named_by_column_and_row(table, tmp_path, row, column, v
 def test_a_missing_column_is_named(table, tmp_path, columns, said):
     with pytest.raises(TableError, match=said):
         read(tmp_path, table[columns])
+
+
+def test_a_name_that_is_no_class_is_counted(tmp_path):
+    given = pd.DataFrame({"scan": range(6), "prob_sick": [0.2] * 6, "prob_well": [0.8] * 6})
+    found = read(tmp_path, given.assign(label=["sick", "well", "sik", "sik", "No finding", "well"]))
+    assert found.test.labels.tolist() == [[1, 0], [0, 1], [0, 0], [0, 0], [0, 0], [0, 1]]
+    assert any(note.endswith("count as none of them: sik 2, No finding 1.") for note in found.notes)
+
+
+def test_scans_are_put_together_by_their_numbers_where_leading_zeros_are_lost(table, tmp_path):
+    given = table.assign(scan=[f"{place:04d}.png" for place in range(12)])
+    labels = table[["scan", "label_mass", "label_nodule"]].assign(scan=range(12)).iloc[::-1]
+    found = read(tmp_path, given.drop(columns=["label_mass", "label_nodule"]), labels=labels)
+    np.testing.assert_array_equal(found.test.labels, table[["label_mass", "label_nodule"]])
+    assert any("leading zeros" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("kind", ["decimal comma", "bar", "title", "xlsx", "index", "rounding"])
+def test_other_forms_of_a_table_are_read_to_the_same_numbers(table, tmp_path, kind):
+    file = tmp_path / {"xlsx": "a.xlsx", "index": "a.parquet"}.get(kind, "a.csv")
+    if kind == "xlsx":
+        table.to_excel(file, index=False, startrow=2)
+    elif kind == "index":
+        table.set_index("scan").to_parquet(file)
+    elif kind == "rounding":
+        rounded = table["probability_mass"].where(table.index > 0, 1 + 2**-23).where(table.index > 1, -1e-9)
+        table["probability_mass"] = rounded.clip(0, 1)
+        table.assign(probability_mass=rounded).to_csv(file, index=False)
+    else:
+        options = {"decimal comma": {"sep": ";", "decimal": ","}, "bar": {"sep": "|"}}.get(kind, {})
+        text = table.to_csv(index=False, **options)
+        file.write_text(f"Answers of our model\n\n{text}" if kind == "title" else text)
+    found = read_foreign({"a": read_table(file)})
+    assert found.test.scans.tolist() == table["scan"].tolist()
+    np.testing.assert_allclose(found.test.probabilities["a"], table[["probability_mass", "probability_nodule"]])
+    np.testing.assert_array_equal(found.test.labels, table[["label_mass", "label_nodule"]])
 
 
 def test_probabilities_that_do_not_sum_to_one_are_said(table, tmp_path):

@@ -223,7 +223,8 @@ def learned(tmp_path_factory):
 
 
 @pytest.mark.probes
-def test_on_drawn_chests_a_network_that_learned_points_at_the_lesions_and_a_randomised_one_by_chance(learned):
+def test_on_drawn_chests_a_network_that_learned_points_at_the_lesions_and_a_randomised_one_does_not(learned):
+    """A map of random weights still depends on the scan, and may avoid the bright lesions: no better than chance."""
     model, prepared, source = learned("clean")
     boxes = localisation.load_boxes(source.parent / "prepared")
     asked = {"model": model} | {f"random {seed}": randomisation.renewed(model, seed) for seed in range(10)}
@@ -231,7 +232,8 @@ def test_on_drawn_chests_a_network_that_learned_points_at_the_lesions_and_a_rand
     for method in localisation.METHODS:
         drawn = found[[(name, method) for name in asked if name != "model"]].to_numpy()
         assert found["model", method] >= 0.8, (method, found["model", method])
-        assert abs(drawn.mean() - found["", "random"]) < 3 * drawn.std(ddof=1) / np.sqrt(len(drawn)), (method, drawn)
+        assert drawn.mean() - found["", "random"] < 3 * drawn.std(ddof=1) / np.sqrt(len(drawn)), (method, drawn)
+        assert drawn.max() < found["model", method] / 2, (method, drawn)
 
 
 @pytest.mark.probes

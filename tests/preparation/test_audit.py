@@ -443,13 +443,17 @@ def test_a_marker_is_flagged_if_it_is_informative_and_nothing_else_is(plant, see
 def test_where_labels_have_nothing_to_do_with_the_scans_every_model_is_at_chance_and_nothing_fires(
     dataset, seed, tmp_path
 ):
-    found = audit.audit_source(
-        dataset, draw_source(dataset, tmp_path / "source", scans=440, seed=seed, plants=["null"])
-    )
+    source = draw_source(dataset, tmp_path / "source", scans=440, seed=seed, plants=["null"])
+    found = audit.audit_source(dataset, source)
     assert not alarms(found) and not found["suspected_labels"] and found["label_noise"]["rate"] is None
-    of_textures = [entry["auroc"] for entry in found["label_noise"]["classes"].values()]
+    classes = found["label_noise"]["classes"]
+    of_textures = [entry["auroc"] for entry in classes.values()]
     of_probes = [entry["auroc"] for entry in found["shortcuts"]]
-    assert np.mean(of_textures) == pytest.approx(0.5, abs=0.06) and max(of_textures + of_probes) < 0.65
+    # Of Mann and Whitney: the standard deviation of an AUROC of scores that know nothing.
+    labels = read_records(dataset, source)[list(classes)]
+    ones, scans = labels.sum(), len(labels)
+    chance = np.sqrt((scans + 1) / (12 * ones * (scans - ones))).mean()
+    assert np.mean(of_textures) == pytest.approx(0.5, abs=3 * chance) and max(of_textures + of_probes) < 0.65
 
 
 @pytest.mark.probes

@@ -133,12 +133,35 @@ def test_an_unreadable_list_is_one_sentence(tmp_path):
     (tmp_path / "table.csv").write_text("split,label\ntrain,1\ntest,0\n")
     with pytest.raises(SourceError, match=r"expected a column of scans .*found split, label"):
         read_sides([tmp_path / "table.csv"])
-    (tmp_path / "other.csv").write_bytes("scan,split\na,train\n".encode("utf-16"))
+    (tmp_path / "other.csv").write_bytes("scan,split\na,train\n".encode("utf-16")[:-1])
     with pytest.raises(SourceError, match="UTF-16"):
         read_sides([tmp_path / "other.csv"])
     assert side_names(["a/list.txt", "b/list.txt"]) == ["a/list", "b/list"]
     with pytest.raises(SourceError, match="two called a/list"):
         side_names(["a/list.txt", "a/list.csv"])
+
+
+@pytest.mark.parametrize("kind", ["utf-16", "title", "xlsx"])
+def test_a_split_in_the_forms_of_a_spreadsheet_is_read(tmp_path, kind):
+    table = pd.DataFrame({"image": list("abcd"), "split": ["train", "Train", "test", "TEST"], "age": "50"})
+    file = tmp_path / ("split.xlsx" if kind == "xlsx" else "split.csv")
+    if kind == "xlsx":
+        table.to_excel(file, index=False, startrow=2)
+    else:
+        text = table.to_csv(index=False)
+        file.write_text(
+            f"Our split\n{text}" if kind == "title" else text, encoding="utf-8" if kind == "title" else kind
+        )
+    assert read_sides([file])[["scan", "side"]].to_numpy().tolist() == [
+        ["a", "train"], ["b", "train"], ["c", "test"], ["d", "test"],
+    ]  # fmt: skip
+
+
+def test_a_patient_is_one_however_its_number_is_written_and_lost_digits_are_no_patient(tmp_path):
+    (tmp_path / "train.csv").write_text("scan,patient\na,7\nb,1.23E+05\nc,12\n")
+    (tmp_path / "test.csv").write_text("scan,patient\nd,007\ne,1.23E+05\nf,12.0\n")
+    patients = read_sides([tmp_path / "train.csv", tmp_path / "test.csv"])["patient"]
+    assert patients.fillna("").tolist() == ["7", "", "12", "7", "", "12"]
 
 
 @pytest.fixture(scope="module")

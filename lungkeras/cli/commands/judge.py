@@ -18,8 +18,8 @@ def options(sub: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="PREDICTIONS",
-        help="CSV or Parquet: scan, patient, label_<class>, probability_<class>, also named otherwise; several tables "
-        "are several predictors on the same scans; or an ONNX or .keras file with --source",
+        help="CSV, xlsx or Parquet: scan, patient, label_<class>, probability_<class>, also named otherwise; several "
+        "tables are several predictors on the same scans; or an ONNX or .keras file with --source",
     )
     sub.add_argument("--to", type=Path, required=True, metavar="DIR", help="where report.html and tables/ are written")
     sub.add_argument("--labels", type=Path, metavar="FILE", help="a table of labels: 1, 0, -1 (uncertain) or blank")

@@ -26,6 +26,10 @@ ELEMENTS = {
 TAGS = [tag_for_keyword(name) for name in ELEMENTS]
 MOST_BYTES = 1 << 20  # of a file: headers come before the pixels, and those of the patient among the first
 HASHED = ("patient", "study")
+# Words that stand for a patient in headers without one.
+NOBODY = frozenset(
+    {"anonymous", "anonymized", "anonymised", "anonymous patient", "anon", "unknown", "none", "n/a", "0"}
+)
 
 
 def header_of(file: Path) -> dict[str, str]:
@@ -55,6 +59,7 @@ def header_of(file: Path) -> dict[str, str]:
         found = {name: dicom_elements.text_of(header, element) for element, name in ELEMENTS.items()}
     except Exception:  # pydicom ends in any of a dozen classes on a damaged file, which the preparation reports
         return nothing
+    found["patient"] = "" if found["patient"].casefold() in NOBODY else found["patient"]
     return found | {name: _hashed(found[name]) for name in HASHED}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,13 @@ MOST_BYTES = 256_000_000
 MOST_ROWS = 2_000_000
 MOST_CELLS = 20_000_000
 MOST_TEXT = 1_000_000_000  # bytes of a column's texts, written out
+MOST_TITLE = 10  # rows among which the heading of a table is
 # The reader unpacks whatever a page claims; with these codecs it grows at most 21-fold.
 CODECS = {"UNCOMPRESSED", "SNAPPY"}
 
 
 def read_parquet(file: Path | str) -> pd.DataFrame:
-    """`pd.read_parquet` of a file whose size is checked first, from its footer and texts.
+    """`pd.read_parquet` of a file whose size is checked first, from its footer and texts; a named index is a column.
 
     Raises OSError, or ValueError if it is not such a file or holds more than a table of lungkeras.
     """
@@ -53,7 +55,8 @@ def read_parquet(file: Path | str) -> pd.DataFrame:
             raise ValueError(f"its column {name[:80]!r} holds {length:,} bytes of text")
         place = table.schema.get_field_index(name)
         table = table.set_column(place, schema.field(name), table[name].cast(schema.field(name).type))
-    return table.to_pandas()
+    frame = table.to_pandas()
+    return frame if frame.index.names == [None] else frame.reset_index()
 
 
 def _length(column) -> int:
@@ -97,9 +100,10 @@ def check_csv(content: bytes | None, separators: bytes = b",") -> None:
 
 
 def read_xlsx(file: Path | str) -> pd.DataFrame:
-    """The first sheet of a spreadsheet, its first row as the names of the columns, every cell a text, "" for none.
+    """The first sheet that holds a table, its heading as the names of the columns, every cell a text, "" for none.
 
-    Raises OSError, ValueError or zipfile.BadZipFile if it is not such a file or holds more than a table of lungkeras.
+    A title above the heading is skipped. Raises OSError, ValueError or zipfile.BadZipFile if it is not such a file or
+    holds more than a table of lungkeras.
     """
     import openpyxl
     import pandas as pd
@@ -111,30 +115,49 @@ def read_xlsx(file: Path | str) -> pd.DataFrame:
             raise ValueError(f"it unpacks to {size // 1_000_000:,} MB")
     book = openpyxl.load_workbook(file, read_only=True, data_only=True)
     try:
-        rows, width = [], 0
-        for cells in book.worksheets[0].iter_rows(values_only=True):
-            last = next((place for place in range(len(cells), 0, -1) if cells[place - 1] is not None), 0)
-            width = max(width, last)
-            rows.append([_cell(value) for value in cells[:last]])
-            if len(rows) > MOST_ROWS or len(rows) * width > MOST_CELLS:
-                raise ValueError(f"it holds more than {len(rows):,} rows of {width:,} columns")
+        sheets = map(_rows, book.worksheets)
+        rows = next((rows for rows in sheets if len(rows) > 1 and len(rows[0]) > 1), None)
     finally:
         book.close()
+    if rows is None:
+        raise ValueError("no row below its heading")
+    names, *below = rows
+    known = [place for place, name in enumerate(names) if name or any(row[place] for row in below)]
+    names = [names[place] or f"column {place + 1}" for place in known]
+    return pd.DataFrame([[row[place] for place in known] for row in below], columns=names, dtype="str")
+
+
+def _rows(sheet) -> list[list[str]]:
+    """The rows of a sheet from its heading on, as texts, all of one length."""
+    rows, width = [], 0
+    for cells in sheet.iter_rows(values_only=True):
+        last = next((place for place in range(len(cells), 0, -1) if cells[place - 1] is not None), 0)
+        width = max(width, last)
+        rows.append([_cell(value) for value in cells[:last]])
+        if len(rows) > MOST_ROWS or len(rows) * width > MOST_CELLS:
+            raise ValueError(f"it holds more than {len(rows):,} rows of {width:,} columns")
     while rows and not any(rows[-1]):
         rows.pop()
-    if len(rows) < 2:
-        raise ValueError("no row below its heading")
-    names, *below = (row + [""] * (width - len(row)) for row in rows)
-    names = [name or f"column {place}" for place, name in enumerate(names, start=1)]
-    return pd.DataFrame(below, columns=names, dtype="str")
+    title = rows_of_title([sum(map(bool, row)) for row in rows[:MOST_TITLE]])
+    return [row + [""] * (width - len(row)) for row in rows[title:]]
+
+
+def rows_of_title(filled: Sequence[int]) -> int:
+    """How many of a table's first rows are a title above its heading, by the filled cells of each.
+
+    >>> rows_of_title([1, 0, 6, 6, 5]), rows_of_title([5, 6, 6]), rows_of_title([1, 1, 1])
+    (2, 0, 0)
+    """
+    most = max(filled, default=0)
+    return next((place for place, cells in enumerate(filled) if cells > 1 and 2 * cells > most), 0)
 
 
 def _cell(value: object) -> str:
-    """A cell as a text: 3 and 3.0 as "3", a date as 2020-01-31."""
+    """A cell as a text: 3 and 3.0 as "3", a date as 2020-01-31; a number that has lost digits shows it, as 1.23E+20."""
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer():
-        return str(int(value))
+        return str(int(value)) if abs(value) < 2**53 else f"{value:E}"
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
