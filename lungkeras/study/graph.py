@@ -15,7 +15,7 @@ from lungkeras.system import processes, stopping
 from lungkeras.system.errors import LESS_MEMORY, ParamsError, RunError
 from lungkeras.system.files import free_bytes, megabytes, refuse_links
 from lungkeras.system.places import from_project, project_folder
-from lungkeras.system.text import printable, say
+from lungkeras.system.text import few_letters, is_spelt_here, printable, say
 from lungkeras.system.untrusted import json_files
 
 SECONDS_TO_CANCEL = 15.0  # the jobs of a cluster
@@ -79,10 +79,12 @@ def make_study(
 
 
 def require_plain_paths(study: Path, shared: Params, sources: dict[str, str]) -> None:
-    """Raises ParamsError for a path with braces, which the graph would fill in."""
+    """Raises ParamsError for a path with braces, which the graph would fill in, or that this locale can't spell."""
     folders = {"study": study, "runs": from_project(shared.runs), "prepared": from_project(shared.prepared)}
     named = {name: os.path.relpath(folder, project_folder()) for name, folder in folders.items()}
     for name, path in (named | sources).items():
+        if not is_spelt_here(path):
+            raise ParamsError(f"{name}: {few_letters(path)}")
         if printable(path) != path or {"{", "}"} & set("" if name in sources else path):
             raise ParamsError(
                 f"{name}: expected a path without control characters and braces, found {printable(path)}: rename the "

@@ -24,6 +24,7 @@ from lungkeras.report.facts import dataset_facts
 from lungkeras.report.figures import files, paper
 from lungkeras.report.notebook_pages import notebook_pages
 from lungkeras.report.page import write_report
+from lungkeras.system.errors import RunError
 from lungkeras.system.files import write_csv
 from lungkeras.system.text import csv_cell, printable
 
@@ -206,6 +207,19 @@ def hostile_source(tmp_path) -> Path:
 
 def acts(text: str) -> bool:
     return printable(text) != text
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "{}", '{"cells": 1}', '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{"id": "<b>"}]}'],
+)
+def test_a_file_that_is_no_notebook_is_a_sentence(content, tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "02_training-a.ipynb").write_text(content)
+    with pytest.raises(
+        RunError, match=r"02_training-a\.ipynb is not a notebook as Jupyter writes it \(.*\): remove it"
+    ):
+        notebook_pages(tmp_path)
 
 
 def test_scans_of_hostile_names_are_prepared_or_listed_and_shown_harmless(hostile_source, tmp_path, injected):
