@@ -127,8 +127,8 @@ def refuse_links(folder: Path | str) -> None:
         for name in (*folders, *names):
             if os.path.islink(place := os.path.join(parent, name)):
                 raise FolderError(
-                    f"{place} is a link, and results are written next to it: remove it or move its target here, or name "
-                    "the folder itself in study.yaml"
+                    f"{place} is a link, and results are written next to it: remove it or move its target here, or "
+                    "name the folder itself in study.yaml"
                 )
 
 
