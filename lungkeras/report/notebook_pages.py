@@ -93,6 +93,7 @@ def with_plain_outputs(notebook):
             cell.source = SOURCE.sub(r"\1\2", cell.source)
         for output in cell.get("outputs", []):
             if "data" in output:
+                output.metadata = {}  # nbconvert writes a picture's width from there as it stands, HTML included
                 output.data = {kind: shown for kind, shown in output.data.items() if _is_plain(kind, shown)}
         if "outputs" in cell:
             cell.outputs = [output for output in cell.outputs if output.get("data", True)]
