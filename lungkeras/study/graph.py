@@ -1,5 +1,6 @@
 """Makes missing or outdated parts of a study: Snakemake runs the graph of notebooks described in the Snakefile."""
 
+import getpass
 import json
 import os
 import sys
@@ -142,7 +143,7 @@ def _snakemake(
         *("--", *(files[name] for name in targets)),
     ]
     earlier = _failed_notebooks(shared.study_folder)
-    environment = processes.variables(PYTHONUNBUFFERED="1", **_cache(root))
+    environment = processes.variables(PYTHONUNBUFFERED="1", **_cache(root), **_user())
     # Without Snakemake's own lock, which outlives a killed process.
     held = () if lock is None else (lock,)
     patience = SECONDS_TO_CANCEL if profiles else 0
@@ -157,6 +158,15 @@ def _cache(root: Path) -> dict[str, str]:
     usual = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
     nearest = next(folder for folder in (usual, *usual.parents) if folder.is_dir())
     return {} if os.access(nearest, os.W_OK) else {"XDG_CACHE_HOME": str(root / ".snakemake" / "cache")}
+
+
+def _user() -> dict[str, str]:
+    """A name for a user that the system knows by number alone, as in a container: Snakemake stops without one."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        return {"USER": f"user-{os.getuid()}"}
+    return {}
 
 
 def _profile_folder(profile: str) -> str:
