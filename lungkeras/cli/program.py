@@ -13,9 +13,9 @@ from lungkeras.cli.entry import GROUPS, Command
 from lungkeras.system import stopping
 from lungkeras.system.backends import BACKENDS
 from lungkeras.system.errors import LESS_MEMORY, TOO_MANY_FILES, LungkerasError, memory_ran_out, nearest
-from lungkeras.system.files import NO_ROOM
+from lungkeras.system.files import NO_ROOM, no_room
 from lungkeras.system.lazy import entries
-from lungkeras.system.text import printable, say
+from lungkeras.system.text import few_letters, printable, say
 
 COMMANDS: dict[str, Command] = entries(commands, "COMMAND")
 WIDTH = 80
@@ -89,8 +89,8 @@ class Version(argparse.Action):
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns the exit status."""
-    options = parser().parse_args(arguments)
     try:
+        options = parser().parse_args(arguments)
         with stopping.by_signals():
             if options.command.in_project:
                 from lungkeras.study import layout
@@ -100,6 +100,11 @@ def main(arguments: list[str] | None = None) -> int:
     except LungkerasError as error:
         say(f"lungkeras: {error}", file=sys.stderr)
         return 1
+    except UnicodeEncodeError as error:
+        if error.encoding == "utf-8":
+            raise
+        say(f"lungkeras: {few_letters(error.object, error.encoding)}", file=sys.stderr)
+        return 1
     except (MemoryError, OSError, ImportError, RuntimeError) as error:
         if memory_ran_out(error):
             say(f"lungkeras: not enough memory: {LESS_MEMORY}", file=sys.stderr)
@@ -107,9 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
             say("lungkeras: too many open files: raise the limit (ulimit -n), or do less at once (--workers)",
                 file=sys.stderr)  # fmt: skip
         elif getattr(error, "errno", None) in NO_ROOM:
-            cause, advice = NO_ROOM[error.errno]
-            say(f"lungkeras: {error.filename or 'a file'} can't be written: {cause}: {advice}, then run the same "
-                "command again", file=sys.stderr)  # fmt: skip
+            say(f"lungkeras: {no_room(error)}", file=sys.stderr)
         elif isinstance(error, OSError):
             say(f"lungkeras: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
         else:

@@ -1,7 +1,9 @@
 """A Keras model -> a file of another runtime, whole or in 8-bit integers."""
 
+import errno
 import gc
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ import numpy as np
 
 from lungkeras.prediction import runtimes
 from lungkeras.system.errors import RunError
+from lungkeras.system.files import NO_ROOM
 
 
 def convert(model, path: Path, format: str, calibration: np.ndarray | None) -> None:
@@ -25,7 +28,9 @@ def convert(model, path: Path, format: str, calibration: np.ndarray | None) -> N
             "pip install 'lungkeras[export]'."
         ) from error
     except Exception as error:
-        # Each converter has its own errors.
+        # Each converter has its own errors, also of a full disk.
+        if getattr(error, "errno", None) in NO_ROOM or os.strerror(errno.ENOSPC).lower() in str(error).lower():
+            raise OSError(getattr(error, "errno", None) or errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         reason = str(error).strip().split("\n")[0]
         raise RunError(
             f"{model.name} could not be converted to {runtimes.TITLES[format]} ({type(error).__name__}: {reason})."

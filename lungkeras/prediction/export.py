@@ -20,7 +20,7 @@ from lungkeras.preparation.folder import Prepared, load_prepared
 from lungkeras.scores import metrics
 from lungkeras.study.runs import Run, read_run
 from lungkeras.system.errors import ParamsError, RunError
-from lungkeras.system.files import require_room, temporary_folder, write_json
+from lungkeras.system.files import on_its_disk, require_room, temporary_folder, write_json
 from lungkeras.system.places import from_project
 from lungkeras.system.provenance import file_digest
 from lungkeras.training.outputs import outputs
@@ -67,7 +67,7 @@ def export_run(folder: Path | str, format: str, *, int8: bool = False, to: Path 
     prepared = _prepared(run, model.input_shape[1])
     scans = prepared.images["test"]
     expected = metrics.probabilities(outputs(model, scans), run.task)  # first: ONNX needs a model that was called
-    with temporary_folder(target.parent) as temporary:
+    with on_its_disk(target), temporary_folder(target.parent) as temporary:
         draft = temporary / target.name
         convert(model, draft, format, _calibration(prepared) if int8 else None)
         received = metrics.probabilities(runtimes.open_exported(draft, here=True)(scans), run.task)

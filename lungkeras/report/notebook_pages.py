@@ -7,7 +7,9 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+from lungkeras.system.errors import RunError
 from lungkeras.system.files import as_json, write_text
+from lungkeras.system.text import printable
 from lungkeras.system.untrusted import json_files
 
 POLICY = (
@@ -25,7 +27,7 @@ def notebook_pages(study_folder: Path | str) -> dict[str, str]:
     """Writes a page for each executed notebook of a study; returns {run or notebook: link from the study's folder}.
 
     An existing page is overwritten, because it may come from somebody else. Failed and running notebooks have no
-    page.
+    page. Raises RunError for a file that is no notebook.
     """
     import nbformat
 
@@ -37,8 +39,16 @@ def notebook_pages(study_folder: Path | str) -> dict[str, str]:
         if notebook.name.startswith(".") or notebook.name.endswith(".failed.ipynb"):
             continue
         page = notebook.with_suffix(".html")
-        held = with_links_between_pages(nbformat.reads(as_json(json_files.read(notebook)), 4), page.parent)
-        write_text(page, inert_page(exporter.from_notebook_node(with_plain_outputs(held))[0]))
+        try:
+            held = with_links_between_pages(nbformat.reads(as_json(json_files.read(notebook)), 4), page.parent)
+            html = exporter.from_notebook_node(with_plain_outputs(held))[0]
+        except (ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError) as error:
+            reason = printable(" ".join(str(error).split())[:120])
+            raise RunError(
+                f"{notebook} is not a notebook as Jupyter writes it ({reason}): remove it, then run the same "
+                "command again"
+            ) from error
+        write_text(page, inert_page(html))
         links[notebook.stem.removeprefix("02_training-")] = page.relative_to(folder).as_posix()
     return links
 
@@ -83,6 +93,7 @@ def with_plain_outputs(notebook):
             cell.source = SOURCE.sub(r"\1\2", cell.source)
         for output in cell.get("outputs", []):
             if "data" in output:
+                output.metadata = {}  # nbconvert writes a picture's width from there as it stands, HTML included
                 output.data = {kind: shown for kind, shown in output.data.items() if _is_plain(kind, shown)}
         if "outputs" in cell:
             cell.outputs = [output for output in cell.outputs if output.get("data", True)]

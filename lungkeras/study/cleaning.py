@@ -29,6 +29,7 @@ from lungkeras.study.params_files import load_study
 from lungkeras.system.files import TEMPORARY as TEMPORARY_NAME
 from lungkeras.system.locks import alone, is_being_made, is_held
 from lungkeras.system.places import from_project, project_folder
+from lungkeras.system.untrusted import yaml_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +41,7 @@ UNNAMED = (UNNAMED_RUN, UNNAMED_DATA, UNNAMED_PAGE, UNNAMED_SOURCE)
 LOGS_KEPT = 10
 RUN_FILES = {*RESULTS, "fingerprint.json", "checkpoint.npz", "checkpoint-before.npz", "best.checked.json",
              "model_card.md", "export", ".lock"}  # fmt: skip
+EXPORT_NAMES = ("model.", "model-int8.", "saved_model", TEMPORARY_NAME)
 DEEPEST = 3  # reports/<study>/runs/<run>/export
 
 
@@ -168,9 +170,17 @@ def noted_path(name: Path) -> str:
 
 
 def is_a_run(folder: Path) -> bool:
-    """Whether a folder holds only the files of a run: any other file may be the user's."""
-    return (folder / "params.yaml").is_file() and all(
-        entry.name in RUN_FILES or entry.name.startswith(TEMPORARY_NAME) for entry in folder.iterdir()
+    """Whether a folder holds the params and files of a run and nothing else: any other file belongs to somebody."""
+    try:
+        params = yaml_files.read_yaml(folder / "params.yaml")[0]
+    except (OSError, ValueError):
+        return False
+    is_ours = isinstance(params, dict) and {"dataset", "backbone"} <= params.keys()
+    exports = (folder / "export").iterdir() if (folder / "export").is_dir() else ()
+    return (
+        is_ours
+        and all(entry.name in RUN_FILES or entry.name.startswith(TEMPORARY_NAME) for entry in folder.iterdir())
+        and all(entry.name.startswith(EXPORT_NAMES) for entry in exports)
     )
 
 

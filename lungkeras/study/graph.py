@@ -1,5 +1,6 @@
 """Makes missing or outdated parts of a study: Snakemake runs the graph of notebooks described in the Snakefile."""
 
+import getpass
 import json
 import os
 import sys
@@ -15,7 +16,7 @@ from lungkeras.system import processes, stopping
 from lungkeras.system.errors import LESS_MEMORY, ParamsError, RunError
 from lungkeras.system.files import free_bytes, megabytes, refuse_links
 from lungkeras.system.places import from_project, project_folder
-from lungkeras.system.text import printable, say
+from lungkeras.system.text import few_letters, is_spelt_here, printable, say
 from lungkeras.system.untrusted import json_files
 
 SECONDS_TO_CANCEL = 15.0  # the jobs of a cluster
@@ -79,10 +80,12 @@ def make_study(
 
 
 def require_plain_paths(study: Path, shared: Params, sources: dict[str, str]) -> None:
-    """Raises ParamsError for a path with braces, which the graph would fill in."""
+    """Raises ParamsError for a path with braces, which the graph would fill in, or that this locale can't spell."""
     folders = {"study": study, "runs": from_project(shared.runs), "prepared": from_project(shared.prepared)}
     named = {name: os.path.relpath(folder, project_folder()) for name, folder in folders.items()}
     for name, path in (named | sources).items():
+        if not is_spelt_here(path):
+            raise ParamsError(f"{name}: {few_letters(path)}")
         if printable(path) != path or {"{", "}"} & set("" if name in sources else path):
             raise ParamsError(
                 f"{name}: expected a path without control characters and braces, found {printable(path)}: rename the "
@@ -140,7 +143,7 @@ def _snakemake(
         *("--", *(files[name] for name in targets)),
     ]
     earlier = _failed_notebooks(shared.study_folder)
-    environment = processes.variables(PYTHONUNBUFFERED="1", **_cache(root))
+    environment = processes.variables(PYTHONUNBUFFERED="1", **_cache(root), **_user())
     # Without Snakemake's own lock, which outlives a killed process.
     held = () if lock is None else (lock,)
     patience = SECONDS_TO_CANCEL if profiles else 0
@@ -155,6 +158,15 @@ def _cache(root: Path) -> dict[str, str]:
     usual = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
     nearest = next(folder for folder in (usual, *usual.parents) if folder.is_dir())
     return {} if os.access(nearest, os.W_OK) else {"XDG_CACHE_HOME": str(root / ".snakemake" / "cache")}
+
+
+def _user() -> dict[str, str]:
+    """A name for a user that the system knows by number alone, as in a container: Snakemake stops without one."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        return {"USER": f"user-{os.getuid()}"}
+    return {}
 
 
 def _profile_folder(profile: str) -> str:

@@ -81,17 +81,22 @@ def on_its_disk(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in NO_ROOM:
-            cause, advice = NO_ROOM[error.errno]
-            raise FolderError(
-                f"{path} can't be written: {cause} ({megabytes(free_bytes(path))} left): {advice}, then run the same "
-                "command again"
-            ) from error
+            raise FolderError(no_room(error, path)) from error
         if error.errno in NO_RIGHT and _lies_in(error.filename, path.parent):
             raise FolderError(
                 f"{path} can't be written ({error.strerror.lower()}): make its folder writable or name another one, "
                 "then run the same command again"
             ) from error
         raise
+
+
+def no_room(error: OSError, path: Path | None = None) -> str:
+    """The sentence on an error of NO_ROOM: which file, why, and what to do. The error itself rarely names its file."""
+    if path is None and isinstance(error.filename, str | bytes):
+        path = Path(os.fsdecode(error.filename))
+    cause, advice = NO_ROOM[error.errno]
+    left = f" ({megabytes(free_bytes(path))} left)" if path else ""
+    return f"{path or 'a file'} can't be written: {cause}{left}: {advice}, then give the same command again"
 
 
 def open_plain(path: Path | str, flags: int) -> int:
@@ -122,8 +127,8 @@ def refuse_links(folder: Path | str) -> None:
         for name in (*folders, *names):
             if os.path.islink(place := os.path.join(parent, name)):
                 raise FolderError(
-                    f"{place} is a link, and results are written next to it: move its target here, or name the "
-                    "folder itself in study.yaml"
+                    f"{place} is a link, and results are written next to it: remove it or move its target here, or "
+                    "name the folder itself in study.yaml"
                 )
 
 

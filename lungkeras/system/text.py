@@ -1,5 +1,6 @@
 """Makes names from outside safe to show: on a terminal, in a spreadsheet, in Markdown."""
 
+import os
 import re
 import sys
 import unicodedata
@@ -47,6 +48,25 @@ def say(*lines: object, file: IO[str] | None = None) -> None:
 def utf8(text: str) -> str:
     """Text that can be encoded: invalid UTF-8 bytes of a file name are shown as their escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def is_spelt_here(path: object) -> bool:
+    """Whether the locale reads a path as the UTF-8 that it is, so that every process finds it by its letters."""
+    try:
+        return os.fsencode(str(path)).decode() == str(path)
+    except UnicodeEncodeError:
+        return False
+    except UnicodeDecodeError:  # no UTF-8 in any locale
+        return True
+
+
+def few_letters(path: object, encoding: str | None = None) -> str:
+    """The sentence on a path that this locale can't spell."""
+    encoding = encoding or sys.getfilesystemencoding()
+    return (
+        f"{printable(path)}: the encoding of this locale, {encoding}, can't spell it: set PYTHONUTF8=1 or a UTF-8 "
+        "locale (LC_ALL=C.UTF-8), then run the same command again"
+    )
 
 
 def csv_cell(value: object) -> object:

@@ -46,6 +46,11 @@ def plant(results: Path, prepared: Path, outside: Path, name: str) -> None:
             (results / "runs" / "app").mkdir()
             for file in ("params.yaml", "main.py", ".env"):
                 (results / "runs" / "app" / file).write_text("theirs")
+            (results / "runs" / "app-alone").mkdir()
+            (results / "runs" / "app-alone" / "params.yaml").write_text("image: nginx")
+            (results / "runs" / "app-exported" / "export").mkdir(parents=True)
+            (results / "runs" / "app-exported" / "params.yaml").write_text("dataset: covid\nbackbone: resnet34")
+            (results / "runs" / "app-exported" / "export" / "letter.txt").write_text("theirs")
         case "notebooks":
             (results / "notebooks").mkdir()
             cell = {"cell_type": "code", "outputs": [{"output_type": "error", "ename": ESCAPES, "evalue": ESCAPES}]}
@@ -72,7 +77,7 @@ def test_what_is_planted_in_a_copied_study_does_nothing(name, tmp_path, capfd, i
     outside = tmp_path / "outside"
     outside.write_text("somebody's")
     plant(results, tmp_path / "prepared" / "pneumonia", outside, name)
-    theirs = set((results / "runs").rglob("app/*"))
+    theirs = set((results / "runs").rglob("app*/*"))
     for command in (
         ["status", str(study)],
         ["clean", str(study), "--unnamed", "--yes"],
@@ -83,5 +88,5 @@ def test_what_is_planted_in_a_copied_study_does_nothing(name, tmp_path, capfd, i
         assert "Traceback" not in said + wrong and "\x1b" not in said + wrong, (command, said, wrong)
         assert not [line for line in (said + wrong).splitlines() if line.startswith("lungkeras: all is well")]
         assert wrong.count("lungkeras: ") <= 1
-    assert outside.read_text() == "somebody's" and theirs == set((results / "runs").rglob("app/*"))
+    assert outside.read_text() == "somebody's" and theirs == set((results / "runs").rglob("app*/*"))
     injected("copied studies in which something is planted", 1)

@@ -1,11 +1,14 @@
 """A full disk and a folder that can't be written: a sentence, earlier results whole, and the same command then ends."""
 
+import errno
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import synthetic
@@ -19,7 +22,8 @@ from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.report.page import write_report
 from lungkeras.study.runs import read_run
 from lungkeras.system.errors import FolderError
-from lungkeras.system.files import new_array, write_csv, write_text
+from lungkeras.system.files import new_array, no_room, write_csv, write_text
+from lungkeras.system.processes import variables
 from lungkeras.training import one_run, progress
 
 
@@ -173,6 +177,72 @@ def test_a_model_that_finds_no_room_leaves_no_half_model(disk, injected):
         save_model(model, folder / "best.keras")
     assert not list(folder.iterdir())
     injected("full disks", 1)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """The folder of a run."""
+    folder = tmp_path_factory.mktemp("trained")
+    prepared = write_prepared(folder / "prepared" / "pneumonia")
+    return one_run.train(params_of(prepared, folder / "runs", epochs=1), small_model())
+
+
+def refused_then_done(command: list[str], target: Path, disk, capsys) -> None:
+    """The command on a disk without room is a sentence that leaves what is there, and on a larger one it ends."""
+    folder = disk(4)
+    write_text(folder / "earlier.csv", "before")
+    assert cli.main(command) == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lungkeras: ")]
+    assert len(said) == 1 and str(folder) in said[0], said
+    assert "its disk is full" in said[0] or "has room for" in said[0], said
+    assert contents(folder) == {"earlier.csv": b"before"}
+    disk(40_000)
+    assert cli.main(command) == 0
+    assert target.exists() and (folder / "earlier.csv").read_text() == "before"
+
+
+@pytest.mark.parametrize("kind", ["csv", "heatmaps"])
+def test_predictions_that_find_no_room_are_not_there(kind, trained, disk, phantom_source, tmp_path, capsys, injected):
+    scans = sorted(phantom_source("pneumonia").rglob("*.jpeg"))[:20]
+    if kind == "csv":  # a table of more than a page
+        scans = [shutil.copy(scans[0], tmp_path / f"{place}-{'n' * 200}.jpeg") for place in range(20)]
+    target = tmp_path / "disk" / ("answers.csv" if kind == "csv" else "maps")
+    command = ["predict", str(trained), *map(str, scans), f"--{kind}", str(target)]
+    disk(4)
+    refused_then_done(command, target, disk, capsys)
+    injected("full disks", 1)
+
+
+def test_a_judgement_that_finds_no_room_is_no_half_page(disk, tmp_path, capsys, injected):
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 60)
+    table = pd.DataFrame({"scan": [f"{place}.png" for place in range(60)], "patient": range(60), "label_mass": labels})
+    write_csv(tmp_path / "mine.csv", table.assign(probability_mass=random.random(60)))
+    target = tmp_path / "disk" / "judged"
+    disk(4)
+    refused_then_done(["judge", str(tmp_path / "mine.csv"), "--to", str(target)], target / "report.html", disk, capsys)
+    injected("full disks", 1)
+
+
+@pytest.mark.faults
+def test_an_export_that_finds_no_room_is_not_there(trained, disk, tmp_path, capsys, monkeypatch, injected):
+    pytest.importorskip("ai_edge_litert")
+    target = tmp_path / "disk" / "model.tflite"
+    command = ["export", str(trained), "--format", "litert", "--to", str(target)]
+    disk(4)
+    with monkeypatch.context() as patch:  # also where it fills while the model is converted
+        patch.setattr("lungkeras.prediction.export.require_room", lambda *_: None)
+        refused_then_done(command, target, disk, capsys)
+    injected("full disks", 1)
+
+
+def test_an_output_that_is_full_is_a_sentence():
+    """What a command prints may go to a file; evaluate has no other output."""
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-P", "-m", "lungkeras", "--version"]
+        done = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True, env=variables())
+    assert done.returncode == 1
+    assert done.stderr == f"lungkeras: {no_room(OSError(errno.ENOSPC, ''))}\n"
 
 
 @pytest.fixture(scope="module")

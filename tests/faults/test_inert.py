@@ -24,7 +24,8 @@ from lungkeras.report.facts import dataset_facts
 from lungkeras.report.figures import files, paper
 from lungkeras.report.notebook_pages import notebook_pages
 from lungkeras.report.page import write_report
-from lungkeras.system.files import write_csv
+from lungkeras.system.errors import RunError
+from lungkeras.system.files import write_csv, write_json
 from lungkeras.system.text import csv_cell, printable
 
 DRAWINGS = ["sample_scans", "preprocessing_effect", "learning_curves", "transfer_curves", "ablation_curves"]
@@ -206,6 +207,35 @@ def hostile_source(tmp_path) -> Path:
 
 def acts(text: str) -> bool:
     return printable(text) != text
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "{}", '{"cells": 1}', '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{"id": "<b>"}]}'],
+)
+def test_a_file_that_is_no_notebook_is_a_sentence(content, tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "02_training-a.ipynb").write_text(content)
+    with pytest.raises(
+        RunError, match=r"02_training-a\.ipynb is not a notebook as Jupyter writes it \(.*\): remove it"
+    ):
+        notebook_pages(tmp_path)
+
+
+def test_the_size_of_a_picture_brings_no_html(tmp_path):
+    size = {
+        "image/png": {"width": '1"><meta http-equiv=refresh content="0;url=http://evil">', "height": '1" onload="x'}
+    }
+    picture = {"output_type": "display_data", "data": {"image/png": "QUJD"}, "metadata": size}
+    cell = {"cell_type": "code", "execution_count": 1, "source": "", "metadata": {}, "outputs": [picture]}
+    (tmp_path / "notebooks").mkdir()
+    write_json(
+        tmp_path / "notebooks" / "02_training-a.ipynb",
+        {"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": [cell]},
+    )
+    notebook_pages(tmp_path)
+    page = (tmp_path / "notebooks" / "02_training-a.html").read_text()
+    assert "QUJD" in page and "http://evil" not in page and 'onload="x' not in page
 
 
 def test_scans_of_hostile_names_are_prepared_or_listed_and_shown_harmless(hostile_source, tmp_path, injected):

@@ -19,7 +19,6 @@ from small_study import small_study
 
 from lungkeras import cli
 from lungkeras.datasets.registry import read_records
-from lungkeras.preparation import reading
 from lungkeras.preparation.folder import load_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.study import graph, status
@@ -98,6 +97,44 @@ def test_a_poor_terminal_and_a_folder_of_any_letters(prepare, tmp_path, injected
     assert done.returncode == 0 and done.stdout.isascii(), done.stderr
     assert len(load_prepared(to).records) == 60
     injected("poor terminals and locales", 1)
+
+
+LETTERS = "größe 胸部"
+
+
+@pytest.mark.faults
+def test_a_study_in_the_c_locale_and_a_folder_of_any_letters(tmp_path, injected):
+    """Python itself reads names as UTF-8 there; where it was told not to, the sentence says so."""
+    (tmp_path / LETTERS).mkdir()
+    study, _ = small_study(tmp_path / LETTERS, "pneumonia-mobilenet_v3_large-random")
+    assert "no folder" in reached(study, tmp_path, LC_ALL="C", LANG="C")
+    said = sentence(lungkeras("report", study, "--cores", "1", **POOR))
+    assert said.startswith("lungkeras: study: ") and "encoding of this locale, ascii, can't spell it: set" in said
+    injected("poor terminals and locales", 1)
+
+
+SPELT = """
+import sys
+from lungkeras.system.text import is_spelt_here
+print([is_spelt_here(name) for name in sys.argv[1:]])
+"""
+
+
+def test_a_path_that_the_locale_can_not_spell_is_said_so(monkeypatch, capsys):
+    command = [sys.executable, "-P", "-c", SPELT, LETTERS, "plain", b"no utf-8: \xff"]
+    for changed, expected in ((POOR, "[False, True, True]"), ({"PYTHONUTF8": "1"}, "[True, True, True]")):
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=variables(**changed))
+        assert done.stdout.strip() == expected
+
+    def unspelt(*_):
+        raise UnicodeEncodeError("ascii", LETTERS, 2, 3, "ordinal not in range(128)")
+
+    monkeypatch.setattr(installation, "installation", unspelt)
+    assert cli.main(["info"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(
+        f"lungkeras: {LETTERS}: the encoding of this locale, ascii, can't spell it: set PYTHONUTF8=1"
+    )
 
 
 @pytest.mark.faults
@@ -280,6 +317,33 @@ def test_two_users_do_not_make_one_result_at_once(another_user, open_folder, inj
     injected("files of another user", 1)
 
 
+@pytest.mark.faults
+def test_two_users_report_one_study_at_once(another_user, open_folder, project, tmp_path, injected):
+    """In a folder that both may write to: one makes it whole, the other gets a sentence, then finds it made."""
+    home = open_folder / "project"
+    shutil.copytree(project, home)
+    study, results = small_study(open_folder, "pneumonia-mobilenet_v3_large-random")
+    for place in (open_folder, *open_folder.rglob("*")):
+        place.chmod(0o777)
+    shared = ["sh", "-c", 'umask 0; exec "$@"', "sh"]
+    command = [sys.executable, "-P", "-m", "lungkeras", "report", str(study), "--cores", "1"]
+    with (tmp_path / "said").open("wb") as said:
+        first = subprocess.Popen(
+            [*another_user, *shared, *command], env=variables(HOME="/nonexistent"), cwd=home, stdout=said, stderr=said
+        )
+    while not (results / ".lock").exists() and first.poll() is None:
+        time.sleep(0.05)
+    second = lungkeras("report", study, "--cores", "1", before=shared, cwd=home)
+    if first.poll() is None:
+        assert f"is being made by process {first.pid} on " in sentence(second)
+    assert first.wait() == 0, (tmp_path / "said").read_text()
+    before = contents(results / "runs")
+    assert before and (results / "report.html").is_file()
+    third = lungkeras("report", study, "--cores", "1", before=shared, cwd=home)
+    assert third.returncode == 0 and contents(results / "runs") == before, third.stderr
+    injected("files of another user", 1)
+
+
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
 def test_a_file_system_without_locks_is_named_once_and_used(number, tmp_path, monkeypatch, capsys, injected):
     def none(*_):
@@ -307,31 +371,17 @@ def test_names_that_differ_in_case_alone_are_different_scans(phantom_source, tmp
     injected("folders and scans of odd names", 1)
 
 
-@pytest.mark.parametrize("how", ["written anew", "longer", "another in its place"])
-def test_a_scan_that_changes_while_it_is_read_gives_no_mixed_dataset(
-    phantom_source, tmp_path, monkeypatch, how, injected
-):
-    source, to = tmp_path / "source", tmp_path / "prepared" / "pneumonia"
-    shutil.copytree(phantom_source("pneumonia"), source)
-    steps, taken = reading.preparation_steps, []
+CHANGES = {
+    "written anew": lambda _, read: read[3].write_bytes(read[4].read_bytes()),
+    "longer": lambda _, read: read[3].open("ab").write(b"\0"),
+    "another in its place": lambda _, read: shutil.copy(read[4], read[3]),
+}
 
-    def change(path, size, *decode):
-        taken.append(path)
-        if len(taken) == 20:
-            match how:
-                case "written anew":
-                    taken[3].write_bytes(taken[4].read_bytes())
-                case "longer":
-                    taken[3].open("ab").write(b"\0")
-                case _:
-                    shutil.copy(taken[4], taken[3])
-        return steps(path, size, *decode)
 
-    monkeypatch.setattr(reading, "preparation_steps", change)
-    with pytest.raises(SourceError, match=r"1 of 60 scans changed while they were read, such as .*\.jpeg"):
-        prepare_dataset("pneumonia", source, to, size=16, workers=1)
-    assert not list(to.parent.iterdir())
-    monkeypatch.undo()
+@pytest.mark.parametrize("how", CHANGES)
+def test_a_scan_that_changes_while_it_is_read_gives_no_mixed_dataset(how, prepared_while, injected):
+    words = r"1 of 60 scans changed while they were read, such as .*\.jpeg"
+    source, to = prepared_while(CHANGES[how], words)
     assert prepare_dataset("pneumonia", source, to, size=16)["quarantined"] == 0
     injected("sources that vanish or change while they are read", 1)
 

@@ -112,6 +112,7 @@ def test_runs_and_datasets_that_no_params_name_are_removed_on_request(study, cap
     written(study, "sources/xray9/PHANTOM.txt", "sources/covid/PHANTOM.txt")
     before = files(study)
     written(study, *unnamed)
+    (study / unnamed[0]).write_text("dataset: covid\nbackbone: mobilenet_v3_large\n")
     assert planned(study) == ([], list(freshness.READING))  # they show what lies there
     assert clean(study, "--yes") == 0
     assert "7 more, 0.0 MB, that the params do not name: --unnamed adds them" in capsys.readouterr().out
@@ -138,8 +139,19 @@ def test_a_run_that_another_starts_from_and_what_another_study_names_stays(study
 
 def test_a_folder_of_runs_that_is_somebody_elses_stays(study):
     """`runs:` may name any folder, and a params.yaml is no rare file."""
-    theirs = [f"report/runs/{name}" for name in ("app/params.yaml", "app/main.py", "b/params.yaml", "b/.env")]
+    theirs = [
+        f"report/runs/{name}"
+        for name in (
+            "app/params.yaml",
+            "app/main.py",
+            "b/params.yaml",
+            "b/.env",
+            "c/params.yaml",
+            "d/export/letter.txt",
+        )
+    ]
     written(study, *theirs)
+    (study / "report" / "runs" / "d" / "params.yaml").write_text("dataset: covid\nbackbone: resnet34\n")
     assert clean(study, "--yes", "--unnamed") == 0
     assert set(theirs) <= files(study)
 
