@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from lungkeras.datasets.policies import DEFAULTS, told
+from lungkeras.datasets.policies import DEFAULTS, policy_text
 from lungkeras.datasets.registry import entry_of
 from lungkeras.study.words import heading
 
@@ -37,7 +37,7 @@ def caveats(datasets: Iterable[str], unknown: Iterable[str], params: Mapping[str
     if studies:
         sentences.append(f"{' and '.join(studies)}: a label is that of a study, and all its images share it.")
     if partly:
-        policy = told(*(str(params.get(kind, word)) for kind, word in DEFAULTS.items()))
+        policy = policy_text(*(str(params.get(kind, word)) for kind, word in DEFAULTS.items()))
         sentences.append(
             f"{' and '.join(partly)}: some labels are uncertain or blank ({policy}). Ignored labels count in "
             "no score, so each class has its own number of scans; a class without a known 1 and a known 0 has no score."

@@ -25,7 +25,7 @@ def prepared_while(phantom_source, tmp_path, monkeypatch):
     It takes what happens, a function of the source and the scans read, and the words of the refusal; nothing stays of
     the dataset. It returns the source and the dataset's folder.
     """
-    from lungkeras.preparation import prepare
+    from lungkeras.preparation import prepare, reading
     from lungkeras.system.errors import SourceError
 
     source, to = tmp_path / "source", tmp_path / "prepared" / "pneumonia"

@@ -73,7 +73,7 @@ def pointing(found: pd.DataFrame, examples: Mapping[str, Sequence[Mapping]]) -> 
     handles = [_mark(method, run) for run, method in drawn[["run", "method"]].itertuples(index=False)]
     unique = {handle.get_label(): handle for handle in handles}
     figure.legend(handles=list(unique.values()), loc="outside lower center", ncols=3, fontsize=8.5)
-    figure.set_label(_told(boxed, datasets))
+    figure.set_label(_alt_text(boxed, datasets))
     return figure
 
 
@@ -135,7 +135,7 @@ def _hit_rates(ax, own: pd.DataFrame) -> None:
     ax.set(xlim=(-0.02, 1.02), ylim=(-0.6, len(classes) - 0.4), xlabel="share of maps that point into a box")
 
 
-def _told(boxed: pd.DataFrame, datasets: Sequence[str]) -> str:
+def _alt_text(boxed: pd.DataFrame, datasets: Sequence[str]) -> str:
     numbers = []
     for dataset in datasets:
         own = boxed[(boxed["dataset"] == dataset) & (boxed["class"] == ALL)]
