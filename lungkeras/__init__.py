@@ -22,7 +22,7 @@ The map. A folder reads only what stands above it, which `make test` checks (pyp
     explanation      heat maps and features, and both put to the test
     prediction       probabilities for any scan, and files for other runtimes
     report           tables, figures and runs -> one HTML file
-        figures      one function for each figure
+        figures, readings  one function for each figure; the sentences that read results
         further      tables and figures of one's own
     cli              the command line
         commands     one module for each command

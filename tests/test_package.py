@@ -61,9 +61,9 @@ def the_map() -> str:
 
 def test_the_map_names_every_folder_and_module_at_the_top_in_the_order_in_which_they_read_each_other():
     named, parent = [], ""
-    for indent, name in re.findall(r"^    ( *)([a-z]+)  ", the_map(), flags=re.M):
-        named.append(f"{parent}.{name}" if indent else name)
-        parent = parent if indent else name
+    for indent, names in re.findall(r"^    ( *)([a-z]+(?:, [a-z]+)*)  ", the_map(), flags=re.M):
+        named += [f"{parent}.{name}" if indent else name for name in names.split(", ")]
+        parent = parent if indent else names
     folders = {name.removesuffix("/__init__.py").replace("/", ".") for name in SOURCES if name.endswith("/__init__.py")}
     modules = {name.removesuffix(".py") for name in SOURCES if "/" not in name and not name.startswith("__")}
     assert set(named) == folders | modules

@@ -96,7 +96,7 @@ def no_room(error: OSError, path: Path | None = None) -> str:
         path = Path(os.fsdecode(error.filename))
     cause, advice = NO_ROOM[error.errno]
     left = f" ({megabytes(free_bytes(path))} left)" if path else ""
-    return f"{path or 'a file'} can't be written: {cause}{left}: {advice}, then give the same command again"
+    return f"{path or 'a file'} can't be written: {cause}{left}: {advice}, then run the same command again"
 
 
 def open_plain(path: Path | str, flags: int) -> int:

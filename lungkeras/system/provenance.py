@@ -108,9 +108,6 @@ EARLIER_CODE = {
     "56666dff3d2a265c57aad8c4c545a296c78709bd0e54381af7c6fe927195f45d": (
         "b3841760bf9ee0e6405b210901efb8ac4a9fedd0f2513025c1d8148fb155a279",
     ),
-    "32cdf49581990ca8e17d8db0e344d36df2d9746348bb03d66594f1f3f374ba6f": (
-        "1221812bd88dfd0acd2ba2b3e48e8a36f4a1f97a02527c09eed8343467893588",
-    ),
 }
 SAME_NUMBERS = {old: now for now, earlier in EARLIER_CODE.items() for old in earlier}
 EXCEPTIONS = {

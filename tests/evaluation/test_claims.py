@@ -392,7 +392,7 @@ def test_a_score_elsewhere_is_as_unsure_as_its_interval():
     assert point == 0.7 and np.quantile(drawn, [0.025, 0.975]) == pytest.approx([0.6, 0.8], abs=0.01)
 
 
-def test_an_order_that_changes_with_the_seed_is_not_told():
+def test_an_order_that_changes_with_the_seed_is_not_claimed():
     runs = (
         study({"epoch": of("R", 10)}) | study({"epoch": of("R", 30)}, "-seed1") | study({"epoch": of("R", 9)}, "-seed2")
     )
@@ -400,7 +400,7 @@ def test_an_order_that_changes_with_the_seed_is_not_told():
     assert found["verdict"] == CANNOT_TELL and 0.2 < found["share_true"] < 0.95
 
 
-def test_an_order_that_changes_with_the_patients_is_not_told():
+def test_an_order_that_changes_with_the_patients_is_not_claimed():
     close = {"f1": of("CT", (90, 60)) | of("CR CM CE", (60, 80))}
     assert verdict_of("covid-transfer-best", evidence(close)) == CANNOT_TELL
 

@@ -155,7 +155,7 @@ def test_findings_are_decided_by_the_weighted_logits_and_their_probabilities_are
 
 
 @pytest.mark.parametrize("temperature", [0, -1, "hot", None, float("inf")])
-def test_a_temperature_that_is_none_is_told(run, temperature):
+def test_a_temperature_that_is_not_a_number_is_refused(run, temperature):
     (run / "metrics.json").write_text(
         json.dumps({"classes": CLASSES, "task": "multiclass", "temperature": temperature})
     )
@@ -191,7 +191,7 @@ def test_a_model_file_finds_its_classes_beside_it_or_numbers_them(run, tmp_path)
     assert (found.name, found.size, found.task) == ("alone", SIZE, "multiclass")
 
 
-def test_what_is_no_model_is_told(run, tmp_path):
+def test_a_file_that_is_not_a_model_is_refused(run, tmp_path):
     with pytest.raises(RunError, match=r"best\.keras"):
         load_predictor(tmp_path / "absent")
     files.write_json(run / "metrics.json", {"classes": CLASSES[:2], "task": "multiclass"})
@@ -199,7 +199,7 @@ def test_what_is_no_model_is_told(run, tmp_path):
         load_predictor(run)
     scans = keras.Input((3,))
     keras.Model(scans, keras.layers.Dense(2)(scans)).save(tmp_path / "other.keras")
-    with pytest.raises(RunError, match="no model of lungkeras"):
+    with pytest.raises(RunError, match="not a model of lungkeras"):
         load_predictor(tmp_path / "other.keras")
 
 

@@ -19,6 +19,7 @@ from lungkeras.preparation.audit.dataset import TABLES as AUDIT_TABLES
 from lungkeras.preparation.made_from import of_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.study import freshness, made_from, table_names
+from lungkeras.study.params import dump
 from lungkeras.study.params_files import load_study
 from lungkeras.system.files import write_json
 
@@ -59,6 +60,7 @@ def original(phantom_source, tmp_path_factory):
         folder.mkdir(parents=True)
         for file in made_from.RESULTS:
             (folder / file).write_text(f"{file} of {name}")
+        (folder / "params.yaml").write_text(dump(runs[name]))
         data = of_prepared(runs[name].prepared_folder)
         hashes = made_from.training_made_from(runs[name], data)
         write_json(folder / "fingerprint.json", {"made_from": hashes, "results": made_from.of_results(folder)})

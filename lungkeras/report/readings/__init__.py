@@ -1,7 +1,7 @@
 """Sentences under the tables and figures of the notebooks: tables in, sentences out.
 
 Every number of a sentence comes from the table given, so the sentences are true of any study. The first sentence is the
-answer; `learned` lists the answers of a notebook. They read tables alone; the notebooks and the first page use them.
+answer; `learned` lists the answers of a notebook. It reads tables alone; the notebooks and the first page call it.
 """
 
 from lungkeras.report.readings.claims import of_claim, of_claims
