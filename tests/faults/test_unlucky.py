@@ -350,7 +350,7 @@ def test_a_file_system_without_locks_is_named_once_and_used(number, tmp_path, mo
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", none)
-    monkeypatch.setenv(locks.SAID, "")
+    monkeypatch.setenv(locks.WARNED, "")
     for _ in range(2):
         with alone(tmp_path / ".lock", "it is being made"):
             write_text(tmp_path / "table.csv", "a")
