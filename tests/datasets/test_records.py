@@ -516,7 +516,7 @@ def test_advice_for_scans_of_ones_own_goes_in_no_circle(tmp_path):
         "named as IM-0115-0001.jpeg",
         "class: 8, such as Normal_0.png",
         "(hospital/TB 4): 4",
-        "name your own scans so",
+        "name your own scans in this way",
     ):
         assert words in said
     for dataset in DATASETS:
