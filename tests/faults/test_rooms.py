@@ -37,7 +37,7 @@ ROOMS = {
     "yaml.unsafe_load*": set(),
     "ElementTree.*": {"system/untrusted/openvino_files"},
     "h5py.File": {"system/untrusted/hdf5_files", "prediction/keras_layers"},  # which reads a member of a checked model
-    "keras.models.load_model": {"models/build"},
+    "keras.models.load_model": {"models/files"},
     "keras.saving.load_model": set(),
     "subprocess.*": {
         "prediction/isolated",
@@ -46,7 +46,7 @@ ROOMS = {
         "system/replicas",
         "system/stopping",
     },
-    "multiprocessing.*": {"prediction/apart"},
+    "multiprocessing.*": {"prediction/isolated"},
     "concurrent.futures.ProcessPoolExecutor": set(),
     "os.open": {"system/files"},
     "os.system": set(),
@@ -73,11 +73,11 @@ ROOMS = {
     "shutil.copy*": set(),
     "shutil.move": set(),
     "cv2.imwrite": set(),
-    "np.save*": {"system/files", "prediction/apart", "training/parity", "datasets/packed"},
+    "np.save*": {"system/files", "prediction/isolated", "training/parity", "datasets/packed"},
 }
 SHORT = {"pandas": "pd", "numpy": "np", "pyarrow.parquet": "parquet", "xml.etree.ElementTree": "ElementTree"}
 # Method -> the modules that may call it: what draws a source writes into a folder that appears whole.
-DRAWN = {"datasets/phantoms/phantom", "datasets/phantoms/planting"} | {
+DRAWN = {"datasets/phantoms/phantom", "datasets/phantoms/truth"} | {
     f"datasets/collections/{name}"
     for name in ("chexpert", "mimic", "padchest", "rsna", "tuberculosis", "vindr", "xray8")
 }
