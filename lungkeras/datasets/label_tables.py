@@ -122,7 +122,7 @@ def _parquet(file: Path, columns: Collection[str] | None) -> pd.DataFrame:
     )
 
 
-_READERS = {".xlsx": _spreadsheet, ".xlsm": _spreadsheet, ".parquet": _parquet, ".pq": _parquet}
+_READERS = {**dict.fromkeys(table_files.SPREADSHEETS, _spreadsheet), **dict.fromkeys(table_files.PARQUET, _parquet)}
 
 
 def label_values(column: pd.Series) -> tuple[pd.Series, pd.Series]:

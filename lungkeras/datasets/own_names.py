@@ -27,9 +27,11 @@ def paths_of(names: pd.Series, index: FileIndex) -> pd.Series:
 
 def shared_names(names: pd.Series, index: FileIndex) -> pd.Series:
     """Whether each name is that of several files, so that it names none: bool."""
+    if names.empty:
+        return names.astype(bool)
     files = [path.rpartition("/")[2] for path in index.paths]
     times, of_stems = Counter(files), Counter(map(stem, files))
-    last = names.str.replace("\\", "/", regex=False).str.rpartition("/")[2] if len(names) else names
+    last = names.str.replace("\\", "/", regex=False).str.rpartition("/")[2]
     return (last.map(times) > 1) | (last.map(stem).map(of_stems) > 1)
 
 

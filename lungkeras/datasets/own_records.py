@@ -133,7 +133,8 @@ def in_table(
         records = _without(records, unknown, f"rows of no known split ({named(words[unknown].value_counts())})")
     records = _one_row_per_scan(description, records)
     if require_files:
-        several = records["path"].isna() & shared_names(records["image"], index)
+        several = records["path"].isna()
+        several[several] = shared_names(records.loc[several, "image"], index)
         _require_a_listed_file(file, source, records, several)
         records = _without(records, several, "a name that several files have")
         records = leave_out(records, records["path"].isna(), ABSENT, kind="absent")

@@ -20,7 +20,6 @@ from lungkeras.system.untrusted import table_files
 BLANK = -2  # a missing label; -1 is an uncertain one
 WORDS = {word: BLANK if value != value else int(value) for word, value in VALUES.items()}
 UNKNOWN = ("", "nan", "na", "n/a", "none", "null", "unknown", "u")
-SHEETS = (".xlsx", ".xlsm")
 ROUNDING = 1e-6  # by which a probability in single precision may leave 0 to 1
 OLDEST = 120
 LONGEST = 60  # characters of a name that is shown
@@ -46,7 +45,7 @@ def read_table(file: Path | str, content: pd.DataFrame | None = None) -> Table:
         return Table(file.name, content, understand(content.columns), in_lines=False)
     if file.is_dir() and (file / "predictions.parquet").is_file():
         file = file / "predictions.parquet"
-    is_parquet, is_sheet = file.suffix.lower() in (".parquet", ".pq"), file.suffix.lower() in SHEETS
+    is_parquet, is_sheet = (file.suffix.lower() in kind for kind in (table_files.PARQUET, table_files.SPREADSHEETS))
     try:
         if file.is_dir():
             raise ValueError("it is a folder: give a table, or a run's folder with predictions.parquet")

@@ -29,8 +29,7 @@ def alone(file: Path | str, work: str, *, patience: float = float("inf")) -> Ite
 
     If another process holds it, waits until that ends, and reports this on stderr. `work` describes the work, as in
     "prepared/demo/covid is being prepared". Processes on other machines are seen where the file system supports locks;
-    where it does not, a warning is printed once on stderr, and
-    the work starts at once.
+    where it does not, a warning is printed once on stderr, and the work starts at once.
 
     Raises FolderError after `patience` seconds, or if the file can't be made.
     """

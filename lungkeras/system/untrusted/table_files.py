@@ -14,6 +14,8 @@ MOST_BYTES = 256_000_000
 MOST_ROWS = 2_000_000
 MOST_CELLS = 20_000_000
 MOST_TEXT = 1_000_000_000  # bytes of a column's texts, written out
+SPREADSHEETS = (".xlsx", ".xlsm")
+PARQUET = (".parquet", ".pq")
 MOST_TITLE = 10  # rows among which the heading of a table is
 # The reader unpacks whatever a page claims; with these codecs it grows at most 21-fold.
 CODECS = {"UNCOMPRESSED", "SNAPPY"}
