@@ -12,7 +12,6 @@ from lungkeras.datasets.phantoms.phantom import draw_source
 from lungkeras.explanation import gallery
 from lungkeras.preparation.folder import load_prepared
 from lungkeras.preparation.prepare import prepare_dataset
-from lungkeras.study import params
 from lungkeras.system import places
 
 
@@ -61,10 +60,10 @@ def test_a_strangers_result_names_no_place_outside(source, project):
 def test_results_of_a_stranger_within_the_checkout_bring_no_snakefile(monkeypatch, tmp_path):
     checkout = Path(lungkeras.__file__).resolve().parent.parent
     theirs = checkout / "reports" / "theirs"
-    monkeypatch.setattr(params.Path, "cwd", lambda: theirs)
-    monkeypatch.setattr(params.Path, "is_file", lambda path: True)
-    monkeypatch.setattr(params.Path, "is_dir", lambda path: True)
-    assert params.project_folder() == checkout
+    monkeypatch.setattr(places.Path, "cwd", lambda: theirs)
+    monkeypatch.setattr(places.Path, "is_file", lambda path: True)
+    monkeypatch.setattr(places.Path, "is_dir", lambda path: True)
+    assert places.project_folder() == checkout
 
 
 def test_the_name_of_the_user_is_not_in_a_recorded_path():
