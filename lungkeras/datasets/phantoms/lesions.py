@@ -62,8 +62,8 @@ def viral_pneumonia(lungs: Lungs, rng: np.random.Generator, side: int) -> list[L
     x, y = grid()
     net, lesions = texture("net", rng), []
     for lung in SIDES:
-        centre = lungs.point(lung, rng.uniform(0.25, 0.65), rng.uniform(0.15, 0.85))
-        across, down = rng.uniform((0.4, 0.42), (0.5, 0.56))
+        centre = lungs.point(lung, rng.uniform(0.2, 0.75), rng.uniform(0.1, 0.9))
+        across, down = rng.uniform((0.32, 0.34), (0.42, 0.46))
         reach = np.exp(-(np.abs((x - centre[0]) / across) ** 3 + np.abs((y - centre[1]) / down) ** 3))
         spots = centre + rng.normal(0, 0.15, (rng.integers(1, 3), 2))
         patches = fill(*(blob(spot, rng.uniform(0.08, 0.15), rng) for spot in spots), blur=4.0)
@@ -78,7 +78,7 @@ def covid(lungs: Lungs, rng: np.random.Generator, side: int) -> list[Lesion]:
     for lung in SIDES:
         density = rng.uniform(0.75, 1.0)
         for _ in range(rng.integers(1, 3)):
-            centre = lungs.point(lung, rng.uniform(0.65, 0.97), np.clip(rng.normal(0.6, 0.3), 0.1, 0.95))
+            centre = lungs.point(lung, rng.uniform(0.65, 0.97), np.clip(rng.normal(0.55, 0.35), 0.1, 0.95))
             outline = blob(centre, rng.uniform(0.13, 0.21), rng, stretch=rng.uniform(1.1, 1.9))
             lesions.append(Lesion("covid", density * fill(outline, blur=rng.uniform(3.0, 6.0)) * grain))
     return lesions
