@@ -269,6 +269,14 @@ def test_values_stand_beside_the_pointer_and_are_read_by_arrow_keys(visit):
     assert "epoch" in page.locator("#tip").inner_text()
 
 
+def test_ticks_of_a_logarithmic_axis_are_round_numbers(visit):
+    page = visit()
+    decades = "([low, high]) => window.lungkerasLive.decades(low, high)"
+    ranges = {(0.2, 3.5): [0.2, 0.5, 1, 2], (0.08, 20): [0.1, 0.3, 1, 3, 10], (0.001, 40): [0.001, 0.01, 0.1, 1, 10]}
+    for ends, ticks in ranges.items():
+        assert page.evaluate(decades, ends) == pytest.approx(ticks)
+
+
 def test_scores_hit_rates_and_the_cascade_are_read_by_arrow_keys(visit):
     page = visit()
     score = synthetic.results(RUNS)["macro_f1"].iloc[-1]

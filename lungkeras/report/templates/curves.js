@@ -1,6 +1,6 @@
 // Curves and reliability diagrams: all values at one x are read out together.
 (() => {
-  const { WIDTH, HEIGHT, el, svg, short, say, line: reading, steps, frame, onPage, readable, legend, kinds } = window.lungkerasLive;
+  const { WIDTH, HEIGHT, el, svg, short, say, line: reading, steps, decades, frame, onPage, readable, legend, kinds } = window.lungkerasLive;
   const LEFT = 38, RIGHT = 10, TOP = 8, BOTTOM = 38;
 
   const lines = (panel, data) => {
@@ -13,7 +13,7 @@
     const y = (value) => HEIGHT - BOTTOM - (((logarithmic ? Math.log10(value) : value) - low) / (high - low || 1)) * (HEIGHT - TOP - BOTTOM);
     const ends = panel.lines.map((line) => `${line.name} ${short(line.y[line.best ? line.x.indexOf(line.best) : line.y.length - 1])}`);
     const plot = frame(`${panel.title}. ${ends.join(", ")}. Arrow keys read the values.`);
-    const ticks = logarithmic ? steps(low, high, 3).map((tick) => 10 ** tick) : steps(low, high, 4);
+    const ticks = logarithmic ? decades(10 ** low, 10 ** high) : steps(low, high, 4);
     ticks.forEach((tick) => plot.append(
       svg("line", { class: "rule", x1: LEFT, x2: WIDTH - RIGHT, y1: y(tick), y2: y(tick) }),
       svg("text", { x: LEFT - 6, y: y(tick) + 4, "text-anchor": "end" }, short(tick)),

@@ -41,6 +41,15 @@
     for (let tick = Math.ceil(low / step) * step; tick <= high + step / 1e6; tick += step) ticks.push(tick);
     return ticks;
   };
+  // The densest of these ladders that gives at most five ticks between two positive numbers.
+  const decades = (low, high) => {
+    const rungs = (factors) => {
+      const ticks = [];
+      for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++) ticks.push(...factors.map((factor) => factor * 10 ** power));
+      return ticks.filter((tick) => tick >= low && tick <= high);
+    };
+    return [[1, 2, 5], [1, 3], [1]].map(rungs).find((ticks) => ticks.length <= 5) || rungs([1]);
+  };
   const frame = (label, height = HEIGHT) =>
     svg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, class: "plot", role: "img", tabindex: "0", "aria-label": label });
   const scale = (plot) => {
@@ -125,7 +134,7 @@
 
   // {kind: function that fills a stage from the data and from the link of the saved figure}
   const kinds = {};
-  window.lungkerasLive = { WIDTH, HEIGHT, el, svg, short, between, say, hush, line, steps, frame, onPage, inPlot, readable, shape, marker, legend, cut, kinds };
+  window.lungkerasLive = { WIDTH, HEIGHT, el, svg, short, between, say, hush, line, steps, decades, frame, onPage, inPlot, readable, shape, marker, legend, cut, kinds };
 
   // The drawing is made when the reader comes near; the saved figure stays one button away, and is what prints.
   const watch = new IntersectionObserver((changes) => changes.forEach(({ target, isIntersecting }) => {
