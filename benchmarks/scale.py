@@ -99,7 +99,7 @@ def evaluate(folder: str) -> Iterator[str]:
 
 
 def untrained(dataset: str, backbone: str, weights: str, model, prepared) -> Run:
-    """A run as its folder would tell of it, had training ended before the first step."""
+    """A run whose training ended before the first step."""
     from lungkeras.scores import metrics
     from lungkeras.training.outputs import outputs
 
@@ -127,7 +127,7 @@ def untrained(dataset: str, backbone: str, weights: str, model, prepared) -> Run
 
 
 def measured(step, given: tuple) -> list[dict]:
-    """Runs a step, and says of each of its parts, by the names that it yields, what it took."""
+    """Runs a step; one row for each of its parts, named as it yields them, with its time and memory."""
     rows, started, worked = [], time.perf_counter(), time.process_time()
     for part in step(*given):
         took = {"seconds": time.perf_counter() - started, "processor_s": time.process_time() - worked}
