@@ -45,7 +45,7 @@ def alarms(found) -> set[tuple[str, str]]:
 def marked(tmp_path_factory):
     """A source with a marker on all of one class, copies, and wrong labels."""
     folder = tmp_path_factory.mktemp("marked") / "source"
-    return draw_source("covid", folder, scans=120, plants=["marker=0.9", "duplicates=10", "noise=0.15"])
+    return draw_source("covid", folder, scans=300, plants=["marker=0.9", "duplicates=10", "noise=0.15"])
 
 
 @pytest.fixture(scope="module")
