@@ -112,7 +112,7 @@ def demo_page(demo: Path) -> str:
     if not pages:
         return (
             f"{title}\n\nThis copy of the documentation was built where no demo was finished. `make report` makes one, "
-            "in about 16 minutes on two cores; `make docs` after it puts the report and every executed notebook here.\n"
+            "in 15 to 35 minutes on two cores; `make docs` after it puts the report and every executed notebook here.\n"
         )
     lines = [
         title,
