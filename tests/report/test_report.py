@@ -15,6 +15,7 @@ from PIL import Image
 
 from lungkeras.evaluation.paper import tables
 from lungkeras.evaluation.run_tables import INTERVALS
+from lungkeras.explanation import localisation
 from lungkeras.report import grid, setting_tables
 from lungkeras.report import page as report
 from lungkeras.report import tables as report_tables
@@ -23,6 +24,7 @@ from lungkeras.report.figures import paper
 from lungkeras.report.figures.files import save_figure
 from lungkeras.report.page import write_report
 from lungkeras.report.summary import headlines, lead
+from lungkeras.scores import calibration_error, intervals
 from lungkeras.study.words import run_name_title
 from lungkeras.system.files import write_csv, write_json
 
@@ -378,6 +380,13 @@ def test_a_run_with_undefined_scores_shows_dashes(tmp_path):
     text = Page(path.read_text(encoding="utf-8")).text
     assert "test macro F1 0.500, macro AUROC –, loss –; best epoch 1" in text
     assert "COVID-19: ResNet-34" in text
+
+
+def test_captions_name_the_numbers_of_the_code():
+    texts = {section["id"]: section["text"] for section in CAPTIONS["sections"]}
+    assert f"{intervals.DRAWS:,} bootstrap draws" in texts["ledger"]
+    assert f"({calibration_error.BINS} bins)" in CAPTIONS["tables"]["calibration"]["shows"]
+    assert f"at most {localisation.MOST_SCANS} scans" in CAPTIONS["tables"]["localisation"]["shows"]
 
 
 def test_captions_name_every_item_once():
