@@ -7,15 +7,15 @@ each batch; tf.data on TensorFlow, elsewhere a keras.utils.PyDataset with thread
 import functools
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from lungkeras.system import devices
+from lungkeras.training.batch_memory import BatchMemory
 
 WORKERS = 2  # threads that gather batches where tf.data does not
 BATCHES_AHEAD = 4
-ALIGNED_BYTES = 64
 
 
 def steps(images: np.ndarray, batch_size: int) -> int:
@@ -46,6 +46,7 @@ class Batches:
     augmented: bool = False
     devices: int = 1
     share: int | None = None
+    memory: BatchMemory = field(default_factory=BatchMemory, repr=False, compare=False)
 
     def __len__(self) -> int:
         return steps(self.images, self.batch_size) * (self.epochs - self.first_epoch)
@@ -59,7 +60,9 @@ class Batches:
         chosen = self._divisible(order[step * self.batch_size : (step + 1) * self.batch_size])
         if self.share is not None:
             chosen = np.split(chosen, self.devices)[self.share]
-        images = gathered(self.images, chosen)
+        images = self.memory.array((len(chosen), *self.images.shape[1:]), self.images.dtype)
+        # Without "clip" numpy would make a copy first, in case an index is invalid.
+        np.take(self.images, chosen, axis=0, out=images, mode="clip")
         if self.augmented:
             from lungkeras.augmentation import TRANSFORMS, augment
 
@@ -71,17 +74,6 @@ class Batches:
         if self.labels is None:
             return np.pad(chosen, (0, -len(chosen) % self.devices), mode="edge")
         return np.tile(chosen, self.devices // math.gcd(len(chosen), self.devices))
-
-
-def gathered(images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """A copy of the chosen images, aligned so that TensorFlow uses the array without another copy."""
-    shape = (len(chosen), *images.shape[1:])
-    size = math.prod(shape) * images.itemsize
-    room = np.empty(size + ALIGNED_BYTES, np.uint8)
-    start = -room.ctypes.data % ALIGNED_BYTES
-    batch = room[start : start + size].view(images.dtype).reshape(shape)
-    # Without "clip" numpy would make a copy first, in case an index is invalid.
-    return np.take(images, chosen, axis=0, out=batch, mode="clip")
 
 
 @functools.lru_cache(maxsize=4)

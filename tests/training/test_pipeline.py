@@ -20,7 +20,6 @@ from lungkeras.system.provenance import file_digest
 from lungkeras.training.pipeline import (
     Batches,
     evaluation_batches,
-    gathered,
     scan_chances,
     scan_order,
     steps,
@@ -187,14 +186,14 @@ def test_augmentation_depends_on_the_seed_the_epoch_and_the_scan_alone(tmp_path)
     assert np.array_equal(np.load(tmp_path / "train.npy"), drawn)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_gathered_images_are_aligned_so_that_no_backend_copies_them(dtype):
-    images = np.random.default_rng(0).integers(0, 256, (9, 5, 7)).astype(dtype)
-    for chosen in (np.array([4, 4, 0]), np.arange(9)):
-        batch = gathered(images, chosen)
-        assert batch.ctypes.data % 64 == 0
-        assert batch.dtype == dtype
-        assert np.array_equal(batch, images[chosen])
+def test_a_stream_reuses_memory_and_changes_no_batch_that_is_held(prepared):
+    images = prepared.images["train"]
+    batches = Batches(images, None, 4, seed=0, epochs=2)
+    held = list(batches)
+    expected = [images[scan_order(23, 0, epoch)][first : first + 4] for epoch in range(2) for first in range(0, 23, 4)]
+    assert all(np.array_equal(batch[..., 0], wanted) for batch, wanted in zip(held, expected, strict=True))
+    addresses = {batch.ctypes.data for batch in batches}
+    assert len({batch.ctypes.data for batch in held}) == len(held) and len(addresses) < len(held)
 
 
 def test_evaluation_keeps_the_order_and_the_last_short_batch(prepared):
