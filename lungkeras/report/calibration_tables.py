@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from lungkeras.report.grid import NUMBER, UNDEFINED, Column, anchor, grid, spanned, table
+from lungkeras.report.grid import NUMBER, Column, anchor, grid, spanned, table, with_spans
 from lungkeras.study.words import heading, run_name_title, run_title
 
 
@@ -10,16 +10,14 @@ from lungkeras.study.words import heading, run_name_title, run_title
 def calibration(frame: pd.DataFrame) -> dict:
     """One group per dataset, one row per run, before and after the correction."""
     frame = frame.assign(name=[run_title(row.backbone, row.weights) for row in frame.itertuples()])
-    frame = spanned(frame, "ece", "ece_scaled")
+    frame = with_spans(frame, "ece", "ece_scaled")
     before, after = "calibration error, as trained", "calibration error, corrected"
     columns = [
         Column("name", "model"),
         Column("temperature", "temperature", 2),
-        Column("ece", "error", 3, before, UNDEFINED),
-        Column("ece_span", "95 % interval", NUMBER, before),
+        Column("ece_text", "error (95 % interval)", NUMBER, before),
         Column("ece_null", "chance", 3, before),
-        Column("ece_scaled", "error", 3, after, UNDEFINED),
-        Column("ece_scaled_span", "95 % interval", NUMBER, after),
+        Column("ece_scaled_text", "error (95 % interval)", NUMBER, after),
         Column("ece_scaled_null", "chance", 3, after),
         Column("ece_class", "trained", 3, "a class"),
         Column("ece_class_scaled", "corrected", 3, "a class"),
@@ -62,16 +60,13 @@ def operating_points(frame: pd.DataFrame) -> dict:
     )
     shares = ("sensitivity", "specificity", "balanced_accuracy")
     columns = [Column("name", "class, specificity asked", run="run"), Column("scans", "test scans", 0)]
-    for key in shares:
-        columns += [Column(key, "value", 2, key.replace("_", " "), UNDEFINED)]
-        columns += [Column(f"{key}_span", "95 % interval", NUMBER, key.replace("_", " "))]
-    values = [f"{value}_{name}" for name in ("1", "10") for value in ("ppv", "npv")]
-    for key in values:
-        value, _, name = key.partition("_")
-        columns += [Column(key, "value", 2, f"{value.upper()} at {name} %", UNDEFINED)]
-        columns += [Column(f"{key}_span", "95 % interval", NUMBER, f"{value.upper()} at {name} %")]
+    columns += [Column(f"{key}_text", key.replace("_", " "), NUMBER, "value (95 % interval)") for key in shares]
+    values = [(value, name) for name in ("1", "10") for value in ("ppv", "npv")]
+    columns += [
+        Column(f"{value}_{name}_text", value.upper(), NUMBER, f"at a prevalence of {name} %") for value, name in values
+    ]
     return grid(
-        spanned(frame, *shares, *values, places=2, few=True),
+        with_spans(frame, *shares, *("_".join(value) for value in values), places=2, few=True),
         columns,
         group=lambda row: f"{heading(row['dataset'])}: {row['model']}",
     )

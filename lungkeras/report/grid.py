@@ -140,8 +140,20 @@ def span(low: float | None, high: float | None, places: int, between: str = "") 
     return f"{decimal(low, places)}{between or (' to ' if low < 0 else '–')}{decimal(high, places)}"
 
 
-def with_span(score: float, text: str) -> str:
-    return UNDEFINED if pd.isna(score) else f"{decimal(score, 2)} ({text})"
+def with_span(score: float, text: str, places: int = 2) -> str:
+    return UNDEFINED if pd.isna(score) else f"{decimal(score, places)} ({text})"
+
+
+def with_spans(frame: pd.DataFrame, *scores: str, places: int = 3, few: bool = False) -> pd.DataFrame:
+    """With a column <score>_text: each score and its interval, as in "0.85 (0.81–0.90)"; fewer columns fit a page."""
+    frame = spanned(frame, *scores, places=places, few=few)
+    texts = {
+        f"{score}_text": [
+            with_span(value, text, places) for value, text in zip(frame[score], frame[f"{score}_span"], strict=True)
+        ]
+        for score in scores
+    }
+    return frame.assign(**texts)
 
 
 def by_model(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

@@ -171,6 +171,15 @@ def test_nothing_is_wider_than_the_window(visit, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_a_table_needs_no_scroll_in_a_window_of_1280_pixels_nor_on_paper(visit):
+    wider = "boxes => boxes.filter((box) => box.scrollWidth > box.clientWidth + 1).map((box) => box.ariaLabel)"
+    for width, media in ((1280, "screen"), (680, "print")):
+        page = visit(width)
+        open_all(page)
+        page.emulate_media(media=media)
+        assert page.locator(".item .scroll").evaluate_all(wider) == []
+
+
 def faults(page) -> list[tuple[str, str]]:
     """What axe finds: rules and elements."""
     axe = pytest.importorskip("axe_playwright_python", reason="axe is missing: pip install axe-playwright-python")
