@@ -24,6 +24,7 @@ from lungkeras.datasets.own_names import ids_of
 from lungkeras.system.errors import SourceError
 from lungkeras.system.text import printable
 from lungkeras.system.untrusted import table_files
+from lungkeras.system.untrusted.plain_files import size_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,6 +106,7 @@ def _read(file: Path, side: str) -> pd.DataFrame:
             return _of_table(file, table.astype("str").where(table.notna(), ""), side)
         if file.suffix == ".xlsx":
             return _of_table(file, table_files.read_xlsx(file), side)
+        size_of(file)
         text = without_title(list_text(file, own=True))
     except (BrokenListError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         why = getattr(error, "strerror", None) or error

@@ -16,6 +16,7 @@ from lungkeras.evaluation.foreign_columns import Columns, key, understand
 from lungkeras.system.errors import TableError
 from lungkeras.system.text import printable
 from lungkeras.system.untrusted import table_files
+from lungkeras.system.untrusted.plain_files import size_of
 
 BLANK = -2  # a missing label; -1 is an uncertain one
 WORDS = {word: BLANK if value != value else int(value) for word, value in VALUES.items()}
@@ -49,6 +50,7 @@ def read_table(file: Path | str, content: pd.DataFrame | None = None) -> Table:
     try:
         if file.is_dir():
             raise ValueError("it is a folder: give a table, or a run's folder with predictions.parquet")
+        size_of(file)
         if is_sheet:
             frame = table_files.read_xlsx(file).replace("", np.nan)
         else:

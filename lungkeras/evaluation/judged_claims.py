@@ -35,9 +35,10 @@ KNOWN = (*NEEDED, "where", "note", "holds_in_paper")
 OF_ALL = (*SCORES, "ece", "image_gain")
 OF_A_CLASS = (*CLASS_SCORES, "ece", "image_gain")
 COMPARISON = re.compile(r"(.+?)\s+(>=|<=|>|<)\s+(.+)")
+NUMBER = r"(?:\d+(?:\.\d+)?|\.\d+)"  # read in one way only, so that no long row of digits takes long
 VALUE = re.compile(
-    r"(?:(?P<number>[+-]?\d*\.?\d+)|(?:(?P<score>\w+)\s*(?:\((?P<cls>[^()]+)\))?\s+of\s+)?(?P<name>.+?))"
-    r"(?:\s+(?P<sign>[+-])\s+(?P<shift>\d*\.?\d+))?"
+    rf"(?:(?P<number>[+-]?{NUMBER})|(?:(?P<score>\w+)\s*(?:\((?P<cls>[^()]+)\))?\s+of\s+)?(?P<name>.+?))"
+    rf"(?:\s+(?P<sign>[+-])\s+(?P<shift>{NUMBER}))?"
 )
 
 

@@ -24,6 +24,7 @@ from lungkeras.study.runs import Run, read_run
 from lungkeras.system.errors import RunError
 from lungkeras.system.text import printable
 from lungkeras.system.untrusted import json_files, table_files
+from lungkeras.system.untrusted.plain_files import size_of
 
 NO_KIN = "not known to hold scans of each other"
 UNSEARCHED = "copies were not searched for: fingerprints of both are needed"
@@ -179,6 +180,7 @@ def read_mapping(file: Path | str) -> pd.DataFrame:
         if Path(file).suffix.lower() == ".json":
             table = _names_in_json(Path(file))
         else:
+            size_of(file)
             text = list_text(Path(file), own=True)
             separator = separator_of(text.partition("\n")[0])
             table = table_files.parse_csv(text, sep=separator, dtype=str, keep_default_na=False)
@@ -193,5 +195,11 @@ def read_mapping(file: Path | str) -> pd.DataFrame:
 
 def _names_in_json(file: Path) -> pd.DataFrame:
     """The columns of a list of objects that hold only text: lists of labels are not names of scans."""
-    listed = pd.DataFrame(json_files.read(file))
+    rows = json_files.read(file)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("it is not a list of objects")
+    # Each row gets a cell for every key that any row has.
+    if len(rows) * (keys := len(set().union(*rows))) > table_files.MOST_CELLS:
+        raise ValueError(f"it holds {len(rows):,} rows of {keys:,} columns")
+    listed = pd.DataFrame(rows)
     return listed.loc[:, listed.map(lambda cell: isinstance(cell, str)).all()].astype("str")

@@ -23,7 +23,7 @@ from lungkeras.report.live import as_attribute, reliability_panel
 from lungkeras.report.page import environment
 from lungkeras.report.pictures import embedded
 from lungkeras.study.words import decimal, heading
-from lungkeras.system.files import write_csv, write_text
+from lungkeras.system.files import together, write_csv, write_text
 
 BESIDE = ("understood", "labels", "claims")  # tables besides those of a judgement
 MOST_CLASSES = 30  # of the figure
@@ -35,37 +35,36 @@ def write_judgement(
 ) -> Path:
     """Writes report.html, tables/*.csv and figures/ in a folder, and returns the page's path.
 
-    Tables of an earlier judgement that this one does not have are removed. `claims` are those of `read_claims`.
+    If it fails, an earlier judgement stays as it was, and tables that this one does not have are removed once it is
+    complete. `claims` are those of `read_claims`.
     """
     folder, read = Path(folder), judgement.read
     made = dict(judgement.all_tables()) | {"understood": read.understood, "labels": read.label_counts}
     if claims:
         made["claims"] = judged_claims.verdicts(judgement, list(claims))
-    for name in (*TABLES, *BESIDE):
-        file = folder / "tables" / f"{name}.csv"
-        if name in made:
-            write_csv(file, made[name])
-        else:
-            file.unlink(missing_ok=True)
     errors, points = (judgement.table(name) for name in ("calibration", "reliability"))
-    figure = reliability_of_predictors(points, errors[errors["class"] == ""])
-    picture = embedded(save_figure(figure, folder / "figures", "reliability", points))
     several = len(judgement.predictors) > 1
-    template = environment().get_template("judgement.html.j2")
-    html = template.render(
-        title="How good are these predictions?" if several else f"How good is {judgement.predictors[0]}?",
-        date=date or datetime.date.today().isoformat(),
-        lead=judged_words.lead(judgement),
-        asked=judged_words.asked(judgement),
-        cards=cards(judgement, made),
-        answer=judged_words.answer(judgement, made),
-        forest=forest(judgement),
-        lights=judged_words.lights(judgement, made),
-        cautions=judged_words.cautions(judgement),
-        sections=list(sections(judgement, made, picture, live(points))),
-        version=version("lungkeras"),
-    )
-    write_text(folder / "report.html", html)
+    former = [f"tables/{name}.csv" for name in (*TABLES, *BESIDE)]
+    with together(folder, "report.html", former) as new:
+        for name, table in made.items():
+            write_csv(new / "tables" / f"{name}.csv", table)
+        figure = reliability_of_predictors(points, errors[errors["class"] == ""])
+        picture = embedded(save_figure(figure, new / "figures", "reliability", points))
+        template = environment().get_template("judgement.html.j2")
+        html = template.render(
+            title="How good are these predictions?" if several else f"How good is {judgement.predictors[0]}?",
+            date=date or datetime.date.today().isoformat(),
+            lead=judged_words.lead(judgement),
+            asked=judged_words.asked(judgement),
+            cards=cards(judgement, made),
+            answer=judged_words.answer(judgement, made),
+            forest=forest(judgement),
+            lights=judged_words.lights(judgement, made),
+            cautions=judged_words.cautions(judgement),
+            sections=list(sections(judgement, made, picture, live(points))),
+            version=version("lungkeras"),
+        )
+        write_text(new / "report.html", html)
     return folder / "report.html"
 
 

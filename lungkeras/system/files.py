@@ -13,10 +13,10 @@ import functools
 import json
 import math
 import os
+import secrets
 import shutil
 import stat
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,8 +44,6 @@ def atomic(path: Path | str) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        # mkstemp is private to its owner; a result is as readable as any file that the user writes.
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
 
 
@@ -60,6 +58,28 @@ def atomic_folder(to: Path | str) -> Iterator[Path]:
         if to.exists():
             to.rename(temporary / "before")
         new.rename(to)
+
+
+@contextmanager
+def together(folder: Path | str, last: str, former: Iterable[str] = ()) -> Iterator[Path]:
+    """Yields an empty folder; when the block succeeds, its files move to `folder`, and `former` ones not in it go.
+
+    `last`, the page that describes the others, is removed first and appears last: it never stands beside files of
+    another time. Raises FolderError if a folder on the way is a link, as nothing is written outside `folder`.
+    """
+    folder = Path(folder)
+    with on_its_disk(folder / last), temporary_folder(folder) as temporary:
+        yield temporary
+        files = sorted(file.relative_to(temporary) for file in temporary.rglob("*") if file.is_file())
+        for parent in sorted({file.parent for file in files} - {Path()}):
+            if (folder / parent).is_symlink():
+                raise FolderError(f"{folder / parent} is a link, expected a folder: remove it")
+            (folder / parent).mkdir(parents=True, exist_ok=True)
+        for name in (last, *former):
+            if name == last or Path(name) not in files:
+                (folder / name).unlink(missing_ok=True)
+        for file in sorted(files, key=lambda file: file == Path(last)):
+            (temporary / file).replace(folder / file)
 
 
 @contextmanager
@@ -121,11 +141,15 @@ def open_plain(path: Path | str, flags: int) -> int:
 def refuse_links(folder: Path | str) -> None:
     """Raises FolderError if a folder of results contains a link: files written there must stay there.
 
-    The folder itself may be a link, as data is often stored elsewhere.
+    So does a pipe or a device, whose reader would wait. The folder itself may be a link, as data is often stored
+    elsewhere.
     """
     for parent, folders, names in os.walk(folder):
         for name in (*folders, *names):
-            if os.path.islink(place := os.path.join(parent, name)):
+            kind = os.lstat(place := os.path.join(parent, name)).st_mode
+            if not (stat.S_ISLNK(kind) or stat.S_ISDIR(kind) or stat.S_ISREG(kind)):
+                raise FolderError(f"{place} is a pipe or a device, expected a plain file: remove it")
+            if stat.S_ISLNK(kind):
                 raise FolderError(
                     f"{place} is a link, and results are written next to it: remove it or move its target here, or "
                     "name the folder itself in study.yaml"
@@ -174,11 +198,13 @@ def _locked_file(folder: Path, suffix: str) -> Iterator[Path]:
 
 def _new_locked_file(folder: Path, suffix: str) -> tuple[int, Path]:
     while True:
-        handle, name = tempfile.mkstemp(dir=folder, prefix=TEMPORARY, suffix=suffix)
+        temporary = folder / f"{TEMPORARY}{secrets.token_hex(8)}{suffix}"
+        # Unlike one of mkstemp, which is its owner's alone, it is as readable as any file that the user writes.
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         with suppress(OSError):  # a file system without locks, where nothing is swept either
             fcntl.flock(handle, fcntl.LOCK_EX)
-        if os.path.exists(name):
-            return handle, Path(name)
+        if temporary.exists():
+            return handle, temporary
         os.close(handle)  # swept before it was locked
 
 
@@ -198,12 +224,6 @@ def sweep(folder: Path) -> None:
                 temporary.unlink()
             finally:
                 os.close(handle)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 def write_text(path: Path | str, text: str) -> None:

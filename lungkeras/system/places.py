@@ -2,7 +2,7 @@
 
 This is private: results that are shared contain no path of it. A result, an executed notebook too, names a source by
 its path in the project's folder, or by its folder name if it is elsewhere. Its full path is in .sources.json in the
-project's folder, which is for its owner and not part of a study.
+project's folder, for those who may read that folder, and not part of a study.
 """
 
 import hashlib
@@ -35,10 +35,12 @@ def remember(source: Path | str) -> None:
     path = str(Path(source).resolve())
     if Path(path).is_relative_to(project_folder().resolve()):
         return
+    note = project_folder() / NOTE
+    if note.exists() and not os.access(note, os.R_OK):  # another user's: keep what it holds
+        return
     others = [place for place in _noted() if place != path and Path(place).is_dir()]
     with suppress(OSError, FolderError):
-        write_json(project_folder() / NOTE, [*others, path][-MOST_NOTED:])
-        (project_folder() / NOTE).chmod(0o600)
+        write_json(note, [*others, path][-MOST_NOTED:])
 
 
 def find(source: str) -> Path | None:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from lungkeras.system import errors
 from lungkeras.system.untrusted import json_files
+from lungkeras.system.untrusted.plain_files import size_of
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # {hash of code: hashes of earlier code that computes the same numbers}. An entry expires by itself: once that
@@ -131,7 +132,8 @@ def digest(*parts: str) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """SHA-256 of a file's bytes. Raises OSError, also for a pipe or a device."""
+    size_of(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

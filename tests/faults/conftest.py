@@ -1,6 +1,7 @@
 """Counts the faults that the tests inject, and prints them in the end: what the README's table says."""
 
 import shutil
+import signal
 from collections import Counter
 
 import pytest
@@ -16,6 +17,20 @@ def pytest_configure(config):
 def injected(request):
     """A function: (family, number) -> nothing; a test says so once it has found that nothing was lost."""
     return lambda family, number: request.config.stash[FAULTS].update({family: number})
+
+
+@pytest.fixture
+def at_once():
+    """Ends a test that waits."""
+
+    def end(*_):
+        pytest.fail("it waits")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(10)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture

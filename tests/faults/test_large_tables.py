@@ -2,8 +2,10 @@
 
 import json
 import os
+import zipfile
 
 import numpy as np
+import openpyxl
 import pandas as pd
 import pyarrow
 import pytest
@@ -13,7 +15,10 @@ from pyarrow import parquet
 
 from lungkeras.datasets.collections import xray8
 from lungkeras.datasets.registry import read_records
+from lungkeras.evaluation.judged_claims import read_claims
+from lungkeras.evaluation.unseen import read_mapping
 from lungkeras.preparation.audit.summary import _few
+from lungkeras.system.errors import RunError
 from lungkeras.system.files import write_csv, write_parquet
 from lungkeras.system.provenance import changed_files
 from lungkeras.system.text import csv_cell, say
@@ -23,6 +28,9 @@ PARQUET = "from lungkeras.system.untrusted.table_files import read_parquet\nprin
 CSV = "from lungkeras.system.untrusted.table_files import read_csv\nprint(len(read_csv(sys.argv[1])))"
 JSON = "import pathlib\nfrom lungkeras.system.untrusted import json_files\n"
 JSON += "print(len(json_files.read(pathlib.Path(sys.argv[1]))))"
+
+
+PARQUET_FILES = ("many rows", "many columns", "one long text", "packed", "lists", "wide bytes", "long bytes")
 
 
 def parquet_of(file, name: str) -> None:
@@ -35,6 +43,15 @@ def parquet_of(file, name: str) -> None:
             texts = pyarrow.DictionaryArray.from_arrays(np.zeros(1_000_000, np.int32), ["x" * 10_000])
             parquet.write_table(pyarrow.table({"a": texts}), file, store_schema=False)
             return
+        case "wide bytes":
+            same = np.zeros(300_000, np.int32)
+            texts = pyarrow.array([b"x" * 5000], pyarrow.binary(5000)).take(pyarrow.array(same))
+            parquet.write_table(pyarrow.table({"a": texts}), file)
+            return
+        case "long bytes":
+            texts = pyarrow.array([b"x" * 100_000], pyarrow.large_binary()).take(np.zeros(20_000, np.int32))
+            parquet.write_table(pyarrow.table({"a": texts}), file)
+            return
         case "packed":
             frame = pd.DataFrame({"a": ["x" * 100_000_000]})
         case "lists":
@@ -42,7 +59,7 @@ def parquet_of(file, name: str) -> None:
     frame.to_parquet(file, index=False, compression="gzip" if name == "packed" else "snappy")
 
 
-@pytest.mark.parametrize("name", ["many rows", "many columns", "one long text", "packed", "lists"])
+@pytest.mark.parametrize("name", PARQUET_FILES)
 def test_a_parquet_file_of_few_bytes_and_many_cells_is_an_error(name, tmp_path, injected):
     file = tmp_path / "table.parquet"
     parquet_of(file, name)
@@ -77,6 +94,60 @@ def test_a_csv_file_of_few_bytes_and_many_cells_is_an_error(content, tmp_path, i
     done = measured(CSV, file)
     assert done.said.startswith("ValueError: it holds") and done.megabytes < 200
     injected("tables that would fill memory", 1)
+
+
+XLSX = "from lungkeras.system.untrusted.table_files import read_xlsx\nprint(len(read_xlsx(sys.argv[1])))"
+CELL = '<c r="{}" t="inlineStr"><is><t>{}</t></is></c>'
+SHEETS = {
+    "a far cell": '<dimension ref="A1:XFD1048576"/><sheetData><row r="1">' + CELL.format("A1", "scan")
+    + CELL.format("B1", "label") + '</row><row r="1048576"><c r="XFD1048576"/></row></sheetData>',
+    "wide empty rows": "<sheetData>" + '<row><c r="XFD1"/></row>' * 20_000 + "</sheetData>",
+    "a row beyond all": '<sheetData><row r="999999999999"><c r="A1"/></row></sheetData>',
+}  # fmt: skip
+
+
+def write_sheet(file, content: str) -> None:
+    """An xlsx file whose only sheet holds this XML."""
+    book = openpyxl.Workbook()
+    book.save(file)
+    with zipfile.ZipFile(file) as archive:
+        members = {member.filename: archive.read(member) for member in archive.infolist()}
+    space = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    members["xl/worksheets/sheet1.xml"] = f'<worksheet xmlns="{space}">{content}</worksheet>'.encode()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+@pytest.mark.parametrize("sheet", SHEETS)
+def test_a_spreadsheet_of_few_bytes_and_endless_cells_is_an_error(sheet, tmp_path, injected):
+    file = tmp_path / "table.xlsx"
+    write_sheet(file, SHEETS[sheet])
+    assert file.stat().st_size < 1_000_000
+    done = measured(XLSX, file)
+    assert done.said.startswith("ValueError: ") and done.megabytes < 400, done
+    injected("tables that would fill memory", 1)
+
+
+MAPPING = "from lungkeras.evaluation.unseen import read_mapping\nprint(read_mapping(sys.argv[1]).shape)"
+
+
+def test_a_mapping_whose_rows_have_other_keys_each_fills_no_table(tmp_path, injected):
+    file = tmp_path / "mapping.json"
+    file.write_text(json.dumps([{f"{row} {key}": "x" for key in range(1000)} for row in range(300)]))
+    done = measured(MAPPING, file)
+    assert "it holds 300 rows of 300,000 columns" in done.said and done.megabytes < 500, done
+    file.write_text('{"a": ["x"], "b": ["y"]}')
+    with pytest.raises(RunError, match="it is not a list of objects"):
+        read_mapping(file)
+    injected("tables that would fill memory", 1)
+
+
+def test_a_claim_of_many_digits_is_read_at_once(tmp_path, at_once):
+    """A pattern that reads a row of digits in several ways tries them all: the square of their number."""
+    digits = "1" * 90_000
+    (tmp_path / "claims.yaml").write_text(f"- {{id: a, claim: b, predicate: 'macro_f1 of mine > {digits}x'}}\n")
+    assert len(read_claims(tmp_path / "claims.yaml")) == 1
 
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b"[" + b"[],[" * 3_000_000, b'{"a":' * 50_000])

@@ -4,12 +4,19 @@ import base64
 import hashlib
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from lungkeras import cli
+from lungkeras.evaluation.foreign import read_foreign
+from lungkeras.evaluation.foreign_cells import read_table
+from lungkeras.evaluation.judgement import Judgement
+from lungkeras.report.judgement import write_judgement
+from lungkeras.system.errors import FolderError
+from lungkeras.system.files import together, write_text
 
 HOSTILE = '<img src=x onerror="alert(1)">&=1+1'
 
@@ -177,3 +184,46 @@ def test_few_scans_of_exclusive_classes_without_patients_or_one_class_are_judged
         assert "patients not known" in words
     rows = pd.read_csv(tmp_path / "few" / "tables" / "class_scores.csv").set_index("class")
     assert rows.loc["c", "note"] == "too few" and np.isnan(rows.loc["c", "auroc"])
+
+
+def test_a_judgement_that_fails_midway_leaves_the_earlier_one_as_it_was(tmp_path, monkeypatch):
+    table().to_csv(tmp_path / "mine.csv", index=False)
+    judgement = Judgement(read_foreign({"mine": read_table(tmp_path / "mine.csv")}))
+    folder = tmp_path / "out"
+
+    def contents():
+        return {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+    write_text(folder / "report.html", "an earlier page")
+    write_text(folder / "tables" / "scores.csv", "earlier scores")
+    write_text(folder / "tables" / "claims.csv", "earlier claims")
+    before = contents()
+
+    def fail(*_):
+        raise RuntimeError("midway")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lungkeras.report.judgement.live", fail)
+        with pytest.raises(RuntimeError, match="midway"):
+            write_judgement(judgement, folder)
+    assert contents() == before
+    with monkeypatch.context() as patch:  # killed while the files move: no page stands beside other tables
+        move = Path.replace
+        patch.setattr(
+            Path, "replace", lambda file, to: fail() if to == folder / "tables" / "scores.csv" else move(file, to)
+        )
+        with pytest.raises(RuntimeError, match="midway"):
+            write_judgement(judgement, folder)
+    assert not (folder / "report.html").exists() and not list(folder.glob(".writing-*"))
+    write_judgement(judgement, folder)
+    assert (folder / "report.html").is_file() and not (folder / "tables" / "claims.csv").exists()
+
+
+def test_a_judgement_is_not_written_through_a_link(tmp_path):
+    outside, folder = tmp_path / "outside", tmp_path / "out"
+    outside.mkdir()
+    folder.mkdir()
+    (folder / "tables").symlink_to(outside)
+    with pytest.raises(FolderError, match="tables is a link"), together(folder, "report.html") as new:
+        write_text(new / "tables" / "a.csv", "a")
+    assert not list(outside.iterdir())

@@ -18,6 +18,7 @@ from typing import IO
 from lungkeras.system.errors import LungkerasError
 from lungkeras.system.progress import progress
 from lungkeras.system.text import printable
+from lungkeras.system.untrusted.plain_files import size_of
 
 # The largest of the collections has 112,120 scans and 45 GB; images hardly shrink when they are packed.
 MOST_MEMBERS = 300_000
@@ -55,7 +56,7 @@ def unpack(archive: Path | str, folder: Path | str) -> None:
     written: set[str] = set()
     total, room = 0, shutil.disk_usage(folder).free if folder.exists() else MOST_BYTES
     try:
-        most = min(MOST_BYTES, max(ALWAYS_FIT, MOST_RATIO * archive.stat().st_size))
+        most = min(MOST_BYTES, max(ALWAYS_FIT, MOST_RATIO * size_of(archive)))
         for name, content in progress(_members(archive), description=f"unpacking {archive.name}"):
             if str(name).casefold() in written:
                 raise _refused(archive, "the same name twice", str(name))
@@ -89,8 +90,10 @@ def _members(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
     """The safe name and the content of each file in the archive."""
     if archive.is_file() and zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:
-            for number, member in enumerate(opened.infolist()):
-                _require_few(archive, number, member.filename)
+            members = opened.infolist()
+            if members:  # before any of them is looked at, which takes seconds for so many
+                _require_few(archive, len(members) - 1, members[-1].filename)
+            for member in members:
                 # Archives made outside Unix store no kind of file.
                 kind = S_IFMT(member.external_attr >> 16)
                 is_plain = not kind or S_ISREG(kind) or S_ISDIR(kind)
@@ -168,10 +171,12 @@ def _safe_name(archive: Path, name: str, is_plain: bool) -> PurePosixPath:
 
 @contextlib.contextmanager
 def plain_zip(file: Path | str | IO[bytes], methods: tuple[int, ...] = BOUNDED) -> Iterator[zipfile.ZipFile]:
-    """An open zip whose members are packed by `methods`. Raises ValueError or zipfile.BadZipFile.
+    """An open zip whose members are packed by `methods`. Raises OSError, ValueError or zipfile.BadZipFile.
 
     Read its members with `read_member`: `ZipFile.read` reads everything, whatever size a member claims.
     """
+    if isinstance(file, str | Path):
+        size_of(file)
     with zipfile.ZipFile(file) as archive:
         if strange := next((member for member in archive.infolist() if member.compress_type not in methods), None):
             raise ValueError(f"{strange.filename[:80]!r} in it is compressed by an unexpected method")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lungkeras.system.errors import Refused, RunError
 from lungkeras.system.text import printable
+from lungkeras.system.untrusted.plain_files import size_of
 
 MOST_ATTRIBUTE_BYTES = 32 * 2**20
 MOST_RATIO = 10  # of claimed size to actual size
@@ -14,6 +15,7 @@ MOST_RATIO = 10  # of claimed size to actual size
 def check_weights_file(path: Path | str) -> None:
     """Checks an .h5 file of weights. Raises RunError if it points elsewhere or claims more than its size."""
     try:
+        size_of(path)
         with Path(path).open("rb") as file:
             check_hdf5(file)
     except Refused as reason:

@@ -4,13 +4,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from lungkeras.system.untrusted.plain_files import size_of
+
 MOST_BYTES = 256 * 2**20  # of a notebook with its pictures
 MOST_ITEMS = 2_000_000  # objects, lists and entries; each takes a hundred bytes of memory
 
 
 def read(file: Path) -> object:
     """The data of a JSON file in UTF-8. Raises OSError, or ValueError if it is invalid or beyond the limits above."""
-    if (size := file.stat().st_size) > MOST_BYTES:
+    if (size := size_of(file)) > MOST_BYTES:
         raise ValueError(f"{file.name} is larger than {MOST_BYTES // 2**20} MB: {size:,} bytes")
     return loads(file.read_bytes())
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from lungkeras.system.untrusted.plain_files import size_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,6 +17,9 @@ MOST_BYTES = 256_000_000
 MOST_ROWS = 2_000_000
 MOST_CELLS = 20_000_000
 MOST_TEXT = 1_000_000_000  # bytes of a column's texts, written out
+MOST_RATIO = 100  # of a spreadsheet's unpacked size to its packed size
+ALWAYS_FIT = 100_000_000  # bytes below which the ratio is not checked
+MOST_LOOKED_AT = 10 * MOST_CELLS  # cells of a spreadsheet, empty ones to the right of its table included
 SPREADSHEETS = (".xlsx", ".xlsm")
 PARQUET = (".parquet", ".pq")
 MOST_TITLE = 10  # rows among which the heading of a table is
@@ -27,12 +33,20 @@ def read_parquet(file: Path | str) -> pd.DataFrame:
     Raises OSError, or ValueError if it is not such a file or holds more than a table of lungkeras.
     """
     import pyarrow
-    from pyarrow import parquet
 
-    if Path(file).stat().st_size > MOST_BYTES:
+    try:
+        return _read_parquet(Path(file))
+    except pyarrow.ArrowNotImplementedError as error:  # which is no ValueError
+        raise ValueError(" ".join(str(error).split())[:200]) from None
+
+
+def _read_parquet(file: Path) -> pd.DataFrame:
+    from pyarrow import parquet, types
+
+    if size_of(file) > MOST_BYTES:
         raise ValueError(f"it is larger than {MOST_BYTES // 1_000_000} MB")
     # Arrow takes names of files in UTF-8 alone; Python opens any.
-    with Path(file).open("rb") as opened, parquet.ParquetFile(opened) as table:
+    with file.open("rb") as opened, parquet.ParquetFile(opened) as table:
         about, schema = table.metadata, table.schema_arrow
         groups = [about.row_group(place) for place in range(about.num_row_groups)]
     columns = [group.column(place) for group in groups for place in range(group.num_columns)]
@@ -40,17 +54,17 @@ def read_parquet(file: Path | str) -> pd.DataFrame:
         raise ValueError(f"it claims {about.num_rows:,} rows of {about.num_columns:,} columns")
     if strange := next((column for column in columns if column.compression not in CODECS), None):
         raise ValueError(f"it is compressed with {strange.compression}")
-    texts = [
-        field.name
-        for field in schema
-        if pyarrow.types.is_string(field.type)
-        or pyarrow.types.is_binary(field.type)
-        or pyarrow.types.is_large_string(field.type)
-    ]
-    if nested := next((field for field in schema if pyarrow.types.is_nested(field.type)), None):
-        raise ValueError(f"its column {nested.name[:80]!r} holds more than a text or one number per row")
+    # Equal values may be held once: then the type is a dictionary.
+    kinds = {field.name: getattr(field.type, "value_type", field.type) for field in schema}
+    is_text = (types.is_string, types.is_binary, types.is_large_string)
+    is_one = (*is_text, types.is_primitive, types.is_null, types.is_decimal)
+    nested = (field.name for field in schema if types.is_nested(field.type))
+    strange = (name for name, kind in kinds.items() if not any(known(kind) for known in is_one))
+    if (name := next(itertools.chain(nested, strange), None)) is not None:
+        raise ValueError(f"its column {name[:80]!r} holds more than a text or one number per row")
+    texts = [name for name, kind in kinds.items() if any(known(kind) for known in is_text)]
     # Equal texts are held once, until it is known how long all of them are.
-    with Path(file).open("rb") as opened:
+    with file.open("rb") as opened:
         table = parquet.ParquetFile(opened, read_dictionary=texts).read()
     for name in texts:
         if (length := _length(table[name])) > MOST_TEXT:
@@ -79,7 +93,7 @@ def read_csv(file: Path | str, *, sep: str = ",", **options) -> pd.DataFrame:
     """
     import pandas as pd
 
-    check_csv(Path(file).read_bytes() if Path(file).stat().st_size <= MOST_BYTES else None, sep.encode())
+    check_csv(Path(file).read_bytes() if size_of(file) <= MOST_BYTES else None, sep.encode())
     return pd.read_csv(file, sep=sep, **options)
 
 
@@ -113,7 +127,8 @@ def read_xlsx(file: Path | str) -> pd.DataFrame:
     from lungkeras.system.untrusted.archives import plain_zip
 
     with plain_zip(file) as archive:
-        if (size := sum(member.file_size for member in archive.infolist())) > MOST_TEXT:
+        size = sum(member.file_size for member in archive.infolist())
+        if size > min(MOST_TEXT, max(ALWAYS_FIT, MOST_RATIO * size_of(file))):
             raise ValueError(f"it unpacks to {size // 1_000_000:,} MB")
     book = openpyxl.load_workbook(file, read_only=True, data_only=True)
     try:
@@ -131,12 +146,14 @@ def read_xlsx(file: Path | str) -> pd.DataFrame:
 
 def _rows(sheet) -> list[list[str]]:
     """The rows of a sheet from its heading on, as texts, all of one length."""
-    rows, width = [], 0
+    rows, width, looked_at = [], 0, 0
+    sheet.reset_dimensions()  # else each row, also one that is not there, is as wide as the sheet claims to be
     for cells in sheet.iter_rows(values_only=True):
+        looked_at += len(cells)
         last = next((place for place in range(len(cells), 0, -1) if cells[place - 1] is not None), 0)
         width = max(width, last)
         rows.append([_cell(value) for value in cells[:last]])
-        if len(rows) > MOST_ROWS or len(rows) * width > MOST_CELLS:
+        if len(rows) > MOST_ROWS or len(rows) * width > MOST_CELLS or looked_at > MOST_LOOKED_AT:
             raise ValueError(f"it holds more than {len(rows):,} rows of {width:,} columns")
     while rows and not any(rows[-1]):
         rows.pop()

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import yaml
 
+from lungkeras.system.untrusted.plain_files import size_of
+
 MOST_BYTES = 100_000
 DEEPEST = 20
 
@@ -36,7 +38,7 @@ def read_yaml(file: Path) -> tuple[object, dict[str, int]]:
     JSON is YAML. Tags of Python objects, aliases, repeated keys, and files beyond 100 kB or nested deeper than
     twenty levels are errors.
     """
-    if file.stat().st_size > MOST_BYTES:
+    if size_of(file) > MOST_BYTES:
         raise YamlError(f"it is larger than {MOST_BYTES // 1000} kB")
     try:
         text = file.read_text(encoding="utf-8-sig")
