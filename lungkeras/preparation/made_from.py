@@ -27,8 +27,8 @@ PREPARATION = (
 )
 # The modules that read a collection of one's own, instead of a module of datasets/collections.
 OWN = (
-    *(f"datasets/{name}" for name in ("label_tables", "own", "own_description", "own_names", "own_records")),
-    *("datasets/scans/dicom_headers", "datasets/user_tables"),
+    *(f"datasets/{name}" for name in ("label_tables", "own", "own_description", "own_labels", "own_names")),
+    *(f"datasets/{name}" for name in ("own_records", "scans/dicom_headers", "user_tables")),
 )
 STATISTICS = ("task", "classes", "size", "mean", "std")
 
