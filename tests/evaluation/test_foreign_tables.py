@@ -216,7 +216,7 @@ def test_other_forms_of_a_table_are_read_to_the_same_numbers(table, tmp_path, ki
     np.testing.assert_array_equal(found.test.labels, table[["label_mass", "label_nodule"]])
 
 
-def test_probabilities_that_do_not_sum_to_one_are_said(table, tmp_path):
+def test_probabilities_that_do_not_sum_to_one_are_noted(table, tmp_path):
     first = table["probability_mass"]
     exclusive = table.assign(label_nodule=1 - table["label_mass"], probability_nodule=1 - first)
     assert read(tmp_path, exclusive).task == "multiclass"
@@ -226,7 +226,7 @@ def test_probabilities_that_do_not_sum_to_one_are_said(table, tmp_path):
     assert any("do not sum to 1 in 12 of 12 rows" in note for note in found.notes)
 
 
-def test_what_is_no_table_is_said(tmp_path):
+def test_a_file_that_is_no_table_is_refused(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1 no")
     (tmp_path / "empty.csv").write_text("scan,y_true,y_score\n")
     for name, said in (("a.parquet", "can't be read"), ("empty.csv", "no row"), ("absent.csv", "No such file")):
