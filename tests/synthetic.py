@@ -153,7 +153,7 @@ def evidence(runs: pd.DataFrame, seed: int = 0) -> dict[str, pd.DataFrame]:
         if row["dataset"] == "xray8"
         for name, group, scans in (("view", "AP", 40), ("view", "PA", 50), ("age", "under 18", 3))
     ]
-    untold = [
+    unrecorded = [
         {"dataset": dataset, "attribute": name, "note": "the collection does not record it"}
         for dataset in ("pneumonia", "covid")
         for name in ("view", "sex", "age")
@@ -180,7 +180,7 @@ def evidence(runs: pd.DataFrame, seed: int = 0) -> dict[str, pd.DataFrame]:
         "against_baselines": against.assign(macro_f1=0.8, baseline_macro_f1=0.7, p_holm=0.01, better="yes"),
         "seeds": pd.DataFrame(seeds).assign(**spread),
         "failure_counts": pd.DataFrame(errors).assign(missed=3, called=2),
-        "subgroups": pd.concat([groups, pd.DataFrame(untold)], ignore_index=True),
+        "subgroups": pd.concat([groups, pd.DataFrame(unrecorded)], ignore_index=True),
         "external": elsewhere.assign(scans=21, patients=21, **scores),
         "external_scans": pd.DataFrame(asked),
         "transfer": scored([row for row in about if row["weights"] != "random"], "macro_f1", "macro_f1_without").assign(

@@ -87,5 +87,5 @@ def test_an_audit_fails_for_a_vulnerability_alone_and_says_when_it_could_not_ask
     assert verdict({"dependencies": [clean, absent]}) == (0, ["1 of 2 packages audited, 0 known vulnerabilities"])
     status, lines = verdict({"dependencies": [clean, hit]})
     assert status == 1 and lines[1:] == ["b 1: PYSEC-1, mended in 2.0"]
-    for told in (None, {"dependencies": [absent]}):
-        assert verdict(told) == (0, ["audit skipped: the database of vulnerabilities can't be reached from here"])
+    for found in (None, {"dependencies": [absent]}):
+        assert verdict(found) == (0, ["audit skipped: the database of vulnerabilities can't be reached from here"])

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 
-from lungkeras.datasets.own_records import plain
+from lungkeras.datasets.own_labels import plain
 from lungkeras.datasets.records import EXTRAS
 
 CLEAR = ("normal", "no finding", "no findings", "healthy", "negative", "clear", "none")  # the class without a finding

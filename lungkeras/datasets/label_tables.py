@@ -5,12 +5,12 @@ Cells are interpreted in one place for all kinds of file: 1, 0, -1 (uncertain), 
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lungkeras.datasets.lists import SEPARATORS, BrokenListError, broken_row, list_text, separator_of
+from lungkeras.datasets.lists import BrokenListError, broken_row, separator_of
+from lungkeras.datasets.user_tables import as_texts, open_table
 from lungkeras.system.errors import SourceError, nearest
 from lungkeras.system.text import printable
 from lungkeras.system.untrusted import table_files
@@ -36,20 +36,16 @@ def read_table(file: Path, columns: Collection[str] | None = None) -> pd.DataFra
     read or lacks one of them.
     """
     try:
-        table = _READERS.get(file.suffix.lower(), _text_table)(file, columns)
+        table = open_table(file, lambda text: _parsed(text, columns))
     except BrokenListError as error:
         raise _unreadable(file, str(error)) from None
-    except OSError as error:
-        raise _unreadable(file, error.strerror or str(error)) from None
-    except (ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise _unreadable(file, (str(error).splitlines() or [type(error).__name__])[0]) from None
     table.columns = [" ".join(str(name).split()) for name in table.columns]
     if twice := table.columns[table.columns.duplicated()].tolist():
         raise _unreadable(file, f"two columns called {printable(twice[0])!r}")
     for name in columns or ():
         require_column(file, list(table.columns), name)
     table = table[list(columns)] if columns else table
-    return table.apply(lambda column: _whole(column.str.strip()))
+    return as_texts(table).apply(lambda column: _whole(column.str.strip()))
 
 
 def _whole(column: pd.Series) -> pd.Series:
@@ -77,15 +73,14 @@ def _unreadable(file: Path, found: str) -> SourceError:
     )
 
 
-def _text_table(file: Path, columns: Collection[str] | None) -> pd.DataFrame:
-    text = without_title(list_text(file, own=True))
+def _parsed(text: str, columns: Collection[str] | None) -> pd.DataFrame:
     heading = text.partition("\n")[0]
     if not heading.strip() or not text.partition("\n")[2].strip():
         raise BrokenListError("no row below its heading" if heading.strip() else "an empty file")
     separator = separator_of(heading)
     if flaw := broken_row(text, 0):
         raise BrokenListError(flaw)
-    wanted = None if columns is None else set(columns)
+    wanted = set(columns or ())
     return table_files.parse_csv(
         text,
         sep=separator,
@@ -93,36 +88,8 @@ def _text_table(file: Path, columns: Collection[str] | None) -> pd.DataFrame:
         keep_default_na=False,
         skipinitialspace=True,
         index_col=False,
-        usecols=None if wanted is None else lambda name: " ".join(str(name).split()) in wanted,
-    ).fillna("")
-
-
-def without_title(text: str) -> str:
-    """The text of a table from its heading on, without a title, a comment or blank lines above it."""
-    *lines, _ = [*text.split("\n", table_files.MOST_TITLE), ""][: table_files.MOST_TITLE + 1]
-    if any(line.count('"') % 2 for line in lines):  # a quoted cell of several lines
-        return text
-    separator = max(SEPARATORS, key=lambda sign: max(line.count(sign) for line in lines))
-    filled = [sum(bool(cell.strip(' "')) for cell in line.split(separator)) for line in lines]
-    return text.split("\n", title)[-1] if (title := table_files.rows_of_title(filled)) else text
-
-
-def _spreadsheet(file: Path, columns: Collection[str] | None) -> pd.DataFrame:
-    return table_files.read_xlsx(file)
-
-
-def _parquet(file: Path, columns: Collection[str] | None) -> pd.DataFrame:
-    table = table_files.read_parquet(file)
-    table.columns = [" ".join(str(name).split()) for name in table.columns]
-    if columns is not None:
-        table = table[[name for name in table if name in columns]]
-    # Whole numbers in a column with blanks are floats in such a file.
-    return table.apply(
-        lambda column: column.astype("str").where(column.notna(), "").str.replace(r"\.0$", "", regex=True)
+        usecols=lambda name: columns is None or " ".join(str(name).split()) in wanted,
     )
-
-
-_READERS = {**dict.fromkeys(table_files.SPREADSHEETS, _spreadsheet), **dict.fromkeys(table_files.PARQUET, _parquet)}
 
 
 def label_values(column: pd.Series) -> tuple[pd.Series, pd.Series]:

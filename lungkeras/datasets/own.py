@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from lungkeras.datasets.entry import Dataset
 from lungkeras.datasets.folders import folders_under, subfolders
-from lungkeras.datasets.own_records import plain, read
+from lungkeras.datasets.own_labels import plain
+from lungkeras.datasets.own_records import read
 from lungkeras.system.errors import ParamsError
 from lungkeras.system.places import project_folder
 from lungkeras.system.text import printable

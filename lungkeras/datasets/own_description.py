@@ -87,12 +87,7 @@ class Description(BaseModel):
 
 def load_description(file: Path) -> Description:
     """Raises ParamsError, naming the file and what is wrong in it."""
-    try:
-        data, _ = yaml_files.read_yaml(file)
-    except OSError as error:
-        raise ParamsError(f"{file}: expected the description of a collection; {error.strerror}") from None
-    except yaml_files.YamlError as error:
-        raise ParamsError(f"{file}: expected the description of a collection; {error}") from None
+    data, _ = yaml_files.read_own_yaml(file, "the description of a collection")
     try:
         return Description.model_validate(data)
     except ValidationError as error:

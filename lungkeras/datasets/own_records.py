@@ -1,13 +1,11 @@
 """The records of a collection of one's own, by its description: class folders, or a table of labels.
 
-Class names of folders, cells and columns are compared without case, quotes and outer blanks. A scan without a patient
-in a table, folder, name or header counts as its own patient.
+A scan without a patient in a table, folder, name or header counts as its own patient.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -15,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from lungkeras.datasets.ages import integer_years
 from lungkeras.datasets.folders import file_paths, no_image
-from lungkeras.datasets.label_tables import label_values, read_table
+from lungkeras.datasets.label_tables import read_table
 from lungkeras.datasets.listed_files import FileIndex
+from lungkeras.datasets.own_labels import labelled, one_row_per_scan, plain, without
 from lungkeras.datasets.own_names import ids_of, paths_of, shared_names
 from lungkeras.datasets.records import ABSENT, count_other_files, in_folders, leave_out, named
 from lungkeras.system.errors import SourceError
@@ -45,11 +44,6 @@ def is_no_class(folder: str) -> bool:
     (True, False)
     """
     return not NO_CLASS.isdisjoint(re.split(r"[\W_]+", folder.casefold()))
-
-
-def plain(name: str) -> str:
-    """How a class is compared: without case, quotes, brackets and outer blanks."""
-    return " ".join(name.strip(" \t'\"[]").split()).casefold()
 
 
 def read(
@@ -120,7 +114,7 @@ def in_table(
     records = table[list(roles.values())].set_axis(list(roles), axis=1).rename(columns={"split": "given_split"})
     records.insert(0, "scan", records["image"])
     records.attrs = {"flow": [["found", len(records)]]}
-    records = _without(records, records["image"] == "", "rows that name no scan")
+    records = without(records, records["image"] == "", "rows that name no scan")
     by_uid = description.scans == "header"
     index = FileIndex(files)
     paths = records["image"].map(_by_uid(source, files)) if by_uid else paths_of(records["image"], index)
@@ -130,16 +124,16 @@ def in_table(
         words = records["given_split"].replace("", "blank")
         records["given_split"] = words.str.casefold().map(dict(description.splits))
         unknown = records["given_split"].isna()
-        records = _without(records, unknown, f"rows of no known split ({named(words[unknown].value_counts())})")
-    records = _one_row_per_scan(description, records)
+        records = without(records, unknown, f"rows of no known split ({named(words[unknown].value_counts())})")
+    records = one_row_per_scan(description, records)
     if require_files:
         several = records["path"].isna()
         several[several] = shared_names(records.loc[several, "image"], index)
         _require_a_listed_file(file, source, records, several)
-        records = _without(records, several, "a name that several files have")
+        records = without(records, several, "a name that several files have")
         records = leave_out(records, records["path"].isna(), ABSENT, kind="absent")
     records["path"] = records["path"].fillna(records["image"].str.replace("\\", "/", regex=False))
-    records = _without(records, _real(records["path"], files).duplicated(), "second names of another scan's file")
+    records = without(records, _real(records["path"], files).duplicated(), "second names of another scan's file")
     records = records.assign(scan=scan_names(records["path"])).drop(columns="image")
     records = records[["scan", "path", *records.columns.drop(["scan", "path"])]]
     return (_leave_out_no_scans(records, source, files) if require_files else records), listed
@@ -164,91 +158,6 @@ def _require_a_listed_file(file: Path, source: Path, records: pd.DataFrame, seve
             f"{file}: names {len(records):,} scans, such as {printable(records['image'].iloc[0])}, and no file in "
             f"{source} has the name of one: name the folder that holds the scans, or the column by --image"
         )
-
-
-def labelled(description: Description, records: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
-    """The records with one column per class, from `cells`, the same rows of the label columns.
-
-    Rows with labels that are not in the description are left out and counted.
-    """
-    if description.labels_are == "columns":
-        return _of_columns(description, records, cells)
-    return _of_lists(description, records, cells.iloc[:, 0])
-
-
-def _of_columns(description: Description, records: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
-    classes, strange = list(description.classes), records["scan"].isna()
-    words: Counter[str] = Counter()
-    for slug, column in zip(classes, cells, strict=False):  # the other side of a single column has none
-        records[slug], unknown = label_values(cells[column])
-        strange |= unknown
-        words.update(cells.loc[unknown, column])
-    if len(classes) > cells.shape[1]:
-        records[classes[-1]] = 1 - records[classes[0]]
-    records = _without(records, strange, f"labels that are none of 1, 0, -1 and blank ({named(words)})")
-    if description.task == "multiclass":
-        one = records[classes].isin([0, 1]).all(axis=1) & (records[classes].sum(axis=1) == 1)
-        records = _without(records, ~one, "not exactly one class")
-    return records
-
-
-def _of_lists(description: Description, records: pd.DataFrame, cells: pd.Series) -> pd.DataFrame:
-    of_class = {plain(name): slug for slug, name in description.classes.items()}
-    multiclass = description.task == "multiclass"
-    stated, why = {}, {}
-    for cell in cells.drop_duplicates():
-        parts = [plain(part) for part in parts_of(cell, description.separator)]
-        stated[cell] = {of_class[part] for part in parts if part in of_class}
-        if not parts:
-            why[cell] = "no label"
-        elif not stated[cell] or (multiclass and len(stated[cell]) < len(set(parts))):
-            why[cell] = "other classes"
-        elif multiclass and len(stated[cell]) > 1:
-            why[cell] = "several classes of one scan"
-    for slug in description.classes:
-        records[slug] = cells.map({cell: float(slug in found) for cell, found in stated.items()}).astype("float64")
-    reasons = cells.map(why)
-    for reason in ("no label", "other classes", "several classes of one scan"):
-        unwanted = reasons.loc[records.index] == reason
-        words = (
-            f"{reason} ({named(cells[unwanted[unwanted].index].value_counts())})" if reason != "no label" else reason
-        )
-        records = _without(records, unwanted, words)
-    return records
-
-
-def _without(records: pd.DataFrame, unwanted: pd.Series, reason: str) -> pd.DataFrame:
-    return leave_out(records, unwanted, reason, kind="unknown") if unwanted.any() else records
-
-
-def parts_of(cell: str, separator: str) -> list[str]:
-    """The classes that a cell names.
-
-    >>> parts_of("['Mass', ' Nodule']", ","), parts_of("['Mass']", "")
-    (['Mass', 'Nodule'], ['Mass'])
-    """
-    cell = cell[1:-1] if cell[:1] + cell[-1:] == "[]" else cell
-    parts = cell.split(separator) if separator else [cell]
-    return [part for part in (part.strip(" \t'\"") for part in parts) if part]
-
-
-def _one_row_per_scan(description: Description, records: pd.DataFrame) -> pd.DataFrame:
-    """Merges the rows of a scan: a list over several rows becomes their union; else differing rows are left out."""
-    if not records["image"].duplicated().any():
-        return records
-    classes, groups = list(description.classes), records.groupby("image", sort=False)
-    if description.labels_are == "list" and description.task == "multilabel":
-        joined = groups[classes].transform("max")
-        further = "further rows of a scan" + (
-            ", whose labels are joined" if (joined != records[classes]).any(axis=None) else ""
-        )
-        records = records.assign(**joined)
-    else:
-        further = "further rows of a scan"
-        lowest, highest = (records.fillna(dict.fromkeys(classes, -2)).groupby("image")[classes].transform(which)
-                           for which in ("min", "max"))  # fmt: skip
-        records = _without(records, (lowest != highest).any(axis=1), "rows of one scan with different labels")
-    return _without(records, records["image"].duplicated(), further)
 
 
 def _real(paths: pd.Series, files: Mapping[str, object]) -> pd.Series:

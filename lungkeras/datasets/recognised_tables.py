@@ -13,8 +13,8 @@ from lungkeras.datasets.label_tables import SUFFIXES, holds_labels, list_separat
 from lungkeras.datasets.listed_files import FileIndex
 from lungkeras.datasets.lists import letters_of
 from lungkeras.datasets.own_description import MOST_CLASSES, Columns, Description
+from lungkeras.datasets.own_labels import parts_of, plain
 from lungkeras.datasets.own_names import LOST_DIGITS, paths_of
-from lungkeras.datasets.own_records import parts_of, plain
 from lungkeras.datasets.recognised_folders import (
     MOSTLY,
     PATIENTS,

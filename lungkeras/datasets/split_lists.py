@@ -10,21 +10,20 @@ Columns are found by name (COLUMNS), and a column of patients is read if present
 
 from __future__ import annotations
 
+import itertools
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lungkeras.datasets.folders import IMAGE_SUFFIXES, file_paths
-from lungkeras.datasets.label_tables import without_title
 from lungkeras.datasets.listed_files import stem
-from lungkeras.datasets.lists import BrokenListError, letters_of, list_text, separator_of
+from lungkeras.datasets.lists import BrokenListError, letters_of, separator_of
 from lungkeras.datasets.own_names import ids_of
+from lungkeras.datasets.user_tables import as_texts, open_table
 from lungkeras.system.errors import SourceError
 from lungkeras.system.text import printable
 from lungkeras.system.untrusted import table_files
-from lungkeras.system.untrusted.plain_files import size_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,26 +100,23 @@ def _read(file: Path, side: str) -> pd.DataFrame:
         scans = [path for path in file_paths(file) if path.lower().endswith(IMAGE_SUFFIXES)]
         return pd.DataFrame({"scan": scans, "side": side, "patient": None}, dtype="str")
     try:
-        if file.suffix == ".parquet":
-            table = table_files.read_parquet(file)
-            return _of_table(file, table.astype("str").where(table.notna(), ""), side)
-        if file.suffix == ".xlsx":
-            return _of_table(file, table_files.read_xlsx(file), side)
-        size_of(file)
-        text = without_title(list_text(file, own=True))
-    except (BrokenListError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        why = getattr(error, "strerror", None) or error
-        raise SourceError(f"{file} can't be read: {why}. Give lists of scans as text, CSV, xlsx or parquet") from None
+        table = as_texts(open_table(file, _parsed))
+    except BrokenListError as error:
+        raise SourceError(f"{file} can't be read: {error}. Give lists of scans as text, CSV, xlsx or parquet") from None
+    return _of_table(file, table, side)
+
+
+def _parsed(text: str) -> pd.DataFrame:
+    """The rows of a table, by the names in its heading; without such names, every line as a scan."""
+    import pandas as pd
+
     heading = text.partition("\n")[0]
-    columns = [letters_of(column) for column in heading.split(separator_of(heading))]
-    if set(columns) & {*COLUMNS["scan"], *COLUMNS["side"], *COLUMNS["patient"]}:
-        try:
-            table = table_files.parse_csv(text, sep=separator_of(heading), dtype="str", keep_default_na=False)
-        except ValueError as error:
-            raise SourceError(f"{file} can't be read: {str(error).splitlines()[0]}. Correct the table") from None
-        return _of_table(file, table, side)
-    lines = [scan_of(line) for line in text.split("\n")]
-    return pd.DataFrame({"scan": lines, "side": side, "patient": None}, dtype="str")
+    separator = separator_of(heading)
+    if {letters_of(column) for column in heading.split(separator)} & {*itertools.chain(*COLUMNS.values())}:
+        # Chosen columns: a separator at the end of each row is then no column, and no warning.
+        options = {"dtype": "str", "keep_default_na": False, "index_col": False, "usecols": lambda name: True}
+        return table_files.parse_csv(text, sep=separator, **options)
+    return pd.DataFrame({"scan": [scan_of(line) for line in text.split("\n")]}, dtype="str")
 
 
 def _of_table(file: Path, table: pd.DataFrame, side: str) -> pd.DataFrame:

@@ -17,11 +17,11 @@ from lungkeras.evaluation.foreign_cells import (
     LONGEST,
     Table,
     base,
+    base_stem,
     first_of,
     listed,
     more,
     numbered,
-    stem,
 )
 from lungkeras.evaluation.foreign_metadata import Roles, metadata_of, patients_of, split_of
 from lungkeras.evaluation.foreign_tables import Part, TableReader
@@ -206,7 +206,7 @@ class _Joiner(TableReader):
         for how, short in (
             ("", str),
             ("file name", base),
-            ("file name without its ending", stem),
+            ("file name without its ending", base_stem),
             (AS_NUMBERS, numbered),
         ):
             one, two = (pd.Index([short(name) for name in names]) for names in (scans, others))

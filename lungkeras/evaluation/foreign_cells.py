@@ -1,7 +1,6 @@
-"""Opens a user's table and reads its cells: probabilities, labels, ages. Errors name the cell."""
+"""Opens a user's table and reads its cells: probabilities and labels. Errors name the cell."""
 
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,19 +9,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungkeras.datasets.label_tables import VALUES, without_title
-from lungkeras.datasets.lists import BrokenListError, list_text, separator_of
+from lungkeras.datasets.label_tables import VALUES
+from lungkeras.datasets.listed_files import stem
+from lungkeras.datasets.lists import BrokenListError, separator_of
+from lungkeras.datasets.user_tables import open_table
 from lungkeras.evaluation.foreign_columns import Columns, key, understand
 from lungkeras.system.errors import TableError
 from lungkeras.system.text import printable
 from lungkeras.system.untrusted import table_files
-from lungkeras.system.untrusted.plain_files import size_of
 
 BLANK = -2  # a missing label; -1 is an uncertain one
 WORDS = {word: BLANK if value != value else int(value) for word, value in VALUES.items()}
 UNKNOWN = ("", "nan", "na", "n/a", "none", "null", "unknown", "u")
 ROUNDING = 1e-6  # by which a probability in single precision may leave 0 to 1
-OLDEST = 120
 LONGEST = 60  # characters of a name that is shown
 
 
@@ -46,18 +45,13 @@ def read_table(file: Path | str, content: pd.DataFrame | None = None) -> Table:
         return Table(file.name, content, understand(content.columns), in_lines=False)
     if file.is_dir() and (file / "predictions.parquet").is_file():
         file = file / "predictions.parquet"
-    is_parquet, is_sheet = (file.suffix.lower() in kind for kind in (table_files.PARQUET, table_files.SPREADSHEETS))
+    if file.is_dir():
+        raise TableError(f"{file} is a folder: give a table, or a run's folder with predictions.parquet")
+    suffix = file.suffix.lower()
     try:
-        if file.is_dir():
-            raise ValueError("it is a folder: give a table, or a run's folder with predictions.parquet")
-        size_of(file)
-        if is_sheet:
-            frame = table_files.read_xlsx(file).replace("", np.nan)
-        else:
-            frame = table_files.read_parquet(file) if is_parquet else _read_text(file)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, BrokenListError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise TableError(f"{file} can't be read as a CSV, TSV, xlsx or Parquet table: {reason}") from error
+        frame = open_table(file, lambda text: _parsed(text, "\t" if suffix == ".tsv" else None)).replace("", np.nan)
+    except BrokenListError as error:
+        raise TableError(f"{file} can't be read as a CSV, TSV, xlsx or Parquet table: {error}") from error
     frame = frame.set_axis([str(name) for name in frame.columns], axis=1).reset_index(drop=True)
     if twice := next((name for name in frame.columns if list(frame.columns).count(name) > 1), None):
         raise TableError(f"{file}: the column {twice!r} occurs twice: remove or rename one")
@@ -68,13 +62,12 @@ def read_table(file: Path | str, content: pd.DataFrame | None = None) -> Table:
         one, other = (printable(name)[:LONGEST] for name in columns.alike)
         raise TableError(f"{file}: the columns {one!r} and {other!r} mean the same: remove or rename one")
     named = f"{file.parent.name}/{file.name}" if file.name == "predictions.parquet" else file.name
-    return Table(named, frame, columns, in_lines=not (is_parquet or is_sheet))
+    return Table(named, frame, columns, in_lines=suffix not in (*table_files.PARQUET, *table_files.SPREADSHEETS))
 
 
-def _read_text(file: Path) -> pd.DataFrame:
-    text = without_title(list_text(file, own=True))
+def _parsed(text: str, separator: str | None) -> pd.DataFrame:
     heading = text.partition("\n")[0]
-    separator = "\t" if file.suffix.lower() == ".tsv" else separator_of(heading)
+    separator = separator or separator_of(heading)
     roles = set(understand([name.strip('"') for name in heading.split(separator)]).roles.values())
     as_text = dict.fromkeys(roles, str)
     options = {"sep": separator, "index_col": False, "keep_default_na": False}
@@ -157,25 +150,17 @@ def named_labels(table: Table, column: str, classes: Mapping[str, str]) -> tuple
     return rows[codes], others
 
 
-def ages(words: pd.Series) -> pd.Series:
-    """Years from "45", "045Y", "006M", "12W"; NaN for other texts, and above 120."""
-    parts = words.str.extract(r"^(\d+(?:\.\d+)?)\s*([YMWD]?)$", flags=re.IGNORECASE)
-    shares = parts[1].str.upper().map({"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25})
-    years = pd.to_numeric(parts[0], errors="coerce") * shares
-    return years.where(years <= OLDEST)
-
-
 def base(name: object) -> str:
     return str(name).replace("\\", "/").rpartition("/")[2]
 
 
-def stem(name: object) -> str:
-    return base(name).rpartition(".")[0] or base(name)
+def base_stem(name: object) -> str:
+    return stem(base(name))
 
 
 def numbered(name: object) -> str:
-    """`stem` without case, and of a number without leading zeros, which spreadsheets drop."""
-    short = stem(name).casefold()
+    """`base_stem` without case, and of a number without leading zeros, which spreadsheets drop."""
+    short = base_stem(name).casefold()
     return short.lstrip("0") or "0" if short.isdigit() else short
 
 

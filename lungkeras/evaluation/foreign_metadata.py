@@ -6,8 +6,9 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from lungkeras.datasets.ages import OLDEST, years
 from lungkeras.datasets.recognised_folders import SPLIT_WORDS
-from lungkeras.evaluation.foreign_cells import LONGEST, OLDEST, UNKNOWN, Table, ages, texts
+from lungkeras.evaluation.foreign_cells import LONGEST, UNKNOWN, Table, texts
 from lungkeras.evaluation.foreign_columns import METADATA
 from lungkeras.system.errors import TableError
 from lungkeras.system.text import printable
@@ -58,7 +59,7 @@ def split_of(roles: Roles, scans: int, note: Callable[[str], None]) -> np.ndarra
 
 
 def metadata_of(roles: Roles, scans: int, note: Callable[[str], None]) -> pd.DataFrame:
-    """Age in years, sex, view and scanner, as far as a column has two values or more."""
+    """Age in whole years, sex, view and scanner, as far as a column has two values or more."""
     known = {}
     for role in METADATA:
         if role not in roles:
@@ -67,7 +68,7 @@ def metadata_of(roles: Roles, scans: int, note: Callable[[str], None]) -> pd.Dat
         words = texts(values)
         words = words.where(~words.str.lower().isin(UNKNOWN), "")
         if role == "age":
-            known[role] = ages(words)
+            known[role] = years(words).astype("float64")
             strange = int((known[role].isna() & (words != "")).sum())
             if strange:
                 note(f"Ages of {table.name} beyond 0 to {OLDEST} years count as unknown: {strange:,}.")

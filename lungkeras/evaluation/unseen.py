@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 
 from lungkeras.datasets.kinship import called, why_kin
-from lungkeras.datasets.lists import BrokenListError, list_text, separator_of
+from lungkeras.datasets.lists import BrokenListError, separator_of
 from lungkeras.datasets.registry import DATASETS
 from lungkeras.datasets.split_lists import ends, look_up
+from lungkeras.datasets.user_tables import as_texts, open_table
 from lungkeras.evaluation.external_rules import allowed, refused, rule_of
 from lungkeras.evaluation.shared_scans import Collection, chain, copies
 from lungkeras.preparation.folder import Prepared
@@ -24,7 +25,6 @@ from lungkeras.study.runs import Run, read_run
 from lungkeras.system.errors import RunError
 from lungkeras.system.text import printable
 from lungkeras.system.untrusted import json_files, table_files
-from lungkeras.system.untrusted.plain_files import size_of
 
 NO_KIN = "not known to hold scans of each other"
 UNSEARCHED = "copies were not searched for: fingerprints of both are needed"
@@ -180,10 +180,7 @@ def read_mapping(file: Path | str) -> pd.DataFrame:
         if Path(file).suffix.lower() == ".json":
             table = _names_in_json(Path(file))
         else:
-            size_of(file)
-            text = list_text(Path(file), own=True)
-            separator = separator_of(text.partition("\n")[0])
-            table = table_files.parse_csv(text, sep=separator, dtype=str, keep_default_na=False)
+            table = as_texts(open_table(Path(file), _parsed))
     except (OSError, ValueError, AttributeError, BrokenListError) as error:
         raise RunError(
             f"{file} can't be read ({error}): expected a CSV with a column of scans for each collection"
@@ -191,6 +188,11 @@ def read_mapping(file: Path | str) -> pd.DataFrame:
     if table.shape[1] < 2:
         raise RunError(f"{file}: expected a column of scans of each collection, found {', '.join(table.columns)}")
     return table
+
+
+def _parsed(text: str) -> pd.DataFrame:
+    separator = separator_of(text.partition("\n")[0])
+    return table_files.parse_csv(text, sep=separator, dtype=str, keep_default_na=False)
 
 
 def _names_in_json(file: Path) -> pd.DataFrame:

@@ -26,8 +26,9 @@ PREPARATION = (
     *(f"preparation/{name}" for name in ("alignment", "duplicates", "prepare", "prints", "reading", "scan")),
 )
 # The modules that read a collection of one's own, instead of a module of datasets/collections.
-OWN = tuple(f"datasets/{name}" for name in ("label_tables", "own", "own_description", "own_names", "own_records")) + (
-    "datasets/scans/dicom_headers",
+OWN = (
+    *(f"datasets/{name}" for name in ("label_tables", "own", "own_description", "own_labels", "own_names")),
+    *(f"datasets/{name}" for name in ("own_records", "scans/dicom_headers", "user_tables")),
 )
 STATISTICS = ("task", "classes", "size", "mean", "std")
 

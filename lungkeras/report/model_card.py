@@ -86,7 +86,7 @@ def write_cards(study_folder: Path | str, datasets: Iterable[Mapping] = ()) -> d
 
 def card(run: Path, tables: Mapping[str, pd.DataFrame], facts: Mapping[str, Mapping]) -> list[Part]:
     """The parts of the card of a run's folder."""
-    about, params = provenance.read(run / "metrics.json"), _yaml(run / "params.yaml")
+    about, params = provenance.read(run / "metrics.json"), yaml_files.read_if_there(run / "params.yaml")
     dataset = params.get("dataset") or about.get("dataset") or run.name.split("-")[0]
     known = facts.get(dataset, {})
     own = {name: _of(table, run.name, dataset) for name, table in tables.items()}
@@ -126,10 +126,6 @@ def _of(table: pd.DataFrame, run: str, dataset: str) -> pd.DataFrame:
     """The rows of a table about a run, or about its dataset if the table or the row names no run."""
     rows = table[table["dataset"] == dataset] if "dataset" in table else table
     return rows[(rows["run"] == run) | rows["run"].isna()] if "run" in rows else rows
-
-
-def _yaml(file: Path) -> dict:
-    return (yaml_files.read_yaml(file)[0] or {}) if file.is_file() else {}
 
 
 def _model(run: Path, dataset: str, params: Mapping, about: Mapping, facts: Mapping) -> Part:

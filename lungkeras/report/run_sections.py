@@ -50,7 +50,7 @@ def read_runs(
 def _run(folder: Path, run: Path, notebook: str | None, card: list[model_card.Part], unknown: Iterable[str]) -> dict:
     metrics = json_files.read(run / "metrics.json")
     test = metrics.get("test", {})
-    params, environment = _yaml(run / "params.yaml"), _yaml(run / "environment.json")
+    params, environment = (yaml_files.read_if_there(run / name) for name in ("params.yaml", "environment.json"))
     environment |= environment.pop("versions", {})
     files = links(folder, [(text, run / file) for file, text in FILES.items()])
     if notebook:
@@ -81,8 +81,3 @@ def _of_a_run(params: Mapping) -> dict:
 
 def _number(value: float | None) -> str:
     return decimal(value, 3)
-
-
-def _yaml(file: Path) -> dict:
-    """YAML or JSON, which is YAML; empty where there is no such file."""
-    return (yaml_files.read_yaml(file)[0] or {}) if file.is_file() else {}

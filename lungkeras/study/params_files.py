@@ -59,12 +59,7 @@ def read_yaml(file: Path) -> dict[str, object]:
 
 def _read(file: Path) -> tuple[dict[str, object], dict[str, int]]:
     """The values of a file by their keys, and the line of each key."""
-    try:
-        data, lines = yaml_files.read_yaml(file)
-    except OSError as error:
-        raise ParamsError(f"{file}: expected a readable YAML file of params; {error.strerror}") from error
-    except yaml_files.YamlError as error:
-        raise ParamsError(f"{file}: expected a readable YAML file of params; {error}") from error
+    data, lines = yaml_files.read_own_yaml(file, "a readable YAML file of params")
     if data is None:
         return {}, {}
     if not isinstance(data, dict):

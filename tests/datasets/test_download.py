@@ -188,7 +188,7 @@ def differences(dataset, source, tmp_path, capsys):
     return [line for line in capsys.readouterr().err.splitlines() if line.startswith(f"{dataset}: ")]
 
 
-def test_a_collection_as_published_is_taken_in_silence_and_what_differs_is_said(tmp_path, monkeypatch, capsys):
+def test_a_collection_as_published_is_taken_in_silence_and_differences_are_reported(tmp_path, monkeypatch, capsys):
     source = WRITE["covid"](tmp_path / "published")
     today = {"COVID": 3, "Normal": 5, "Viral Pneumonia": 2, "Lung_Opacity": 1}
     published(monkeypatch, covid={"releases": [{"COVID-19": 1, "NORMAL": 1, "Viral Pneumonia": 1}, today]})
@@ -210,7 +210,7 @@ def test_scans_are_counted_by_what_they_hold_and_each_real_folder_once(tmp_path)
     assert manifest.scans_by_folder(release)["COVID"] == 3
 
 
-def test_a_changed_list_an_absent_one_and_a_part_of_the_scans_are_said_and_stop_nothing(tmp_path, monkeypatch, capsys):
+def test_a_changed_or_absent_list_and_a_part_of_the_scans_are_reported_and_stop_nothing(tmp_path, monkeypatch, capsys):
     source = WRITE["xray8"](tmp_path / "published")
     entries = source / "Data_Entry_2017.csv"
     (source / "test_list.txt").write_text("00000001_000.png\n")

@@ -84,5 +84,5 @@ def test_names_tell_the_patients_of_the_published_layout(name):
     """Of the scans that a drawing plans, those of one patient have one name for them, and no other has."""
     planned = DATASETS[name].phantom.plan(60, np.random.default_rng(0), {1: 0.5, 3: 0.5})
     pairs = {(scan.patient, DATASETS[name].names.of(scan.path)) for scan in planned}
-    assert len(pairs) == len({patient for patient, _ in pairs}) == len({told for _, told in pairs}) > 5
-    assert None not in {told for _, told in pairs} and DATASETS[name].names.of("holiday.png") is None
+    assert len(pairs) == len({patient for patient, _ in pairs}) == len({named for _, named in pairs}) > 5
+    assert None not in {named for _, named in pairs} and DATASETS[name].names.of("holiday.png") is None

@@ -170,7 +170,7 @@ def test_a_study_with_two_rows_of_labels_is_refused(source):
         read_records("mimic", source)
 
 
-def test_a_damaged_archive_of_a_list_is_said(source):
+def test_a_damaged_archive_of_a_list_is_reported(source):
     packed = (source / LABELLED).read_bytes()
     (source / LABELLED).write_bytes(packed[: len(packed) // 2])
     with pytest.raises(SourceError, match=r"chexpert\.csv\.gz is not as published.* found a damaged archive"):

@@ -92,7 +92,7 @@ def test_patients_in_file_names_masks_and_files_that_are_no_scans(tmp_path):
     assert "2 left out: no image (text)" in said and "not read (sick/masks 1, well/masks 1)" in said
 
 
-def test_masks_beside_the_scans_and_a_table_that_is_not_read_are_said(tmp_path):
+def test_masks_beside_the_scans_and_a_table_that_is_not_read_are_reported(tmp_path):
     for name in ("sick", "well"):
         write_scans(tmp_path / name, *(f"{n}{end}.png" for n in range(4) for end in ("", "_mask")), "lone_mask.png")
     write_scans(tmp_path, *(f"lung masks/{n}.png" for n in range(4)), *(f"Ground_Truth/{n}.png" for n in range(4)))
@@ -103,7 +103,7 @@ def test_masks_beside_the_scans_and_a_table_that_is_not_read_are_said(tmp_path):
     assert "8 left out: masks of other scans" in said and "the table labels.csv, which is not read" in said
 
 
-def test_where_nothing_tells_the_patient_that_is_said_and_each_scan_stands_alone(tmp_path):
+def test_unknown_patients_are_reported_and_each_scan_is_its_own(tmp_path):
     write_scans(tmp_path, *(f"{name}/{name}{n}.png" for name in "ab" for n in range(3)))
     found = understood(tmp_path)
     assert (found.records["patient"] == found.records["scan"]).all()

@@ -23,7 +23,7 @@ def encoded(image: Image.Image, kind: str, **options) -> bytes:
 
 
 def with_chunk(png: bytes, kind: bytes, content: bytes, at: int = 33) -> bytes:
-    """A PNG with one chunk more, behind its header unless told."""
+    """A PNG with one chunk more, behind its header by default."""
     chunk = struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
     return png[:at] + chunk + png[at:]
 

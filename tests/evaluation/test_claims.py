@@ -269,7 +269,7 @@ def test_there_is_a_predicate_and_a_case_for_each_of_the_forty_claims():
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_claim_holds_fails_or_can_not_be_told_as_its_runs_are_built(name):
+def test_a_claim_holds_fails_or_stays_open_as_its_runs_are_built(name):
     found = [verdict_of(name, evidence(case)) for case in CASES[name]]
     assert found == ([CANNOT_TELL] * 3 if name in TIMED else [HOLDS, FAILS, CANNOT_TELL])
 
@@ -328,7 +328,7 @@ def test_a_model_at_chance_tells_nothing_by_its_curves():
     assert "no better than chance" in " ".join(found.thin)
 
 
-def test_what_a_claim_needs_is_said_where_the_runs_lack_it():
+def test_a_claim_whose_runs_lack_what_it_needs_is_not_run():
     table = verdicts(evidence({"best": of("PT", 0.9)})).set_index("id")
     row = table.loc["scratch-never-catches-up-pneumonia"]
     assert row["verdict"] == NOT_RUN and "100 epochs (some had 12)" in row["reason"]

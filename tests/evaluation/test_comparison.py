@@ -101,7 +101,7 @@ def test_pairs_are_compared_within_a_dataset_on_the_same_scans():
     assert comparison.pairs({}).empty
 
 
-def test_repeats_of_a_run_are_told_by_their_spread_and_are_no_models_of_their_own():
+def test_repeats_of_a_run_are_shown_by_their_spread_and_are_no_models_of_their_own():
     names = [f"covid-resnet34-random{end}" for end in ("", "-seed1", "-seed2")]
     runs = {name: run_of(name, seed=seed) for seed, name in enumerate(names)}
     runs |= {name: run_of(name) for name in [f"covid-efficientnet_b1-random-lr0.1{end}" for end in ("", "-seed1")]}

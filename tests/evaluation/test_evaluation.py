@@ -115,7 +115,7 @@ def test_where_no_run_is_finished_the_error_says_what_is_there(tmp_path, folder)
 
 @pytest.mark.parametrize("broken", ["params.yaml", "history.csv", "predictions.parquet", "metrics.json"])
 @pytest.mark.parametrize("contents", [b"", b"\0[", b"{}"])
-def test_a_broken_run_is_told_by_name(tmp_path, broken, contents):
+def test_a_broken_run_is_named(tmp_path, broken, contents):
     run = write_run(tmp_path, "covid-resnet34-random")
     (run / broken).write_bytes(contents)
     with pytest.raises(RunError, match="covid-resnet34-random"):

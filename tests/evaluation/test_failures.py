@@ -123,7 +123,7 @@ def test_the_model_that_is_shown_is_the_best_on_validation_and_never_chosen_on_t
 
 
 @pytest.mark.parametrize("kind", ["multiclass", "multilabel"])
-def test_the_gallery_shows_the_scans_with_what_was_said_of_them(kind, request, tmp_path):
+def test_the_gallery_shows_the_scans_with_their_labels_and_predictions(kind, request, tmp_path):
     run = request.getfixturevalue(kind)
     order = np.random.default_rng(2).permutation(SCANS)
     records = pd.DataFrame({"scan": [f"test-{n}.png" for n in order], "split": "test"})

@@ -86,11 +86,11 @@ def test_labels_and_records_in_files_of_their_own_are_put_together_by_the_name_o
             for _, row in table.iterrows()
         ]}
     ).iloc[::-1]  # fmt: skip
-    records = table[["scan", "patient"]].assign(age=["034Y", "006M", "44", "414", *["50"] * 8], sex="F")
+    records = table[["scan", "patient"]].assign(age=["034Y", "030M", "44.9", "414", "7yrs", *["50"] * 7], sex="F")
     records.loc[:3, "sex"] = "male"
     found = read(tmp_path, given, labels=labels, records=records)
     np.testing.assert_array_equal(found.test.labels, table[["label_mass", "label_nodule"]])
-    np.testing.assert_allclose(found.test.metadata["age"][:4], [34, 0.5, 44, np.nan])
+    np.testing.assert_allclose(found.test.metadata["age"][:5], [34, 2, 44, np.nan, 7])
     assert found.test.metadata["sex"].tolist() == ["M"] * 4 + ["F"] * 8
     assert any("by file name" in note for note in found.notes)
 
@@ -182,6 +182,19 @@ def test_scans_are_put_together_by_their_numbers_where_leading_zeros_are_lost(ta
     assert any("leading zeros" in note for note in found.notes)
 
 
+def test_a_uid_has_no_ending_to_lose(table, tmp_path):
+    uids = [f"1.2.840.{place}" for place in range(12)]
+    labels = table[["scan", "label_mass", "label_nodule"]].assign(scan=uids).iloc[::-1]
+    given = table[["probability_mass", "probability_nodule"]].assign(scan=[f"{uid}.dcm" for uid in uids])
+    found = read(tmp_path, given, labels=labels)
+    np.testing.assert_array_equal(found.test.labels, table[["label_mass", "label_nodule"]])
+
+
+def test_scans_without_a_patient_in_a_parquet_file_are_not_of_one_patient(table, tmp_path):
+    table.assign(patient=["p1"] * 10 + [""] * 2).to_parquet(tmp_path / "a.parquet")
+    assert len(set(read_foreign({"a": read_table(tmp_path / "a.parquet")}).test.patients)) == 3
+
+
 @pytest.mark.parametrize("kind", ["decimal comma", "bar", "title", "xlsx", "index", "rounding"])
 def test_other_forms_of_a_table_are_read_to_the_same_numbers(table, tmp_path, kind):
     file = tmp_path / {"xlsx": "a.xlsx", "index": "a.parquet"}.get(kind, "a.csv")
@@ -203,7 +216,7 @@ def test_other_forms_of_a_table_are_read_to_the_same_numbers(table, tmp_path, ki
     np.testing.assert_array_equal(found.test.labels, table[["label_mass", "label_nodule"]])
 
 
-def test_probabilities_that_do_not_sum_to_one_are_said(table, tmp_path):
+def test_probabilities_that_do_not_sum_to_one_are_noted(table, tmp_path):
     first = table["probability_mass"]
     exclusive = table.assign(label_nodule=1 - table["label_mass"], probability_nodule=1 - first)
     assert read(tmp_path, exclusive).task == "multiclass"
@@ -213,7 +226,7 @@ def test_probabilities_that_do_not_sum_to_one_are_said(table, tmp_path):
     assert any("do not sum to 1 in 12 of 12 rows" in note for note in found.notes)
 
 
-def test_what_is_no_table_is_said(tmp_path):
+def test_a_file_that_is_no_table_is_refused(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1 no")
     (tmp_path / "empty.csv").write_text("scan,y_true,y_score\n")
     for name, said in (("a.parquet", "can't be read"), ("empty.csv", "no row"), ("absent.csv", "No such file")):

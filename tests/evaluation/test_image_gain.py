@@ -32,8 +32,8 @@ def test_the_interval_lies_around_the_middle_of_unseen_and_seen_scans(asked):
     seen = []
     for part in (columns, both):
         model = LogisticRegression(tol=1e-10, max_iter=1000).fit(part, labels[:, 0])
-        told = model.predict_proba(part)[:, [1]]
-        seen.append(image_gain.within_folds(told, labels[:, [0]], known[:, [0]], blocks, folds)[0])
+        predicted = model.predict_proba(part)[:, [1]]
+        seen.append(image_gain.within_folds(predicted, labels[:, [0]], known[:, [0]], blocks, folds)[0])
     row, patients = rows[0], len(moved)
     middle = (row["gain"] + seen[1] - seen[0]) / 2
     variance = patients / (patients - 1) * (moved[:, 0] ** 2).sum() + (middle - row["gain"]) ** 2

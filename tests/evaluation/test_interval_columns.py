@@ -99,7 +99,7 @@ def located_of(name: str, hit: float, prior: float) -> pd.DataFrame:
 def explanations_of(run: Run) -> dict[str, pd.DataFrame]:
     boxes = pd.DataFrame([(f"test{n}", "mass", 0, 0, 1, 1) for n in range(12)],
                          columns=["scan", "class", "left", "top", "right", "bottom"])  # fmt: skip
-    told = [
+    summaries = [
         localisation.summary(located_of(f"{run.name}{case}", *case), prepared_of(run), boxes)
         for case in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.0, 0.0))
     ]
@@ -107,7 +107,7 @@ def explanations_of(run: Run) -> dict[str, pd.DataFrame]:
                           "class": "mass"})  # fmt: skip
     maps = {"grad_cam": np.zeros((3, 12, 16, 16)), "grad_cam_plus_plus": np.ones((3, 12, 16, 16))}
     alike = randomisation.similarities(["trained", "head", "8 × 8"], maps, scans, "xray8", run.name)
-    return {"localisation": pd.concat(told), "randomisation": randomisation.summary(alike)}
+    return {"localisation": pd.concat(summaries), "randomisation": randomisation.summary(alike)}
 
 
 def audits_of() -> dict[str, pd.DataFrame]:
@@ -121,8 +121,8 @@ def audits_of() -> dict[str, pd.DataFrame]:
         auroc = shortcuts.auroc_interval(labels[:, 0], scores, groups)
         found.append({"name": name, "class": "covid", **dict(zip(("auroc", "low", "high"), auroc, strict=True))})
     rest = {"duplicate_pairs": [], "suspects": [], "flow": [], "notes": []}
-    told = {"patients": {}, "shared_patients": {}, "shared_duplicates": 0, "patients_known": True, "random_split": {}}
-    return audit_tables({"covid": {"leakage": told, "shortcuts": found, "label_noise": noise} | rest})
+    leaks = {"patients": {}, "shared_patients": {}, "shared_duplicates": 0, "patients_known": True, "random_split": {}}
+    return audit_tables({"covid": {"leakage": leaks, "shortcuts": found, "label_noise": noise} | rest})
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ CLASSES = ("effusion", "mass", "no_finding")
 
 
 def run_of(scans: int = 300, each: int = 1, rare: int | None = None) -> Run:
-    """Findings told by noisy probabilities; a patient has `each` scans, and `rare` scans of test are masses."""
+    """Findings with noisy probabilities; a patient has `each` scans, and `rare` scans of test are masses."""
     frames = []
     for seed, split in enumerate(("train", "val", "test")):
         random = np.random.default_rng(seed)

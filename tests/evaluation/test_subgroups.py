@@ -14,7 +14,7 @@ SCANS = 160
 
 
 @pytest.fixture(scope="module")
-def told() -> tuple[Run, Prepared]:
+def drawn() -> tuple[Run, Prepared]:
     """A run that sees AP scans and guesses at PA ones; two scans a patient; the records in another order."""
     random = np.random.default_rng(0)
     labels = (random.random((SCANS, 3)) < 0.4).astype(int)
@@ -37,13 +37,13 @@ def told() -> tuple[Run, Prepared]:
 
 
 @pytest.fixture(scope="module")
-def table(told) -> pd.DataFrame:
-    run, prepared = told
+def table(drawn) -> pd.DataFrame:
+    run, prepared = drawn
     return subgroups({run.name: run}, {"xray8": prepared})
 
 
-def test_a_group_scores_as_scikit_learn_scores_it_alone(told, table):
-    run, prepared = told
+def test_a_group_scores_as_scikit_learn_scores_it_alone(drawn, table):
+    run, prepared = drawn
     assert list(table.columns) == COLUMNS
     view = prepared.records.set_index("scan")["view"].reindex(run.predictions["scan"]).to_numpy()
     for row in table[table["attribute"] == "view"].itertuples():
@@ -70,16 +70,16 @@ def test_a_small_group_has_no_score_and_says_why(table):
     assert rows.xs("sex").loc[["F", "M", "unknown"], "scans"].tolist() == [150, 8, 2]
 
 
-def test_a_class_that_hardly_any_scan_of_a_group_has_does_not_count(told):
-    run, prepared = told
+def test_a_class_that_hardly_any_scan_of_a_group_has_does_not_count(drawn):
+    run, prepared = drawn
     rare = run.predictions.assign(label_effusion=[1] * 4 + [0] * (SCANS - 4))
     run = Run(run.name, run.params, run.history, rare, run.metrics, run.classes, run.task)
     row = subgroups({run.name: run}, {"xray8": prepared}).set_index("group").loc["F"]
     assert row["classes"] == 2 and 0.5 < row["macro_auroc"] < 1
 
 
-def test_what_a_collection_does_not_tell_is_said_once(told):
-    run, prepared = told
+def test_what_a_collection_does_not_record_is_noted_once(drawn):
+    run, prepared = drawn
     bare = Prepared("xray8", "multilabel", FINDINGS, 8, 0.0, 1.0, prepared.records.drop(columns=["age", "sex"]), {})
     table = subgroups({run.name: run}, {"xray8": bare}).set_index("attribute")
     assert table.loc["age", "note"] == table.loc["sex", "note"] == NOT_RECORDED

@@ -102,7 +102,7 @@ CALLER = """
 import sys
 import signal
 from lungkeras.system import stopping
-signal.signal(signal.SIGINT, signal.default_int_handler)  # which a test in the background was told to ignore
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a test in the background ignores
 try:
     with stopping.by_signals():
         stopping.run(["sh", "-c", sys.argv[1]], environment={}, patience=float(sys.argv[2]))
@@ -167,7 +167,7 @@ def test_a_signal_that_meets_a_finaliser_is_not_lost(number):
 def start(study: Path) -> subprocess.Popen:
     command = [sys.executable, "-m", "lungkeras", "report", str(study), "--cores", "2"]
     restore = "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    restore += "os.execv(sys.argv[1], sys.argv[1:])"  # a test in the background may have been told to ignore ctrl-C
+    restore += "os.execv(sys.argv[1], sys.argv[1:])"  # a test in the background may ignore ctrl-C
     return subprocess.Popen(
         [sys.executable, "-c", restore, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

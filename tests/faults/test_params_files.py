@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lungkeras.datasets.own_description import load_description
 from lungkeras.study.params import Params
 from lungkeras.study.params_files import load_params
 from lungkeras.system.errors import ParamsError
@@ -114,6 +116,20 @@ def test_the_command_as_a_whole_takes_less_than_a_second(files):
         usage.append(time.monotonic() - start)
         assert done.returncode == 1 and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
     assert sorted(usage)[len(usage) // 2] < 1
+
+
+@pytest.mark.parametrize("content", [None, b"title: \xe9", b"a: &a [x]\nb: *a"])
+def test_the_description_of_a_collection_is_refused_for_what_params_are(tmp_path, content):
+    """A file that is not there, no text, or no plain YAML, in the same words."""
+    file = tmp_path / "file.yaml"
+    if content:
+        file.write_bytes(content)
+    said = []
+    for read, expected in ((load_params, "a readable YAML file of params"), (load_description, "the description of a")):
+        with pytest.raises(ParamsError, match=f"^{re.escape(str(file))}: expected {expected}") as refused:
+            read([file] if read is load_params else file)
+        said.append(str(refused.value).partition("; ")[2])
+    assert said[0] == said[1] != ""
 
 
 HOSTILE = [

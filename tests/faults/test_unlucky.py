@@ -104,7 +104,7 @@ LETTERS = "größe 胸部"
 
 @pytest.mark.faults
 def test_a_study_in_the_c_locale_and_a_folder_of_any_letters(tmp_path, injected):
-    """Python itself reads names as UTF-8 there; where it was told not to, the sentence says so."""
+    """Python itself reads names as UTF-8 there; where it is set not to, the sentence says so."""
     (tmp_path / LETTERS).mkdir()
     study, _ = small_study(tmp_path / LETTERS, "pneumonia-mobilenet_v3_large-random")
     assert "no folder" in reached(study, tmp_path, LC_ALL="C", LANG="C")
@@ -120,7 +120,7 @@ print([is_spelt_here(name) for name in sys.argv[1:]])
 """
 
 
-def test_a_path_that_the_locale_can_not_spell_is_said_so(monkeypatch, capsys):
+def test_a_path_that_the_locale_can_not_spell_is_reported(monkeypatch, capsys):
     command = [sys.executable, "-P", "-c", SPELT, LETTERS, "plain", b"no utf-8: \xff"]
     for changed, expected in ((POOR, "[False, True, True]"), ({"PYTHONUTF8": "1"}, "[True, True, True]")):
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=variables(**changed))

@@ -98,8 +98,8 @@ def test_a_model_is_compared_with_keras_once_and_again_when_it_changes(tmp_path,
     for _ in range(2):
         assert inference.open_network(tmp_path / "best.keras", "multiclass") is not None
     assert len(asked) == 1
-    told = json.loads((tmp_path / "best.checked.json").read_text())
-    assert told["largest_difference"] <= 1e-4
+    checked = json.loads((tmp_path / "best.checked.json").read_text())
+    assert checked["largest_difference"] <= 1e-4
     (tmp_path / "best.keras").unlink()
     save_model(build_model("mobilenet_v3_large", 3, "multiclass", image_size=SIZE, seed=5), tmp_path / "best.keras")
     assert inference.open_network(tmp_path / "best.keras", "multiclass") is not None
@@ -135,9 +135,9 @@ def test_a_checked_model_is_asked_without_keras(tmp_path):
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=variables())
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["computed_by"] == "ONNX Runtime"
-    assert told["predictions"][0]["predicted"] == table["predicted"][0]
+    answer = json.loads(done.stdout)
+    assert answer["computed_by"] == "ONNX Runtime"
+    assert answer["predictions"][0]["predicted"] == table["predicted"][0]
     assert (tmp_path / "maps" / "scan.png").is_file()
     keras_table, _ = predict_images(load_predictor(tmp_path), [scan])
     columns = [f"probability_{name}" for name in "abc"]

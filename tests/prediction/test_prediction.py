@@ -83,14 +83,14 @@ def test_predict_ends_in_1_and_a_line_for_each_image_that_failed(run, images, ca
     assert capsys.readouterr().err.startswith("computed by")
     (images / "page.jpeg").write_text("<html>")
     assert cli.main(["predict", str(run), str(images), "--json"]) == 1
-    told = capsys.readouterr()
-    answers = json.loads(told.out)
+    printed = capsys.readouterr()
+    answers = json.loads(printed.out)
     assert len(answers["predictions"]) == 2 and answers["no_image"] == {"text": 1}
     for name, reason in (("broken.png", "PNG cut short"), ("page.jpeg", "neither PNG, JPEG nor DICOM (html)")):
         assert {"file": name, "reason": reason} in answers["failed"]
-        assert f"lungkeras: {name}: {reason}" in told.err
-    assert str(images.parent) not in told.out + told.err
-    assert "skipped (no image: 1 text)" in told.err
+        assert f"lungkeras: {name}: {reason}" in printed.err
+    assert str(images.parent) not in printed.out + printed.err
+    assert "skipped (no image: 1 text)" in printed.err
 
 
 def test_a_result_names_files_by_their_path_in_the_folder_given_or_by_their_name(tmp_path):
@@ -126,7 +126,7 @@ def test_answers_are_those_of_the_model_on_prepared_scans(run, images):
     assert str(images) not in failed["reason"][0]
 
 
-def test_answers_are_calibrated_with_the_runs_temperature_unless_told_not_to(run, images):
+def test_answers_are_calibrated_with_the_runs_temperature_unless_asked_not_to(run, images):
     raw, _ = predict_images(load_predictor(run), [images / "a/scan.png"])
     about = {"classes": CLASSES, "task": "multiclass", "temperature": 2.5}
     files.write_json(run / "metrics.json", about)

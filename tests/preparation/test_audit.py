@@ -167,14 +167,14 @@ def test_no_class_is_fitted_to_or_scored_on_scans_whose_label_of_it_is_unknown(p
 
 def test_an_unknown_label_is_neither_wrong_nor_suspected(partly_known):
     features, truth, given, groups = partly_known
-    noise, probabilities, told = labels.label_noise(features, features, given, groups, ["a", "b"])
+    noise, probabilities, recognised = labels.label_noise(features, features, given, groups, ["a", "b"])
     for place, entry in enumerate(noise["classes"].values()):
         known = ~np.isnan(given[:, place])
         assert entry["auroc"] == pytest.approx(roc_auc_score(truth[known, place], probabilities[known, place]))
         assert entry["auroc"] > 0.98 and entry["rate"] < 0.05
-    rows = labels.suspects(given, probabilities, told, 400)
+    rows = labels.suspects(given, probabilities, recognised, 400)
     assert not any(np.isnan(given[row, place]) for row, place, _ in rows)
-    as_zeros = labels.suspects(np.nan_to_num(given), probabilities, told, 400)
+    as_zeros = labels.suspects(np.nan_to_num(given), probabilities, recognised, 400)
     assert sum(np.isnan(given[row, place]) for row, place, _ in as_zeros) > 5, "as if absent, they are suspected"
 
 

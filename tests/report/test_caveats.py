@@ -1,4 +1,4 @@
-"""What is said beside scores: collections without patients, labels that are not known, what policies make of them."""
+"""Caveats beside scores: collections without patients, labels that are not known, what policies make of them."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def report(tmp_path_factory) -> tuple:
     return folder, page.write_report(folder, **words).read_text(encoding="utf-8")
 
 
-def test_labels_of_studies_are_said_to_be_so(monkeypatch):
+def test_labels_of_studies_are_reported_as_such(monkeypatch):
     monkeypatch.setitem(DATASETS, "pneumonia", replace(DATASETS["pneumonia"], label_unit="study"))
     said = caveats(["pneumonia", "xray8"], [], {})
     assert said == "Pneumonia: a label is that of a study, and all its images share it."

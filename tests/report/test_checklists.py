@@ -29,7 +29,7 @@ def test_each_list_has_its_published_number_of_items_in_order():
         assert list(dict.fromkeys(whole)) == list(range(1, items + 1)) and whole == sorted(whole)
 
 
-def test_no_item_is_empty_and_what_is_not_answered_by_a_section_is_said_so():
+def test_no_item_is_empty_and_what_is_not_answered_by_a_section_is_marked():
     table = checklists.table()
     assert table[["item", "topic", "answer"]].map(lambda text: bool(text.strip())).all(axis=None)
     nowhere = table["section"] == ""

@@ -1,4 +1,4 @@
-"""The figures of how explanations were tested: what is drawn where, and what is said in words."""
+"""The figures of how explanations were tested: what is drawn where, and what the sentences state."""
 
 import matplotlib
 import numpy as np
@@ -39,7 +39,7 @@ def test_a_map_without_evidence_has_no_point():
     assert not ax.lines
 
 
-def test_hit_rates_of_models_and_baselines_are_drawn_by_class_and_said_in_words():
+def test_hit_rates_of_models_and_baselines_are_drawn_by_class_and_given_in_words():
     located = TESTED["localisation"]
     figure = explanations.pointing(located, {})
     axes = [ax for ax in figure.axes if ax.get_xlabel()]
@@ -75,6 +75,6 @@ def test_a_cascade_shows_a_map_and_a_similarity_for_each_step():
     assert "Pneumonia: Grad-CAM 0.10 (maps of other scans 0.20)" in description(figure)
 
 
-def test_no_randomised_model_is_said():
+def test_the_absence_of_a_randomised_model_is_reported():
     figure = explanations.cascade(TESTED["randomisation"][:0], {})
     assert description(figure) == "No model was randomised."

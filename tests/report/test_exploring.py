@@ -75,7 +75,7 @@ def test_errors_come_most_confident_first_and_all_of_them(explorer, parts):
     assert len(listed(explorer)) == len(labels) - len(wrong)
 
 
-def test_a_file_is_found_by_part_of_its_name_and_none_is_said(explorer):
+def test_a_file_is_found_by_part_of_its_name_and_no_match_is_reported(explorer):
     explorer.controls["file"].value = "TEST-77"
     assert listed(explorer) == [("test", 77)] and explorer.shown.title == "test-77.png"
     assert explorer.found.value == "1 of 90 scans"

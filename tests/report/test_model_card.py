@@ -1,4 +1,4 @@
-"""Model cards: every number is that of a table, what is missing is said, and names from data stay words."""
+"""Model cards: every number is that of a table, what is missing is reported, and names from data stay words."""
 
 from html.parser import HTMLParser
 

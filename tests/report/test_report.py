@@ -201,7 +201,7 @@ def test_every_run_has_its_card_folded(page):
     assert page.text.count("Research and teaching: how such models are trained") == len(synthetic.run_table())
 
 
-def test_explanations_stand_beside_their_baselines_and_what_cannot_be_answered_is_said(page, study):
+def test_explanations_stand_beside_their_baselines_and_what_cannot_be_answered_is_reported(page, study):
     assert "COVID-19 no box is known of its test scans: can’t be answered" in page.text
     located = pd.read_csv(study[0] / "tables" / "localisation.csv").fillna({"run": ""})
     for row in located[(located["class"] == "all") & (located["findings"] > 0)].itertuples():

@@ -28,7 +28,7 @@ def failed_notebook(study, name: str, content: str, at: int):
     return file
 
 
-def test_the_last_of_several_failures_is_told_and_the_others_are_counted(tmp_path):
+def test_the_last_of_several_failures_is_reported_and_the_others_are_counted(tmp_path):
     error = {"output_type": "error", "ename": "KeyError", "evalue": "'scan'", "traceback": []}
     content = json.dumps({"cells": [{"outputs": [error]}]})
     failed_notebook(tmp_path, "02_training-a", content, at=1_000)

@@ -44,7 +44,7 @@ def words_in(file: Path) -> str:
     return held
 
 
-def told(folder: Path, private: tuple[str, ...]) -> dict[str, list[str]]:
+def private_words(folder: Path, private: tuple[str, ...]) -> dict[str, list[str]]:
     """The private words in each file below a folder that holds some."""
     files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.name not in OWN]
     assert files
@@ -63,11 +63,11 @@ def test_a_word_is_found_wherever_it_hides(tmp_path):
     pd.DataFrame({"scan": [word] * 9}).to_parquet(tmp_path / "records.parquet")
     (tmp_path / "page.html").write_text(f"<p>{word}</p>")
     (tmp_path / "plain.csv").write_text("scan\n1.png\n")
-    assert set(told(tmp_path, (word,))) == {"model.keras", "records.parquet", "page.html"}
+    assert set(private_words(tmp_path, (word,))) == {"model.keras", "records.parquet", "page.html"}
 
 
 @pytest.mark.study
-def test_a_study_its_predictions_and_a_judgement_tell_nothing_of_the_machine(tmp_path):
+def test_a_study_its_predictions_and_a_judgement_reveal_nothing_of_the_machine(tmp_path):
     home, disk = tmp_path / "private-home", tmp_path / "private-disk"
     project, source = home / "project", draw_source("pneumonia", disk / "chests", scans=48)
     shutil.copytree(ROOT / "notebooks", project / "notebooks")
@@ -84,7 +84,7 @@ def test_a_study_its_predictions_and_a_judgement_tell_nothing_of_the_machine(tmp
     done = report(study, "--source", f"pneumonia={source}", before=before, **where)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     private = (*PRIVATE, str(tmp_path), str(ROOT), sys.prefix, str(Path.home()) + "/")
-    assert told(results, private) == {} and told(project / "prepared", private) == {}
+    assert private_words(results, private) == {} and private_words(project / "prepared", private) == {}
     notebook = json.loads((results / "notebooks" / "01_data_preparation-pneumonia.ipynb").read_text())
     assert re.fullmatch(r"chests~[0-9a-f]{6}", notebook["metadata"]["papermill"]["parameters"]["source"])
 
@@ -106,7 +106,7 @@ def test_a_study_its_predictions_and_a_judgement_tell_nothing_of_the_machine(tmp
             labels.to_csv(asked / "labels.csv", index=False)
         done = subprocess.run([*command, *arguments], check=False, capture_output=True, text=True, **where)
         assert done.returncode == 0, done.stdout + done.stderr
-    assert told(asked, private) == {} and told(run / "export", private) == {}
+    assert private_words(asked, private) == {} and private_words(run / "export", private) == {}
     assert set(pd.read_csv(asked / "table.csv")["file"]) == {
         file.relative_to(source).as_posix() for file in source.rglob("*.jpeg")
     }

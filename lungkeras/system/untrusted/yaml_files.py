@@ -4,6 +4,7 @@ from pathlib import Path
 
 import yaml
 
+from lungkeras.system.errors import ParamsError
 from lungkeras.system.untrusted.plain_files import size_of
 
 MOST_BYTES = 100_000
@@ -63,6 +64,21 @@ def read_yaml(file: Path) -> tuple[object, dict[str, int]]:
     if isinstance(node, yaml.MappingNode):
         lines = {key.value: key.start_mark.line + 1 for key, _ in node.value if isinstance(key, yaml.ScalarNode)}
     return data, lines
+
+
+def read_own_yaml(file: Path, expected: str) -> tuple[object, dict[str, int]]:
+    """`read_yaml` of a file that the user wrote. Raises ParamsError, naming the file and what was `expected`."""
+    try:
+        return read_yaml(file)
+    except OSError as error:
+        raise ParamsError(f"{file}: expected {expected}; {error.strerror}") from error
+    except YamlError as error:
+        raise ParamsError(f"{file}: expected {expected}; {error}") from error
+
+
+def read_if_there(file: Path) -> dict:
+    """The data of a YAML or JSON file; empty if there is no such file. Raises YamlError or OSError."""
+    return (read_yaml(file)[0] or {}) if file.is_file() else {}
 
 
 def _check_depth(text: str) -> None:
