@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from test_comparison import run_of
+from drawn_runs import run_of
 
 from lungkeras.evaluation import comparison
 from lungkeras.evaluation.studies import ALL_RUNS, compare_studies, params_that_differ

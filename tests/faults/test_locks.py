@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from folder_contents import contents
 from killing import SERVER
 from prepared_data import write_prepared
 from small_study import small_study
@@ -25,10 +26,6 @@ from lungkeras.system.errors import FolderError
 from lungkeras.system.locks import alone
 from lungkeras.system.places import project_folder
 from lungkeras.training import one_run
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def together(work, number: int, *arguments) -> list[int]:

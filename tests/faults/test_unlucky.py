@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from folder_contents import contents
 from small_study import small_study
 
 from lungkeras import cli
@@ -46,10 +47,6 @@ def sentence(done: subprocess.CompletedProcess) -> str:
     said = "".join(line for line in lines if " of " not in line or line.startswith("lungkeras: "))  # but progress
     assert done.returncode == 1 and said.startswith("lungkeras: ") and said.count("\n") == 1, said
     return said
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from folder_contents import contents
 from layouts import STUDY
 from PIL import Image
 
@@ -228,10 +229,6 @@ def test_real_scans_of_all_collections_are_prepared(real_scans):
 @pytest.fixture(params=STUDY)
 def dataset(request) -> str:
     return request.param
-
-
-def contents(folder) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_arrays_records_and_statistics_agree(dataset, phantom_source, phantom_records, tmp_path):

@@ -5,6 +5,7 @@ import dataclasses
 import boxed_study as study
 import numpy as np
 import pytest
+from drawn_runs import findings_run
 
 from lungkeras.explanation.gradcam import cuts, features, grad_cam, layer_cam, overlay
 from lungkeras.report import explored_scans, exploring
@@ -110,8 +111,6 @@ def test_neighbours_are_those_of_all_training_scans_and_never_the_scan_itself(pa
 
 
 def test_answers_to_findings_are_wrong_by_known_labels_alone():
-    from test_shown import findings_run
-
     run = findings_run(labels=[[1, 0], [1, np.nan], [0, 1]], given=[[0.9, 0.8], [0.7, 0.6], [0.2, 0.9]])
     found = explored_scans.answered(run, "test")
     assert found["wrong"].tolist() == [True, False, False]
