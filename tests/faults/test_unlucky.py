@@ -22,7 +22,7 @@ from lungkeras import cli
 from lungkeras.datasets.registry import read_records
 from lungkeras.preparation.folder import load_prepared
 from lungkeras.preparation.prepare import prepare_dataset
-from lungkeras.study import graph, status
+from lungkeras.study import failed_notebooks, status
 from lungkeras.system import installation, locks
 from lungkeras.system.errors import FolderError, SourceError
 from lungkeras.system.files import write_text
@@ -217,9 +217,9 @@ def test_a_kernel_that_is_missing_is_named(project, injected):
 def test_a_missing_kernel_is_known_by_the_words_of_papermill(tmp_path):
     failed = tmp_path / "notebooks" / "05_report.failed.ipynb"
     write_text(failed, '{"cells": []}')
-    assert "its kernel died" in graph.failure(tmp_path, tmp_path)
+    assert "its kernel died" in failed_notebooks.failure(tmp_path, tmp_path)
     write_text(tmp_path / "logs" / "05_report.log", "jupyter_client.kernelspec.NoSuchKernel: No such kernel named x\n")
-    assert "no Jupyter kernel python3" in graph.failure(tmp_path, tmp_path)
+    assert "no Jupyter kernel python3" in failed_notebooks.failure(tmp_path, tmp_path)
 
 
 @pytest.mark.faults
