@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from drawn_runs import findings_run
 
-from lungkeras.explanation.gradcam import cuts, features, grad_cam, layer_cam, overlay
+from lungkeras.explanation.embedding import features
+from lungkeras.explanation.gradcam import cuts, grad_cam, layer_cam, overlay
 from lungkeras.report import explored_scans, exploring
-from lungkeras.report.shown import scan_picture
+from lungkeras.report.display import scan_picture
 from lungkeras.scores import metrics
 from lungkeras.study.runs import split_of
 from lungkeras.system.errors import ParamsError, RunError
