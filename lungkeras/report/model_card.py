@@ -101,7 +101,7 @@ def card(run: Path, tables: Mapping[str, pd.DataFrame], facts: Mapping[str, Mapp
         _elsewhere(own),
         _calibration(own),
         _errors(own),
-        _caveats(dataset, own, known),
+        _caveats(own, known),
         _again(run, params),
     ]
 
@@ -285,7 +285,7 @@ def _errors(own: Mapping[str, pd.DataFrame]) -> Part:
     return Part("Errors", ("The most confident of them are listed in tables/failures.csv of the study.",), table)
 
 
-def _caveats(dataset: str, own: Mapping[str, pd.DataFrame], facts: Mapping) -> Part:
+def _caveats(own: Mapping[str, pd.DataFrame], facts: Mapping) -> Part:
     sentences = [DRAWN] if facts.get("drawn") else []
     alarms = own.get("audit_shortcuts", pd.DataFrame())
     if len(alarms) and alarms["alarm"].any():

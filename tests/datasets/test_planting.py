@@ -136,7 +136,7 @@ def test_sources_differ_in_tone_and_each_has_its_class(planted):
     assert (truth.loc[truth["label"] == "viral_pneumonia", "scanner"] == "1").mean() > 0.75
 
 
-def test_a_planted_share_of_atelectasis_shows_an_effusion_as_well(planted, phantom_source):
+def test_a_planted_share_of_atelectasis_shows_an_effusion_as_well(planted):
     source = planted("xray8", "multilabel=0.6", scans=90)
     found, truth = [set(label.split("|")) for label in read_truth(source)["label"]], read_truth(source)
     first = [labels for labels in found if "atelectasis" in labels]

@@ -280,7 +280,7 @@ def test_another_users_result_stays_as_it_is(prepare, another_user, open_folder,
     injected("files of another user", 1)
 
 
-def test_a_folder_that_nobody_may_read_is_named(phantom_source, tmp_path, monkeypatch):
+def test_a_folder_that_nobody_may_read_is_named(tmp_path, monkeypatch):
     closed, listed = tmp_path / "closed", os.scandir
 
     def refuse(folder="."):

@@ -420,7 +420,7 @@ def test_labels_are_kept_as_published_and_decided_when_the_folder_is_opened(phan
 
 
 @pytest.mark.parametrize("dataset", STUDY)
-def test_a_dataset_without_unknown_labels_is_prepared_as_before(dataset, phantom_source, phantom_records, tmp_path):
+def test_a_dataset_without_unknown_labels_is_prepared_as_before(dataset, phantom_source, tmp_path):
     summary = prepare_dataset(dataset, phantom_source(dataset), tmp_path / "prepared", size=32)
     prepared = load_prepared(tmp_path / "prepared", uncertain="ones", blank="ignore")
     assert summary["unknown"] == {}

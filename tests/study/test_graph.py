@@ -24,7 +24,7 @@ def test_caches_go_to_the_project_if_the_home_can_not_hold_them(tmp_path, monkey
     assert graph._cache(tmp_path) == {"XDG_CACHE_HOME": str(tmp_path / ".snakemake" / "cache")}
 
 
-def test_a_step_is_named_by_the_file_that_the_graph_makes_of_it(tmp_path):
+def test_a_step_is_named_by_the_file_that_the_graph_makes_of_it():
     shared = Params(runs="reports/mine/runs")
     run = Params(runs="reports/mine/runs", dataset="covid", backbone="resnet34")
     files = graph._results(project_folder(), shared, {run.run: run})
