@@ -172,7 +172,7 @@ def pairs(runs: Mapping[str, Run]) -> pd.DataFrame:
         if first.dataset != second.dataset or not _same_scans(first, second):
             continue
         names = {"dataset": first.dataset, "first": first.name, "second": second.name}
-        rows.append(names | _compared(first, split_of(second, "test")[1]))
+        rows.append(names | compared(first, split_of(second, "test")[1]))
     table = pd.DataFrame(rows, columns=PAIR_COLUMNS)
     for name in ("p", "auroc_p"):
         table[f"{name}_holm"] = paired.holm(table[name])
@@ -203,7 +203,7 @@ def against(runs: Mapping[str, Run], baselines: Mapping[tuple[str, str], np.ndar
                 "macro_f1": metrics.macro_f1(labels, one, run.task),
                 "baseline_macro_f1": metrics.macro_f1(labels, other, run.task),
             }
-            rows.append(names | scores | _compared(run, other))
+            rows.append(names | scores | compared(run, other))
     return with_verdicts(pd.DataFrame(rows, columns=BASELINE_COLUMNS))
 
 
@@ -219,7 +219,7 @@ def with_verdicts(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _compared(run: Run, other: np.ndarray) -> dict[str, float]:
+def compared(run: Run, other: np.ndarray) -> dict[str, float]:
     """The differences in macro F1 and macro AUROC of a run minus `other`, probabilities of the same test scans."""
     (labels, one), patients = split_of(run, "test"), patients_of(run, "test")
     f1 = paired.compare_f1(labels, *(metrics.decide(given, run.task) for given in (one, other)), patients)
