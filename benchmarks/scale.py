@@ -69,7 +69,7 @@ def evaluate(folder: str) -> Iterator[str]:
     from lungkeras import evaluation
     from lungkeras.evaluation import calibration, comparison, decision_thresholds
     from lungkeras.explanation import gallery, measures
-    from lungkeras.explanation.gradcam import features
+    from lungkeras.explanation.embedding import features
 
     data = {dataset: lungkeras.load_prepared(Path(folder) / "prepared" / dataset) for dataset in DATASETS}
     models = {

@@ -45,7 +45,7 @@ import keras
 import numpy as np
 
 from lungkeras.datasets.registry import title
-from lungkeras.explanation import gradcam, localisation, other_methods, pointing, randomisation
+from lungkeras.explanation import gradcam, gradients, localisation, other_methods, pointing, randomisation
 from lungkeras.report import readings
 from lungkeras.report.figures import articles
 from lungkeras.training.outputs import outputs
@@ -102,7 +102,7 @@ articles.titled({f"channel {channel}": articles.grey(activations[0, ..., channel
 
 # %%
 chosen = np.eye(len(data.classes), dtype=np.float32)[[data.classes.index(name)]]
-gradient = gradcam.gradient_of(head)(activations, chosen)
+gradient = gradients.gradient_of(head)(activations, chosen)
 channel_weights = gradient.mean(axis=(1, 2))[0]
 weighted = readings.of_weights(channel_weights, activations[0])
 print(weighted)

@@ -1,10 +1,11 @@
-"""A small prepared dataset without scans from anywhere: the class of each is its brightness."""
+"""Small prepared datasets without scans from anywhere: one that brightness tells apart, and blank ones with boxes."""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from lungkeras.preparation.folder import Prepared
 from lungkeras.system.files import write_json
 
 SIZE = 32
@@ -28,3 +29,18 @@ def write_prepared(folder: Path) -> Path:
     statistics = {"dataset": "pneumonia", "task": "multiclass", "classes": list(CLASSES), "size": SIZE}
     write_json(folder / "statistics.json", statistics | {"mean": 119.5, "std": 75.0})
     return folder
+
+
+def prepared_of(labels: dict[str, list[str]], size: int = 20, classes=("effusion", "mass")) -> Prepared:
+    """Blank scans, by split, each with its classes separated by a space."""
+    rows, images = [], {}
+    for split, shown in labels.items():
+        images[split] = np.zeros((len(shown), size, size), np.uint8)
+        for place, names in enumerate(shown):
+            row = {"scan": f"{split}-{place}.png", "patient": f"{split}-{place}", "split": split}
+            rows.append(row | {name: int(name in names.split()) for name in classes})
+    return Prepared("xray8", "multilabel", classes, size, 0.0, 1.0, pd.DataFrame(rows), images)
+
+
+def boxes_of(*rows: tuple) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["scan", "class", "left", "top", "right", "bottom"])

@@ -76,7 +76,7 @@ def test_wrong_usage_is_status_2_and_one_line(arguments, words, capsys):
         (["prepare", "pneumonia", "--source", "/no/such/folder", "--to", "x"], "no such folder"),
     ],
 )
-def test_an_error_that_a_user_can_fix_is_status_1_and_one_sentence(arguments, words, capsys, tmp_path, monkeypatch):
+def test_an_error_that_a_user_can_fix_is_status_1_and_one_sentence(arguments, words, capsys):
     assert run(*arguments) == 1
     error = capsys.readouterr().err
     assert words in error

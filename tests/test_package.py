@@ -40,7 +40,7 @@ def test_every_module_has_a_docstring():
 def test_tensorflow_is_imported_by_name_in_few_modules_and_only_when_it_is_the_backend():
     users = {name for name, path in SOURCES.items() if any(i.split(".")[0] == "tensorflow" for i in imports(path))}
     known = {"training/pipeline.py", "training/optimizers.py", "models/layers.py", "models/depthwise.py"}
-    known |= {"system/devices.py", "system/untrusted/saved_models.py", "explanation/gradcam.py"}
+    known |= {"system/devices.py", "system/untrusted/saved_models.py", "explanation/gradients.py"}
     known |= {"prediction/converters.py", "training/outputs.py"}
     assert users == known
     early = {"tensorflow", "torch", "jax", "tf_keras_vis"}

@@ -48,19 +48,17 @@ def macro_scores(labels: np.ndarray, probabilities: np.ndarray, patients, task: 
         names = ("macro_f1", "macro_auroc", "macro_average_precision")
         return {f"{name}{end}": float("nan") for name in names for end in ("", "_low", "_high")}
     decided = metrics.decide(probabilities, task) if decided is None else decided
-    f1 = f1_scores.macro_f1_of_counts(f1_scores.decision_counts(labels, decided, patients))
-    low, high = f1_scores.f1_interval(f1_scores.decision_counts(labels, decided, patients))
-    found = {"macro_f1": float(f1), "macro_f1_low": low, "macro_f1_high": high}
+    counts = f1_scores.decision_counts(labels, decided, patients)
+    low, high = f1_scores.f1_interval(counts)
+    found = {"macro_f1": f1_scores.macro_f1_of_counts(counts), "macro_f1_low": low, "macro_f1_high": high}
     whole = np.ones((1, len(labels)))
     points = [rankings.ranking(labels[:, column], probabilities[:, column], whole) for column in range(labels.shape[1])]
     _, drawn = rankings.drawn_ranking(labels, probabilities, patients, errors=intervals.PRIOR_ERRORS)
     auroc, precision = (intervals.mean_of_defined(np.array([each[place][0] for each in points])) for place in (0, 1))
     found |= dict(zip(AUROC, (float(auroc), *macro_auroc_interval(labels, probabilities, patients)), strict=True))
-    found |= _with_interval("macro_average_precision", precision, intervals.mean_of_defined(drawn), patients)
-    low, high = (found[f"macro_average_precision{end}"] for end in ("_low", "_high"))
     trials = min((intervals.rarer_side(labels[:, column], patients) for column in range(labels.shape[1])), default=0)
-    low, high = share_intervals.widened(low, high, float(precision), max(trials, 1))
-    return found | {"macro_average_precision_low": low, "macro_average_precision_high": high}
+    drawn = intervals.mean_of_defined(drawn)
+    return found | _precision_interval("macro_average_precision", precision, drawn, patients, trials)
 
 
 def macro_auroc_interval(labels: np.ndarray, probabilities: np.ndarray, patients) -> tuple[float, float]:
@@ -73,9 +71,11 @@ def macro_auroc_interval(labels: np.ndarray, probabilities: np.ndarray, patients
     return delong.auroc_interval(float(aurocs.mean()), float(covariance.mean()), trials=trials)
 
 
-def _with_interval(name: str, point: float, drawn: np.ndarray, patients) -> dict[str, float]:
-    low, high = intervals.interval(drawn, len(set(patients)))
-    return {name: float(point), f"{name}_low": min(low, float(point)), f"{name}_high": max(high, float(point))}
+def _precision_interval(name: str, point: float, drawn: np.ndarray, patients, trials: int) -> dict[str, float]:
+    """An average precision and its interval from draws of patients, which holds it and is never of zero width."""
+    point, (low, high) = float(point), intervals.interval(drawn, len(set(patients)))
+    low, high = share_intervals.widened(min(low, point), max(high, point), point, max(trials, 1))
+    return {name: point, f"{name}_low": low, f"{name}_high": high}
 
 
 def class_scores(runs: Mapping[str, Run]) -> pd.DataFrame:
@@ -103,13 +103,9 @@ def class_scores(runs: Mapping[str, Run]) -> pd.DataFrame:
             if np.isnan(scores["f1"]):
                 f1_low = f1_high = np.nan
             few = trials < intervals.FEWEST_PATIENTS
-            precise = _with_interval("average_precision", average_precision, precision[:, column], patients)
-            ends = share_intervals.widened(
-                *(precise[f"average_precision{end}"] for end in ("_low", "_high")),
-                precise["average_precision"],
-                max(trials, 1),
+            precise = _precision_interval(
+                "average_precision", average_precision, precision[:, column], patients, trials
             )
-            precise |= {"average_precision_low": ends[0], "average_precision_high": ends[1]}
             row = {"run": run.name, "dataset": run.dataset, "class": name}
             row["prevalence"] = scores["support"] / scores["known"] if scores["known"] else np.nan
             row |= scores | {"auroc_low": low, "auroc_high": high, "f1_low": f1_low, "f1_high": f1_high} | precise
@@ -175,20 +171,8 @@ def pairs(runs: Mapping[str, Run]) -> pd.DataFrame:
     for first, second in itertools.combinations(runs.values(), 2):
         if first.dataset != second.dataset or not _same_scans(first, second):
             continue
-        (labels, one), (_, other), patients = (
-            split_of(first, "test"),
-            split_of(second, "test"),
-            patients_of(first, "test"),
-        )
-        f1 = paired.compare_f1(labels, *(metrics.decide(given, first.task) for given in (one, other)), patients)
-        if not np.isfinite([one, other]).all():
-            f1 = dict.fromkeys(f1, float("nan"))
-        auroc = paired.compare_auroc(labels, one, other, patients)
-        rows.append(
-            {"dataset": first.dataset, "first": first.name, "second": second.name}
-            | f1
-            | {f"auroc_{key}": value for key, value in auroc.items()}
-        )
+        names = {"dataset": first.dataset, "first": first.name, "second": second.name}
+        rows.append(names | compared(first, split_of(second, "test")[1]))
     table = pd.DataFrame(rows, columns=PAIR_COLUMNS)
     for name in ("p", "auroc_p"):
         table[f"{name}_holm"] = paired.holm(table[name])
@@ -205,7 +189,7 @@ def against(runs: Mapping[str, Run], baselines: Mapping[tuple[str, str], np.ndar
     """
     rows = []
     for run in runs.values():
-        (labels, one), patients = split_of(run, "test"), patients_of(run, "test")
+        labels, one = split_of(run, "test")
         for (dataset, name), other in baselines.items():
             if dataset != run.dataset:
                 continue
@@ -214,23 +198,35 @@ def against(runs: Mapping[str, Run], baselines: Mapping[tuple[str, str], np.ndar
                     f"{run.name}: the baseline {name} answers {other.shape} scans and classes, the run {one.shape}: "
                     "expected the same test split."
                 )
-            f1 = paired.compare_f1(labels, *(metrics.decide(given, run.task) for given in (one, other)), patients)
-            if not np.isfinite([one, other]).all():
-                f1 = dict.fromkeys(f1, float("nan"))
-            auroc = paired.compare_auroc(labels, one, other, patients)
-            rows.append(
-                {"dataset": dataset, "run": run.name, "baseline": name}
-                | {"macro_f1": metrics.macro_f1(labels, one, run.task)}
-                | {"baseline_macro_f1": metrics.macro_f1(labels, other, run.task)}
-                | f1
-                | {f"auroc_{key}": value for key, value in auroc.items()}
-            )
-    table = pd.DataFrame(rows, columns=BASELINE_COLUMNS)
-    for name in ("p", "auroc_p"):
-        table[f"{name}_holm"] = table.groupby("baseline")[name].transform(lambda p: paired.holm(p.to_numpy()))
-    significant = table["p_holm"] < SIGNIFICANT
-    table["better"] = np.select([significant & (table["difference"] > 0), significant], ["yes", "worse"], "cannot tell")
-    return table
+            names = {"dataset": dataset, "run": run.name, "baseline": name}
+            scores = {
+                "macro_f1": metrics.macro_f1(labels, one, run.task),
+                "baseline_macro_f1": metrics.macro_f1(labels, other, run.task),
+            }
+            rows.append(names | scores | compared(run, other))
+    return with_verdicts(pd.DataFrame(rows, columns=BASELINE_COLUMNS))
+
+
+def with_verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of comparisons with baselines, one row each, with p_holm, auroc_p_holm and `better`, as in `against`."""
+    adjusted = {
+        f"{name}_holm": table.groupby("baseline")[name].transform(lambda p: paired.holm(p.to_numpy()))
+        for name in ("p", "auroc_p")
+    }
+    significant, higher = adjusted["p_holm"] < SIGNIFICANT, table["difference"] > 0
+    return table.assign(
+        **adjusted, better=np.select([significant & higher, significant], ["yes", "worse"], "cannot tell")
+    )
+
+
+def compared(run: Run, other: np.ndarray) -> dict[str, float]:
+    """The differences in macro F1 and macro AUROC of a run minus `other`, probabilities of the same test scans."""
+    (labels, one), patients = split_of(run, "test"), patients_of(run, "test")
+    f1 = paired.compare_f1(labels, *(metrics.decide(given, run.task) for given in (one, other)), patients)
+    if not np.isfinite([one, other]).all():
+        f1 = dict.fromkeys(f1, float("nan"))
+    auroc = paired.compare_auroc(labels, one, other, patients)
+    return f1 | {f"auroc_{key}": value for key, value in auroc.items()}
 
 
 def _same_scans(first: Run, second: Run) -> bool:

@@ -5,7 +5,7 @@ that may be unknown and for many scans: with more than 2,000 patients, the boots
 is scored on the scans where its label is known. `class` is empty in the row for all classes together.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -13,24 +13,13 @@ import numpy as np
 import pandas as pd
 
 from lungkeras.evaluation import image_gain
-from lungkeras.evaluation.comparison import SIGNIFICANT
+from lungkeras.evaluation.comparison import with_verdicts
 from lungkeras.evaluation.foreign import Foreign
 from lungkeras.evaluation.judged_answers import Answers
 from lungkeras.evaluation.judged_calibration import Calibration
 from lungkeras.evaluation.judged_thresholds import Thresholds
-from lungkeras.evaluation.subgroups import (
-    AGE_BANDS,
-    FEWEST_OF_A_CLASS,
-    FEWEST_SCANS,
-    UNKNOWN,
-    age_bands,
-)
-from lungkeras.scores import (
-    f1_scores,
-    intervals,
-    metrics,
-    paired,
-)
+from lungkeras.evaluation.subgroups import AGE_BANDS, FEWEST_OF_A_CLASS, FEWEST_SCANS, UNKNOWN, age_bands
+from lungkeras.scores import f1_scores, intervals, metrics, paired
 
 MAJORITY, EVERY_CLASS, METADATA = "majority", "every class", "metadata"
 PAIRED = ("difference", "low", "high", "p", "auroc_difference", "auroc_low", "auroc_high", "auroc_p")
@@ -40,18 +29,13 @@ TABLES = (
 )  # fmt: skip
 
 
-def with_ends(names: Sequence[str]) -> list[str]:
-    """Each name, then with _low and _high."""
-    return [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
-
-
 @dataclass
 class Judgement:
     """The tables for the scans that were read, each computed once, on demand."""
 
     read: Foreign
     seed: int = 0
-    made: dict[str, pd.DataFrame] = field(default_factory=dict)
+    made: dict[str, pd.DataFrame] = field(default_factory=dict, init=False)
 
     @property
     def predictors(self) -> list[str]:
@@ -179,14 +163,7 @@ class Judgement:
                     for start, each in (("", answers), ("baseline_", other))
                 }
                 rows.append({"predictor": name, "baseline": baseline} | scores | self.compared(answers, other))
-        table = pd.DataFrame(rows)
-        for p in ("p", "auroc_p"):
-            table[f"{p}_holm"] = table.groupby("baseline")[p].transform(lambda each: paired.holm(each.to_numpy()))
-        significant = table["p_holm"] < SIGNIFICANT
-        table["better"] = np.select(
-            [significant & (table["difference"] > 0), significant], ["yes", "worse"], "cannot tell"
-        )
-        return table
+        return with_verdicts(pd.DataFrame(rows))
 
     def compared(self, first: Answers, second: Answers) -> dict[str, float]:
         """The paired difference in macro F1 and AUROC, first minus second, with interval and p."""
@@ -255,4 +232,5 @@ def _of_group(part: Answers) -> dict:
         *(each[counted] for each in (part.carriers, part.others)),
     )
     scores = answers.macro()
-    return row | {name: scores[name] for name in with_ends(("macro_f1", "macro_auroc"))} | {"note": ""}
+    kept = (f"{name}{end}" for name in ("macro_f1", "macro_auroc") for end in ("", "_low", "_high"))
+    return row | {name: scores[name] for name in kept} | {"note": ""}

@@ -10,9 +10,10 @@ import pandas as pd
 from scipy.stats import norm
 
 from lungkeras.evaluation.comparison import macro_auroc_interval
-from lungkeras.evaluation.paper.evidence import BACKBONES, C, Evidence, P
+from lungkeras.evaluation.drawn_errors import DrawnErrors, drawn_errors
+from lungkeras.evaluation.paper.evidence import BACKBONES, C, Evidence
 from lungkeras.evaluation.paper.published import has_published, published
-from lungkeras.scores import f1_scores, intervals, metrics
+from lungkeras.scores import intervals
 from lungkeras.study.runs import REPEAT, Run, patients_of, read_runs, split_of
 from lungkeras.system.untrusted import table_files
 
@@ -57,7 +58,7 @@ class RunEvidence(Evidence):
         self.draws, self.seed = draws, seed
         self.repeats = sorted({found[0] if (found := REPEAT.search(name)) else "" for name in runs})
         self.seeds = len(self.repeats)
-        self.drawn: dict[str, dict[str, np.ndarray]] = {}
+        self.drawn: dict[str, DrawnErrors] = {}
 
     def weights(self, model: str) -> str:
         """random; for T, imagenet or, if the study has no such run, transfer."""
@@ -229,42 +230,18 @@ class RunEvidence(Evidence):
         return not low > 0.5
 
     def _f1(self, run: Run):
-        return self._confusions(run)["f1"], self._confusions(run)["f1_point"]
+        return self._errors_of(run).macro_f1
 
     def _normal_f1(self, run: Run):
-        return self._confusions(run)["normal"], self._confusions(run)["normal_point"]
+        return self._errors_of(run).normal_f1
 
     def _share_between_pneumonias(self, run: Run):
-        return self._confusions(run)["between"], self._confusions(run)["between_point"]
+        return self._errors_of(run).between_pneumonias
 
-    def _confusions(self, run: Run) -> dict[str, np.ndarray]:
-        """Values computed once from a run's decisions on the test split."""
+    def _errors_of(self, run: Run) -> DrawnErrors:
         if run.name not in self.drawn:
-            labels, probabilities = split_of(run, "test")
-            if not np.isfinite(probabilities).all():
-                nothing = dict.fromkeys(("f1", "normal", "between"), np.full(1, np.nan))
-                return nothing | {f"{name}_point": np.nan for name in nothing}
-            decided = metrics.decide(probabilities, run.task)
-            patients = patients_of(run, "test")
-            f1 = f1_scores.drawn_f1(labels, decided, patients, self.draws, self._draws_of(run.dataset))
-            whole = f1_scores.f1_of_counts(f1_scores.decision_counts(labels, decided, patients).sum(axis=0))
-            known = {"f1": f1.mean(axis=1), "f1_point": float(whole.mean())}
-            if run.dataset == P:
-                normal = run.classes.index("normal")
-                known |= {"normal": f1[:, normal], "normal_point": float(whole[normal])}
-                known |= self._between(labels, decided, patients, normal)
-            self.drawn[run.name] = known
+            self.drawn[run.name] = drawn_errors(run, self.draws, self._draws_of(run.dataset))
         return self.drawn[run.name]
-
-    def _between(self, labels, decided, patients, normal: int) -> dict[str, np.ndarray]:
-        wrong = (labels * decided).sum(axis=1) == 0
-        among = wrong & (labels[:, normal] == 0) & (decided[:, normal] == 0)
-        sums = intervals.sums_by_patient(np.stack([among, wrong], axis=1), patients)
-        among, wrong = intervals.drawn_sums(sums, self.draws, self._draws_of(P)).T
-        total = sums.sum(axis=0)
-        # Without errors, none is of another kind.
-        shares = np.divide(among, wrong, out=np.ones(self.draws), where=wrong > 0)
-        return {"between": shares, "between_point": float(total[0] / total[1]) if total[1] else 1.0}
 
 
 def _same(value: float) -> tuple[np.ndarray, float]:

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from lungkeras.evaluation.comparison import macro_scores
+from lungkeras.evaluation.comparison import compared, macro_scores
 from lungkeras.evaluation.failures import best_on_validation
-from lungkeras.scores import metrics, paired
+from lungkeras.scores import paired
 from lungkeras.study.runs import Run, patients_of, split_of
 
 SCORES = ("macro_f1", "macro_f1_low", "macro_f1_high", "macro_auroc")
@@ -79,14 +79,11 @@ def _paired(one: Run, other: Run) -> dict:
     columns = [other.classes.index(name) for name in one.classes]
     labels, given = split_of(one, "test")
     other_labels, other_given = (part[order][:, columns] for part in split_of(other, "test"))
-    if (labels != other_labels).any():
+    if not np.array_equal(labels, other_labels, equal_nan=True):
         return found | {"note": "the same scans have different labels"}
     if not np.isfinite([given, other_given]).all():
         return found | {"note": "probabilities are NaN or infinite"}
-    patients = patients_of(one, "test")
-    f1 = paired.compare_f1(labels, *(metrics.decide(each, one.task) for each in (given, other_given)), patients)
-    auroc = paired.compare_auroc(labels, given, other_given, patients)
-    return found | f1 | {f"auroc_{key}": value for key, value in auroc.items()}
+    return found | compared(one, other_given)
 
 
 def params_that_differ(first: Mapping[str, Run], second: Mapping[str, Run]) -> pd.DataFrame:

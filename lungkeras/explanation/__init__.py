@@ -9,14 +9,7 @@ from lungkeras.system.lazy import lend
 __getattr__, __dir__, __all__ = lend(
     __name__,
     {
-        "gradcam": (
-            "embed",
-            "features",
-            "grad_cam",
-            "grad_cam_plus_plus",
-            "heat_maps",
-            "layer_cam",
-            "overlay",
-        ),
+        "embedding": ("embed", "features"),
+        "gradcam": ("grad_cam", "grad_cam_plus_plus", "heat_maps", "layer_cam", "overlay"),
     },
 )

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from lungkeras.datasets.scans.workers import decode_alone
-from lungkeras.explanation.gradcam import embed, features, grad_cam
+from lungkeras.explanation.embedding import embed, features
+from lungkeras.explanation.gradcam import grad_cam
 from lungkeras.preparation.folder import Prepared
 from lungkeras.preparation.scan import preparation_steps
 from lungkeras.scores.intervals import mean_of_defined

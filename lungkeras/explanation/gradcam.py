@@ -1,14 +1,15 @@
-"""What a model looks at, and how it arranges scans: Grad-CAM, Grad-CAM++, LayerCAM and t-SNE.
+"""What a model looks at: Grad-CAM, Grad-CAM++ and LayerCAM.
 
 Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391), Grad-CAM++ (Chattopadhay et al. 2018, arXiv:1710.11063) and LayerCAM
 (Jiang et al. 2021, doi:10.1109/TIP.2021.3089943) on every backend. Layers up to the explained one only run forwards;
 the gradient is taken through the layers after it. So no gradient has to pass the uint8 input, which has none.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from lungkeras.explanation.gradients import gradient_of
 from lungkeras.models import architectures
 from lungkeras.system.errors import ParamsError
 
@@ -201,55 +202,6 @@ METHODS = {
 }
 
 
-def gradient_of(head, *, traced: bool = False) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """The gradient of a logit of each image by its activations, by the backend's own differentiation.
-
-    `head` is a keras.Model from activations, float32 (N, h, w, C), to logits (N, classes). Returns a function of
-    activations and of float32 (N, classes) that is 1 at each image's logit, to float32 of the activations' shape. It is
-    `traced` once if that is worth some seconds.
-    """
-    import keras
-
-    def score(logits, chosen):
-        return keras.ops.sum(keras.ops.multiply(keras.ops.cast(logits, "float32"), chosen))
-
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        def gradient(inputs, chosen):
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(inputs)
-                scored = score(head(inputs, training=False), chosen)
-            return tape.gradient(scored, inputs)
-
-        shapes = [tf.TensorSpec((None, *tensor.shape[1:])) for tensor in (head.input, head.output)]
-        gradient = tf.function(gradient, input_signature=shapes) if traced else gradient
-    elif backend == "torch":
-        import torch
-
-        def gradient(inputs, chosen):
-            inputs = inputs.detach().requires_grad_()
-            return torch.autograd.grad(score(head(inputs, training=False), chosen), inputs)[0]
-
-    else:
-        import jax
-
-        state = [
-            [variable.value for variable in group] for group in (head.trainable_variables, head.non_trainable_variables)
-        ]
-        gradient = jax.grad(
-            lambda inputs, chosen: score(head.stateless_call(*state, inputs, training=False)[0], chosen)
-        )
-        gradient = jax.jit(gradient) if traced else gradient
-
-    def differentiate(activations: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-        given = [keras.ops.convert_to_tensor(array) for array in (activations, chosen)]
-        return keras.ops.convert_to_numpy(gradient(*given))
-
-    return differentiate
-
-
 def enlarged(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Maps (N, h, w) enlarged to images of `size` (H, W): float32 (N, H, W), each divided by its maximum."""
     import cv2
@@ -258,35 +210,6 @@ def enlarged(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     maps = np.stack([cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR) for coarse in maps])
     most = maps.max(axis=(1, 2), keepdims=True)
     return np.divide(maps, most, out=np.zeros_like(maps), where=most > 0)
-
-
-def features(model, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
-    """The penultimate features, float32 (N, F), of uint8 images (N, H, W): what the logits are computed from."""
-    import keras
-
-    from lungkeras.models.build import penultimate
-    from lungkeras.training.outputs import outputs
-
-    return outputs(keras.Model(model.input, penultimate(model).output), images, batch_size=batch_size)
-
-
-def embed(features: np.ndarray, seed: int = 0) -> np.ndarray:
-    """t-SNE of features (N, F): float32 (N, 2), by scikit-learn, starting from the first two principal components.
-
-    The perplexity is 30, or at most a third of the neighbours, (N - 1) / 3. Features that are NaN or infinite (after
-    divergence) count as 0; if all features are equal, or there are fewer than four scans, all points are at the origin.
-    """
-    from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
-
-    features = np.nan_to_num(np.asarray(features, np.float32), posinf=0.0, neginf=0.0)
-    if len(features) < 4 or np.ptp(features, axis=0).max() == 0:
-        return np.zeros((len(features), 2), np.float32)
-    perplexity = min(30.0, (len(features) - 1) / 3)
-    start = "pca" if features.shape[1] > 1 else "random"
-    # One thread: on shared cores, threads that wait for each other take longer, and sums in one order repeat exactly.
-    with threadpool_limits(1):
-        return TSNE(perplexity=perplexity, init=start, random_state=seed).fit_transform(features)
 
 
 def overlay(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:

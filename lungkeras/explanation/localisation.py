@@ -12,12 +12,12 @@ hit rate of the best possible map on that grid.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from lungkeras.evaluation.paper.published import published_boxes
+from lungkeras.explanation.boxed_findings import boxed_findings, load_boxes  # noqa: F401 (notebooks load them here)
 from lungkeras.explanation.gradcam import METHODS as EXPLANATIONS
 from lungkeras.explanation.gradcam import enlarged, explained_layer, heat_maps
 from lungkeras.explanation.pointing import hitting_cells, mask, overlap, pointing_game, points
@@ -25,11 +25,8 @@ from lungkeras.preparation.folder import Prepared
 from lungkeras.scores import intervals, share_intervals
 from lungkeras.study.runs import Run
 from lungkeras.study.words import heading
-from lungkeras.system.errors import RunError
-from lungkeras.system.untrusted import table_files
 
 METHODS = tuple(EXPLANATIONS)
-EDGES = ("left", "top", "right", "bottom")
 BASELINES = PRIOR, RANDOM, CEILING = "prior", "random", "ceiling"
 RANDOMISED = "randomised"  # in place of a run's name: the weights of the best model, randomised
 MOST_SCANS = 400  # of a dataset's test split: with 100, an interval is about as wide as the gain
@@ -42,38 +39,6 @@ SCORED = [*KEYS, "scan", "patient", "hit", "iou", *IOUS, "empty", "prior_hit"]
 SUMMARY = ["dataset", "run", "method", "chosen", "class", "findings", "patients", "boxed", "cells"]
 SUMMARY += ["hit", "hit_low", "hit_high", "above_prior", "above_prior_low", "above_prior_high", "iou", *IOUS]
 SUMMARY += ["empty", *(f"published_{name}" for name in IOUS)]
-
-
-def load_boxes(prepared: Path | str) -> pd.DataFrame:
-    """The boxes of a prepared dataset's folder, as in `datasets.boxes.read_boxes`. Raises RunError."""
-    file = Path(prepared) / "boxes.parquet"
-    try:
-        return table_files.read_parquet(file)
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"{file} can't be read as boxes ({type(error).__name__}). Prepare the dataset again: "
-            "lungkeras prepare DATASET --source DIR --to DIR"
-        ) from error
-
-
-def boxed_findings(prepared: Prepared, boxes: pd.DataFrame, split: str = "test") -> pd.DataFrame:
-    """The findings of a split that have boxes, in the order of its scans.
-
-    Columns: scan, patient, class, place (of the scan in the split's images), edges (its boxes, an array (N, 4)).
-    """
-    records = prepared.split(split)
-    places = dict(zip(records["scan"], records.index, strict=True))
-    groups = {
-        (scan, name): own[list(EDGES)].to_numpy()
-        for (scan, name), own in boxes.groupby(["scan", "class"], sort=False)
-        if scan in places and name in prepared.classes
-    }
-    found = pd.DataFrame(list(groups), columns=["scan", "class"]).assign(edges=list(groups.values()))
-    found = found.assign(
-        place=found["scan"].map(places), patient=found["scan"].map(records.set_index("scan")["patient"])
-    )
-    order = found["class"].map({name: column for column, name in enumerate(prepared.classes)})
-    return found.assign(order=order).sort_values(["place", "order"]).drop(columns="order").reset_index(drop=True)
 
 
 def prior_maps(

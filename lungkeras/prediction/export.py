@@ -75,11 +75,7 @@ def export_run(folder: Path | str, format: str, *, int8: bool = False, to: Path 
         if fault := _fault(checked, int8):
             raise RunError(f"{target} is not kept: {fault}, on {len(scans)} test scans of {run.name}.")
         about = {
-            "run": run.name,
-            "classes": list(run.classes),
-            "task": run.task,
-            "image_size": prepared.size,
-            **calibration.correction_of(run).as_dict(),
+            **_description(run, prepared),
             "format": format,
             "int8": int8,
             "file": target.name,
@@ -95,6 +91,17 @@ def export_run(folder: Path | str, format: str, *, int8: bool = False, to: Path 
     if folder.resolve().parent.name == "runs":
         write_devices(folder.resolve().parents[1])
     return about | {"path": str(target)}
+
+
+def _description(run: Run, prepared: Prepared) -> dict:
+    """What prediction needs to know of a model, beside its file."""
+    return {
+        "run": run.name,
+        "classes": list(run.classes),
+        "task": run.task,
+        "image_size": prepared.size,
+        **calibration.correction_of(run).as_dict(),
+    }
 
 
 def _measured(exported: Path, format: str, file: Path, model, scans: np.ndarray) -> dict:

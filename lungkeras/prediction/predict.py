@@ -62,18 +62,7 @@ def load_predictor(path: Path | str, *, calibrated: bool = True, with_keras: boo
     """
     path = Path(path)
     if runtimes.format_of(path) and path.exists():
-        about = runtimes.read_about(path)
-        model = runtimes.open_exported(path)
-        correction = read_correction(about, len(about["classes"])) if calibrated else None
-        description = about["classes"], about["task"], about["image_size"]
-        answer = model(np.zeros((1, description[2], description[2]), np.uint8))
-        if answer.shape != (1, len(description[0])):
-            raise RunError(
-                f"{path} returns {answer.shape} for a scan, {runtimes.about_file(path).name} beside it names "
-                f"{len(description[0])} classes. Copy both files of one export."
-            )
-        return Predictor(path.stem, model, *description, exported=True, correction=correction,
-                         computed_by=runtimes.TITLES[runtimes.format_of(path)])  # fmt: skip
+        return _exported(path, calibrated)
     file = path / "best.keras" if path.is_dir() else path
     if not file.is_file():
         raise RunError(
@@ -100,6 +89,22 @@ def load_predictor(path: Path | str, *, calibrated: bool = True, with_keras: boo
     correction = _correction(file.parent, about, count) if calibrated else None
     task = about.get("task", "multiclass")
     return Predictor(name, model, classes, task, size, correction=correction, computed_by=computed_by)
+
+
+def _exported(path: Path, calibrated: bool) -> Predictor:
+    """Opens what `lungkeras export` wrote. Raises RunError."""
+    about, model = runtimes.read_about(path), runtimes.open_exported(path)
+    classes, size = about["classes"], about["image_size"]
+    answer = model(np.zeros((1, size, size), np.uint8))
+    if answer.shape != (1, len(classes)):
+        raise RunError(
+            f"{path} returns {answer.shape} for a scan, {runtimes.about_file(path).name} beside it names "
+            f"{len(classes)} classes. Copy both files of one export."
+        )
+    correction = read_correction(about, len(classes)) if calibrated else None
+    by = runtimes.TITLES[runtimes.format_of(path)]
+    known = {"exported": True, "correction": correction, "computed_by": by}
+    return Predictor(path.stem, model, classes, about["task"], size, **known)
 
 
 def _outputs_and_size(model, file: Path) -> tuple[int, int]:

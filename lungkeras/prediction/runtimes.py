@@ -26,8 +26,9 @@ from lungkeras.system.untrusted import (
 if TYPE_CHECKING:
     import numpy as np
 
-# The name that an export ends in; a SavedModel is a folder.
+# What the process that opens a file runs.
 SERVE = "from lungkeras.prediction import isolated, runtimes; isolated.serve(runtimes.open_exported)"
+# The name that an export ends in; a SavedModel is a folder.
 SUFFIXES = {"litert": ".tflite", "onnx": ".onnx", "openvino": ".xml", "saved_model": ""}
 TITLES = {"litert": "LiteRT", "onnx": "ONNX", "openvino": "OpenVINO", "saved_model": "SavedModel"}
 BATCH = 32
@@ -94,8 +95,25 @@ def open_exported(
         from lungkeras.prediction.isolated import Isolated
 
         return Isolated(path, threads, SERVE)
+    run = _opened(path, kind, threads)
+
+    def logits(images: np.ndarray) -> np.ndarray:
+        batch = max(1, BATCH * LARGE**2 // max(LARGE, images.shape[1]) ** 2)
+        batches = [images[start : start + batch, ..., None] for start in range(0, len(images), batch)]
+        try:
+            return np.concatenate([run(np.ascontiguousarray(batch)) for batch in batches]).astype(np.float32)
+        except Exception as error:
+            raise RunError(
+                f"{path} has no output for scans of {images.shape[1:]} ({_first_line(error)}). Export the run again."
+            ) from error
+
+    return logits
+
+
+def _opened(path: Path, kind: str, threads: int | None) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from scans, uint8 (N, size, size, 1), to logits. Raises RunError."""
     try:
-        run = RUNTIMES[kind](path, threads)
+        return RUNTIMES[kind](path, threads)
     except ImportError as error:
         raise RunError(
             f"{path}: {TITLES[kind]} needs the package {error.name}, which is not installed; "
@@ -108,21 +126,13 @@ def open_exported(
         ) from None
     except Exception as error:
         # Each runtime has its own errors for a damaged file.
-        reason = printable(str(error).strip().split("\n")[0])
-        raise RunError(f"{path} could not be opened by {TITLES[kind]} ({reason}). Export the run again.") from error
+        raise RunError(
+            f"{path} could not be opened by {TITLES[kind]} ({_first_line(error)}). Export the run again."
+        ) from error
 
-    def logits(images: np.ndarray) -> np.ndarray:
-        batch = max(1, BATCH * LARGE**2 // max(LARGE, images.shape[1]) ** 2)
-        batches = [images[start : start + batch, ..., None] for start in range(0, len(images), batch)]
-        try:
-            return np.concatenate([run(np.ascontiguousarray(batch)) for batch in batches]).astype(np.float32)
-        except Exception as error:
-            reason = printable(str(error).strip().split("\n")[0])
-            raise RunError(
-                f"{path} has no output for scans of {images.shape[1:]} ({reason}). Export the run again."
-            ) from error
 
-    return logits
+def _first_line(error: Exception) -> str:
+    return printable(str(error).strip().split("\n")[0])
 
 
 def _litert(path: Path, threads: int | None):

@@ -36,6 +36,11 @@ def audit_section(audit: dict[str, pd.DataFrame]) -> dict | None:
     }
 
 
+def probe_title(name: str) -> str:
+    """The words for a probe of the audit; its name if it is of another version."""
+    return PROBES[name].title if name in PROBES else name
+
+
 def _summary(audit: dict[str, pd.DataFrame], alarms: pd.DataFrame) -> dict:
     rows = []
     for row in audit["leakage"].to_dict("records"):

@@ -10,11 +10,13 @@ import pandas as pd
 from lungkeras.datasets.registry import title
 from lungkeras.evaluation.calibration import calibrated
 from lungkeras.explanation import gallery, other_methods
-from lungkeras.explanation.gradcam import METHODS, features, heat_maps, overlay
+from lungkeras.explanation.embedding import features
+from lungkeras.explanation.gradcam import METHODS, heat_maps, overlay
 from lungkeras.explanation.neighbours import nearest
 from lungkeras.preparation.folder import Prepared
+from lungkeras.report.display import Picture, Shown, Table, scan_picture
 from lungkeras.report.figures.explanations import method_title
-from lungkeras.report.shown import Picture, Shown, Table, names_of, scan_picture
+from lungkeras.report.shown import names_of
 from lungkeras.scores import metrics
 from lungkeras.study.runs import Run, split_of
 from lungkeras.study.words import decimal

@@ -9,8 +9,8 @@ from pathlib import Path
 from lungkeras.datasets.registry import title
 from lungkeras.explanation.gradcam import cuts, explained_layer
 from lungkeras.preparation.folder import Prepared, load_prepared
+from lungkeras.report.display import Shown
 from lungkeras.report.explored_scans import Exploration, full_title, methods
-from lungkeras.report.shown import Shown
 from lungkeras.splits import SPLITS
 from lungkeras.study.runs import Run, read_run
 from lungkeras.study.words import heading, run_name_title

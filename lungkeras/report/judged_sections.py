@@ -8,7 +8,7 @@ from lungkeras.evaluation import image_gain
 from lungkeras.evaluation.judged_thresholds import FROM_VAL
 from lungkeras.evaluation.judgement import Judgement
 from lungkeras.report import judged_tables
-from lungkeras.report.judged_words import joined
+from lungkeras.study.words import listed
 
 MOST_ROWS = 300  # of a table on the page
 EMPTY = {"text": "", "grid": None, "image": None, "live": "", "more": "", "files": []}
@@ -113,7 +113,7 @@ def groups(judgement: Judgement, made: Tables) -> dict:
         "title": "Groups",
         "text": "The same scores for some of the scans, over the classes that five of them have and five lack. A "
         "group of fewer than 20 scans or 10 patients has none.",
-        "parts": [part(made, "groups", joined(judgement.read.test.metadata.columns).capitalize())],
+        "parts": [part(made, "groups", listed(judgement.read.test.metadata.columns).capitalize())],
     }
 
 

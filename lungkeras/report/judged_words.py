@@ -11,7 +11,7 @@ from lungkeras.report.grid import span
 from lungkeras.report.judged_tables import p_text
 from lungkeras.report.trust import BAD, CARE, GOOD, UNKNOWN, Light
 from lungkeras.scores import intervals
-from lungkeras.study.words import decimal, heading
+from lungkeras.study.words import decimal, heading, listed
 
 NAMED = 6  # classes in a sentence
 
@@ -29,14 +29,14 @@ def lead(judgement: Judgement) -> dict:
 def asked(judgement: Judgement) -> str:
     """The question, in a sentence."""
     read = judgement.read
-    names = joined([f"“{name}”" for name in judgement.predictors])
+    names = listed([f"“{name}”" for name in judgement.predictors])
     do = "do" if len(judgement.predictors) > 1 else "does"
     if len(read.classes) == 1:
         return f"How well {do} {names} distinguish scans with {read.classes[0]} from scans without it?"
     classes, more = [name.replace("_", " ") for name in read.classes[:NAMED]], len(read.classes) - NAMED
     classes += [f"{more} more"] if more > 0 else []
     kind = "which one of these a scan shows" if read.task == "multiclass" else "whether a scan shows each of these"
-    return f"How well {do} {names} say {kind}: {joined(classes)}?"
+    return f"How well {do} {names} say {kind}: {listed(classes)}?"
 
 
 def answer(judgement: Judgement, made: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -45,7 +45,7 @@ def answer(judgement: Judgement, made: Mapping[str, pd.DataFrame]) -> list[str]:
     rule = "for the likeliest class" if judgement.read.task == "multiclass" else "at a threshold of 0.5"
     macro = "macro " if len(judgement.read.classes) > 1 else ""
     first, second = (
-        joined([with_interval(row, name) + _for(row, scores) for row in scores]) for name in ("macro_auroc", "macro_f1")
+        listed([with_interval(row, name) + _for(row, scores) for row in scores]) for name in ("macro_auroc", "macro_f1")
     )
     first = first.replace("(", "(95 % interval ", 1)
     parts = [f"The {macro}AUROC is {first}; {rule}, the {macro}F1 is {second}."]
@@ -54,17 +54,17 @@ def answer(judgement: Judgement, made: Mapping[str, pd.DataFrame]) -> list[str]:
     if "image_gain" in made:
         parts += _gain(made["image_gain"])
     errors = made["calibration"][made["calibration"]["class"] == ""].to_dict("records")
-    off = joined([with_interval(row, "ece") + _for(row, errors) for row in errors])
+    off = listed([with_interval(row, "ece") + _for(row, errors) for row in errors])
     scaled = [decimal(row["ece_scaled"], 3) for row in errors if "ece_scaled" in row]
-    after = f", and {joined(scaled)} after scaling by a temperature fitted on val" if scaled else ""
+    after = f", and {listed(scaled)} after scaling by a temperature fitted on val" if scaled else ""
     parts.append(f"The mean calibration error is {off}{after}.")
     paragraphs = [" ".join(parts)]
     if "claims" in made:
         counts = made["claims"]["verdict"].value_counts()
-        listed = [
+        known = [
             f"{verdict} {counts[verdict]}" for verdict in (HOLDS, FAILS, CANNOT_TELL, NOT_RUN) if verdict in counts
         ]
-        paragraphs.append(f"The claims: {joined(listed)}.")
+        paragraphs.append(f"The claims: {listed(known)}.")
     return paragraphs
 
 
@@ -86,12 +86,12 @@ def _gain(table: pd.DataFrame) -> list[str]:
     if not rows:
         return []
     known, first = rows[0]["metadata"].split(", "), decimal(rows[0]["metadata_auroc"], 3)
-    alone = f"{joined(known).capitalize()} alone reach{'es' if len(known) == 1 else ''} an AUROC of {first}"
+    alone = f"{listed(known).capitalize()} alone reach{'es' if len(known) == 1 else ''} an AUROC of {first}"
     added = [
         f"{decimal(row['gain'], 3)} ({decimal(row['gain_low'], 3)} to {decimal(row['gain_high'], 3)}){_for(row, rows)}"
         for row in rows
     ]
-    return [f"{alone}; what the image adds is {joined(added)}."]
+    return [f"{alone}; what the image adds is {listed(added)}."]
 
 
 def with_interval(row: Mapping, name: str) -> str:
@@ -126,7 +126,7 @@ def cautions(judgement: Judgement) -> list[str]:
         named, more = [heading(name) for name in thin[:NAMED]], len(thin) - NAMED
         named += [f"{more} more"] if more > 0 else []
         found.append(
-            f"{joined(named)}: fewer than {intervals.FEWEST_PATIENTS} patients have the class, or lack it. Such a "
+            f"{listed(named)}: fewer than {intervals.FEWEST_PATIENTS} patients have the class, or lack it. Such a "
             "class has no interval, and its scores are unreliable."
         )
     if (left := int(read.label_counts[["uncertain", "blank"]].to_numpy().sum())) > 0:
@@ -203,7 +203,7 @@ def _image(table: pd.DataFrame | None) -> Light:
     if not rows:
         return Light(name, UNKNOWN, "unknown", "Without metadata, what the image adds is unknown.", where)
     adding = sum(row["gain_low"] > 0 for row in rows)
-    known = joined(rows[0]["metadata"].split(", "))
+    known = listed(rows[0]["metadata"].split(", "))
     text = f"The image adds significantly to {known} for {adding} of {len(rows)} predictors."
     if len(rows) == 1:
         text = f"The image adds {'' if adding else 'nothing '}significant{'ly' if adding else ''} to {known}."
@@ -218,9 +218,3 @@ def _thresholds(judgement: Judgement) -> Light:
         return Light(name, CARE, "cross-fitted", text, where)
     text = "Thresholds and temperatures are chosen on scans other than those that are judged."
     return Light(name, GOOD, "from val", text, where)
-
-
-def joined(words: Sequence[str]) -> str:
-    """ "age, sex and view"."""
-    words = list(words)
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -13,9 +13,9 @@ from pathlib import Path
 import pandas as pd
 
 from lungkeras.datasets.registry import dataset_names, known_dataset, title
-from lungkeras.report.audit import PROBES
+from lungkeras.report.audit import probe_title
 from lungkeras.report.error_tables import measure_title
-from lungkeras.report.grid import span
+from lungkeras.report.grid import count, span
 from lungkeras.report.tables import diverged
 from lungkeras.scores.intervals import TOO_FEW
 from lungkeras.study.runs import WEIGHTS, weights_word
@@ -101,7 +101,7 @@ def card(run: Path, tables: Mapping[str, pd.DataFrame], facts: Mapping[str, Mapp
         _elsewhere(own),
         _calibration(own),
         _errors(own),
-        _caveats(dataset, own, known),
+        _caveats(own, known),
         _again(run, params),
     ]
 
@@ -191,14 +191,14 @@ def _scores(own: Mapping[str, pd.DataFrame]) -> Part:
     if results is not None and len(results):
         row = results.iloc[0]
         text = (
-            f"On the test split, {_count(row.get('test_scans'))} scans of {_count(row.get('test_patients'))} patients, "
+            f"On the test split, {count(row.get('test_scans'))} scans of {count(row.get('test_patients'))} patients, "
             f"with 95 % intervals by bootstrap over patients: macro F1 {_span(row, 'macro_f1')}, macro AUROC "
             f"{_span(row, 'macro_auroc')}, macro average precision {_span(row, 'macro_average_precision')}."
         )
     if classes is not None and len(classes):
         rows = classes.to_dict("records")
         table = pd.DataFrame({"Class": [heading(row["class"]) for row in rows]})
-        table["Test scans"] = [_count(row["support"]) for row in rows]
+        table["Test scans"] = [count(row["support"]) for row in rows]
         for key, words in (("f1", "F1"), ("auroc", "AUROC"), ("average_precision", "Average precision")):
             table[words] = [
                 f"{_span(row, key)} ({TOO_FEW})"
@@ -221,8 +221,8 @@ def _groups(own: Mapping[str, pd.DataFrame]) -> Part:
         )
     text.append("No collection records ancestry, hospital or scanner.")
     table = pd.DataFrame({"Group": [f"{row.attribute}: {row.group}" for row in recorded.itertuples()]})
-    table["Scans"] = [_count(scans) for scans in recorded["scans"]]
-    table["Patients"] = [_count(patients) for patients in recorded["patients"]]
+    table["Scans"] = [count(scans) for scans in recorded["scans"]]
+    table["Patients"] = [count(patients) for patients in recorded["patients"]]
     for key, words in (("macro_f1", "Macro F1"), ("macro_auroc", "Macro AUROC")):
         table[words] = [
             row["note"] if isinstance(row["note"], str) and row["note"] else _span(row, key)
@@ -237,7 +237,7 @@ def _elsewhere(own: Mapping[str, pd.DataFrame]) -> Part:
     for row in scans.to_dict("records"):
         other = f"{heading(row['other'])}, " if isinstance(row["other"], str) else ""
         if isinstance(row["class"], str):
-            asked = f"{_count(row['left'])} of {_count(row['scans'])} scans"
+            asked = f"{count(row['left'])} of {count(row['scans'])} scans"
             counted = f"{asked} can be used, as they have no known copy in the model's own collection"
             note = f" ({row['note']})" if isinstance(row["note"], str) else ""
             text.append(f"{other}{title(row['class'])}: {counted}{note}.")
@@ -248,7 +248,7 @@ def _elsewhere(own: Mapping[str, pd.DataFrame]) -> Part:
         rows = scored.to_dict("records")
         table = pd.DataFrame({"Measure": [measure_title(row["measure"], row["class"]) for row in rows]})
         table["On"] = [heading(row["other"]) for row in rows]
-        table["Scans"] = [_count(row["scans"]) for row in rows]
+        table["Scans"] = [count(row["scans"]) for row in rows]
         table["There"] = [_span(row, "", ("value", "low", "high")) for row in rows]
         table["Own test split"] = [_span(row, "", ("own_value", "own_low", "own_high")) for row in rows]
     return Part("On another collection", tuple(text or [NOT_THERE]), table)
@@ -275,26 +275,22 @@ def _errors(own: Mapping[str, pd.DataFrame]) -> Part:
     if rows.empty:
         return Part("Errors", (NOT_THERE,))
     table = pd.DataFrame({"Class": [heading(name) for name in rows["class"]]})
-    table["Test scans"] = [_count(scans) for scans in rows["scans"]]
-    table["Missed"] = [_count(scans) for scans in rows["missed"]]
-    table["Called wrongly"] = [_count(scans) for scans in rows["called"]]
+    table["Test scans"] = [count(scans) for scans in rows["scans"]]
+    table["Missed"] = [count(scans) for scans in rows["missed"]]
+    table["Called wrongly"] = [count(scans) for scans in rows["called"]]
     return Part("Errors", ("The most confident of them are listed in tables/failures.csv of the study.",), table)
 
 
-def _caveats(dataset: str, own: Mapping[str, pd.DataFrame], facts: Mapping) -> Part:
+def _caveats(own: Mapping[str, pd.DataFrame], facts: Mapping) -> Part:
     sentences = [DRAWN] if facts.get("drawn") else []
     alarms = own.get("audit_shortcuts", pd.DataFrame())
     if len(alarms) and alarms["alarm"].any():
         rows = alarms[alarms["alarm"]].to_dict("records")
-        found = [f"{_probe(row['name'])} ({title(row['class'])})" for row in rows]
+        found = [f"{probe_title(row['name'])} ({title(row['class'])})" for row in rows]
         sentences.append(f"The audit found shortcuts that predict a class without the lungs: {', '.join(found)}.")
     notes = own.get("audit_notes", pd.DataFrame())
     sentences += notes["note"].tolist() if len(notes) else []
     return Part("Caveats", (*sentences, *CAVEATS))
-
-
-def _probe(name: str) -> str:
-    return PROBES[name].title if name in PROBES else name
 
 
 def _again(run: Path, params: Mapping) -> Part:
@@ -317,10 +313,6 @@ def _quoted(path: Path) -> str:
 def _kept(about: Mapping) -> str:
     epoch = about.get("best_epoch", "–")
     return ("none" if epoch is None else f"{epoch}, with the lowest validation loss") + diverged(about)
-
-
-def _count(value: object) -> str:
-    return "–" if value is None or pd.isna(value) else f"{value:,.0f}"
 
 
 def _span(row: Mapping, key: str, names: tuple[str, str, str] | None = None) -> str:

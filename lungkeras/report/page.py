@@ -79,16 +79,10 @@ def write_report(
     names = [facts["dataset"] for facts in datasets]
     of_the_paper = has_published(names) or not names
     captions = read_captions(folder, names, of_the_paper=of_the_paper)
-    if (folder / "tables" / "devices.csv").is_file():
-        write_devices(folder)  # without models that were retrained since
-    write_csv(
-        folder / "tables" / "datasheets.csv", datasheets({facts["dataset"]: facts["drawn"] for facts in datasets})
-    )
+    _write_descriptions(folder, datasets)
     frames = _read_tables(folder, captions)
     sections = _sections(folder, captions, frames, of_the_paper=of_the_paper)
-    own = any(known_dataset(name).described for name in names if name in dataset_names())
-    frames["checklists"] = checklists.table(own=own, without=_absent(sections, of_the_paper))
-    write_csv(folder / "tables" / "checklists.csv", frames["checklists"])
+    frames["checklists"] = _write_checklists(folder, names, without=_absent(sections, of_the_paper))
     unknown = [facts["dataset"] for facts in datasets if facts.get("unknown")]
     for name, words in captions["tables"].items():
         words["reading"] = f"{words['reading']} {of_table(frames.get(name), unknown, settings)}".strip()
@@ -120,6 +114,22 @@ def write_report(
     )  # fmt: skip
     write_text(folder / "report.html", html)
     return folder / "report.html"
+
+
+def _write_descriptions(folder: Path, datasets: Iterable[Mapping]) -> None:
+    """Writes the tables that the report alone makes: datasheets, and devices without models that were retrained."""
+    if (folder / "tables" / "devices.csv").is_file():
+        write_devices(folder)
+    drawn = {facts["dataset"]: facts["drawn"] for facts in datasets}
+    write_csv(folder / "tables" / "datasheets.csv", datasheets(drawn))
+
+
+def _write_checklists(folder: Path, datasets: Iterable[str], *, without: set[str]) -> pd.DataFrame:
+    """Writes tables/checklists.csv, and returns it; `without` are the ids of sections that the report lacks."""
+    own = any(known_dataset(name).described for name in datasets if name in dataset_names())
+    table = checklists.table(own=own, without=without)
+    write_csv(folder / "tables" / "checklists.csv", table)
+    return table
 
 
 def _read_tables(folder: Path, captions: Mapping) -> dict[str, pd.DataFrame]:

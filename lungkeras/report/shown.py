@@ -1,15 +1,8 @@
-"""How runs, records, prepared datasets and predictions show themselves in a notebook: HTML that loads nothing.
+"""What a notebook shows of a run, a table of records, a prepared dataset or a prediction."""
 
-Names come from data: a template that escapes all text writes them.
-"""
-
-import functools
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -20,11 +13,9 @@ from lungkeras.evaluation.summaries import class_counts
 from lungkeras.explanation.gradcam import overlay
 from lungkeras.prediction.one_scan import Prediction, SimilarAnswers
 from lungkeras.preparation.folder import Prepared
+from lungkeras.report.display import Picture, Shown, Table, figure_picture, scan_picture
 from lungkeras.report.figures import panels
-from lungkeras.report.figures.files import webp
-from lungkeras.report.figures.style import run_colour, styled, theme
-from lungkeras.report.page import environment
-from lungkeras.report.pictures import data_uri
+from lungkeras.report.figures.style import run_colour, styled
 from lungkeras.splits import SPLITS
 from lungkeras.study.runs import Run
 from lungkeras.study.words import decimal, heading, run_name_title
@@ -33,49 +24,7 @@ from lungkeras.system.text import printable
 from lungkeras.system.untrusted import table_files
 
 TILE = 72  # pixels of a thumbnail
-EDGE = 224  # pixels that a scan shown alone has at least or at most
 THUMBNAILS = 12
-
-
-@dataclass(frozen=True)
-class Picture:
-    uri: str
-    alt: str
-    caption: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    caption: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What a notebook shows of an object: a title, lines, pictures and tables, all as plain text or data URIs.
-
-    Small pictures have a row of their own below the others, with captions as wide as they are.
-    """
-
-    title: str
-    lines: Sequence[str] = ()
-    pictures: Sequence[Picture] = ()
-    tables: Sequence[Table] = ()
-    small: Sequence[Picture] = ()
-
-    @property
-    def html(self) -> str:
-        """One element of HTML that needs no script, no style sheet and no network."""
-        return _template().render(shown=self)
-
-    def _repr_html_(self) -> str:
-        return self.html
-
-
-@functools.cache
-def _template():
-    return environment().get_template("shown.html.j2")
 
 
 def show(thing: Run | Prepared | Prediction | pd.DataFrame, source: Path | str | None = None) -> Shown:
@@ -124,7 +73,7 @@ def of_run(run: Run) -> Shown:
             for name, own in run.metrics["test"]["per_class"].items()
         ]
         tables.append(Table("Test split", ("class", "scans", "F1", "precision", "recall", "AUROC"), rows))
-    pictures = [_drawn(_curves(run))] if len(run.history) else []
+    pictures = [figure_picture(_curves(run))] if len(run.history) else []
     name = f"{heading(run.dataset)}: {run_name_title(run.name)}"
     return Shown(printable(name), lines, pictures, tables)
 
@@ -237,15 +186,6 @@ def similar_text(similar: SimilarAnswers, task: str, name: str) -> str:
     )
 
 
-def scan_picture(pixels: np.ndarray, alt: str, caption: str = "", edge: int = EDGE) -> Picture:
-    """A scan, uint8 (H, W) or RGB (H, W, 3), so that its longer side has `edge` pixels."""
-    height, width = pixels.shape[:2]
-    factor = edge / max(height, width)
-    size = max(round(width * factor), 1), max(round(height * factor), 1)
-    resized = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST)
-    return Picture(data_uri(webp(resized), "webp"), printable(alt), printable(caption))
-
-
 def names_of(row: Sequence[float], classes: Sequence[str], none: str = "none") -> str:
     """The titles of the classes whose label in `row` is 1."""
     return ", ".join(title(name) for name, label in zip(classes, row, strict=True) if label == 1) or none
@@ -292,10 +232,3 @@ def _flow(prepared: Prepared) -> pd.DataFrame | None:
     except (OSError, ValueError):
         return None
     return flow if flow is not None and {"step", "scans"} <= set(flow.columns) else None
-
-
-def _drawn(figure: Figure) -> Picture:
-    memory = io.BytesIO()
-    with theme():
-        figure.savefig(memory, format="png", dpi=100)
-    return Picture(data_uri(memory.getvalue(), "png"), figure.get_label())

@@ -90,13 +90,8 @@ def table_3(
     ablation = frame["run"].str.contains(ABLATION)
     highest = frame[~ablation].groupby("dataset")["macro_f1"].transform("max").reindex(frame.index) == frame["macro_f1"]
     alike = {run for top in frame.loc[highest, "run"] for run in [top, *_not_significantly_different(top, pairs)]}
-    names = [
-        f"learning rate {row.learning_rate:g}" if ABLATION.search(row.run) else run_name_title(row.run)
-        for row in frame.itertuples()
-    ]
-    names = [name + diverged(row) for name, row in zip(names, frame.to_dict("records"), strict=True)]
-    known = {} if transfer is None else transfer.set_index("run")["copies"].dropna().to_dict()
-    names = [name + _copied(known.get(run, 0)) for name, run in zip(names, frame["run"], strict=True)]
+    copies = {} if transfer is None else transfer.set_index("run")["copies"].dropna().to_dict()
+    names = [_run_of_table_3(row, copies.get(row["run"], 0)) for row in frame.to_dict("records")]
     rows = frame.assign(name=names, strong=frame["run"].isin(alike))
     if trivial is not None:
         rows = pd.concat([rows, trivial.assign(name=trivial["baseline"].map(BASELINES), run="", strong=False)])
@@ -121,6 +116,13 @@ def table_3(
         link=lambda row: "#" + anchor(row["run"]) if row["run"] else "",
         strong=lambda row: row["strong"],
     )
+
+
+def _run_of_table_3(row: Mapping, copies: float) -> str:
+    """The name of a run, with what casts doubt on its scores."""
+    ablation = ABLATION.search(row["run"])
+    name = f"learning rate {row['learning_rate']:g}" if ablation else run_name_title(row["run"])
+    return name + diverged(row) + _copied(copies)
 
 
 def diverged(row: Mapping) -> str:

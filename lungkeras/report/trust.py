@@ -12,7 +12,7 @@ import pandas as pd
 from lungkeras.datasets.registry import title
 from lungkeras.evaluation.calibration import within_chance
 from lungkeras.evaluation.comparison import SIGNIFICANT
-from lungkeras.preparation.audit.shortcuts import PROBES
+from lungkeras.report.audit import probe_title
 from lungkeras.report.readings.words import counted
 from lungkeras.study.runs import repeated_as
 from lungkeras.study.words import heading, listed
@@ -97,17 +97,13 @@ def _shortcuts(audit: Mapping[str, pd.DataFrame]) -> Light:
         text = f"None of {len(probed)} probes (border, dark centre, size, age and view) predicts a class without lungs."
         return Light(name, GOOD, "none", text, where)
     found = [
-        f"{title(row['class'])} of {heading(row['dataset'])} from {_probe(row['name'])}"
+        f"{title(row['class'])} of {heading(row['dataset'])} from {probe_title(row['name'])}"
         for row in alarms.sort_values("auroc", ascending=False).to_dict("records")
     ]
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
     predict = "predicts" if len(alarms) == 1 else "predict"
     text = f"{len(alarms)} of {len(probed)} probes {predict} a class without lungs: {'; '.join(found[:NAMED])}{more}."
     return Light(name, BAD, "found", text, where)
-
-
-def _probe(name: str) -> str:
-    return PROBES[name].title if name in PROBES else name
 
 
 def _copies(audit: Mapping[str, pd.DataFrame], transfer: pd.DataFrame | None) -> Light:

@@ -58,13 +58,13 @@ def leftovers(study: Path, *, backend: str | None = None) -> pd.DataFrame:
     trained = [name for name, run in runs.items() if is_trained(run.run_folder, run, data[run.prepared_folder])]
     notebooks = shared.study_folder / "notebooks"
     found = [
-        *((path, TEMPORARY) for path in temporaries(shared)),
-        *((notebooks / f"{name}.failed.ipynb", FAILED) for name in done(shared, runs, trained)),
+        *((path, TEMPORARY) for path in _temporaries(shared)),
+        *((notebooks / f"{name}.failed.ipynb", FAILED) for name in _finished_notebooks(shared, runs, trained)),
         *((path, CHECKPOINT) for name in trained for path in sorted(runs[name].run_folder.glob("checkpoint*.npz"))),
-        *((path, RECORD) for path in records(shared)),
-        *unnamed(shared, runs),
+        *((path, RECORD) for path in _records(shared)),
+        *_unnamed(shared, runs),
     ]
-    rows = [(path, kind, size(path)) for path, kind in found if path.exists() and not passes_a_link(path, shared)]
+    rows = [(path, kind, size(path)) for path, kind in found if path.exists() and not _passes_a_link(path, shared)]
     return pd.DataFrame(rows, columns=["path", "kind", "bytes"]).drop_duplicates("path", ignore_index=True)
 
 
@@ -83,7 +83,7 @@ def remove(study: Path, paths: Iterable[Path]) -> None:
                 path.unlink()
 
 
-def passes_a_link(path: Path, shared: Params) -> bool:
+def _passes_a_link(path: Path, shared: Params) -> bool:
     """Whether a path is a link, or leads through one below the folders that the params name."""
     roots = {shared.study_folder, from_project(shared.prepared), from_project(shared.source), project_folder()}
     for place in (path, *path.parents):
@@ -102,36 +102,37 @@ def size(path: Path) -> int:
     return sum(os.lstat(file).st_size for file in files)
 
 
-def temporaries(shared: Params) -> Iterator[Path]:
+def _temporaries(shared: Params) -> Iterator[Path]:
     """Temporary files of files.py and the graph of notebooks that no process holds."""
     prepared = from_project(shared.prepared)
-    for folder in [*real_folders(shared.study_folder), *real_folders(prepared), *own_sources(shared)]:
+    for folder in [*_real_folders(shared.study_folder), *_real_folders(prepared), *_own_sources(shared)]:
         for path in sorted([*folder.glob(f"{TEMPORARY_NAME}*"), *folder.glob(".running-*.ipynb")]):
             if not is_held(path.with_name(path.name.removesuffix(".folder"))):
                 yield path
 
 
-def own_sources(shared: Params) -> list[Path]:
+def _own_sources(shared: Params) -> list[Path]:
     """The folder in which sources are drawn or fetched; a source that was given is its owner's."""
     folder = from_project(shared.source)
     return [folder] if shared.acquire != "given" and folder.is_dir() else []
 
 
-def real_folders(folder: Path, deepest: int = DEEPEST) -> Iterator[Path]:
+def _real_folders(folder: Path, deepest: int = DEEPEST) -> Iterator[Path]:
     """A folder and its subfolders, without links and hidden ones."""
     if folder.is_dir():
         yield folder
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
             if deepest and entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-                yield from real_folders(Path(entry.path), deepest - 1)
+                yield from _real_folders(Path(entry.path), deepest - 1)
 
 
-def done(shared: Params, runs: Mapping[str, Params], trained: list[str]) -> list[str]:
+def _finished_notebooks(shared: Params, runs: Mapping[str, Params], trained: list[str]) -> list[str]:
     """The names of the notebooks whose results are up to date with params and code. `trained` are the finished runs."""
+    of_dataset = {run.dataset: run for run in runs.values()}
     prepared = [
-        run.dataset
-        for run in {run.dataset: run for run in runs.values()}.values()
-        if is_prepared(run.prepared_folder, run.dataset, None, seed=shared.seed, **run.prepared_with)
+        dataset
+        for dataset, run in of_dataset.items()
+        if is_prepared(run.prepared_folder, dataset, None, seed=shared.seed, **run.prepared_with)
     ]
     outdated = freshness.outdated_notebooks(shared, runs, [name for name in runs if name not in trained])
     return [
@@ -141,14 +142,14 @@ def done(shared: Params, runs: Mapping[str, Params], trained: list[str]) -> list
     ]
 
 
-def records(shared: Params) -> list[Path]:
+def _records(shared: Params) -> list[Path]:
     """Logs of Snakemake except the last ones, and its records of files of this study that no longer exist."""
     own = project_folder() / ".snakemake"
     logs = sorted((own / "log").glob("*.log"), key=lambda file: file.stat().st_mtime)[:-LOGS_KEPT]
     homes = [shared.study_folder.resolve(), from_project(shared.prepared).resolve()]
     noted = []
-    for note in real_files(own / "metadata"):
-        place = Path(os.path.realpath(project_folder() / noted_path(note.relative_to(own / "metadata"))))
+    for note in _real_files(own / "metadata"):
+        place = Path(os.path.realpath(project_folder() / _noted_path(note.relative_to(own / "metadata"))))
         is_ours = any(home in place.parents for home in homes)
         started = own / "incomplete" / note.relative_to(own / "metadata")
         if is_ours and not place.exists() and not started.exists():
@@ -156,12 +157,12 @@ def records(shared: Params) -> list[Path]:
     return [*logs, *noted]
 
 
-def real_files(folder: Path) -> Iterator[Path]:
+def _real_files(folder: Path) -> Iterator[Path]:
     for parent, _, names in os.walk(folder):
         yield from (Path(parent) / name for name in sorted(names))
 
 
-def noted_path(name: Path) -> str:
+def _noted_path(name: Path) -> str:
     """The path that a record of Snakemake is about: its name in base 64, in folders marked by @ if it is long."""
     try:
         return urlsafe_b64decode("".join(part.removeprefix("@") for part in name.parts)).decode()
@@ -169,7 +170,7 @@ def noted_path(name: Path) -> str:
         return "."  # not one of its records: an existing path
 
 
-def is_a_run(folder: Path) -> bool:
+def _is_a_run(folder: Path) -> bool:
     """Whether a folder holds the params and files of a run and nothing else: any other file belongs to somebody."""
     try:
         params = yaml_files.read_yaml(folder / "params.yaml")[0]
@@ -184,11 +185,14 @@ def is_a_run(folder: Path) -> bool:
     )
 
 
-def unnamed(shared: Params, runs: Mapping[str, Params]) -> Iterator[tuple[Path, str]]:
+def _unnamed(shared: Params, runs: Mapping[str, Params]) -> Iterator[tuple[Path, str]]:
     """(path, kind) of runs, prepared datasets and drawn sources that no study names, and of the notebooks about them.
 
     A run whose best model a named one starts from counts as named.
     """
+    from lungkeras.datasets.drawn import is_drawn
+    from lungkeras.preparation.prepare import FILES
+
     everyone = [*runs.values()]
     for file in sorted((project_folder() / "params").glob("*/study.yaml")):
         everyone += load_study(file.parent)[1].values()
@@ -196,19 +200,15 @@ def unnamed(shared: Params, runs: Mapping[str, Params]) -> Iterator[tuple[Path, 
     named |= {run.transfer_file.resolve().parent for run in everyone if run.weights_word == "transfer"}
     prepared = {run.prepared_folder.resolve() for run in everyone}
     sources = {run.source_folder.resolve() for run in everyone}
-
-    from lungkeras.datasets.drawn import is_drawn
-    from lungkeras.preparation.prepare import FILES
-
-    for folder in real_folders(from_project(shared.runs), 1):
-        if is_a_run(folder) and folder.resolve() not in named and not is_being_made(folder):
+    for folder in _real_folders(from_project(shared.runs), 1):
+        if _is_a_run(folder) and folder.resolve() not in named and not is_being_made(folder):
             yield folder, UNNAMED_RUN
-    for folder in real_folders(from_project(shared.prepared), 1):
+    for folder in _real_folders(from_project(shared.prepared), 1):
         is_one = folder.name in dataset_names() and (folder / "statistics.json").is_file()
         is_ours = is_one and {entry.name for entry in folder.iterdir()} <= FILES
         if is_ours and folder.resolve() not in prepared and not is_being_made(folder):
             yield folder, UNNAMED_DATA
-    for folder in [folder for own in own_sources(shared) for folder in real_folders(own, 1)]:
+    for folder in (folder for own in _own_sources(shared) for folder in _real_folders(own, 1)):
         is_ours = folder.name in DATASETS and is_drawn(folder)
         if is_ours and folder.resolve() not in sources and not is_being_made(folder):
             yield folder, UNNAMED_SOURCE

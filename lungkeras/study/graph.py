@@ -7,17 +7,16 @@ import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from urllib.parse import quote
 
 from lungkeras.study import freshness, status
+from lungkeras.study.failed_notebooks import failed_notebooks, failure
 from lungkeras.study.params import Params
 from lungkeras.system import processes, stopping
-from lungkeras.system.errors import LESS_MEMORY, ParamsError, RunError
-from lungkeras.system.files import free_bytes, megabytes, refuse_links
+from lungkeras.system.errors import ParamsError, RunError
+from lungkeras.system.files import refuse_links
 from lungkeras.system.places import from_project, project_folder
 from lungkeras.system.text import few_letters, is_spelt_here, printable, say
-from lungkeras.system.untrusted import json_files
 
 SECONDS_TO_CANCEL = 15.0  # the jobs of a cluster
 
@@ -113,28 +112,19 @@ def _snakemake(
     machine. It holds the handle `lock` while it lives, and ends with this process. Raises RunError.
     """
     root = project_folder()
-    results = {run.dataset: run.prepared_folder / "statistics.json" for run in runs.values()}
-    results |= {name: run.run_folder / "metrics.json" for name, run in runs.items()}
-    notebooks = shared.study_folder / "notebooks"
-    files = {name: os.path.relpath(results.get(name, notebooks / f"{name}.ipynb"), root) for name in (*again, *targets)}
-    # Paths as in an address, as Snakemake strips quotes and reads what is left as YAML; ./2024 is not a number.
-    config = {"study": "./" + quote(os.path.relpath(study, root)), "again": json.dumps(again)}
-    config["sources"] = json.dumps({dataset: quote(path) for dataset, path in sources.items()})
-    config |= {"backend": backend} if backend else {}
-    if profiles:
-        limits = ["--cores", str(cores)] if cores else []
-    else:
-        # In parallel, a run needs one core; with more cores than runs, each takes its share.
-        cores = cores or os.cpu_count()
-        config["threads"] = max(1, cores // len(runs))
-        limits = ["--cores", str(cores)]
+    files = _results(root, shared, runs)
+    limit = cores if profiles else cores or os.cpu_count()
+    # In parallel, a run needs one core; with more cores than runs, each takes its share.
+    threads = None if profiles else max(1, limit // len(runs))
+    config = _config(root, study, sources, again, backend=backend, threads=threads)
     # A step prints its own line; on a cluster that goes to the job's log, and Snakemake reports the progress.
     quiet = ["host"] if dry_run else ["rules", "host"] if profiles else ["all"]
     command = [
         # Neither modules nor profiles are taken from the current folder.
         *(sys.executable, "-P", "-m", "snakemake", "--workflow-profile", "none"),
         *("--snakefile", str(root / "Snakefile"), "--directory", str(root)),
-        *(*limits, "--rerun-incomplete", "--keep-going", "--rerun-triggers", "mtime", "--nolock"),
+        *(["--cores", str(limit)] if limit else []),
+        *("--rerun-incomplete", "--keep-going", "--rerun-triggers", "mtime", "--nolock"),
         *(word for profile in profiles for word in ("--profile", _profile_folder(profile))),
         *(["--dry-run"] if dry_run else []),
         *("--quiet", *quiet),
@@ -142,7 +132,7 @@ def _snakemake(
         *("--config", *(f"{key}={value}" for key, value in config.items())),
         *("--", *(files[name] for name in targets)),
     ]
-    earlier = _failed_notebooks(shared.study_folder)
+    earlier = failed_notebooks(shared.study_folder)
     environment = processes.variables(PYTHONUNBUFFERED="1", **_cache(root), **_user())
     # Without Snakemake's own lock, which outlives a killed process.
     held = () if lock is None else (lock,)
@@ -151,6 +141,29 @@ def _snakemake(
         if not dry_run:
             status.end(shared.study_folder)
         raise RunError(failure(shared.study_folder, root, earlier))
+
+
+def _results(root: Path, shared: Params, runs: Mapping[str, Params]) -> dict[str, str]:
+    """{dataset, run or notebook: the file that the graph makes of it, as seen from the project's folder}."""
+    made = {name: shared.study_folder / "notebooks" / f"{name}.ipynb" for name in freshness.READING}
+    made |= {run.dataset: run.prepared_folder / "statistics.json" for run in runs.values()}
+    made |= {name: run.run_folder / "metrics.json" for name, run in runs.items()}
+    return {name: os.path.relpath(file, root) for name, file in made.items()}
+
+
+def _config(
+    root: Path, study: Path, sources: Mapping[str, str], again: list[str], *, backend: str | None, threads: int | None
+) -> dict[str, object]:
+    """The config of the Snakefile for a study; values that are None are left out."""
+    # Paths as in an address, as Snakemake strips quotes and reads what is left as YAML; ./2024 is not a number.
+    values = {
+        "study": "./" + quote(os.path.relpath(study, root)),
+        "again": json.dumps(again),
+        "sources": json.dumps({dataset: quote(path) for dataset, path in sources.items()}),
+        "backend": backend,
+        "threads": threads,
+    }
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _cache(root: Path) -> dict[str, str]:
@@ -173,45 +186,3 @@ def _profile_folder(profile: str) -> str:
     """A profile's folder, relative to here or to the project's folder; else the name of a user's profile."""
     places = (Path(profile).absolute(), project_folder() / profile)
     return next((str(path) for path in places if path.is_dir()), profile)
-
-
-def _failed_notebooks(study: Path) -> dict[Path, int]:
-    """The failed notebooks of a study, with their modification times."""
-    return {file: file.stat().st_mtime_ns for file in (study / "notebooks").glob("*.failed.ipynb")}
-
-
-def failure(study: Path, root: Path, earlier: Mapping[Path, int] = MappingProxyType({})) -> str:
-    """One sentence on why a study stopped: the failed notebook and its last error, else Snakemake's log.
-
-    `earlier` are the failed notebooks from before it started.
-    """
-    found = _failed_notebooks(study)
-    failed = sorted((file for file in found if found[file] != earlier.get(file)), key=found.get)
-    if not failed:
-        return f"The study stopped before a notebook failed; Snakemake's output is in {root / '.snakemake' / 'log'}"
-    last = failed[-1]
-    more = f" ({len(failed) - 1} more failed)" if len(failed) > 1 else ""
-    return f"{last.name.removesuffix('.failed.ipynb')} failed{more}: {_last_error(last)}. The notebook is kept: {last}"
-
-
-def _last_error(notebook: Path) -> str:
-    """Name and message of the error that a failed notebook holds."""
-    try:
-        cells = json_files.read(notebook)["cells"]
-        errors = [o for cell in cells for o in cell.get("outputs", []) if o["output_type"] == "error"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return f"it could not be written ({megabytes(free_bytes(notebook))} left on its disk)"
-    if not errors and b"NoSuchKernel" in _end_of_log(notebook):
-        return "there is no Jupyter kernel python3 here: install ipykernel in this environment (pip install ipykernel)"
-    if not errors:
-        return f"its kernel died, as when memory runs out: {LESS_MEMORY}"
-    message = " ".join(errors[-1]["evalue"].split()).rstrip(".")
-    if errors[-1]["ename"] == "MemoryError":
-        return f"not enough memory: {LESS_MEMORY}"
-    return message if errors[-1]["ename"].endswith("Error") and message else f"{errors[-1]['ename']} {message}"
-
-
-def _end_of_log(notebook: Path) -> bytes:
-    """The last lines that papermill printed about a failed notebook; empty if there are none."""
-    log = notebook.parent.parent / "logs" / f"{notebook.name.removesuffix('.failed.ipynb')}.log"
-    return log.read_bytes()[-10_000:] if log.is_file() else b""

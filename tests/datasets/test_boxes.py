@@ -96,7 +96,7 @@ def test_of_the_published_boxes_as_many_survive_the_selection_as_were_counted(re
     assert all(boxes["class"].value_counts()[name] <= count for name, count in SIX.items())
 
 
-def test_a_source_without_a_list_has_no_boxes(phantom_source, phantom_records, tmp_path):
+def test_a_source_without_a_list_has_no_boxes(phantom_records, tmp_path):
     assert read_boxes("covid", tmp_path, phantom_records("covid")).empty
     assert list(read_boxes("xray8", tmp_path, phantom_records("xray8")).columns) == list(COLUMNS)
 

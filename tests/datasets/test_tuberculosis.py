@@ -44,7 +44,7 @@ def test_the_twin_has_the_published_layout_and_its_traps(source):
     assert masks == {path.name for path in scans if path.name.startswith("MCU")}, "a mask has its scan's own name"
 
 
-def test_records_are_of_both_sites_without_masks(source, phantom_records):
+def test_records_are_of_both_sites_without_masks(phantom_records):
     records = phantom_records("tuberculosis")
     assert len(records) == 60 and records["path"].str.contains("/CXR_png/").all()
     assert (records["tuberculosis"].astype(str) == records["patient"].str[-1]).all()

@@ -5,42 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from drawn_runs import CLASSES, SCANS, run_of, runs_of
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from lungkeras.evaluation import comparison, failures, operating_points
 from lungkeras.scores import metrics
 from lungkeras.study.runs import Run, ablation_runs, main_runs, patients_of, repeated_as, split_of
-
-CLASSES = {"covid": ("covid", "viral_pneumonia", "normal"), "xray8": ("atelectasis", "effusion", "no_finding")}
-SCANS = 120
-
-
-def run_of(name: str, skill: float = 1.0, seed: int = 0) -> Run:
-    """A run on test scans that all runs of its dataset share; more skill, clearer probabilities."""
-    dataset, backbone, weights = name.split("-")[:3]
-    task, classes = "multilabel" if dataset == "xray8" else "multiclass", CLASSES[dataset]
-    shared, own = np.random.default_rng(7), np.random.default_rng(seed)
-    labels = np.eye(3, dtype=int)[shared.integers(3, size=SCANS)]
-    if task == "multilabel":
-        labels = (shared.random((SCANS, 3)) < 0.3).astype(int)
-    given = metrics.probabilities(4 * skill * (labels - 0.5) + 2 * own.normal(size=labels.shape), task)
-    scans = [f"{n}.png" for n in range(SCANS)]
-    frame = pd.DataFrame({"split": "test", "scan": scans, "patient": np.arange(SCANS) // 2})
-    for place, word in enumerate(classes):
-        frame[f"label_{word}"], frame[f"probability_{word}"] = labels[:, place], given[:, place]
-    params = {"dataset": dataset, "backbone": backbone, "weights": weights, "learning_rate": 0.01}
-    return Run(name, params, pd.DataFrame(), frame, {"best_epoch": 3 + seed}, classes, task)
-
-
-def runs_of(**skills: float) -> dict[str, Run]:
-    names = {"resnet": "resnet34", "mobilenet": "mobilenet_v3_large", "efficientnet": "efficientnet_b1"}
-    runs = [
-        run_of(f"{dataset}-{names[word]}-random", skill, seed)
-        for dataset in CLASSES
-        for seed, (word, skill) in enumerate(skills.items())
-    ]
-    return {run.name: run for run in runs}
 
 
 def test_scores_of_a_class_are_those_of_scikit_learn_within_their_intervals():

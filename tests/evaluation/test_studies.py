@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from test_comparison import run_of
+from drawn_runs import run_of
 
 from lungkeras.evaluation import comparison
 from lungkeras.evaluation.studies import ALL_RUNS, compare_studies, params_that_differ
@@ -55,6 +55,18 @@ def test_other_scans_or_labels_are_not_paired():
         (row,) = compare_studies(first, {ONE: run}).to_dict("records")
         assert row["note"] == note and np.isnan([row["difference"], row["p_holm"]]).all()
         assert not np.isnan(row["second_macro_f1"])
+
+
+def test_labels_that_both_studies_do_not_know_are_equal():
+    name = "xray8-resnet34-random"
+    studies = study(name, skill=1.0), study(name, skill=0.5, seed=1)
+    for runs in studies:
+        known = runs[name].predictions["label_effusion"].where(runs[name].predictions["scan"] != "0.png")
+        runs[name] = replace(runs[name], predictions=runs[name].predictions.assign(label_effusion=known))
+    (row,) = compare_studies(*studies).to_dict("records")
+    other = replace(studies[1][name], name="xray8-efficientnet_b1-random")
+    within = comparison.pairs(studies[0] | {other.name: other}).iloc[0]
+    assert row["note"] == "" and row["difference"] == pytest.approx(within["difference"])
 
 
 def test_chosen_models_of_other_names_are_a_pair_and_runs_of_one_study_stand_alone():

@@ -1,40 +1,25 @@
 """Maps against boxes: closed forms, baselines that are known, and models that point where they must or nowhere."""
 
 import functools
-from dataclasses import replace
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 from boxed_study import boxed_study, learn, small_network
+from prepared_data import boxes_of, prepared_of
 
 from lungkeras.datasets.phantoms.phantom import draw_source
 from lungkeras.datasets.phantoms.truth import read_truth
 from lungkeras.datasets.scans.decoding import decode_grey
 from lungkeras.evaluation.comparison import macro_scores
 from lungkeras.explanation import localisation, pointing, randomisation
+from lungkeras.explanation.boxed_findings import boxed_findings, load_boxes
 from lungkeras.explanation.gradcam import heat_maps
-from lungkeras.preparation.folder import Prepared, load_prepared
+from lungkeras.preparation.folder import load_prepared
 from lungkeras.preparation.prepare import prepare_dataset
 from lungkeras.scores import metrics
-from lungkeras.system.errors import RunError
 from lungkeras.training.outputs import predict_logits
-
-
-def prepared_of(labels: dict[str, list[str]], size: int = 20, classes=("effusion", "mass")) -> Prepared:
-    """Blank scans, by split, each with its classes separated by a space."""
-    rows, images = [], {}
-    for split, shown in labels.items():
-        images[split] = np.zeros((len(shown), size, size), np.uint8)
-        for place, names in enumerate(shown):
-            row = {"scan": f"{split}-{place}.png", "patient": f"{split}-{place}", "split": split}
-            rows.append(row | {name: int(name in names.split()) for name in classes})
-    return Prepared("xray8", "multilabel", classes, size, 0.0, 1.0, pd.DataFrame(rows), images)
-
-
-def boxes_of(*rows: tuple) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["scan", "class", "left", "top", "right", "bottom"])
 
 
 def test_the_prior_is_learned_on_other_splits_and_points_to_most_of_their_boxes():
@@ -48,12 +33,7 @@ def test_the_prior_is_learned_on_other_splits_and_points_to_most_of_their_boxes(
         ("test-0.png", "mass", 0.0, 0.0, 1.0, 1.0),
         ("test-1.png", "effusion", 0.3, 0.3, 0.5, 0.5),
     )
-    findings = localisation.boxed_findings(prepared, boxes)
-    assert findings[["scan", "class"]].to_numpy().tolist() == [
-        ["test-0.png", "effusion"],
-        ["test-0.png", "mass"],
-        ["test-1.png", "effusion"],
-    ]
+    findings = boxed_findings(prepared, boxes)
     maps = localisation.prior_maps(prepared, boxes, findings, (20, 20))
     assert maps[0, 2, 2] == pytest.approx(1 / 3) and maps[0, 7, 7] == pytest.approx(2 / 3) and maps[0, 19, 0] == 0
     np.testing.assert_array_equal(maps[0], maps[2])
@@ -63,9 +43,9 @@ def test_the_prior_is_learned_on_other_splits_and_points_to_most_of_their_boxes(
 def test_without_boxes_in_other_splits_each_half_of_the_patients_is_the_prior_of_the_other():
     prepared = prepared_of({"train": ["mass"], "val": [], "test": ["effusion"] * 10 + ["mass"]})
     rows = [(f"test-{place}.png", "effusion", 0.2, 0.2, 0.4, 0.4) for place in range(10)]
-    findings = localisation.boxed_findings(prepared, boxes_of(*rows, ("test-10.png", "mass", 0, 0, 1, 1)))
+    findings = boxed_findings(prepared, boxes_of(*rows, ("test-10.png", "mass", 0, 0, 1, 1)))
     rows[3] = ("test-3.png", "effusion", 0.7, 0.7, 0.9, 0.9)
-    moved = localisation.boxed_findings(prepared, boxes_of(*rows, ("test-10.png", "mass", 0, 0, 1, 1)))
+    moved = boxed_findings(prepared, boxes_of(*rows, ("test-10.png", "mass", 0, 0, 1, 1)))
     before, after = (localisation.prior_maps(prepared, boxes_of(*rows[:0]), one, (20, 20)) for one in (findings, moved))
     changed = (before != after)[:10].any(axis=(1, 2))
     assert 3 <= changed.sum() <= 7 and not changed[3], "a scan's own box moves the map of the other half alone"
@@ -79,7 +59,7 @@ def test_baselines_can_name_no_more_points_than_the_map():
     rows = [(f"train-{place}.png", "mass", *(middle if place else low)) for place in range(4)]
     rows += [(f"test-{place}.png", "mass", *(low if place < 2 else middle)) for place in range(8)]
     boxes = boxes_of(*rows)
-    findings = localisation.boxed_findings(prepared, boxes)
+    findings = boxed_findings(prepared, boxes)
     for grid, expected in {(8, 8): (2 / 8, 2 * 2 / 64 / 8, 2 / 8), (1, 1): (6 / 8 + 2 / 8, 1, 1)}.items():
         found = localisation._baselines(prepared, boxes, findings, grid, 0)
         assert tuple(found[name]["hit"].mean() for name in localisation.BASELINES) == pytest.approx(expected)
@@ -186,21 +166,6 @@ def test_a_model_without_numbers_points_nowhere(study):
     assert (own["hit"] == 0).all() and (own["empty"] == 1).all()
 
 
-def test_boxes_are_those_of_the_prepared_folder(tmp_path, study):
-    *_, boxes = study
-    boxes.to_parquet(tmp_path / "boxes.parquet", index=False)
-    pd.testing.assert_frame_equal(localisation.load_boxes(tmp_path), boxes)
-    with pytest.raises(RunError, match="Prepare the dataset again"):
-        localisation.load_boxes(tmp_path / "nowhere")
-
-
-def test_boxes_of_absent_scans_and_classes_are_skipped():
-    prepared = prepared_of({"train": ["mass"], "val": ["mass"], "test": ["mass"]})
-    boxes = boxes_of(("test-0.png", "mass", 0, 0, 1, 1), ("gone.png", "mass", 0, 0, 1, 1))
-    assert len(localisation.boxed_findings(prepared, boxes)) == 1
-    assert localisation.boxed_findings(replace(prepared, classes=("effusion",)), boxes).empty
-
-
 DEEPER = ((16, 1), (32, 2), (32, 2), (64, 1))
 
 
@@ -226,7 +191,7 @@ def learned(tmp_path_factory):
 def test_on_drawn_chests_a_network_that_learned_points_at_the_lesions_and_a_randomised_one_does_not(learned):
     """A map of random weights still depends on the scan, and may avoid the bright lesions: no better than chance."""
     model, prepared, source = learned("clean")
-    boxes = localisation.load_boxes(source.parent / "prepared")
+    boxes = load_boxes(source.parent / "prepared")
     asked = {"model": model} | {f"random {seed}": randomisation.renewed(model, seed) for seed in range(10)}
     found = rates(localisation.summary(localisation.localise(asked, prepared, boxes), prepared, boxes))
     for method in localisation.METHODS:

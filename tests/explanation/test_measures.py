@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from lungkeras.explanation import measures
-from lungkeras.explanation.gradcam import features
+from lungkeras.explanation.embedding import features
 from lungkeras.preparation.folder import Prepared
 from lungkeras.scores import metrics
 from lungkeras.study.runs import Run

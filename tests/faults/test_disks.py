@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
+from folder_contents import contents
 from prepared_data import write_prepared
 from small_study import report, small_study
 from small_training import params_of, small_model
@@ -66,10 +67,6 @@ def read_only(tmp_path):
     yield closed
     for folder in mounted:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def sentence(capsys) -> str:

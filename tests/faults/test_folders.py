@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from folder_contents import contents
 from prepared_data import write_prepared
 from small_study import report, small_study
 from small_training import params_of, small_model
@@ -23,10 +24,6 @@ from lungkeras.preparation.scan import first_steps, prepare_scan
 from lungkeras.study import runs
 from lungkeras.system.errors import ScanError
 from lungkeras.training import one_run
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def without_class(source: Path) -> str:

@@ -15,24 +15,17 @@ import h5py
 import pandas as pd
 import psutil
 import pytest
+from folder_contents import contents, strays
 from killing import Moment, killed, moments, undisturbed
 from prepared_data import write_prepared
 from small_study import report, small_study
 from small_training import params_of, small_model
 
 from lungkeras.preparation.prepare import prepare_dataset
-from lungkeras.system.files import TEMPORARY, atomic, atomic_folder, sweep, write_json
+from lungkeras.system.files import atomic, atomic_folder, sweep, write_json
 from lungkeras.training import one_run, progress
 
 EPOCHS = 8
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-
-
-def strays(folder: Path) -> list[Path]:
-    return list(folder.rglob(f"{TEMPORARY}*"))
 
 
 def again(work: Callable, *arguments) -> None:

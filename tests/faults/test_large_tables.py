@@ -205,7 +205,7 @@ def test_names_of_a_source_forge_no_line_of_a_terminal(tmp_path, capsys):
     assert all(line.startswith("xray8: ") for line in said.splitlines()) and r"\x1b[2J\x07\nlungkeras" in said
 
 
-def test_a_printed_line_is_one_line_whatever_it_holds(capsys, monkeypatch):
+def test_a_printed_line_is_one_line_whatever_it_holds(capsys):
     say("\x1b]0;title\a", "a\nb", "ü – 胸")
     assert capsys.readouterr().out == "\\x1b]0;title\\x07\na\\nb\nü – 胸\n"
     with open(os.devnull, "w", encoding="ascii") as terminal:

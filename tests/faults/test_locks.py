@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from folder_contents import contents
 from killing import SERVER
 from prepared_data import write_prepared
 from small_study import small_study
@@ -25,10 +26,6 @@ from lungkeras.system.errors import FolderError
 from lungkeras.system.locks import alone
 from lungkeras.system.places import project_folder
 from lungkeras.training import one_run
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def together(work, number: int, *arguments) -> list[int]:
@@ -109,7 +106,7 @@ def test_a_lock_that_is_not_a_plain_file_is_neither_followed_nor_waited_for(kind
     assert not locks.is_held(lock)
 
 
-def test_the_words_of_a_holder_forge_no_line(tmp_path, capsys):
+def test_the_words_of_a_holder_forge_no_line(tmp_path):
     lock = tmp_path / ".lock"
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -161,9 +158,7 @@ def test_processes_prepare_one_dataset_ten_times(phantom_source, tmp_path, numbe
     injected("processes at once on one folder", 10 * number)
 
 
-def test_a_waiting_process_uses_an_equal_result_and_makes_a_different_one(
-    phantom_source, tmp_path, monkeypatch, capsys
-):
+def test_a_waiting_process_uses_an_equal_result_and_makes_a_different_one(phantom_source, tmp_path, monkeypatch):
     """The lock of the other process is one that this one seems to have waited for."""
     source, to = phantom_source("covid"), tmp_path / "covid"
     prepare(source, to)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import psutil
 import pytest
-from test_kills import contents, strays
+from folder_contents import contents, strays
 
 from lungkeras.datasets.phantoms.phantom import draw_source
 

@@ -20,7 +20,7 @@ from lungkeras.evaluation import baselines, calibration, comparison, decision_th
 from lungkeras.evaluation.paper import claims, tables
 from lungkeras.evaluation.run_evidence import RunEvidence
 from lungkeras.explanation import gallery, measures
-from lungkeras.explanation.gradcam import features
+from lungkeras.explanation.embedding import features
 from lungkeras.preparation.folder import Prepared, load_prepared
 from lungkeras.report import page as report
 from lungkeras.report import tables as report_tables

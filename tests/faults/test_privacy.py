@@ -57,7 +57,7 @@ def test_a_strangers_result_names_no_place_outside(source, project):
     assert places.find(source) is None
 
 
-def test_results_of_a_stranger_within_the_checkout_bring_no_snakefile(monkeypatch, tmp_path):
+def test_results_of_a_stranger_within_the_checkout_bring_no_snakefile(monkeypatch):
     checkout = Path(lungkeras.__file__).resolve().parent.parent
     theirs = checkout / "reports" / "theirs"
     monkeypatch.setattr(places.Path, "cwd", lambda: theirs)

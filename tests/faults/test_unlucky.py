@@ -15,13 +15,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from folder_contents import contents
 from small_study import small_study
 
 from lungkeras import cli
 from lungkeras.datasets.registry import read_records
 from lungkeras.preparation.folder import load_prepared
 from lungkeras.preparation.prepare import prepare_dataset
-from lungkeras.study import graph, status
+from lungkeras.study import failed_notebooks, status
 from lungkeras.system import installation, locks
 from lungkeras.system.errors import FolderError, SourceError
 from lungkeras.system.files import write_text
@@ -46,10 +47,6 @@ def sentence(done: subprocess.CompletedProcess) -> str:
     said = "".join(line for line in lines if " of " not in line or line.startswith("lungkeras: "))  # but progress
     assert done.returncode == 1 and said.startswith("lungkeras: ") and said.count("\n") == 1, said
     return said
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 @pytest.fixture
@@ -220,9 +217,9 @@ def test_a_kernel_that_is_missing_is_named(project, injected):
 def test_a_missing_kernel_is_known_by_the_words_of_papermill(tmp_path):
     failed = tmp_path / "notebooks" / "05_report.failed.ipynb"
     write_text(failed, '{"cells": []}')
-    assert "its kernel died" in graph.failure(tmp_path, tmp_path)
+    assert "its kernel died" in failed_notebooks.failure(tmp_path, tmp_path)
     write_text(tmp_path / "logs" / "05_report.log", "jupyter_client.kernelspec.NoSuchKernel: No such kernel named x\n")
-    assert "no Jupyter kernel python3" in graph.failure(tmp_path, tmp_path)
+    assert "no Jupyter kernel python3" in failed_notebooks.failure(tmp_path, tmp_path)
 
 
 @pytest.mark.faults
@@ -283,7 +280,7 @@ def test_another_users_result_stays_as_it_is(prepare, another_user, open_folder,
     injected("files of another user", 1)
 
 
-def test_a_folder_that_nobody_may_read_is_named(phantom_source, tmp_path, monkeypatch):
+def test_a_folder_that_nobody_may_read_is_named(tmp_path, monkeypatch):
     closed, listed = tmp_path / "closed", os.scandir
 
     def refuse(folder="."):

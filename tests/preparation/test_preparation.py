@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from folder_contents import contents
 from layouts import STUDY
 from PIL import Image
 
@@ -230,10 +231,6 @@ def dataset(request) -> str:
     return request.param
 
 
-def contents(folder) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 def test_arrays_records_and_statistics_agree(dataset, phantom_source, phantom_records, tmp_path):
     source, to = phantom_source(dataset), tmp_path / "prepared"
     summary = prepare_dataset(dataset, source, to, size=32)
@@ -423,7 +420,7 @@ def test_labels_are_kept_as_published_and_decided_when_the_folder_is_opened(phan
 
 
 @pytest.mark.parametrize("dataset", STUDY)
-def test_a_dataset_without_unknown_labels_is_prepared_as_before(dataset, phantom_source, phantom_records, tmp_path):
+def test_a_dataset_without_unknown_labels_is_prepared_as_before(dataset, phantom_source, tmp_path):
     summary = prepare_dataset(dataset, phantom_source(dataset), tmp_path / "prepared", size=32)
     prepared = load_prepared(tmp_path / "prepared", uncertain="ones", blank="ignore")
     assert summary["unknown"] == {}

@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from test_report import Page
+from parsed_page import Page
 
 from lungkeras.datasets.phantoms.phantom import draw_source
 from lungkeras.preparation.audit import dataset as audit

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from test_report import Page
+from parsed_page import Page
 
 from lungkeras.report import checklists
 from lungkeras.report.page import write_report

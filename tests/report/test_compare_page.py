@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from test_report import Page
+from parsed_page import Page
 
 from lungkeras.cli.program import main
 from lungkeras.system.files import write_csv, write_json, write_parquet, write_text

@@ -5,10 +5,12 @@ import dataclasses
 import boxed_study as study
 import numpy as np
 import pytest
+from drawn_runs import findings_run
 
-from lungkeras.explanation.gradcam import cuts, features, grad_cam, layer_cam, overlay
+from lungkeras.explanation.embedding import features
+from lungkeras.explanation.gradcam import cuts, grad_cam, layer_cam, overlay
 from lungkeras.report import explored_scans, exploring
-from lungkeras.report.shown import scan_picture
+from lungkeras.report.display import scan_picture
 from lungkeras.scores import metrics
 from lungkeras.study.runs import split_of
 from lungkeras.system.errors import ParamsError, RunError
@@ -110,8 +112,6 @@ def test_neighbours_are_those_of_all_training_scans_and_never_the_scan_itself(pa
 
 
 def test_answers_to_findings_are_wrong_by_known_labels_alone():
-    from test_shown import findings_run
-
     run = findings_run(labels=[[1, 0], [1, np.nan], [0, 1]], given=[[0.9, 0.8], [0.7, 0.6], [0.2, 0.9]])
     found = explored_scans.answered(run, "test")
     assert found["wrong"].tolist() == [True, False, False]

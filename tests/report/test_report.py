@@ -1,6 +1,5 @@
 import json
 import re
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote
@@ -11,6 +10,7 @@ import pandas as pd
 import pytest
 import synthetic
 import yaml
+from parsed_page import Page
 from PIL import Image
 
 from lungkeras.evaluation.paper import tables
@@ -28,43 +28,10 @@ from lungkeras.scores import calibration_error, intervals
 from lungkeras.study.words import run_name_title
 from lungkeras.system.files import write_csv, write_json
 
-VOID = {"meta", "img", "br", "hr", "link", "input"}
 CAPTIONS = yaml.safe_load((report.TEMPLATES / "captions.yaml").read_text(encoding="utf-8"))
 FIGURES = len(set(CAPTIONS["figures"]) - set(report.OPTIONAL))
 ITEMS = FIGURES + len(set(CAPTIONS["tables"]) - set(report.OPTIONAL))
 EVIL = "<script>alert('\"x\"')</script>&amp;"
-
-
-class Page(HTMLParser):
-    """What a browser finds in a page: elements, their attributes, and the text outside script and style."""
-
-    def __init__(self, html: str):
-        super().__init__()
-        self.elements, self.open, self.words, self.unclosed = [], [], [], []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        if not self.open or self.open.pop() != tag:
-            self.unclosed.append(tag)
-
-    def handle_data(self, data):
-        if not {"script", "style"} & set(self.open):
-            self.words.append(data)
-
-    def all(self, tag: str) -> list[dict]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from drawn_runs import findings_run
 from prepared_data import CLASSES, COUNTS, write_prepared
 
 from lungkeras.explanation import grad_cam
@@ -22,7 +23,6 @@ from lungkeras.preparation.scan import prepare_scan
 from lungkeras.report.shown import show
 from lungkeras.scores import metrics
 from lungkeras.scores.temperature import Correction
-from lungkeras.study.runs import Run
 from lungkeras.system.errors import ParamsError, ScanError
 
 EVIL = "<script>alert(1)</script>"
@@ -57,19 +57,6 @@ def read(shown) -> Page:
     assert all(source.startswith("data:image/") for source in page.fetched)
     assert not page.tags & {"script", "link", "iframe", "style", "object"} and not re.search(r"\son\w+=|url\(", html)
     return page
-
-
-def findings_run(labels, given, classes=("mass", "nodule"), task="multilabel", **more) -> Run:
-    """A run with these answers to its test split, which nothing corrects."""
-    frame = pd.DataFrame({"split": "test", "scan": [f"{place}.png" for place in range(len(labels))]})
-    frame["patient"] = frame["scan"]
-    for column, name in enumerate(classes):
-        frame[f"label_{name}"], frame[f"probability_{name}"] = np.array(labels)[:, column], np.array(given)[:, column]
-    params = {"dataset": "xray8", "backbone": "resnet34", "weights": "random"}
-    scores = {"temperature": 1.0, "temperatures": [1.0] * len(classes), "prior_shift": [0.0] * len(classes)}
-    name = more.pop("name", "xray8-resnet34-random")
-    history = more.pop("history", pd.DataFrame())
-    return Run(name, params, history, frame, scores | more, tuple(classes), task)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_freshness import OTHER, SCRATCH, TRANSFERRED, copied, listed, original, planned  # noqa: F401
+from finished_study import OTHER, SCRATCH, TRANSFERRED, listed, planned
 
 from lungkeras import cli
 from lungkeras.study import cleaning, freshness
@@ -16,7 +16,7 @@ UNNAMED = "covid-mobilenet_v3_large-random"
 
 
 @pytest.fixture
-def study(copied, monkeypatch):  # noqa: F811
+def study(copied, monkeypatch):
     """The folder of a finished study of three runs, in a project of its own."""
     monkeypatch.setattr(cleaning, "project_folder", lambda: copied / "project")
     return copied

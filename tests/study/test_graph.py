@@ -1,69 +1,14 @@
-"""The graph of notebooks: why a study stopped, in one sentence. Its runs are tested in test_study.py."""
+"""What Snakemake reads of the graph of notebooks. Its runs are tested in test_study.py."""
 
-import json
-import os
+from urllib.parse import unquote
 
 import pytest
+import yaml
 
 from lungkeras.study import graph
 from lungkeras.study.params import Params
 from lungkeras.system.errors import ParamsError
-
-
-def test_a_failed_notebook_is_named_with_its_error(tmp_path):
-    output = {"output_type": "error", "ename": "RunError", "evalue": "prepared is gone.\nPrepare it", "traceback": []}
-    notebook = {"cells": [{"cell_type": "code", "outputs": [output]}]}
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks" / "02_training-covid-resnet34-random.failed.ipynb").write_text(json.dumps(notebook))
-    sentence = graph.failure(tmp_path, tmp_path)
-    assert sentence.startswith("02_training-covid-resnet34-random failed: prepared is gone. Prepare it.")
-    assert sentence.endswith(".failed.ipynb")
-
-
-def failed_notebook(study, name: str, content: str, at: int):
-    file = study / "notebooks" / f"{name}.failed.ipynb"
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(content)
-    os.utime(file, (at, at))
-    return file
-
-
-def test_the_last_of_several_failures_is_reported_and_the_others_are_counted(tmp_path):
-    error = {"output_type": "error", "ename": "KeyError", "evalue": "'scan'", "traceback": []}
-    content = json.dumps({"cells": [{"outputs": [error]}]})
-    failed_notebook(tmp_path, "02_training-a", content, at=1_000)
-    last = failed_notebook(tmp_path, "02_training-b", content, at=2_000)
-    assert graph.failure(tmp_path, tmp_path) == (
-        f"02_training-b failed (1 more failed): 'scan'. The notebook is kept: {last}"
-    )
-
-
-def test_failures_from_before_the_start_do_not_count(tmp_path):
-    failed_notebook(tmp_path, "02_training-a", json.dumps({"cells": []}), at=1_000)
-    earlier = graph._failed_notebooks(tmp_path)
-    assert "before a notebook failed" in graph.failure(tmp_path, tmp_path, earlier)
-    failed_notebook(tmp_path, "02_training-a", json.dumps({"cells": []}), at=2_000)
-    assert graph.failure(tmp_path, tmp_path, earlier).startswith("02_training-a failed: ")
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (json.dumps({"cells": [{"cell_type": "code", "outputs": []}]}), "its kernel died, as when memory runs out"),
-        ('{"cells": [', "it could not be written"),
-        (
-            json.dumps({"cells": [{"outputs": [{"output_type": "error", "ename": "MemoryError", "evalue": ""}]}]}),
-            "not enough memory",
-        ),
-        (
-            json.dumps({"cells": [{"outputs": [{"output_type": "error", "ename": "Oops", "evalue": "no"}]}]}),
-            "Oops no",
-        ),
-    ],
-)
-def test_the_reason_is_read_from_what_the_notebook_holds(tmp_path, content, reason):
-    failed_notebook(tmp_path, "02_training-a", content, at=1_000)
-    assert graph.failure(tmp_path, tmp_path).startswith(f"02_training-a failed: {reason}")
+from lungkeras.system.places import project_folder
 
 
 @pytest.mark.parametrize("name", ["{a}", "a\nb"])
@@ -77,3 +22,21 @@ def test_caches_go_to_the_project_if_the_home_can_not_hold_them(tmp_path, monkey
     assert graph._cache(tmp_path) == {}
     monkeypatch.setattr(graph.os, "access", lambda *_: False)
     assert graph._cache(tmp_path) == {"XDG_CACHE_HOME": str(tmp_path / ".snakemake" / "cache")}
+
+
+def test_a_step_is_named_by_the_file_that_the_graph_makes_of_it():
+    shared = Params(runs="reports/mine/runs")
+    run = Params(runs="reports/mine/runs", dataset="covid", backbone="resnet34")
+    files = graph._results(project_folder(), shared, {run.run: run})
+    assert files["05_report"] == "reports/mine/notebooks/05_report.ipynb"
+    assert files[run.run].endswith("runs/covid-resnet34-random/metrics.json")
+    assert files["covid"].endswith("covid/statistics.json")
+
+
+def test_the_snakefile_reads_back_its_config(tmp_path):
+    """As Snakemake does: it reads each value as YAML."""
+    sources = {"covid": "my scans/50 %"}
+    config = graph._config(tmp_path, tmp_path / "2024 #1", sources, ["covid"], backend=None, threads=2)
+    read = {key: yaml.safe_load(str(value)) for key, value in config.items()}
+    assert unquote(read["study"]) == "./2024 #1" and read["again"] == ["covid"] and read["threads"] == 2
+    assert {name: unquote(path) for name, path in read["sources"].items()} == sources and "backend" not in read

@@ -399,7 +399,7 @@ def test_the_learning_rate_rises_linearly_in_the_warm_up_then_falls_along_a_cosi
     np.testing.assert_allclose([float(rates(step)) for step in range(41)], expected, rtol=1e-5)
 
 
-def test_a_run_made_before_a_param_existed_counts_as_one_with_its_default(prepared_folder, tmp_path, monkeypatch):
+def test_a_run_made_before_a_param_existed_counts_as_one_with_its_default(prepared_folder, tmp_path):
     params = params_of(prepared_folder, tmp_path)
     now = made_from.training_made_from(params, "data")["params"]
     before = {name: getattr(params, name) for name in type(params).model_fields if name not in made_from.LATER}

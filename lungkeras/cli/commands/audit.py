@@ -42,12 +42,8 @@ def run(options) -> int:
 
 
 def _split(options) -> int:
-    from lungkeras.preparation.audit.published_split import (
-        audit_split,
-        require_new,
-        split_as_text,
-        write_repaired,
-    )
+    from lungkeras.preparation.audit.published_split import audit_split, require_new, write_repaired
+    from lungkeras.preparation.audit.published_split_text import split_as_text
 
     if options.repair:
         require_new(options.repair)

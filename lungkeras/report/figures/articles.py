@@ -9,6 +9,7 @@ from matplotlib.patches import Rectangle
 
 from lungkeras.datasets.registry import title
 from lungkeras.preparation.audit.shortcuts import PROBES
+from lungkeras.report.audit import probe_title
 from lungkeras.report.figures import panels
 from lungkeras.report.figures.style import GREY, INK, class_style, run_colour, styled
 from lungkeras.study.words import heading, run_name_title, wrapped
@@ -52,7 +53,7 @@ def shortcuts(found: pd.DataFrame) -> Figure:
     for row, name in enumerate(probes):
         if name in PROBES and np.isfinite(PROBES[name].limit):
             ax.vlines(PROBES[name].limit, row - 0.42, row + 0.42, color=INK, linestyle=":")
-    ax.set_yticks(range(len(probes)), [PROBES[name].title if name in PROBES else name for name in probes])
+    ax.set_yticks(range(len(probes)), [probe_title(name) for name in probes])
     ax.invert_yaxis()
     ax.set(xlabel="AUROC (dotted: an interval beyond it is an alarm)")
     if classes:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from lungkeras.datasets.registry import title
 from lungkeras.preparation.audit.shortcuts import PROBES
+from lungkeras.report.audit import probe_title
 from lungkeras.report.readings.words import counted, one_sentence, paragraph
 from lungkeras.study.words import decimal, heading, listed
 
@@ -113,7 +114,7 @@ def _limits(probes: pd.DataFrame) -> pd.Series:
 
 
 def _probe(row: Mapping, named: bool) -> str:
-    looked = PROBES[row["name"]].title if row["name"] in PROBES else row["name"]
+    looked = probe_title(row["name"])
     whose = f" of {heading(row['dataset'])}" if named else ""
     return f"{title(row['class'])}{whose} from {looked}, with an AUROC of {decimal(row['auroc'], 3)}"
 
