@@ -90,6 +90,12 @@ def test_an_invalid_folder_name_is_refused(project, tmp_path, study, capsys):
     assert not (project / "params").exists()
 
 
+@pytest.mark.parametrize("labels", [["--labels", "a.csv", "b.csv"], ["--labels", "a.csv", "--labels", "b.csv"]])
+def test_several_tables_of_labels_are_refused(project, tmp_path, labels, capsys):
+    assert cli.main(["new", "mine", "--source", str(tmp_path), *labels]) == 1
+    assert "expected one table, found a.csv, b.csv: join them to one" in capsys.readouterr().err
+
+
 def test_nothing_is_written_where_the_folder_is_not_understood(project, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert run("new", "mine", "--source", tmp_path / "empty") == 1

@@ -12,10 +12,11 @@ from lungkeras.datasets.class_names import clear_class, distinct, slugs
 from lungkeras.datasets.folders import no_image, subfolders
 from lungkeras.datasets.own import entry
 from lungkeras.datasets.own_description import MOST_CLASSES, Description
-from lungkeras.datasets.own_records import PATIENT_IN_PATH, is_no_class
+from lungkeras.datasets.own_records import PATIENT_IN_PATH, is_no_class, plain
 from lungkeras.datasets.records import finish
 from lungkeras.datasets.scans.dicom_headers import ELEMENTS as DICOM_ELEMENTS
 from lungkeras.datasets.scans.dicom_headers import header_of
+from lungkeras.system.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,6 +92,12 @@ def of_folders(
         splits=splits,
     )
     patients = _patients_of_folders(source, description)
+    places = (
+        [child for child in _children(root) if child.name.casefold() in splits] if order == "split/class" else [root]
+    )
+    inner = {child.name for place in places for child in _children(place)}
+    if empty := sorted(name for name in inner if plain(name) not in {*map(plain, classes)}):
+        missed.append(f"folders without an image, which are no class: {', '.join(map(printable, empty[:12]))}")
     how = {
         "classes": f"a folder each{'' if root == source else f', in {root.relative_to(source).as_posix()}'}",
         "patients": PATIENTS[patients],

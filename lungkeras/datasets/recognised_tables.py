@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lungkeras.datasets.ages import years
 from lungkeras.datasets.class_names import clear_class, distinct, slugs
 from lungkeras.datasets.folders import file_paths, files_in
 from lungkeras.datasets.label_tables import SUFFIXES, holds_labels, list_separator, read_table, require_column
@@ -51,6 +53,10 @@ HEADINGS = {
 }
 
 
+VECTOR = r"\[?\s*[01](?:\.0?)?(?:[\s,;|]+[01](?:\.0?)?)+\s*\]?"  # [1, 0, 0]: labels of classes that it does not name
+QUOTED_LIST = r"""^\[.*['"]\s*,\s*['"].*\]$"""  # ['Mass', 'Edema']
+
+
 @dataclass(frozen=True)
 class Named:
     """The columns that a user names, by their headers; None or empty for those to be found."""
@@ -68,8 +74,12 @@ class Named:
 
 def table_in(source: Path) -> Path | None:
     """The only table directly in the source; None if there is none or several."""
-    found = [file for file in files_in(source) if file.suffix.lower() in set(SUFFIXES) - {".txt"}]
+    found = tables_in(source)
     return found[0] if len(found) == 1 else None
+
+
+def tables_in(source: Path) -> list[Path]:
+    return [file for file in files_in(source) if file.suffix.lower() in set(SUFFIXES) - {".txt"}]
 
 
 def of_table(
@@ -80,8 +90,12 @@ def of_table(
 
     if not file.is_file():
         raise SourceError(f"--labels {file}: expected a table of labels, found {glance(file)}: name the file")
+    _require_a_table(file)
     table, files = read_table(file), file_paths(source)
     headings = list(table.columns)
+    if twice := next((name for name in headings if name.endswith(".1") and name[:-2] in headings), None):
+        raise SourceError(f"{file}: expected each heading once, found two columns called {printable(twice[:-2])!r}: "
+                          "remove or rename one")  # fmt: skip
     for heading in (named.image, named.patient, *named.label, named.view, named.age, named.sex, named.split):
         if heading is not None:
             require_column(file, headings, heading)
@@ -112,11 +126,26 @@ def of_table(
             f"{lost.sum():,} patients whose numbers have lost digits to a spreadsheet's format, such as "
             f"{printable(table.loc[lost, roles['patient']].iloc[0])}: each of these scans stands alone"
         )
+    if roles["age"]:
+        ages = table[roles["age"]]
+        if (strange := (years(ages).isna() & (ages != "")).to_numpy(bool)).any():
+            missed.append(f"{strange.sum():,} ages that are not in years, such as {printable(ages[strange].iloc[0])}")
     used = {*roles.values(), *labels}
     if unused := [printable(heading) for heading in headings if heading not in used]:
         more = f" and {len(unused) - 12} more" if unused[12:] else ""
         missed.append(f"columns that are not used: {', '.join(unused[:12])}{more}")
     return description, _where_found(description, roles)
+
+
+def _require_a_table(file: Path) -> None:
+    """Raises SourceError for JSON, which a reader of CSV would take for a heading."""
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(200).lstrip(b"\xef\xbb\xbf \t\r\n")
+    except OSError:
+        return  # its reason is given when it is read
+    if re.match(rb'\{\s*["}]|\[\s*[\[{]', start):
+        raise SourceError(f"{file}: expected a table of labels (CSV, TSV, xlsx, parquet), found JSON: save it as CSV")
 
 
 def _roles(
@@ -147,7 +176,15 @@ def _classes(
     """({short name: class}, separator in cells of lists, task). Raises SourceError for too many classes."""
     separator = ""
     if labels_are == "list":
-        separator = list_separator(cells[labels[0]])
+        vectors = cells[labels[0]].str.fullmatch(VECTOR)
+        if vectors.any() and (vectors | (cells[labels[0]] == "")).all():
+            raise SourceError(
+                f"{file}: expected the names of classes in the column {printable(labels[0])!r}, found "
+                f"{printable(cells.loc[vectors, labels[0]].iloc[0])[:40]!r}, which names none: write a column of 1 and "
+                "0 for each class"
+            )
+        quoted = cells[labels[0]].str.contains(QUOTED_LIST)
+        separator = "," if quoted.any() else list_separator(cells[labels[0]])
         parts = {cell: parts_of(cell, separator) for cell in cells[labels[0]].unique()}
         classes = distinct(part for found in parts.values() for part in found)
         task = _task_of_lists(cells[image], cells[labels[0]], parts)

@@ -6,6 +6,7 @@ on what was not understood. It asks no questions: a column that is not recognise
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,17 +17,21 @@ from pydantic import ValidationError
 from lungkeras.datasets.own_description import Description
 from lungkeras.datasets.recognised_folders import (
     FEWEST_PATIENTS,
+    SPLIT_WORDS,
     class_folders,
     of_folders,
     read_by,
 )
-from lungkeras.datasets.recognised_tables import Named, of_table, table_in
+from lungkeras.datasets.recognised_tables import Named, of_table, table_in, tables_in
 from lungkeras.system.errors import SourceError
 from lungkeras.system.files import glance
 from lungkeras.system.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+SPLIT_IN_NAME = re.compile(rf"(?<![a-z])({'|'.join(SPLIT_WORDS)})(?![a-z])")
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ def understand(name: str, source: Path, *, title: str, named: Named | None = Non
     elif labels is None and (labels := table_in(source)) is None:
         raise SourceError(
             f"{source}: expected a folder for each of two classes or more, or a table of labels, found "
-            f"{glance(source)}: name the table by --labels FILE"
+            f"{_tables_of_splits(source) or f'{glance(source)}: name the table by --labels FILE'}"
         )
     if labels is not None:
         description, how = _described(of_table, source, Path(labels), title, named, missed)
@@ -73,6 +78,15 @@ def understand(name: str, source: Path, *, title: str, named: Named | None = Non
     if description.patients == "none":
         missed.append("which scans are of one patient: each counts as a patient of its own")
     return Understood(description, records, how, missed)
+
+
+def _tables_of_splits(source: Path) -> str:
+    """The tables of a source that are each a split, in words; empty if it has not several."""
+    names = [file.name for file in tables_in(source) if SPLIT_IN_NAME.search(file.stem.casefold())]
+    if len(names) < 2:
+        return ""
+    shown = " and ".join(map(printable, names[:3]))
+    return f"{shown}: join them to one table with a column `split` of train, val and test, and name it by --labels FILE"
 
 
 def _described(describe: Callable, source: Path, *details) -> tuple[Description, dict[str, str]]:
@@ -95,9 +109,12 @@ def _of_known_classes(
     fewest = 2 if description.task == "multiclass" else 1
     if len(classes) < fewest or (rare and description.labels_are == "columns" and len(description.columns.labels) == 1):
         counted = ", ".join(f"{printable(title)} {patients[slug]}" for slug, title in description.classes.items())
+        lost = [f"{scans:,} {step.removeprefix('left out: ')}" for step, scans in records.attrs["flow"]
+                if scans and records.attrs["kinds"].get(step) == "unknown"]  # fmt: skip
+        counted += f"; left out were {', '.join(lost)}" if lost else ""
         raise SourceError(
             f"{source}: expected at least {fewest} classes that three patients or more have, for train, val and test; "
-            f"found patients of {counted}: give more scans"
+            f"found patients of {counted}: {'correct these rows, or ' if lost else ''}give more scans"
         )
     if not rare:
         return description, records

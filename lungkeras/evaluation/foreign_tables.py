@@ -127,9 +127,10 @@ class TableReader:
         if twice.any():
             first = names[twice].iloc[0]
             rows = np.flatnonzero((names == first).to_numpy())
+            advice = ": if it has a row for each class, make a column of each" if twice.mean() > 0.5 else ""
             raise TableError(
                 f"{table.name}: the scan {printable(first)[:200]!r} is in {table.row(rows[0])} and in "
-                f"{table.row(rows[1])}{more(len(names[twice].unique()) - 1, 'scan')}: expected each scan once"
+                f"{table.row(rows[1])}{more(len(names[twice].unique()) - 1, 'scan')}: expected each scan once{advice}"
             )
         return names.to_numpy(object)
 

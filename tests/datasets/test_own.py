@@ -359,6 +359,34 @@ def test_a_dicom_folder_tells_patient_age_sex_and_view_and_no_number_of_a_patien
     assert not [word for word in ("MRN", "Doe") if word in found.records.to_csv() + json.dumps(found.not_understood)]
 
 
+def test_a_list_in_quotes_is_several_classes_though_none_of_them_occurs_alone(tmp_path):
+    rows = [{"image": f"{n}.png", "labels": "['Mass', 'Edema']" if n % 2 else "['Clear']"} for n in range(6)]
+    write_scans(tmp_path, *(row["image"] for row in rows))
+    write_table(tmp_path / "t", rows)
+    records = understood(tmp_path).records
+    assert records[["mass", "edema", "clear"]].to_numpy(int).tolist() == [[0, 0, 1], [1, 1, 0]] * 3
+
+
+def test_ages_that_are_dates_are_counted_and_folders_without_an_image_are_named(tmp_path):
+    rows = [{"image": f"{n}.png", "age": "1950-03-02" if n else "58", "label": "ab"[n % 2]} for n in range(6)]
+    write_scans(tmp_path / "table", *(row["image"] for row in rows))
+    write_table(tmp_path / "table" / "t", rows)
+    assert "5 ages that are not in years, such as 1950-03-02" in understood(tmp_path / "table").not_understood
+    write_scans(tmp_path / "folders", *(f"{name}/{name}{n}.png" for name in "ab" for n in range(3)))
+    (tmp_path / "folders" / "tb").mkdir()
+    assert "folders without an image, which are no class: tb" in understood(tmp_path / "folders").not_understood
+
+
+def test_why_too_few_are_left_is_said(tmp_path):
+    """Three readers who differ on every scan: its rows are left out, and that is the reason."""
+    rows = [{"image": f"{n}.png", "reader": f"R{r}", "mass": int(r > 0), "edema": int(r < 2)}
+            for n in range(6) for r in range(3)]  # fmt: skip
+    write_scans(tmp_path, *(f"{n}.png" for n in range(6)))
+    write_table(tmp_path / "t", rows)
+    with pytest.raises(SourceError, match="mass 0, edema 0; left out were 18 rows of one scan with different labels"):
+        understood(tmp_path)
+
+
 # Refused
 
 
@@ -372,6 +400,14 @@ def test_a_dicom_folder_tells_patient_age_sex_and_view_and_no_number_of_a_patien
         (lambda folder: (folder / "t.csv").write_bytes("image,label\nä.png,1\n".encode("utf-16")[:-1]), "UTF-16"),
         (lambda folder: (folder / "t.csv").write_bytes(b"image,label\n\x81.png,1\n"), r"nor cp1252 \(row 2\)"),
         (lambda folder: (folder / "t.csv").write_text("image,label\na.png,sick\n"), "no file|names the scans"),
+        (lambda folder: (folder / "t.csv").write_text('[{"image": "a.png"}]\n'), "found JSON: save it as CSV"),
+        (lambda folder: (folder / "t.csv").write_text('{"image": "a.png"}\n{"image": "b.png"}\n'), "found JSON"),
+        (lambda folder: (folder / "t.csv").write_text("image,label,label\na.png,x,y\n"), "two columns called 'label'"),
+        (lambda folder: [(folder / f"{name}.csv").write_text("image,label\na.png,x\n") for name in ("test", "train")],
+         "test.csv and train.csv: join them to one table with a column `split`"),
+        (lambda folder: (write_scans(folder, "a.png", "b.png"),
+                         (folder / "t.csv").write_text('image,label\na.png,"[1, 0]"\nb.png,"[0, 1]"\n')),
+         "found '\\[1, 0\\]', which names none"),
         (lambda folder: (folder / "t.xlsx").write_bytes(b"PK\3\4 no zip"), "found"),
         (lambda folder: (folder / "t.parquet").write_bytes(b"PAR1 none"), "found"),
     ],

@@ -167,6 +167,13 @@ def test_a_missing_column_is_named(table, tmp_path, columns, said):
         read(tmp_path, table[columns])
 
 
+def test_a_table_with_a_row_for_each_class_is_told_what_is_expected(table, tmp_path):
+    names = ["probability_mass", "probability_nodule"]
+    long = table.melt("scan", names, "class", "probability")
+    with pytest.raises(TableError, match="each scan once: if it has a row for each class, make a column of each"):
+        read(tmp_path, long)
+
+
 def test_a_name_that_is_no_class_is_counted(tmp_path):
     given = pd.DataFrame({"scan": range(6), "prob_sick": [0.2] * 6, "prob_well": [0.8] * 6})
     found = read(tmp_path, given.assign(label=["sick", "well", "sik", "sik", "No finding", "well"]))

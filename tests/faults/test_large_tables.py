@@ -1,5 +1,6 @@
 """Tables, lists and notes of a stranger: few bytes that would fill memory, or words that would forge a line."""
 
+import io
 import json
 import os
 import zipfile
@@ -22,7 +23,7 @@ from lungkeras.system.errors import RunError
 from lungkeras.system.files import write_csv, write_parquet
 from lungkeras.system.provenance import changed_files
 from lungkeras.system.text import csv_cell, say
-from lungkeras.system.untrusted import json_files, table_files
+from lungkeras.system.untrusted import json_files, parquet_pages, table_files
 
 PARQUET = "from lungkeras.system.untrusted.table_files import read_parquet\nprint(len(read_parquet(sys.argv[1])))"
 CSV = "from lungkeras.system.untrusted.table_files import read_csv\nprint(len(read_csv(sys.argv[1])))"
@@ -53,10 +54,10 @@ def parquet_of(file, name: str) -> None:
             parquet.write_table(pyarrow.table({"a": texts}), file)
             return
         case "packed":
-            frame = pd.DataFrame({"a": ["x" * 100_000_000]})
+            frame = pd.DataFrame({"a": ["x" * 300_000_000]})
         case "lists":
             frame = pd.DataFrame({"a": [[0] * 1_000_000] * 3})
-    frame.to_parquet(file, index=False, compression="gzip" if name == "packed" else "snappy")
+    frame.to_parquet(file, index=False, compression="zstd" if name == "packed" else "snappy")
 
 
 @pytest.mark.parametrize("name", PARQUET_FILES)
@@ -67,6 +68,37 @@ def test_a_parquet_file_of_few_bytes_and_many_cells_is_an_error(name, tmp_path, 
     done = measured(PARQUET, file)
     assert done.said.startswith("ValueError: it") and done.megabytes < 300, done
     injected("tables that would fill memory", 1)
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy", "gzip", "brotli", "lz4", "zstd"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"use_dictionary": False, "data_page_size": 100}, {"row_group_size": 70, "data_page_version": "2.0"}],
+)
+def test_a_parquet_file_of_any_compression_is_read_and_its_pages_are_measured(tmp_path, compression, options):
+    """The footer of an honest file counts the unpacked pages and their headers, of at least 10 bytes each."""
+    frame = pd.DataFrame({"scan": [f"{n}.png" for n in range(200)], "label": ["a", "b"] * 100, "p": np.arange(200) / 7})
+    file = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.Table.from_pandas(frame), file, compression=compression, **options)
+    pd.testing.assert_frame_equal(table_files.read_parquet(file), pd.read_parquet(file))
+    about = parquet.ParquetFile(file).metadata
+    columns = [about.row_group(row).column(place) for row in range(about.num_row_groups) for place in range(3)]
+    with file.open("rb") as opened:
+        unpacked = parquet_pages.unpacked_bytes(opened, map(table_files._extent, columns))
+    claimed = sum(column.total_uncompressed_size for column in columns)
+    assert 200 * 8 < unpacked < claimed - 10 * len(columns)
+
+
+def test_pages_that_unpack_to_too_much_or_have_no_header_are_an_error(tmp_path, monkeypatch):
+    file = tmp_path / "a.parquet"
+    pd.DataFrame({"a": [f"{n:090}" for n in range(3000)]}).to_parquet(file, compression="zstd")
+    assert len(table_files.read_parquet(file)) == 3000
+    monkeypatch.setattr(table_files, "MOST_BYTES", 250_000)
+    assert file.stat().st_size < 250_000
+    with pytest.raises(ValueError, match="it unpacks to"):
+        table_files.read_parquet(file)
+    with pytest.raises(ValueError, match=r"broken header|no size"):
+        parquet_pages.unpacked_bytes(io.BytesIO(b"\x99" * 5000), [(0, 5000)])
 
 
 def test_a_parquet_file_of_ours_is_read_as_pandas_reads_it(tmp_path):

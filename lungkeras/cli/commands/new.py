@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from lungkeras.cli.entry import Command
-from lungkeras.system.text import say
+from lungkeras.system.errors import ParamsError
+from lungkeras.system.text import printable, say
 
 ROWS = 10  # that are shown
 
@@ -13,7 +14,8 @@ def options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("study", metavar="STUDY", help="the study's name: params/STUDY is written")
     sub.add_argument("--source", type=Path, required=True, metavar="DIR",
                      help="the folder of scans: a folder for each class, or scans that a table names")  # fmt: skip
-    sub.add_argument("--labels", type=Path, metavar="FILE", help="the table of labels: CSV, TSV, xlsx or parquet")
+    sub.add_argument("--labels", type=Path, nargs="+", action="extend", metavar="FILE",
+                     help="the table of labels: CSV, TSV, xlsx or parquet")  # fmt: skip
     for name, what in (
         ("image", "that names the scans"),
         ("patient", "of the patient"),
@@ -40,13 +42,19 @@ def run(options) -> None:
     from lungkeras.study.new import new_study
     from lungkeras.study.runs import BACKBONES
 
-    columns = ("labels", "image", "patient", "labels_are", "view", "age", "sex", "split")
+    labels = options.labels or [None]
+    if len(labels) > 1:
+        raise ParamsError(
+            f"--labels: expected one table, found {', '.join(map(printable, labels))}: join them to one; a column "
+            "`split` may say train, val or test"
+        )
+    columns = ("image", "patient", "labels_are", "view", "age", "sex", "split")
     folder, dataset, understood = new_study(
         options.study,
         options.source.expanduser(),
         title=options.title,
         backbones=options.backbone or BACKBONES,
-        named=Named(label=tuple(options.label), **{name: getattr(options, name) for name in columns}),
+        named=Named(labels=labels[0], label=tuple(options.label), **{name: getattr(options, name) for name in columns}),
     )
     say(*summary(dataset, understood))
     say(f"Wrote {folder}: {', '.join(sorted(file.name for file in folder.iterdir()))}", "",

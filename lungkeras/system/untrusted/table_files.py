@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lungkeras.system.untrusted import parquet_pages
 from lungkeras.system.untrusted.plain_files import size_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_BYTES = 256_000_000
+MOST_BYTES = 256_000_000  # of a file, and of the unpacked pages of a parquet file
 MOST_ROWS = 2_000_000
 MOST_CELLS = 20_000_000
 MOST_TEXT = 1_000_000_000  # bytes of a column's texts, written out
@@ -23,12 +24,11 @@ MOST_LOOKED_AT = 10 * MOST_CELLS  # cells of a spreadsheet, empty ones to the ri
 SPREADSHEETS = (".xlsx", ".xlsm")
 PARQUET = (".parquet", ".pq")
 MOST_TITLE = 10  # rows among which the heading of a table is
-# The reader unpacks whatever a page claims; with these codecs it grows at most 21-fold.
-CODECS = {"UNCOMPRESSED", "SNAPPY"}
 
 
 def read_parquet(file: Path | str) -> pd.DataFrame:
-    """`pd.read_parquet` of a file whose size is checked first, from its footer and texts; a named index is a column.
+    """`pd.read_parquet` of a file whose size is checked first, from its footer, pages and texts; a named index is a
+    column.
 
     Raises OSError, or ValueError if it is not such a file or holds more than a table of lungkeras.
     """
@@ -52,8 +52,11 @@ def _read_parquet(file: Path) -> pd.DataFrame:
     columns = [group.column(place) for group in groups for place in range(group.num_columns)]
     if about.num_rows > MOST_ROWS or about.num_rows * about.num_columns > MOST_CELLS:
         raise ValueError(f"it claims {about.num_rows:,} rows of {about.num_columns:,} columns")
-    if strange := next((column for column in columns if column.compression not in CODECS), None):
-        raise ValueError(f"it is compressed with {strange.compression}")
+    with file.open("rb") as opened:
+        filled = (column for column in columns if column.num_values)  # of the others no page is read
+        unpacked = parquet_pages.unpacked_bytes(opened, map(_extent, filled))
+    if unpacked > MOST_BYTES:
+        raise ValueError(f"it unpacks to {unpacked // 1_000_000:,} MB")
     # Equal values may be held once: then the type is a dictionary.
     kinds = {field.name: getattr(field.type, "value_type", field.type) for field in schema}
     is_text = (types.is_string, types.is_binary, types.is_large_string)
@@ -73,6 +76,12 @@ def _read_parquet(file: Path) -> pd.DataFrame:
         table = table.set_column(place, schema.field(name), table[name].cast(schema.field(name).type))
     frame = table.to_pandas()
     return frame if frame.index.names == [None] else frame.reset_index()
+
+
+def _extent(column) -> tuple[int, int]:
+    """(the first byte of a column chunk, its length): from its dictionary on, if it has one before its data."""
+    start, first = column.data_page_offset, column.dictionary_page_offset
+    return min(start, first) if column.has_dictionary_page and first else start, column.total_compressed_size
 
 
 def _length(column) -> int:
