@@ -110,9 +110,6 @@ EARLIER_CODE = {
     "56666dff3d2a265c57aad8c4c545a296c78709bd0e54381af7c6fe927195f45d": (
         "b3841760bf9ee0e6405b210901efb8ac4a9fedd0f2513025c1d8148fb155a279",
     ),
-    "004cac7896241d81d01bafcaacb741cd3cba3dedf2c991492e6fd0f2800a39f9": (
-        "3de58dd692cb5299163f41d800455968d9d30a4bf47274da0161342c772bfcf7",
-    ),
 }
 SAME_NUMBERS = {old: now for now, earlier in EARLIER_CODE.items() for old in earlier}
 EXCEPTIONS = {
