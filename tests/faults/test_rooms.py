@@ -90,7 +90,7 @@ WRITERS = {
     "to_json": set(),
     "to_pickle": set(),
     "to_hdf": set(),
-    "savefig": {"report/figures/files", "report/shown"},
+    "savefig": {"report/figures/files", "report/display"},
     "tofile": set(),
     "open": {"system/files", "system/untrusted/archives", "preparation/prints", "datasets/scans/workers"},
 }

@@ -23,7 +23,7 @@ WITHIN = {
     "training/parity": {"measure"},
     "datasets/packed": {"pack"},
     "report/pictures": {"embedded"},
-    "report/shown": {"_drawn"},
+    "report/display": {"figure_picture"},
     "report/figures/files": {"webp"},
     "system/untrusted/archives": {"unpack"},
 }

@@ -333,7 +333,7 @@ def test_a_prepared_dataset_separates_no_duplicates_and_is_audited_from_its_file
     pairs = np.array(again["duplicates"])
     assert (records.loc[pairs[:, 0], "split"].to_numpy() == records.loc[pairs[:, 1], "split"].to_numpy()).all()
     assert {frozenset(pair) for pair in again["duplicates"]} == {frozenset(pair) for pair in found["duplicates"]}
-    assert len(load_fingerprints(tmp_path / "prepared" / "fingerprints.npz")) == 120
+    assert len(load_fingerprints(tmp_path / "prepared" / "fingerprints.npz")) == 300
 
     # Made by other code, an audit is made again; where it can't be, a note says so.
     file = tmp_path / "prepared" / "audit.json"

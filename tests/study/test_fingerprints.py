@@ -194,12 +194,17 @@ def imports(module: str) -> set[str]:
         (
             ("training/one_run", "models/own/resnet34"),
             {*TRAINING},
-            {"splits", "models/__init__", "models/own/__init__"},
+            {"splits", "training/batch_memory", "models/__init__", "models/own/__init__"},
         ),  # of which it knows the names of the splits
         (
             ("preparation/prepare", *COLLECTIONS),
             {*PREPARATION, *COLLECTIONS, *OWN},
-            {"datasets/__init__", "datasets/collections/__init__", "system/untrusted/yaml_files"},
+            {
+                "datasets/__init__",
+                "datasets/collections/__init__",
+                "system/untrusted/plain_files",
+                "system/untrusted/yaml_files",
+            },
         ),
     ],
 )
