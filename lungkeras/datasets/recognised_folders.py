@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,8 @@ from lungkeras.datasets.class_names import clear_class, distinct, slugs
 from lungkeras.datasets.folders import no_image, subfolders
 from lungkeras.datasets.own import entry
 from lungkeras.datasets.own_description import MOST_CLASSES, Description
-from lungkeras.datasets.own_records import PATIENT_IN_PATH, is_no_class, plain
+from lungkeras.datasets.own_labels import plain
+from lungkeras.datasets.own_records import PATIENT_IN_PATH, is_no_class
 from lungkeras.datasets.records import finish
 from lungkeras.datasets.scans.dicom_headers import ELEMENTS as DICOM_ELEMENTS
 from lungkeras.datasets.scans.dicom_headers import header_of
@@ -44,8 +46,7 @@ def class_folders(source: Path) -> tuple[Path, str, list[str], dict[str, str]] |
         root, children = children[0], _children(children[0])
     splits = {child.name.casefold(): SPLIT_WORDS[child.name.casefold()] for child in children
               if child.name.casefold() in SPLIT_WORDS}  # fmt: skip
-    parts = [child for child in children if child.name.casefold() in splits]
-    classes = _classes([inner for part in parts for inner in _children(part)])
+    classes = _classes(_below_splits(children, splits))
     if len(splits) > 1 and len(classes) > 1:
         return root, "split/class", classes, splits
     classes = _classes(children)
@@ -55,6 +56,11 @@ def class_folders(source: Path) -> tuple[Path, str, list[str], dict[str, str]] |
     if all(names and set(names) <= set(SPLIT_WORDS) for names in inner):
         return root, "class/split", classes, {name: SPLIT_WORDS[name] for names in inner for name in names}
     return root, "class", classes, {}
+
+
+def _below_splits(children: list[Path], splits: Mapping[str, str]) -> list[Path]:
+    """The folders in those of the children that are named as splits."""
+    return [inner for child in children if child.name.casefold() in splits for inner in _children(child)]
 
 
 def _children(folder: Path) -> list[Path]:
@@ -92,11 +98,9 @@ def of_folders(
         splits=splits,
     )
     patients = _patients_of_folders(source, description)
-    places = (
-        [child for child in _children(root) if child.name.casefold() in splits] if order == "split/class" else [root]
-    )
-    inner = {child.name for place in places for child in _children(place)}
-    if empty := sorted(name for name in inner if plain(name) not in {*map(plain, classes)}):
+    children, known = _children(root), {*map(plain, classes)}
+    inner = {child.name for child in (_below_splits(children, splits) if order == "split/class" else children)}
+    if empty := sorted(name for name in inner if plain(name) not in known):
         missed.append(f"folders without an image, which are no class: {', '.join(map(printable, empty[:12]))}")
     how = {
         "classes": f"a folder each{'' if root == source else f', in {root.relative_to(source).as_posix()}'}",
