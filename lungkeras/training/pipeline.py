@@ -164,6 +164,10 @@ def tensorflow_dataset(batches: Batches):
         return tf.nest.pack_sequence_as(specs, shaped)
 
     dataset = tf.data.Dataset.range(len(batches) * batches.devices).map(gather).prefetch(2 * batches.devices)
+    # Nothing is left to autotuning, and the end of a stream can wait for its thread as long as the stream took.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    dataset = dataset.with_options(options)
     if batches.devices == 1:
         return dataset
     # The devices of the strategy take an element each, in turn.

@@ -23,6 +23,7 @@ from lungkeras.training.pipeline import (
     scan_chances,
     scan_order,
     steps,
+    tensorflow_dataset,
     training_batches,
 )
 
@@ -194,6 +195,12 @@ def test_a_stream_reuses_memory_and_changes_no_batch_that_is_held(prepared):
     assert all(np.array_equal(batch[..., 0], wanted) for batch, wanted in zip(held, expected, strict=True))
     addresses = {batch.ctypes.data for batch in batches}
     assert len({batch.ctypes.data for batch in held}) == len(held) and len(addresses) < len(held)
+
+
+def test_the_end_of_a_stream_waits_for_no_autotuning(prepared):
+    pytest.importorskip("tensorflow")
+    dataset = tensorflow_dataset(Batches(prepared.images["train"], None, 4))
+    assert dataset.options().autotune.enabled is False
 
 
 def test_evaluation_keeps_the_order_and_the_last_short_batch(prepared):
