@@ -258,8 +258,7 @@ def test_a_row_leads_to_its_run_and_unfolds_it(visit):
     page = visit()
     assert not page.locator("#runs .run").first.is_visible()
     page.locator("#table_3 tbody a").first.click()
-    run = page.locator(f"[id='run-{NAMES[0]}']")
-    assert run.is_visible() and run.get_attribute("open") is not None
+    page.locator(f"[id='run-{NAMES[0]}'][open]").wait_for()
 
 
 def test_values_stand_beside_the_pointer_and_are_read_by_arrow_keys(visit):
