@@ -101,7 +101,7 @@ def asked(datasets: list[Mapping], results: pd.DataFrame | None, *, of_the_paper
     trained, unseen = f"{len(results)} models were", "none of them was"
     if len(results) == 1:
         trained, unseen = "One model was", "it was not"
-    return f"{which}, {certain}? {trained} trained and tested on {tested:,} scans that {unseen} trained or chosen on."
+    return f"{which}, {certain}? {trained} trained, then tested on {tested:,} scans that {unseen} trained or chosen on."
 
 
 def verdicts(claims: pd.DataFrame | None) -> str:
