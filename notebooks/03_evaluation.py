@@ -207,9 +207,9 @@ saving.table(study, "published_auroc", comparison.auroc_beside_published(of_main
 # %% [markdown]
 # ## Is a network needed?
 #
-# Four baselines need no network: always the most frequent class, every finding on every scan, a logistic regression on
-# age and view, and one on the pixels. If a baseline scores as high as the networks, the task is too easy to compare
-# them.
+# Some baselines need no network: always the most frequent class, every finding on every scan, a logistic regression on
+# what the collection records about a patient (age, sex, view), and one on the pixels. If a baseline scores as high as
+# the networks, the task is too easy to compare them.
 
 # %%
 given = baselines.answers(data.values(), seed=seed)

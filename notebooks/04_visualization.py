@@ -162,7 +162,7 @@ saving.table(study, "localisation_classes", localisation.by_class(located))
 saving.figure(study, "pointing", explanations.pointing(located, examples), data=located)
 
 # %% [markdown]
-# The test uses the boxes of at most 100 test scans per dataset; without boxes there is no answer.
+# The test uses the boxes of at most 400 test scans per dataset, drawn at random; without boxes there is no answer.
 
 # %%
 pointing = readings.of_pointing(located)

@@ -36,6 +36,11 @@ def audit_section(audit: dict[str, pd.DataFrame]) -> dict | None:
     }
 
 
+def probe_limits(probes: pd.DataFrame) -> pd.Series:
+    """The AUROC beyond which each row of audit_shortcuts is an alarm; infinite where the probe sees the lungs."""
+    return probes["name"].map(lambda name: PROBES[name].limit if name in PROBES else 1.0)
+
+
 def probe_title(name: str) -> str:
     """The words for a probe of the audit; its name if it is of another version."""
     return PROBES[name].title if name in PROBES else name

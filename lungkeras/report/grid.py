@@ -1,8 +1,9 @@
 """The layout of a table in the report: rows in groups, headers over columns, formatted numbers.
 
-A table is a dictionary for the template: `head`, two rows of {text, columns, rows, place, link}; `bodies`, groups of
-{title, rows}, where a row is a list of {text, number (aligned right), link, strong}. `place` is the column of a header,
-None if it spans several. Nothing here is HTML: the template escapes.
+A table is a dictionary for the template: `head`, two rows of {text, columns, rows, place, link, width}; `bodies`,
+groups of {title, rows}, where a row is a list of {text, number (aligned right), link, strong}; `stacked`, whether
+intervals stand under their scores. `place` is the column of a header, None if it spans several; `width` names its least
+width. Nothing here is HTML: the template escapes.
 """
 
 import re
@@ -19,6 +20,9 @@ UNDEFINED = "undefined"
 # {table: function that turns its frame into a grid}, from the functions marked with `table` in all modules.
 TABLES: dict[str, Callable[..., dict]] = {}
 MOST_PLACES = 6
+# A column whose longest text has so many characters gets the least width of this name: none is one word wide.
+WIDTHS = {60: "prose", 24: "phrase"}
+MANY_SPANS = 5  # columns of a score and its interval: from this number on, intervals stand under their scores
 
 
 @dataclass(frozen=True)
@@ -82,19 +86,40 @@ def grid(
         cells[0]["link"] = cells[0]["link"] or link(row)
         cells[0]["strong"] = bool(strong(row))
         bodies.setdefault(group(row), []).append(cells)
-    return {"head": _head(columns), "bodies": [{"title": title, "rows": rows} for title, rows in bodies.items()]}
+    every = [cells for rows in bodies.values() for cells in rows]
+    head = _head(columns, [_width(every, place) for place in range(len(columns))])
+    spans = sum(
+        any(cells[place]["number"] and " (" in cells[place]["text"] for cells in every) for place in range(len(columns))
+    )
+    groups = [{"title": title, "rows": rows} for title, rows in bodies.items()]
+    return {"head": head, "bodies": groups, "stacked": spans >= MANY_SPANS}
 
 
-def _head(columns: list[Column]) -> list[list[dict]]:
+def _width(rows: list[list[dict]], place: int) -> str:
+    """The name of the least width of a column; empty for numbers and short texts."""
+    longest = max((len(row[place]["text"]) for row in rows if not row[place]["number"]), default=0)
+    return next((name for characters, name in WIDTHS.items() if longest >= characters), "")
+
+
+def _head(columns: list[Column], widths: list[str]) -> list[list[dict]]:
     """Two rows of headers: columns of one group are under its title, others span both rows."""
     above, below = [], []
     for place, column in enumerate(columns):
-        own = {"text": column.title, "columns": 1, "place": place, "link": column.link}
+        own = {"text": column.title, "columns": 1, "place": place, "link": column.link, "width": widths[place]}
         if not column.over:
             above.append(own | {"rows": 2, "number": column.places is not None})
             continue
         if place == 0 or columns[place - 1].over != column.over:
-            above.append({"text": column.over, "columns": 0, "rows": 1, "number": True, "place": None, "link": ""})
+            over = {
+                "text": column.over,
+                "columns": 0,
+                "rows": 1,
+                "number": True,
+                "place": None,
+                "link": "",
+                "width": "",
+            }
+            above.append(over)
         above[-1]["columns"] += 1
         below.append(own | {"rows": 1, "number": True})
     if not below:

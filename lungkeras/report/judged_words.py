@@ -6,7 +6,7 @@ import pandas as pd
 
 from lungkeras.evaluation.comparison import SIGNIFICANT
 from lungkeras.evaluation.judgement import Judgement
-from lungkeras.evaluation.paper.truth import CANNOT_TELL, FAILS, HOLDS, NOT_RUN
+from lungkeras.evaluation.paper.truth import VERDICTS
 from lungkeras.report.grid import span
 from lungkeras.report.judged_tables import p_text
 from lungkeras.report.trust import BAD, CARE, GOOD, UNKNOWN, Light
@@ -61,9 +61,7 @@ def answer(judgement: Judgement, made: Mapping[str, pd.DataFrame]) -> list[str]:
     paragraphs = [" ".join(parts)]
     if "claims" in made:
         counts = made["claims"]["verdict"].value_counts()
-        known = [
-            f"{verdict} {counts[verdict]}" for verdict in (HOLDS, FAILS, CANNOT_TELL, NOT_RUN) if verdict in counts
-        ]
+        known = [f"{verdict} {counts[verdict]}" for verdict in VERDICTS if verdict in counts]
         paragraphs.append(f"The claims: {listed(known)}.")
     return paragraphs
 

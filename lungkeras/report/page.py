@@ -38,7 +38,7 @@ from lungkeras.report.grid import TABLES, count
 from lungkeras.report.live import live
 from lungkeras.report.pictures import embedded
 from lungkeras.report.run_sections import link, links, read_runs
-from lungkeras.report.summary import asked, forest, headlines, lead
+from lungkeras.report.summary import asked, forest, headlines, lead, verdicts
 from lungkeras.report.trust import cautions, lights
 from lungkeras.study.words import heading
 from lungkeras.system.files import write_csv, write_text
@@ -156,6 +156,7 @@ def _first_page(folder: Path, datasets: list[Mapping], frames: Mapping, *, of_th
         "asked": asked(datasets, results, of_the_paper=of_the_paper),
         "headlines": key_results,
         "forest": forest(key_results),
+        "verdicts": verdicts(frames.get("claims")) if of_the_paper else "",
         "cautions": cautions(datasets, frames, seeds=repeated is not None and len(repeated) > 0),
         "lights": lights(folder, frames, read_audit(folder)),
     }

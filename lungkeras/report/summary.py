@@ -7,6 +7,7 @@ import pandas as pd
 
 from lungkeras.evaluation.comparison import not_significantly_different
 from lungkeras.evaluation.paper.published import published_best, published_scans
+from lungkeras.evaluation.paper.truth import VERDICTS
 from lungkeras.report.figures.style import run_colour, themed
 from lungkeras.report.grid import anchor, span
 from lungkeras.study.runs import ABLATION, REPEAT
@@ -100,7 +101,19 @@ def asked(datasets: list[Mapping], results: pd.DataFrame | None, *, of_the_paper
     trained, unseen = f"{len(results)} models were", "none of them was"
     if len(results) == 1:
         trained, unseen = "One model was", "it was not"
-    return f"{which}, {certain}? {trained} trained and tested on {tested:,} scans that {unseen} trained or chosen on."
+    return f"{which}, {certain}? {trained} trained, then tested on {tested:,} scans that {unseen} trained or chosen on."
+
+
+def verdicts(claims: pd.DataFrame | None) -> str:
+    """How many of the paper's claims hold; empty where none was checked."""
+    if claims is None or claims.empty:
+        return ""
+    undecided = "can’t be decided by these runs"
+    one = dict(zip(VERDICTS, ("holds", "fails", undecided, "was not run"), strict=True))
+    several = dict(zip(VERDICTS, ("hold", "fail", undecided, "were not run"), strict=True))
+    counts = claims["verdict"].value_counts()
+    found = [(counts[verdict], verdict) for verdict in VERDICTS if verdict in counts]
+    return f"of {len(claims)}, {listed(f'{n} {(one if n == 1 else several)[verdict]}' for n, verdict in found)}."
 
 
 def competing(results: pd.DataFrame) -> pd.DataFrame:
@@ -147,7 +160,7 @@ def _alike(run: str, pairs: pd.DataFrame | None, others: pd.Series) -> str:
         return ""
     alike = [run_name_title(name) for name in not_significantly_different(run, pairs)]
     if not alike:
-        return "These trained models differ significantly from it."
+        return "All other models differ significantly from it."
     return f"Not significantly different from {', '.join(alike)}."
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 
 from lungkeras.evaluation.comparison import not_significantly_different
 from lungkeras.evaluation.paper.tables import ALL_SCANS
+from lungkeras.evaluation.paper.truth import VERDICTS
 from lungkeras.prediction import runtimes
 from lungkeras.report.grid import NUMBER, UNDEFINED, Column, anchor, grid, spanned, table
 from lungkeras.study.runs import ABLATION, REPEAT
@@ -198,29 +199,34 @@ def texts(frame: pd.DataFrame | None) -> dict | None:
     return grid(frame, [Column(name, name) for name in frame]) if frame is not None and len(frame) else None
 
 
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def _sentence(name: str) -> str:
     return name if name == ALL_SCANS else heading(name)
 
 
 @table
 def claims(frame: pd.DataFrame) -> dict:
-    """One row per claim."""
-    paper = {"true": "holds", "false": "fails"}
+    """One group per verdict, one row per claim."""
+    paper, counts = {"true": "holds", "false": "fails"}, frame["verdict"].value_counts()
+    frame = frame.sort_values("verdict", key=lambda verdict: verdict.map(VERDICTS.index), kind="stable")
     frame = frame.assign(
+        claim=frame["claim"].map(_capital),
         paper=[paper.get(str(value).lower(), value) for value in frame["holds_in_paper"]],
         rests=[
-            " ".join(str(part) + "." for part in (row.reason, row.figures) if isinstance(part, str) and part)
+            " ".join(f"{_capital(part)}." for part in (row.reason, row.figures) if isinstance(part, str) and part)
             for row in frame.itertuples()
         ],
     )
     columns = [
         Column("claim", "claim of the paper"),
-        Column("paper", "its own tables", NUMBER),
-        Column("verdict", "here", NUMBER),
+        Column("paper", "in the paper’s tables", NUMBER),
         Column("share_true", "true in", 2),
         Column("rests", "what the verdict rests on"),
     ]
-    return grid(frame, columns)
+    return grid(frame, columns, group=lambda row: f"{heading(row['verdict'])} here: {counts[row['verdict']]}")
 
 
 @table

@@ -3,6 +3,7 @@
 Five lights, each with a word and a sentence from the study's tables. A light without its table is "unknown".
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import pandas as pd
 from lungkeras.datasets.registry import title
 from lungkeras.evaluation.calibration import within_chance
 from lungkeras.evaluation.comparison import SIGNIFICANT
-from lungkeras.report.audit import probe_title
+from lungkeras.report.audit import probe_limits, probe_title
 from lungkeras.report.readings.words import counted
 from lungkeras.study.runs import repeated_as
 from lungkeras.study.words import heading, listed
@@ -92,9 +93,11 @@ def _shortcuts(audit: Mapping[str, pd.DataFrame]) -> Light:
     if not audit or audit["shortcuts"]["auroc"].isna().all():
         return Light(name, UNKNOWN, "unprobed", "No probe has looked for shortcuts.", "audit")
     probed = audit["shortcuts"].dropna(subset=["auroc"])
+    probed = probed[probe_limits(probed) < math.inf]
     alarms = probed[probed["alarm"].astype(bool)]
     if alarms.empty:
-        text = f"None of {len(probed)} probes (border, dark centre, size, age and view) predicts a class without lungs."
+        looked = "; ".join(map(probe_title, dict.fromkeys(probed["name"])))
+        text = f"None of {len(probed)} probes without the lungs ({looked}) is beyond its limit."
         return Light(name, GOOD, "none", text, where)
     found = [
         f"{title(row['class'])} of {heading(row['dataset'])} from {probe_title(row['name'])}"
@@ -102,7 +105,9 @@ def _shortcuts(audit: Mapping[str, pd.DataFrame]) -> Light:
     ]
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
     predict = "predicts" if len(alarms) == 1 else "predict"
-    text = f"{len(alarms)} of {len(probed)} probes {predict} a class without lungs: {'; '.join(found[:NAMED])}{more}."
+    text = (
+        f"{len(alarms)} of {len(probed)} probes {predict} a class without the lungs: {'; '.join(found[:NAMED])}{more}."
+    )
     return Light(name, BAD, "found", text, where)
 
 

@@ -286,7 +286,7 @@ def test_the_ledger_tells_figures_and_reasons():
     assert list(table.columns) == claims.COLUMNS[1:]
     row = table.loc["covid-transfer-best"]
     assert row["verdict"] == HOLDS and row["share_true"] == 1 and row["reason"] == ""
-    assert row["figures"].startswith("macro F1: COVID-19 pretrained 0.9, ResNet 0.8, MobileNet 0.8")
+    assert row["figures"].startswith("Macro F1: COVID-19 pretrained 0.900, ResNet 0.800, MobileNet 0.800")
     assert "true in 50% of the draws" in table.loc["resnet-fewest-epochs", "reason"]
     assert "Pneumonia" in table.loc["cam-bacterial-one-sided", "reason"]
     assert table.loc["cam-bacterial-one-sided", "verdict"] == NOT_RUN

@@ -15,7 +15,6 @@ from PIL import Image
 
 from lungkeras.evaluation.paper import tables
 from lungkeras.evaluation.run_tables import INTERVALS
-from lungkeras.explanation import localisation
 from lungkeras.report import grid, setting_tables
 from lungkeras.report import page as report
 from lungkeras.report import tables as report_tables
@@ -24,7 +23,6 @@ from lungkeras.report.figures import paper
 from lungkeras.report.figures.files import save_figure
 from lungkeras.report.page import write_report
 from lungkeras.report.summary import headlines, lead
-from lungkeras.scores import calibration_error, intervals
 from lungkeras.study.words import run_name_title
 from lungkeras.system.files import write_csv, write_json
 
@@ -142,9 +140,36 @@ def test_published_numbers_stand_beside_ours(page):
 
 
 def test_verdicts_stand_beside_those_of_the_paper(page):
-    assert "mobilenet-fastest-epoch holds holds 0.99 because." in page.text
-    assert "covid-transfer-best fails cannot tell 0.40 because." in page.text
-    assert "lr-0001-best not checkable not run – because." in page.text
+    assert "Holds here: 1 Mobilenet-fastest-epoch holds 0.99 Because." in page.text
+    assert "Cannot tell here: 1 Covid-transfer-best fails 0.40 Because." in page.text
+    assert "Not run here: 1 Lr-0001-best not checkable – Because." in page.text
+    assert "claims : of 3, 1 holds, 1 can’t be decided by these runs and 1 was not run." in page.text
+
+
+def test_claims_stand_under_their_verdicts_each_with_its_own_figures():
+    verdicts = ["not run", "fails", "holds", "fails"]
+    ledger = pd.DataFrame({"claim": [f"claim {n}" for n in range(4)], "verdict": verdicts, "share_true": 0.5})
+    ledger = ledger.assign(
+        holds_in_paper=[False, True, False, True], reason=None, figures=[f"f1: {n}" for n in range(4)]
+    )
+    told = report_tables.claims(ledger)
+    assert [body["title"] for body in told["bodies"]] == ["Holds here: 1", "Fails here: 2", "Not run here: 1"]
+    rows = [[cell["text"] for cell in row] for body in told["bodies"] for row in body["rows"]]
+    assert [[row[0], row[1], row[-1]] for row in rows] == [
+        [f"Claim {n}", "holds" if n % 2 else "fails", f"F1: {n}."] for n in (2, 1, 3, 0)
+    ]
+
+
+def test_a_column_of_long_texts_has_a_least_width_and_many_intervals_stand_under_their_scores():
+    frame = pd.DataFrame(
+        {"name": ["a", "b" * 30], "said": ["c" * 70, ""], **{f"s{n}": "0.5 (0.4–0.6)" for n in range(5)}}
+    )
+    columns = [
+        grid.Column(name, name, grid.NUMBER if name.startswith("s") and name != "said" else None) for name in frame
+    ]
+    wide = grid.grid(frame, columns)
+    assert [cell["width"] for cell in wide["head"][0]] == ["phrase", "prose", *5 * [""]]
+    assert wide["stacked"] and not grid.grid(frame, columns[:-1])["stacked"]
 
 
 def test_groups_errors_and_other_collections_stand_as_their_tables_say(page, study):
@@ -210,7 +235,7 @@ def test_the_highest_score_is_named_with_what_does_not_differ_from_it():
     assert row["interval"] == f"{low:.3f} to {high:.3f}"
     assert (
         headlines(beside, results, pairs.assign(p_holm=0.01))[0]["alike"]
-        == "These trained models differ significantly from it."
+        == "All other models differ significantly from it."
     )
     assert headlines(beside, results)[0]["alike"] == ""
 
@@ -347,13 +372,6 @@ def test_a_run_with_undefined_scores_shows_dashes(tmp_path):
     text = Page(path.read_text(encoding="utf-8")).text
     assert "test macro F1 0.500, macro AUROC –, loss –; best epoch 1" in text
     assert "COVID-19: ResNet-34" in text
-
-
-def test_captions_name_the_numbers_of_the_code():
-    texts = {section["id"]: section["text"] for section in CAPTIONS["sections"]}
-    assert f"{intervals.DRAWS:,} bootstrap draws" in texts["ledger"]
-    assert f"({calibration_error.BINS} bins)" in CAPTIONS["tables"]["calibration"]["shows"]
-    assert f"at most {localisation.MOST_SCANS} scans" in CAPTIONS["tables"]["localisation"]["shows"]
 
 
 def test_captions_name_every_item_once():

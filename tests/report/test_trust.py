@@ -46,7 +46,11 @@ def test_splits_and_labels(tmp_path, changes, level, words):
 
 
 def test_shortcuts_name_the_class_and_what_predicts_it(tmp_path):
-    assert light("Shortcuts", tmp_path, found=audit()).level == GOOD
+    clean = light("Shortcuts", tmp_path, found=audit())
+    assert clean.level == GOOD and clean.text.startswith("None of 1 probes without the lungs (border and corners)")
+    seeing = audit()
+    seeing["shortcuts"] = pd.concat([seeing["shortcuts"], seeing["shortcuts"].assign(name="thumbnail", auroc=0.97)])
+    assert light("Shortcuts", tmp_path, found=seeing).text == clean.text
     found = light("Shortcuts", tmp_path, found=audit(alarm=True, auroc=0.9))
     assert found.level == BAD and found.text.startswith("1 of 1 probes") and "normal of COVID-19 from" in found.text
 

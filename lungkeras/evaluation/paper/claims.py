@@ -82,22 +82,25 @@ def verdicts(evidence: Evidence) -> pd.DataFrame:
 
 
 def _listed(figures: Mapping[str, Mapping[str, float]]) -> str:
-    """macro F1: Pneumonia ResNet 0.861, MobileNet 0.842; COVID-19 ResNet 0.9. best epoch: ..."""
+    """Macro F1: Pneumonia ResNet 0.861, MobileNet 0.842; COVID-19 ResNet 0.900. Best epoch: ..."""
     sentences = []
     for quantity, named in figures.items():
         groups: dict[str, list[str]] = {}
         for name, value in named.items():
             group, _, short = name.rpartition(": ")
-            groups.setdefault(group, []).append(f"{short} {_figure(value)}")
+            rate = short[:1].isdigit()
+            groups.setdefault(group, []).append(f"{_figure(value)} at {short}" if rate else f"{short} {_figure(value)}")
         parts = [f"{group} {', '.join(listed)}".strip() for group, listed in groups.items()]
-        sentences.append(f"{quantity}: {'; '.join(parts)}")
+        sentences.append(f"{quantity[:1].upper()}{quantity[1:]}: {'; '.join(parts)}")
     return ". ".join(sentences)
 
 
 def _figure(value: float) -> str:
     if np.isnan(value):
         return "not defined"
-    return "never" if np.isinf(value) else f"{value:.3g}"
+    if np.isinf(value):
+        return "never"
+    return f"{value:.0f}" if value == round(value) else f"{value:#.3g}".rstrip(".")
 
 
 def _reason(verdict: str, share: float, evidence: Evidence) -> str:

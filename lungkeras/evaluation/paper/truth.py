@@ -10,7 +10,7 @@ import numpy as np
 
 from lungkeras.scores.correlation import rank_correlations
 
-HOLDS, FAILS, CANNOT_TELL, NOT_RUN = "holds", "fails", "cannot tell", "not run"
+VERDICTS = HOLDS, FAILS, CANNOT_TELL, NOT_RUN = "holds", "fails", "cannot tell", "not run"
 CONFIDENT = 0.95
 ROUNDING = 1e-9
 

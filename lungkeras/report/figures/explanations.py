@@ -104,7 +104,7 @@ def _mark(method: str, run: str) -> Line2D:
         look |= {"marker": BASELINE_MARKERS[method], "ms": 9, "mfc": "none"}
         return Line2D([], [], color=GREY, **look, label=method_title(method))
     backbone, weights = (run.split("-") + ["", ""])[1:3]
-    colour = INK if run == RANDOMISED else run_colour(backbone, weights)
+    colour = GREY if run == RANDOMISED else run_colour(backbone, weights)  # pretrained ones are nearly as dark as ink
     marker, filled, *_ = LOOKS[method]
     label = f"{model_title(run)}, {method_title(method)}"
     return Line2D([], [], color=colour, marker=marker, mfc=colour if filled else "none", **look, label=label)

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lungkeras.datasets.registry import title
-from lungkeras.preparation.audit.shortcuts import PROBES
-from lungkeras.report.audit import probe_title
+from lungkeras.report.audit import probe_limits, probe_title
 from lungkeras.report.readings.words import counted, one_sentence, paragraph
 from lungkeras.study.words import decimal, heading, listed
 
@@ -88,7 +87,7 @@ def of_leakage(leakage: pd.DataFrame) -> str:
 def of_shortcuts(shortcuts: pd.DataFrame) -> str:
     """Whether a class can be predicted without the lungs, and how easy the task is; of the table audit_shortcuts."""
     known, named = shortcuts.dropna(subset=["auroc"]), len(set(shortcuts["dataset"])) > 1
-    limits = _limits(known)
+    limits = probe_limits(known)
     blind, whole = known[limits != np.inf], known[limits == np.inf]
     alarms = known[known["alarm"].astype(bool)]
     answer = "No probe could look for shortcuts: too few patients."
@@ -106,11 +105,7 @@ def of_shortcuts(shortcuts: pd.DataFrame) -> str:
 
 def _strongest(probes: pd.DataFrame) -> Mapping:
     """The probe whose AUROC is furthest above its limit, or least below it."""
-    return probes.loc[(probes["auroc"] - _limits(probes).replace(np.inf, 0)).idxmax()]
-
-
-def _limits(probes: pd.DataFrame) -> pd.Series:
-    return probes["name"].map(lambda name: PROBES[name].limit if name in PROBES else 1.0)
+    return probes.loc[(probes["auroc"] - probe_limits(probes).replace(np.inf, 0)).idxmax()]
 
 
 def _probe(row: Mapping, named: bool) -> str:
